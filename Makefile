@@ -1,0 +1,48 @@
+# One command each: `make demo` and `make test` install what they need into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+CORE := $(VENV)/.core
+STAMP := $(VENV)/.stamp
+
+export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+
+.PHONY: setup demo test lint speed
+.DELETE_ON_ERROR:
+
+setup: $(STAMP)
+
+demo: $(CORE)
+	@$(BIN)/assay demo
+
+test: $(STAMP)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: $(STAMP)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-cache --no-logo
+
+speed: $(STAMP)
+	@$(BIN)/python -m speed
+
+# The core alone. A stamp is written last, so that an installation that was cut short is done again.
+$(CORE): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null 2>&1 \
+	  || { echo "assay needs Python 3.11 or newer, and '$(PYTHON)' was not found; try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { found=$$($(PYTHON) -c 'import platform; print(platform.python_version())' 2>/dev/null); \
+	       echo "assay needs Python 3.11 or newer, and '$(PYTHON)' is $${found:-not a Python that runs}; try: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null \
+	  || { echo "assay needs Python's venv module, which '$(PYTHON)' lacks; on Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo "installing assay into $(VENV) (a minute or two; torch is the large part) ..." >&2
+	@$(PIP) -e .
+	@touch $@
+
+$(STAMP): $(CORE)
+	@echo "installing what the tests need into $(VENV) ..." >&2
+	@$(PIP) -e '.[dev]'
+	@touch $@

@@ -1,0 +1,68 @@
+"""Assay: how many nines fine is your explanation? The public face; lazy, so that nothing heavy is imported unused."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from assay.errors import UserError
+    from assay.explanations import programs
+    from assay.explanations.claim import load_claim
+    from assay.explanations.components import Constant, Keep, Remove
+    from assay.explanations.program import Program
+    from assay.measure.measure import Measurement, measure
+    from assay.measure.settings import Settings
+    from assay.model.load import load
+    from assay.stats.estimate import Estimate
+    from assay.task.task import Task
+
+# name -> (module, attribute); no attribute: the module itself
+_HOMES: dict[str, tuple[str, str | None]] = {
+    "Constant": ("assay.explanations.components", "Constant"),
+    "Estimate": ("assay.stats.estimate", "Estimate"),
+    "Keep": ("assay.explanations.components", "Keep"),
+    "Measurement": ("assay.measure.measure", "Measurement"),
+    "Program": ("assay.explanations.program", "Program"),
+    "Remove": ("assay.explanations.components", "Remove"),
+    "Settings": ("assay.measure.settings", "Settings"),
+    "Task": ("assay.task.task", "Task"),
+    "UserError": ("assay.errors", "UserError"),
+    "load": ("assay.model.load", "load"),
+    "load_claim": ("assay.explanations.claim", "load_claim"),
+    "measure": ("assay.measure", None),  # a package that is called like the function in it
+    "programs": ("assay.explanations.programs", None),
+}
+
+__all__ = [
+    "Constant",
+    "Estimate",
+    "Keep",
+    "Measurement",
+    "Program",
+    "Remove",
+    "Settings",
+    "Task",
+    "UserError",
+    "__version__",
+    "load",
+    "load_claim",
+    "measure",
+    "programs",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'assay' has no attribute {name!r}")
+    module, attribute = _HOMES[name]
+    found = importlib.import_module(module)
+    value = found if attribute is None else getattr(found, attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

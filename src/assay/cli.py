@@ -1,0 +1,363 @@
+"""The commands. They read arguments, call the package and print; nothing is computed here, and nothing heavy is
+imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay.errors import ClaimError, RunError, UserError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from assay.explanations.claim import ClaimFile
+    from assay.measure.settings import Settings
+
+app = typer.Typer(
+    name="assay",
+    help="How many nines fine is your explanation? Measures how much of a neural network an explanation explains.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="zoo:NAME, a name on the hub, or a folder.")]
+Claim = Annotated[str, typer.Argument(metavar="CLAIM.yaml", help="A claim file; `assay init MODEL` writes one.")]
+Out = Annotated[
+    str | None, typer.Option("--out", metavar="DIR", help="Run folder; runs/NAME of the claim file if not given.")
+]
+Quick = Annotated[bool, typer.Option("--quick", help="At most 40 documents and 20 controls.")]
+Json = Annotated[bool, typer.Option("--json", help="The record as JSON on stdout instead of tables.")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; as the model has it if not given.")
+]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, float64, bfloat16 or float16.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Keys every random choice.")]
+Ablations = Annotated[
+    list[str] | None,
+    typer.Option("--ablation", metavar="NAME", help="What fills in for the unexplained; may be repeated."),
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run folder that exists.")]
+Register = Annotated[bool, typer.Option("--register", help="Store the claim's hash before the data is opened.")]
+
+
+def _print_version(wanted: bool | None) -> bool:
+    if wanted:
+        from assay import __version__
+
+        print(f"assay {__version__}")
+        raise typer.Exit()
+    return False
+
+
+@app.callback()
+def _assay(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Has no work of its own: it declares `--version`."""
+
+
+@app.command()
+def demo(out: Out = "runs/demo", quick: Quick = False, as_json: Json = False, device: Device = None) -> None:
+    """The main job on a built-in model: how much do its induction heads' programs explain?"""
+    from assay.explanations.claim import load_claim
+    from assay.measure.settings import Settings
+
+    claim = load_claim(Path(__file__).parent / "zoo" / "claims" / "induction.yaml")
+    command = _command("demo", {"quick": quick or None, "device": device})
+    settings = Settings.resolve(claim, quick=quick or None, device=device, out=out, overwrite=True, command=command)
+    _measure(claim, settings, as_json)
+
+
+@app.command()
+def init(
+    model: Model,
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where the claim file goes.")] = "claim.yaml",
+    device: Device = None,
+    seed: Seed = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
+) -> None:
+    """A claim file to start from, with the model's top induction, previous-token and duplicate-token heads."""
+    from assay.find.template import template
+
+    path = Path(out)
+    if path.exists() and not overwrite:
+        raise ClaimError(f"the file {out!r} exists; give --overwrite, or another name with --out")
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise ClaimError(
+            f"the claim file {out!r} cannot be written: " + ("it is a folder" if path.is_dir() else "no such folder")
+        )
+    text = template(_load(model, device), model, seed=seed or 0)
+    path.write_text(text, encoding="utf-8")
+    print(f"wrote {out} · next: assay measure {shlex.quote(out)} --quick")
+
+
+@app.command()
+def measure(
+    claim: Claim,
+    out: Out = None,
+    quick: Quick = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would cost.")] = False,
+    as_json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    seed: Seed = None,
+    ablation: Ablations = None,
+    overwrite: Overwrite = False,
+    register: Register = False,
+) -> None:
+    """Measure one explanation."""
+    from assay.explanations.claim import load_claim
+    from assay.measure.settings import Settings
+
+    file = load_claim(claim)
+    flags: dict[str, Any] = {"ablation": ablation or None, "seed": seed, "device": device, "dtype": dtype}
+    flags |= {"quick": quick or None, "register": register or None}
+    settings = Settings.resolve(
+        file,
+        **flags,
+        out=out or file.out or f"runs/{Path(claim).stem}",
+        overwrite=overwrite,
+        command=_command("measure", flags, claim),
+    )
+    if dry_run:
+        from assay.measure.plan_cost import dry_run as cost
+
+        _print_cost(cost(file, settings), as_json)
+    else:
+        _measure(file, settings, as_json)
+
+
+@app.command()
+def validate(claim: Claim) -> None:
+    """Check a claim file without loading anything."""
+    from assay.explanations.claim import load_claim
+    from assay.measure.settings import Settings
+
+    file = load_claim(claim)
+    settings = Settings.resolve(file)
+    scope = ", ".join(file.scope[:6]) + (f" and {len(file.scope) - 6} more" if len(file.scope) > 6 else "")
+    print(
+        f"{claim} is valid: {file.kind} (level: {file.level}) on {scope} of {file.model}, "
+        f"task {file.task.kind}, ablation {', '.join(settings.ablation)}"
+    )
+
+
+@app.command("ls")
+def list_components(
+    model: Model,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="How each head attends: induction, previous token, duplicate.")
+    ] = False,
+    device: Device = None,
+) -> None:
+    """List a model's components."""
+    loaded = _load(model, device)
+    if scores:
+        from assay.find.scores import KINDS, head_scores
+
+        with _Progress() as progress:
+            progress("scoring heads", 0, None)
+            values = head_scores(loaded).values
+        layers, heads = values[KINDS[0]].shape
+        rows = [[f"a{i}.h{j}", *(f"{values[k][i, j]:.3f}" for k in KINDS)] for i in range(layers) for j in range(heads)]
+        _table(("head", *KINDS), rows)
+    else:
+        for name in loaded.components:
+            print(name)
+
+
+@app.command()
+def compare(runs: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Run folders.")]) -> None:
+    """Runs side by side."""
+    if len(runs) < 2:
+        raise RunError(f"compare needs two runs or more, and only {runs[0]!r} was given")
+    from assay.report.terminal import compare as side_by_side
+    from assay.store.runs import read_record
+
+    _console().print(side_by_side([read_record(run) for run in runs], names=runs))
+
+
+@app.command()
+def report(run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder.")], as_json: Json = False) -> None:
+    """Show a run again, and draw its page anew."""
+    from assay.store.runs import read_run
+
+    record, table = read_run(run)
+    if as_json:
+        print(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
+        return
+    from assay.report.page import render
+    from assay.report.terminal import measurement
+
+    (Path(run) / "report.html").write_text(render(record, table), encoding="utf-8")
+    _console().print(measurement(record, report=str(Path(run) / "report.html")))
+
+
+@app.command()
+def zoo(
+    action: Annotated[
+        str, typer.Argument(metavar="[list|train]", help="List the models, or train one again.")
+    ] = "list",
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Of the model to train.")] = None,
+    out: Annotated[
+        str, typer.Option("--out", metavar="DIR", help="Where a trained model and its checkpoints go.")
+    ] = "zoo",
+) -> None:
+    """The built-in models; training goes on where it was stopped."""
+    if action not in ("list", "train"):
+        raise UserError(f"zoo cannot {action!r}" + nearest(action, ("list", "train")))
+    from assay.zoo import index
+    from assay.zoo.recipes import RECIPES
+
+    if action == "list":
+        rows = [[f"zoo:{entry.name}", f"{entry.parameters:,}", entry.what, entry.licence] for entry in index.entries()]
+        _table(("name", "parameters", "what", "licence"), rows, left=(0, 2, 3))
+        return
+    name = (name or "").removeprefix("zoo:")
+    if name not in RECIPES:
+        raise UserError(f"the zoo has no recipe for {name!r}" + nearest(name, RECIPES))
+    from assay.train.novel import train
+
+    print(train(name, Path(out), tokenizer=index.folder(name), say=lambda text: print(text, file=sys.stderr)))
+
+
+def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
+    from assay.store.runs import check_target
+
+    assert settings.out is not None
+    check_target(settings.out, settings.overwrite)  # before the minutes, not after
+    from assay.measure.measure import measure
+    from assay.report.terminal import measurement
+
+    with _Progress() as progress:
+        result = measure(claim, settings=settings, progress=progress)
+        result.save(settings.out, overwrite=settings.overwrite)
+    if as_json:
+        print(json.dumps(result.record, indent=1, ensure_ascii=False, allow_nan=False))
+    else:
+        _console().print(measurement(result.record, report=str(Path(settings.out) / "report.html")))
+
+
+def _load(model: str, device: str | None) -> Any:
+    from assay.explanations.claim_check import model_problem
+
+    problem = model_problem(model)
+    if problem:
+        raise UserError(problem)
+    from assay.model.load import load
+
+    with _Progress() as progress:
+        progress(f"loading {model}", 0, None)
+        return load(model, device=device)
+
+
+def _command(name: str, flags: dict[str, Any], *arguments: str) -> str:
+    """What reproduces the run: flags that change a number, not those that say where results go."""
+    words = ["assay", name, *arguments]
+    for flag, value in flags.items():
+        if value is True:
+            words += [] if flag == "register" else [f"--{flag}"]
+        elif value is not None:
+            for one in value if isinstance(value, list) else [value]:
+                words += [f"--{flag}", str(one)]
+    return shlex.join(words)
+
+
+def _print_cost(cost: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(cost, indent=1, allow_nan=False))
+    else:
+        print(
+            f"about {cost['forwards']:,} forward passes, {cost['minutes']:.1f} minutes on this machine, "
+            f"{cost['memory_gb']:.1f} GB of memory"
+        )
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def _table(columns: tuple[str, ...], rows: list[list[str]], left: tuple[int, ...] = (0,)) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i in left else "right", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*row)
+    _console().print(table)
+
+
+class _Progress:
+    """A bar on stderr that appears after two seconds, and only where stderr is a terminal.
+
+    Called as `progress(what, done, total)`; total None: how much there is to do is not known.
+    """
+
+    def __init__(self) -> None:
+        self._begun, self._bar, self._tasks = time.monotonic(), None, {}
+
+    def __enter__(self) -> Callable[[str, int, int | None], None]:
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _show(self, what: str, done: int, total: int | None = None) -> None:
+        if self._bar is None:
+            if not sys.stderr.isatty() or time.monotonic() - self._begun < 2:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+        if what not in self._tasks:
+            for earlier in self._tasks.values():
+                self._bar.update(earlier, visible=False)
+            self._tasks[what] = self._bar.add_task(what, total=total)
+        self._bar.update(self._tasks[what], completed=done, total=total)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs a command. An error in the input is one sentence on stderr and exit code 2; Ctrl-C is exit code 130."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = app(args=arguments or ["--help"], prog_name="assay", standalone_mode=False)
+    except UserError as problem:
+        _fail(str(problem))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:  # `assay ls gpt2 | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
+        sys.exit(141)
+    except Exception as problem:
+        if not hasattr(problem, "format_message"):  # a wrong flag or command, of typer's own kind
+            raise
+        _fail(" ".join(problem.format_message().split()))  # type: ignore[attr-defined]
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str) -> None:
+    print(f"assay: {sentence}", file=sys.stderr)
+    sys.exit(2)

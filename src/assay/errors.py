@@ -1,0 +1,40 @@
+"""Errors that a user can mend: one sentence with the offending value, where it came from, and the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something in the input is wrong; the commands print the message and end with exit code 2."""
+
+
+class NameProblem(UserError):
+    """A component, site or edge that does not exist or cannot be read."""
+
+
+class ModelError(UserError):
+    """A model that cannot be loaded, is not supported, or fails the proof on load."""
+
+
+class TaskError(UserError):
+    """Data that cannot be scored."""
+
+
+class ClaimError(UserError):
+    """A claim file or an explanation that is not valid."""
+
+
+class RunError(UserError):
+    """A run folder that cannot be read or must not be written."""
+
+
+def nearest(value: object, valid: Iterable[object], count: int = 3) -> str:
+    """A tail for a message: the nearest valid names, or the first few when nothing is near."""
+    names = [str(v) for v in valid]
+    close = difflib.get_close_matches(str(value), names, n=count, cutoff=0.5)
+    if close:
+        return "; did you mean " + " or ".join(repr(name) for name in close) + "?"
+    shown = ", ".join(repr(name) for name in names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"; valid: {shown}" if names else ""

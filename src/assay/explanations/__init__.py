@@ -1,0 +1,23 @@
+"""Kinds of explanation: programs, component sets, constants, and the claim file that holds one.
+
+Lazy, so that a claim file is checked without importing torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from assay.explanations.components import Constant, Keep, Remove
+    from assay.explanations.program import Program
+
+__all__ = ["Constant", "Keep", "Program", "Remove"]
+
+_WHERE = {"Program": "program", "Keep": "components", "Remove": "components", "Constant": "components"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _WHERE:
+        return getattr(import_module(f"assay.explanations.{_WHERE[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,212 @@
+"""`Program`: the claim that parts of the model compute what a program says. The program runs in the parts' place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from assay.errors import ClaimError
+from assay.explanations import fits
+from assay.explanations.base import Level, listed
+from assay.explanations.programs import (
+    AnyProgram,
+    AttentionProgram,
+    CustomProgram,
+    LabelProgram,
+    NGramProgram,
+)
+from assay.intervene.ablations import Workbench
+from assay.intervene.components import expand
+from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream
+from assay.model.transformer import Model
+from assay.names import Site, parse_site
+
+
+class Program:
+    """Programs in place of heads, MLPs or neurons; the rest of the model is untouched.
+
+    Args:
+        components: name -> program (`assay.programs`); a layer's name gives the program to each of its heads.
+
+    Raises:
+        ClaimError: for an empty mapping, a value that is no program, or a program that cannot stand for the part.
+
+    Example:
+        >>> from assay.explanations import programs
+        >>> Program({"a1.h3": programs.induction()}).level
+        'how'
+    """
+
+    kind = "program"
+    headline_floor = "ablated"
+
+    def __init__(self, components: Mapping[str, AnyProgram]):
+        if not components:
+            raise ClaimError("Program takes at least one component, not an empty mapping")
+        for name, program in components.items():
+            if not isinstance(program, AnyProgram):
+                raise ClaimError(
+                    f"{name!r} is given {program!r}, which is no program; use assay.programs, and programs.custom for your own"
+                )
+        self.components = dict(components)
+
+    @property
+    def level(self) -> Level:
+        """A label says what a part carries; a program says how it computes."""
+        return "what" if all(isinstance(p, LabelProgram) for p in self.components.values()) else "how"
+
+    def __repr__(self) -> str:
+        return f"Program({self.components!r})"
+
+    def assigned(self, model: Model) -> list[tuple[Site, AnyProgram]]:
+        """Every part with its program, in the model's order.
+
+        Raises:
+            ClaimError: when a program cannot stand for a part.
+        """
+        out: list[tuple[Site, AnyProgram]] = []
+        for name, program in self.components.items():
+            for site in expand([name], model):
+                if isinstance(program, AttentionProgram) and site.kind != "head":
+                    raise ClaimError(
+                        f"program {program.name!r} says where a head attends, but {str(site)!r} is no head; "
+                        "an MLP or a neuron can take 'ngram' or 'label'"
+                    )
+                if isinstance(program, CustomProgram) and program.returns == "pattern" and site.kind != "head":
+                    raise ClaimError(f"{program.name!r} returns a pattern, but {str(site)!r} is no head")
+                out.append((site, program))
+        expand([str(site) for site, _ in out], model)  # refuses a part named twice
+        return sorted(out, key=lambda pair: (pair[0].layer or 0, pair[0].kind != "head", pair[0].index or 0))
+
+    def scope(self, model: Model) -> list[Site]:
+        return [site for site, _ in self.assigned(model)]
+
+    def plan(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> Plan:
+        """The explained run: it is the same under every ablation, which only the floor depends on."""
+        return bench.plan(self.edits(bench))
+
+    def edits(self, bench: Workbench) -> tuple[Edit, ...]:
+        assigned = self.assigned(bench.model)
+        self._fit_strengths(bench, assigned)
+        return tuple(Edit(site, source(bench, site, program)) for site, program in assigned)
+
+    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+
+    def sentence(self, model_name: str) -> str:
+        groups: dict[str, list[str]] = {}
+        for name, program in self.components.items():
+            groups.setdefault(words(program), []).append(name)
+        parts = [f"{listed(names)} {'do' if len(names) > 1 else 'does'} {what}" for what, names in groups.items()]
+        return f"in {model_name}, " + "; ".join(parts)
+
+    def unmatched(self, bench: Workbench) -> float | None:
+        """The share of scored tokens' queries about which no attention program of the claim says anything."""
+        programs = [p for p in self.components.values() if isinstance(p, AttentionProgram)]
+        if not programs:
+            return None
+        silent = torch.stack([~p.attend(bench.task.tokens).matched[:, :-1] for p in set(programs)]).all(0)
+        scored = bench.task.scored[:, 1:]
+        return float((silent & scored).sum() / scored.sum())
+
+    def _fit_strengths(self, bench: Workbench, assigned: list[tuple[Site, AnyProgram]]) -> None:
+        """The α of every `full` head, all together, by least KL on the reference."""
+        full = [(s, p) for s, p in assigned if isinstance(p, AttentionProgram) and p.level == "full"]
+        key = ("strengths", tuple(full))
+        if not full or key in bench.fitted:
+            return
+        others = tuple(Edit(s, source(bench, s, p)) for s, p in assigned if (s, p) not in full)
+        values = fits.strengths(bench, full, others)
+        for (site, program), value in zip(full, values, strict=True):
+            bench.fitted["strength", site, program] = value
+        bench.fitted[key] = torch.ones(())
+
+
+def words(program: AnyProgram) -> str:
+    """A program in words."""
+    match program:
+        case AttentionProgram(name="induction", level=level, match=match, prefix=prefix):
+            how = {"recent": "strict", "all": "all-matches", "prefix": f"longest-match (up to {prefix})"}[match]
+            return f"{how} induction (level {level})"
+        case AttentionProgram(name=name, level=level):
+            return f"{name} (level {level})"
+        case NGramProgram(n=n):
+            return f"ngram({n})"
+        case LabelProgram(source=origin, tokens=tokens):
+            return f"label({origin if origin is not None else f'{len(tokens)} tokens'})"
+        case CustomProgram(name=name):
+            return name
+    raise TypeError(program)
+
+
+def source(bench: Workbench, site: Site, program: AnyProgram) -> Source:
+    """The program as the source of the part's value."""
+    model = bench.model
+    assert isinstance(model, Model) and site.layer is not None
+    match program:
+        case AttentionProgram():
+            return _attention(bench, model, site, program)
+        case CustomProgram(returns="pattern"):
+            group = _group(model, site)
+            reads = tuple(parse_site(name) for name in program.reads)
+
+            def patterned(batch: Batch) -> Tensor:
+                weights = program.function(batch.tokens, *(batch.read(r) for r in reads))
+                return weights.to(batch.read(group).dtype) @ batch.read(group)
+
+            return Call(patterned, (group, *reads))
+        case CustomProgram():
+            reads = tuple(parse_site(name) for name in program.reads)
+
+            def output(batch: Batch) -> Tensor | Stream:
+                value = program.function(batch.tokens, *(batch.read(r) for r in reads))
+                return Stream(value) if site.kind == "head" else value
+
+            return Call(output, reads)
+        case NGramProgram():
+            table = fits.ngram_table(bench, site, program)
+            return Call(lambda batch: table(batch.tokens))
+        case LabelProgram():
+            return Call(fits.label_constants(bench, site, program))
+    raise TypeError(program)
+
+
+def _group(model: Model, site: Site) -> Site:
+    """The key/value group whose values the head reads."""
+    assert site.index is not None
+    return Site("kv", site.layer, site.index // (model.config.heads // model.config.kv_heads))
+
+
+def _attention(bench: Workbench, model: Model, site: Site, program: AttentionProgram) -> Source:
+    layer, head, group = site.layer or 0, site.index or 0, _group(model, site)
+    rest = fits.without_match(bench, site, program) if program.without_match == "mean" else None
+
+    def z_without(values: Tensor) -> Tensor:
+        if rest is not None:
+            return rest.to(values)
+        return values[:, :1].expand_as(values) if program.without_match == "first" else torch.zeros_like(values)
+
+    def from_values(batch: Batch, values: Tensor) -> Tensor:
+        attention = program.attend(batch.tokens)
+        z = attention.weights.to(values.dtype) @ values
+        return torch.where(attention.matched.unsqueeze(-1), z, z_without(values))
+
+    def pattern(batch: Batch) -> Tensor:
+        return from_values(batch, batch.read(group))
+
+    def pattern_token(batch: Batch) -> Tensor:
+        embedding = model.W_E[batch.tokens]
+        return from_values(batch, model.values(embedding, layer)[:, :, group.index])
+
+    def full(batch: Batch) -> Stream:
+        attention = program.attend(batch.tokens)
+        directions = fits.unembedding_directions(bench)[batch.tokens]
+        out = bench.fitted["strength", site, program].to(directions) * (attention.weights.to(directions) @ directions)
+        fallback = z_without(batch.read(group)) @ model.W_O(layer)[head]
+        return Stream(torch.where(attention.matched.unsqueeze(-1), out, fallback))
+
+    if program.level == "pattern_token":
+        return Call(pattern_token)
+    return Call(pattern if program.level == "pattern" else full, (group,))

@@ -1,0 +1,268 @@
+"""The built-in programs: what a head (or an MLP, or a neuron) is said to compute, written down exactly (DEFINITIONS §12).
+
+A program for attention says where every query attends; `level` says how much of the model's own weights it keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from assay.errors import ClaimError, nearest
+
+LEVELS = ("pattern", "pattern_token", "full")
+WITHOUT_MATCH = ("mean", "first", "zero")
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where every query attends.
+
+    Attributes:
+        weights: [batch, query, key], rows sum to 1 where matched, else 0.
+        matched: [batch, query] whether the program says anything about this query.
+    """
+
+    weights: Float[Tensor, "batch query key"]
+    matched: Bool[Tensor, "batch query"]
+
+
+@dataclass(frozen=True)
+class AttentionProgram:
+    """A head that attends as a rule on the tokens says.
+
+    Attributes:
+        name: the rule.
+        level: `pattern`: the rule's attention, the head's own V and O; `pattern_token`: the same, but V reads the token
+            embedding alone; `full`: output = α·(W_U[x_j] − mean W_U) for the attended token, one fitted α.
+        match, prefix: for induction: `recent`, `all` (uniform), or `prefix` (the longest match of the last n tokens).
+        without_match: what a query without a match takes: the head's reference `mean` without a match, the value of the
+            `first` position, or `zero`.
+    """
+
+    name: str
+    level: str = "pattern"
+    match: str = "recent"
+    prefix: int = 1
+    without_match: str = "mean"
+
+    def __post_init__(self) -> None:
+        if self.level not in LEVELS:
+            raise ClaimError(f"unknown level {self.level!r} of program {self.name!r}" + nearest(self.level, LEVELS))
+        if self.without_match not in WITHOUT_MATCH:
+            raise ClaimError(
+                f"unknown without_match {self.without_match!r}" + nearest(self.without_match, WITHOUT_MATCH)
+            )
+        if self.match not in ("recent", "all", "prefix"):
+            raise ClaimError(f"unknown match {self.match!r}" + nearest(self.match, ("recent", "all", "prefix")))
+        if self.prefix < 1:
+            raise ClaimError(f"prefix must be at least 1, not {self.prefix}")
+
+    @property
+    def productions(self) -> tuple[int, ...]:
+        """How many alternatives each choice in the program's grammar had (for claim bits)."""
+        choices = [len(ATTENTION), len(LEVELS), len(WITHOUT_MATCH)]
+        if self.name == "induction":
+            choices.append(3)
+            if self.match == "prefix":
+                choices.append(8)
+        return tuple(choices)
+
+    @property
+    def parameters(self) -> int:
+        """Fitted numbers besides the constant without a match."""
+        return 1 if self.level == "full" else 0
+
+    def attend(self, tokens: Int[Tensor, "batch pos"]) -> Attention:
+        """The rule's attention on these tokens."""
+        return ATTENTION[self.name](tokens, self)
+
+
+def _pointing(target: Int[Tensor, "batch pos"], matched: Bool[Tensor, "batch pos"]) -> Attention:
+    weights = torch.zeros(*target.shape, target.shape[1], device=target.device)
+    weights.scatter_(2, target.clamp(min=0, max=target.shape[1] - 1).unsqueeze(-1), 1.0)
+    return Attention(weights * matched.unsqueeze(-1), matched)
+
+
+def _earlier(tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch query key"]:
+    """J: whether key j < i holds the query's own token."""
+    length = tokens.shape[1]
+    below = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril(-1)
+    return (tokens.unsqueeze(2) == tokens.unsqueeze(1)) & below
+
+
+def _induction(tokens: Tensor, program: AttentionProgram) -> Attention:
+    earlier = _earlier(tokens)
+    matched = earlier.any(-1)
+    if program.match == "all":
+        weights = torch.zeros_like(earlier, dtype=torch.float32)
+        weights[:, :, 1:] = earlier[:, :, :-1].float()
+        return Attention(weights / weights.sum(-1, keepdim=True).clamp(min=1), matched)
+    score = earlier.long()
+    if program.match == "prefix":
+        for _ in range(program.prefix - 1):  # length of the common suffix of (.. i) and (.. j), at most `prefix`
+            longer = torch.zeros_like(score)
+            longer[:, 1:, 1:] = score[:, :-1, :-1]
+            score = earlier.long() * (1 + longer)
+    length = tokens.shape[1]
+    ranked = score * length + torch.arange(length, device=tokens.device) * earlier
+    return _pointing(ranked.argmax(-1) + 1, matched)
+
+
+def _duplicate_token(tokens: Tensor, program: AttentionProgram) -> Attention:
+    earlier = _earlier(tokens)
+    place = earlier * torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+    return _pointing(place.argmax(-1), earlier.any(-1))
+
+
+def _offset(shift: int) -> Callable[[Tensor, AttentionProgram], Attention]:
+    def rule(tokens: Tensor, program: AttentionProgram) -> Attention:
+        target = torch.arange(tokens.shape[1], device=tokens.device).expand_as(tokens) - shift
+        return _pointing(target, target >= 0)
+
+    return rule
+
+
+def _first_token(tokens: Tensor, program: AttentionProgram) -> Attention:
+    return _pointing(torch.zeros_like(tokens), torch.ones_like(tokens, dtype=torch.bool))
+
+
+ATTENTION: dict[str, Callable[[Tensor, AttentionProgram], Attention]] = {
+    "induction": _induction,
+    "previous_token": _offset(1),
+    "copy": _offset(0),
+    "first_token": _first_token,
+    "duplicate_token": _duplicate_token,
+}
+
+
+def induction(
+    level: str = "pattern", match: str = "recent", prefix: int = 1, without_match: str = "mean"
+) -> AttentionProgram:
+    """Attends to the token after an earlier occurrence of the current token.
+
+    Example:
+        >>> induction(match="prefix", prefix=3).level
+        'pattern'
+    """
+    return AttentionProgram("induction", level, match, prefix, without_match)
+
+
+def previous_token(level: str = "pattern", without_match: str = "mean") -> AttentionProgram:
+    """Attends to the position before."""
+    return AttentionProgram("previous_token", level, without_match=without_match)
+
+
+def copy(level: str = "pattern", without_match: str = "mean") -> AttentionProgram:
+    """Attends to the current position."""
+    return AttentionProgram("copy", level, without_match=without_match)
+
+
+def first_token(level: str = "pattern", without_match: str = "mean") -> AttentionProgram:
+    """Attends to the first position (BOS)."""
+    return AttentionProgram("first_token", level, without_match=without_match)
+
+
+def duplicate_token(level: str = "pattern", without_match: str = "mean") -> AttentionProgram:
+    """Attends to the most recent earlier occurrence of the current token itself."""
+    return AttentionProgram("duplicate_token", level, without_match=without_match)
+
+
+@dataclass(frozen=True)
+class NGramProgram:
+    """E[output | last n tokens], a table fitted on the reference, with back-off to fewer tokens where unseen.
+
+    Attributes:
+        n: how many tokens, the current one included.
+        smallest: a context counts as seen from this many reference tokens on.
+    """
+
+    n: int = 1
+    smallest: int = 2
+    name: str = "ngram"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n <= 5:
+            raise ClaimError(f"program 'ngram' takes n from 1 to 5, not {self.n}")
+
+    @property
+    def productions(self) -> tuple[int, ...]:
+        return (len(ATTENTION) + 2, 5)
+
+
+def ngram(n: int = 1, smallest: int = 2) -> NGramProgram:
+    """The mean output after the last n tokens (DEFINITIONS §12)."""
+    return NGramProgram(n, smallest)
+
+
+@dataclass(frozen=True)
+class LabelProgram:
+    """E[output | label]: two constants, one where the label holds and one where it does not, fitted on the reference.
+
+    Attributes:
+        source: the label holds in documents of this source ("fr", "python", ...); or
+        tokens: the label holds where the current token is one of these ids.
+    """
+
+    source: str | None = None
+    tokens: tuple[int, ...] = ()
+    name: str = "label"
+
+    def __post_init__(self) -> None:
+        if (self.source is None) == (not self.tokens):
+            raise ClaimError("program 'label' takes either a source or tokens, and not both")
+
+    @property
+    def productions(self) -> tuple[int, ...]:
+        return (len(ATTENTION) + 2, 2)
+
+
+def label(source: str | None = None, tokens: Sequence[int] = ()) -> LabelProgram:
+    """A label instead of a part: how much of the part's effect does the label explain?"""
+    return LabelProgram(source, tuple(tokens))
+
+
+@dataclass(frozen=True, eq=False)
+class CustomProgram:
+    """A user's callable.
+
+    Attributes:
+        function: takes token ids [batch, pos] and, for each name in `reads`, that component's output in the same run;
+            gives attention [batch, query, key] or an output [batch, pos, d_model].
+        returns: which of the two.
+        reads: earlier components whose outputs it gets.
+        keeps: what of the model it still uses, in words, for the report.
+    """
+
+    function: Callable[..., Tensor]
+    returns: str
+    reads: tuple[str, ...] = ()
+    keeps: str = ""
+    name: str = field(default="custom")
+
+
+def custom(
+    function: Callable[..., Tensor], *, returns: str, reads: Sequence[str] = (), keeps: str = ""
+) -> CustomProgram:
+    """A program of your own; see `CustomProgram`."""
+    if returns not in ("pattern", "output"):
+        raise ClaimError(f"returns is {returns!r}; a program returns 'pattern' or 'output'")
+    words = keeps or ("the head's own V and O" if returns == "pattern" else "nothing of the part")
+    return CustomProgram(function, returns, tuple(reads), words, getattr(function, "__name__", "custom"))
+
+
+AnyProgram = AttentionProgram | NGramProgram | LabelProgram | CustomProgram
+
+REGISTRY: Mapping[str, Callable[..., AnyProgram]] = {
+    "induction": induction,
+    "previous_token": previous_token,
+    "copy": copy,
+    "first_token": first_token,
+    "duplicate_token": duplicate_token,
+    "ngram": ngram,
+    "label": label,
+}

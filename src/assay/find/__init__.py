@@ -1,0 +1,1 @@
+"""Explanations found automatically. Today: heads ranked by how they attend."""

@@ -1,0 +1,91 @@
+"""The claim file that `assay init` writes: comments that teach, and the model's heads with the highest scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from assay.errors import ModelError
+from assay.find.scores import KINDS, head_scores
+
+ENOUGH = 0.4  # a head with this score does what the rule says more often than not
+MOST = 3
+
+
+def select(scores: dict[str, list[tuple[str, float]]]) -> tuple[str, list[str]]:
+    """The rule with the highest top score, and its heads above `ENOUGH` (at least one, at most three).
+
+    Args:
+        scores: rule -> (head, score), best first.
+    """
+    rule = max(KINDS, key=lambda kind: scores[kind][0][1])
+    heads = [head for head, score in scores[rule][:MOST] if score >= ENOUGH]
+    return rule, heads or [scores[rule][0][0]]
+
+
+def template(model: Any, source: str, *, seed: int = 0) -> str:
+    """A commented claim file for a loaded model.
+
+    Args:
+        source: the model's name as in `assay.load`.
+        seed: of the random tokens that heads are scored on.
+    """
+    try:
+        values = head_scores(model, seed=seed)
+    except ModelError:
+        return _modules(model, source)
+    scores = {kind: values.top(kind, MOST) for kind in KINDS}
+    rule, heads = select(scores)
+    table = "\n".join(
+        f"#   {kind:16}" + "   ".join(f"{head} {score:.2f}" for head, score in scores[kind]) for kind in KINDS
+    )
+    parts = "\n".join(f"    {head}: {{program: {rule}, level: pattern}}" for head in heads)
+    text = "{kind: text, split: test}" if source.startswith("zoo:") else "{kind: repeat, n: 256, length: 64}"
+    return f"""\
+# A claim about {source}, to start from. `assay validate` checks this file, `assay measure ... --quick` tries it.
+#
+# Heads that attend most as a rule says (mean attention, on repeated random tokens, seed {seed}):
+{table}
+
+model: {source}
+
+# text: next tokens of text, {{kind: text, files: [a.txt, b.txt]}}, one document a file, or a zoo model's own split;
+# repeat: random tokens twice, scored on the second copy;
+# prompts: {{kind: prompts, file: prompts.csv, metric: logit_diff}}.
+task: {text}
+
+# program: these parts compute what a program says (induction, previous_token, duplicate_token, copy, ngram, ...).
+#   level: pattern (the head's own V and O), pattern_token (V reads the token alone), full (one number is all it keeps).
+# keep: [parts] suffice. remove: [parts] are needed. constant: [parts] carry nothing that matters.
+explanation:
+  kind: program
+  components:
+{parts}
+
+# What fills in for everything that is not explained; the lowest result is the headline.
+ablation: [mean, resample_joint]
+
+# What these heads were chosen on. Change it when you change them.
+found_on: repeated random tokens
+
+# Optional: draws: 4 · controls: 100 · documents: 200 · seed: 0 · reference: {{files: [other.txt]}} · out: runs/mine
+"""
+
+
+def _modules(model: Any, source: str) -> str:
+    """For a network that is no transformer of a supported family: its first named submodules."""
+    parts = ", ".join(list(model.components)[:2])
+    return f"""\
+# A claim about {source}, to start from: its parts are its named submodules (`assay ls {source}` lists them).
+
+model: {source}
+
+# An .npz file with the arrays `inputs` and `labels`.
+task: {{kind: classify, file: data.npz}}
+
+# keep: [parts] suffice. remove: [parts] are needed. constant: [parts] carry nothing that matters.
+explanation:
+  kind: keep
+  components: [{parts}]
+
+ablation: [mean, resample_joint]
+"""

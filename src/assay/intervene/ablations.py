@@ -1,0 +1,126 @@
+"""Ablations: what a site that is not explained takes. A name, a part and a draw give a source.
+
+Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`), other examples (`resample_joint`,
+`resample_independent`, `counterfactual`) or Gaussian `noise` (DEFINITIONS §2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.errors import TaskError, nearest
+from assay.intervene.donors import _hash, donors
+from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value
+from assay.intervene.reference import ReferenceStatistics
+from assay.intervene.runner import Runner
+from assay.names import Site
+
+ABLATIONS = (
+    "zero",
+    "mean",
+    "mean_position",
+    "resample_joint",
+    "resample_independent",
+    "counterfactual",
+    "noise",
+    "optimal",
+)
+RANDOM = frozenset({"resample_joint", "resample_independent", "noise"})  # those that have draws
+
+
+class Workbench:
+    """A model on a task with everything that plans are made from: runner, reference statistics, fitted constants.
+
+    Args:
+        seed: keys donors, noise and fits.
+        frozen_norm: norm scales of every edited run come from the clean run (an option, never the headline).
+    """
+
+    def __init__(self, runner: Runner, seed: int = 0, *, frozen_norm: bool = False, refit: bool = False):
+        self.runner, self.model, self.task, self.seed = runner, runner.model, runner.task, seed
+        self.frozen_norm, self.refit = frozen_norm, refit
+        self.fitted: dict[object, Any] = {}  # learned constants and coefficients, by what they were fitted for
+        self._statistics: ReferenceStatistics | None = None
+
+    @property
+    def statistics(self) -> ReferenceStatistics:
+        if self._statistics is None:
+            if self.task.reference is None:
+                raise TaskError(f"the task {self.task.name!r} has no reference examples to take a mean over")
+            self._statistics = ReferenceStatistics(self.runner)
+        return self._statistics
+
+    def source(self, ablation: str, site: Site, draw: int) -> Source:
+        """What a part takes under an ablation.
+
+        Raises:
+            TaskError: for an unknown ablation, or one that the task has no data for.
+        """
+        match ablation:
+            case "zero":
+                return Value(torch.zeros((), device=self.model.device))
+            case "mean":
+                return Value(self.statistics.mean(site).to(self.model.device))
+            case "mean_position":
+                return Value(self.statistics.mean_position(site).to(self.model.device))
+            case "resample_joint":
+                return From("donor", donors(self.task, self.seed, draw))
+            case "resample_independent":
+                return From("donor", donors(self.task, self.seed, draw, str(site.at(None))))
+            case "counterfactual":
+                if self.task.counterfactual is None:
+                    raise TaskError(
+                        f"the task {self.task.name!r} has no counterfactuals; ablation 'counterfactual' needs them"
+                    )
+                return From("counterfactual")
+            case "noise":
+                return Call(self._noise(site, draw))
+            case _:
+                raise TaskError(f"unknown ablation {ablation!r}" + nearest(ablation, ABLATIONS))
+
+    def ablate(self, sites: Iterable[Site], ablation: str, draw: int = 0) -> tuple[Edit, ...]:
+        """Edits that take these parts away. `optimal` fits the constants of all of them together, once."""
+        sites = tuple(sites)
+        if ablation == "optimal":
+            from assay.intervene.learned import optimal_constants
+
+            constants = optimal_constants(self, sites)
+            return tuple(Edit(site, Value(constant)) for site, constant in zip(sites, constants, strict=True))
+        if ablation in ("mean", "mean_position"):
+            self.statistics.need(sites)
+        return tuple(Edit(site, self.source(ablation, site, draw)) for site in sites)
+
+    def plan(self, edits: tuple[Edit, ...], name: str = "explained") -> Plan:
+        """A plan whose scored run has these edits, with the donor runs that they take values from."""
+        if self.refit and edits:
+            from assay.intervene.learned import refitted
+
+            edits = refitted(self, edits)
+        helpers = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
+        used = {edit.source.run for edit in edits if isinstance(edit.source, From)}
+        runs = [Run(name, data) for name, data in helpers.items() if name in used]  # type: ignore[arg-type]
+        return Plan((*runs, Run(name, edits=edits, frozen_norm=self.frozen_norm)))
+
+    def _noise(self, site: Site, draw: int):
+        mean = self.statistics.mean(site)
+        first, rest = self.statistics.root_covariance(site)
+        site_key = str(site.at(None))
+
+        def noise(batch: Batch) -> Tensor:
+            rows = []
+            for row in batch.rows:
+                document = self.task.documents[self.task.document[row]].name
+                generator = torch.Generator().manual_seed(
+                    _hash(self.seed, "noise", draw, site_key, document, int(self.task.offset[row])) >> 1
+                )
+                rows.append(torch.randn(mean.shape, generator=generator))
+            white = torch.stack(rows)
+            out = white @ rest.T
+            out[:, 0] = white[:, 0] @ first.T
+            return (mean + out).to(self.model.device)
+
+        return noise

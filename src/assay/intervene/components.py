@@ -1,0 +1,140 @@
+"""Components against a model: range checks, expansion of groups, complements, and which tap carries a site's value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from assay.errors import NameProblem, nearest
+from assay.model.module import ModuleModel
+from assay.model.transformer import Model
+from assay.names import Site, parse_site
+
+
+def check(name: str, model: Model | ModuleModel) -> Site:
+    """Parses a component's name and checks it against the model.
+
+    Raises:
+        NameProblem: with the valid range, when the layer, head, group or neuron does not exist.
+    """
+    if isinstance(model, ModuleModel):
+        return model.site(name)
+    site = parse_site(name)
+    shape = model.config
+    layers = shape.layers + 1 if site.kind == "stream" else shape.layers
+    if site.layer is not None and site.layer >= layers:
+        raise NameProblem(f"{name!r}: layer {site.layer} does not exist; {model.name} has layers 0 to {layers - 1}")
+    limit = {"kv": shape.kv_heads, "head": shape.heads, "neuron": None}.get(site.kind, shape.heads)
+    if site.kind in ("mlp", "neuron"):
+        assert site.layer is not None
+        limit = shape.d_mlp[site.layer]
+        if limit is None:
+            raise NameProblem(
+                f"{name!r}: layer {site.layer} of {model.name} has no MLP" + nearest(name, model.components)
+            )
+    if site.index is not None and limit is not None and site.index >= limit:
+        what = {"kv": "key/value group", "neuron": "neuron"}.get(site.kind, "head")
+        raise NameProblem(
+            f"{name!r}: {what} {site.index} does not exist; layer {site.layer} has {what}s 0 to {limit - 1}"
+        )
+    return site
+
+
+def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
+    """Parts that can be ablated: an attention layer becomes its heads, a key/value group the heads that share it.
+
+    Raises:
+        NameProblem: for a name that is no ablatable part, and for the same part named twice.
+    """
+    out: list[Site] = []
+    for name in names:
+        site = check(name, model)
+        heads = range(0)
+        if isinstance(model, ModuleModel):
+            out.append(site)
+            continue
+        if site.kind == "attention":
+            heads = range(model.config.heads)
+        elif site.kind == "kv":
+            assert site.index is not None
+            share = model.config.heads // model.config.kv_heads
+            heads = range(site.index * share, (site.index + 1) * share)
+        if heads:
+            out += [Site("head", site.layer, head, position=site.position) for head in heads]
+        elif site.kind in ("head", "mlp", "neuron"):
+            out.append(site)
+        elif site.kind == "bias":
+            raise NameProblem(f"{name!r}: an attention bias is a constant part that is never ablated")
+        else:
+            raise NameProblem(f"{name!r} is not a component that can be ablated" + nearest(name, model.components[1:]))
+    seen: set[Site] = set()
+    for site in out:
+        if site in seen or (site.kind == "neuron" and Site("mlp", site.layer, position=site.position) in set(out)):
+            raise NameProblem(f"{str(site)!r} is named twice, alone or within a larger part")
+        seen.add(site)
+    return out
+
+
+def complement(kept: Iterable[Site], model: Model | ModuleModel) -> list[Site]:
+    """Everything that can be ablated and is not kept. An MLP of which neurons are kept loses its other neurons only.
+
+    A part that is kept at some columns only is not in the complement; `Keep` ablates it at its other columns.
+    """
+    kept = list(kept)
+    if isinstance(model, ModuleModel):
+        return _other_modules(kept, model)
+    whole = {site.at(None) for site in kept}
+    neurons: dict[int, set[int]] = {}
+    for site in whole:
+        if site.kind == "neuron" and site.layer is not None and site.index is not None:
+            neurons.setdefault(site.layer, set()).add(site.index)
+    out: list[Site] = []
+    for name in model.components:
+        site = parse_site(name)
+        if site.kind == "input" or site in whole:
+            continue
+        if site.kind == "mlp" and site.layer in neurons:
+            width = model.config.d_mlp[site.layer] or 0
+            out += [Site("neuron", site.layer, n) for n in range(width) if n not in neurons[site.layer]]
+        else:
+            out.append(site)
+    return out
+
+
+def _other_modules(kept: list[Site], model: ModuleModel) -> list[Site]:
+    """Submodules without children that lie in no kept one."""
+    for site in kept:
+        if site.index is not None:
+            raise NameProblem(f"{str(site)!r}: Keep takes whole submodules; Remove and Constant take single indices")
+    names = [site.module or "" for site in kept]
+    leaves = [name for name in model.components if not any(other.startswith(name + ".") for other in model.components)]
+    return [
+        Site("module", module=leaf)
+        for leaf in leaves
+        if not any(leaf == name or leaf.startswith(name + ".") for name in names)
+    ]
+
+
+def tap(site: Site) -> tuple[str, int]:
+    """The (kind, layer) of the model's `forward` whose value holds the site; (submodule, 0) for other modules."""
+    if site.kind == "module":
+        return site.module or "", 0
+    kinds = {"head": "z", "neuron": "neurons", "kv": "v"}
+    return kinds.get(site.kind, site.kind), site.layer or 0
+
+
+def pick(value: Tensor, site: Site) -> Tensor:
+    """The site's part of a tapped value: [batch, pos, width]; a neuron has width 1."""
+    if site.kind in ("head", "z", "q"):
+        return value[:, :, site.index]
+    if site.kind == "neuron":
+        assert site.index is not None
+        return value[:, :, site.index : site.index + 1]
+    if site.kind == "pattern":
+        return value[:, site.index]
+    if site.kind == "kv":
+        return value[:, :, site.index]
+    if site.kind == "module" and site.index is not None:
+        return value[:, site.index]
+    return value

@@ -1,0 +1,138 @@
+"""Plans: an explanation and an ablation made concrete. Which runs are needed, and where every edited site's value comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from assay.names import Site
+
+Data = Literal["scored", "reference", "counterfactual"]
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """What a called program sees of the micro-batch that is being run."""
+
+    tokens: Int[Tensor, "batch pos"]
+    rows: Int[np.ndarray, "batch"]
+    data: Data
+
+    def read(self, site: Site) -> Tensor:
+        """The value of a site that the `Call` said it reads, in this very run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Own:
+    """The site's own value in this run: a no-op edit, which measures the meter's noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """A constant that broadcasts to [batch, pos, *site]; usually [pos, width]."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class From:
+    """The value of a site in another run of the plan, which may itself be edited.
+
+    Attributes:
+        run: that run's name.
+        rows: for each row of this run's data the row of that run's data; None: the same row.
+        site: the site to read there; None: the edited site itself.
+    """
+
+    run: str
+    rows: Int[np.ndarray, "rows"] | None = None
+    site: Site | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """Whatever a program computes from the tokens and the sites it reads.
+
+    The result may be a tensor [batch, pos, width], or a `Stream` when a head's output is given in the residual stream.
+    """
+
+    program: Callable[[Batch], Tensor | Stream]
+    reads: tuple[Site, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """A head's output as what it writes to the residual stream, [batch, pos, d_model], instead of as z."""
+
+    tensor: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """A subspace from one source and its orthogonal complement from another; `basis` [width, k] is orthonormal."""
+
+    basis: Tensor
+    inside: Source
+    outside: Source
+
+
+Source = Own | Value | From | Call | Mix
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """Gives a site a value; `site.position` restricts it to one column."""
+
+    site: Site
+    source: Source
+
+
+@dataclass(frozen=True, eq=False)
+class Circuits:
+    """The dense form of circuits: which edges are live in each variant, and the run that fills all others."""
+
+    mask: Bool[Tensor, "variants edges"]
+    fill: str
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A model on rows of some data, with edits.
+
+    Attributes:
+        frozen_norm: take every norm's scale from the model's clean run on the same rows.
+    """
+
+    name: str
+    data: Data = "scored"
+    edits: tuple[Edit, ...] = ()
+    frozen_norm: bool = False
+    circuits: Circuits | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An ordered set of runs; the last one is scored."""
+
+    runs: tuple[Run, ...] = field(default_factory=lambda: (Run("explained"),))
+
+    @property
+    def final(self) -> Run:
+        return self.runs[-1]
+
+    def run(self, name: str) -> Run:
+        """The run of that name.
+
+        Raises:
+            KeyError: when no run has it.
+        """
+        for run in self.runs:
+            if run.name == name:
+                return run
+        raise KeyError(f"the plan has no run {name!r}, only {[r.name for r in self.runs]}")

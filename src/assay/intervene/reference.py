@@ -1,0 +1,101 @@
+"""Statistics of sites on the reference: what constant, position-wise and Gaussian ablations are filled with.
+
+The first position (BOS) is a class of its own everywhere: its activations differ from all others'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from assay.errors import TaskError
+from assay.intervene.plan import Plan, Run
+from assay.intervene.runner import Runner
+from assay.names import Site
+
+ROWS = 192  # reference rows that statistics are taken over
+
+
+class ReferenceStatistics:
+    """Means and covariances of sites over the reference, computed when first asked for and kept.
+
+    Args:
+        runner: runs the model on the task's reference.
+        rows: how many reference rows are used (the first of the reference, whose order is already random).
+    """
+
+    def __init__(self, runner: Runner, rows: int = ROWS):
+        assert runner.task.reference is not None
+        self.runner = runner
+        self.rows = np.arange(min(rows, len(runner.task.reference.tokens)))
+        self._real = runner.task.reference.real[: len(self.rows)]
+        self._moments: dict[Site, tuple[Tensor, Tensor, Tensor]] = {}
+        self._covariance: dict[Site, tuple[Tensor, Tensor]] = {}
+
+    def need(self, sites: Iterable[Site]) -> None:
+        """Gathers the means of all these sites in one pass."""
+        missing = [site for site in dict.fromkeys(s.at(None) for s in sites) if site not in self._moments]
+        if not missing:
+            return
+        run = Run("reference", "reference")
+        sums = {site: torch.zeros(()) for site in missing}
+        count = self._real.double().sum(0)
+        with torch.no_grad():
+            for batch in self.runner.batches(self.rows):
+                values = self.runner.values(Plan((run,)), run, missing, batch)
+                real = self._real[batch].unsqueeze(-1)
+                for site, value in values.items():
+                    if site.kind == "module":
+                        sums[site] = sums[site] + value.double().cpu().sum(0)
+                        continue
+                    sums[site] = sums[site] + (value.double().cpu() * real).sum(0)
+        for site, total in sums.items():
+            if site.kind == "module":
+                mean = total / len(self.rows)
+                self._moments[site] = (mean, mean, mean)
+                continue
+            rest = total[1:].sum(0) / count[1:].sum().clamp(min=1)
+            per_position = total / count.clamp(min=1).unsqueeze(-1)
+            per_position = torch.where((count > 0).unsqueeze(-1), per_position, rest)
+            self._moments[site] = (per_position[0], rest, per_position)
+
+    def mean(self, site: Site) -> Float[Tensor, "..."]:
+        """The mean over reference tokens at every position but the first, which has its own."""
+        self.need([site])
+        first, rest, per_position = self._moments[site.at(None)]
+        if site.kind == "module":
+            return rest.float()
+        out = rest.expand_as(per_position).clone()
+        out[0] = first
+        return out.float()
+
+    def mean_position(self, site: Site) -> Float[Tensor, "..."]:
+        """The mean at each position; where the reference never reaches, the overall mean."""
+        self.need([site])
+        return self._moments[site.at(None)][2].float()
+
+    def root_covariance(self, site: Site) -> tuple[Float[Tensor, "width width"], Float[Tensor, "width width"]]:
+        """A square root of the covariance at the first position, and at all others."""
+        site = site.at(None)
+        if site.kind == "module":
+            raise TaskError(f"the ablation 'noise' needs a transformer's component, and {str(site)!r} is a submodule")
+        if site not in self._covariance:
+            run = Run("reference", "reference")
+            with torch.no_grad():
+                value = self.runner.values(Plan((run,)), run, [site], self.rows)[site].double().cpu()
+            mean = self.mean(site).double()
+            centred = value - mean
+            first = centred[:, 0]
+            rest = centred[:, 1:][self._real[:, 1:]]
+            self._covariance[site] = (_root(first), _root(rest))
+        return self._covariance[site]
+
+
+def _root(centred: Float[Tensor, "n width"]) -> Float[Tensor, "width width"]:
+    covariance = centred.T @ centred / max(len(centred) - 1, 1)
+    values, vectors = torch.linalg.eigh(covariance)
+    return (vectors * values.clamp(min=0).sqrt()).float()

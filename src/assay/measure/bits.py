@@ -1,0 +1,67 @@
+"""Length in bits (DEFINITIONS §7): claim bits, stand-alone bits, the two-part code, and the rivals on the same axis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy.special import gammaln
+
+from assay.explanations.base import Explanation
+from assay.explanations.components import Constant, Keep, Remove
+from assay.explanations.program import Program
+from assay.explanations.programs import AttentionProgram, CustomProgram, LabelProgram
+from assay.model.transformer import Model
+
+NUMBER = 16  # bits of a stored number before the search for fewer
+
+
+def log2_choose(n: int, k: int) -> float:
+    """log2 of the binomial coefficient."""
+    if not 0 <= k <= n:
+        raise ValueError(f"cannot choose {k} of {n}")
+    return float((gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)) / math.log(2))
+
+
+def subset_bits(total: int, size: int) -> float:
+    """A subset of `size` of `total` parts: log2(total + 1) + log2 C(total, size)."""
+    return math.log2(total + 1) + log2_choose(total, size)
+
+
+@dataclass(frozen=True)
+class ClaimBits:
+    """Claim bits, the model being free; comparable within one kind only."""
+
+    bits: float
+    how: str
+
+
+def claim_bits(explanation: Explanation, model: Model) -> ClaimBits:
+    """The length of the claim itself: which parts, and for programs which productions and fitted numbers."""
+    parts = explanation.scope(model)
+    neurons = sum(width or 0 for width in model.config.d_mlp)
+    total = len(model.components) - 1
+    if any(site.kind == "neuron" for site in parts):
+        total += neurons
+    where = subset_bits(total, len(parts))
+    match explanation:
+        case Keep() | Remove():
+            return ClaimBits(where, f"log2({total}+1) + log2 C({total}, {len(parts)})")
+        case Constant():
+            return ClaimBits(where + 2, f"log2({total}+1) + log2 C({total}, {len(parts)}) + log2 4 for the constant")
+        case Program():
+            grammar, numbers = 0.0, 0
+            for program in explanation.components.values():
+                if isinstance(program, CustomProgram):
+                    from assay.measure.source_bits import source_bits
+
+                    grammar += source_bits(program.function)
+                else:
+                    grammar += sum(math.log2(choices) for choices in program.productions)
+                if isinstance(program, AttentionProgram):
+                    numbers += program.parameters
+                if isinstance(program, LabelProgram):
+                    grammar += len(program.tokens) and subset_bits(model.config.vocab, len(program.tokens))
+            how = f"which parts {where:.1f} + productions {grammar:.1f} + {numbers} fitted numbers of {NUMBER} bits"
+            return ClaimBits(where + grammar + NUMBER * numbers, how)
+    raise TypeError(f"no length is defined for {type(explanation).__name__}")

@@ -1,0 +1,388 @@
+"""What controls are drawn from: other sets of parts of one profile, other programs, shuffled tokens, the largest parts.
+
+A layer profile says how many parts of each kind a claim has in each layer. Sets of the same profile are enumerated
+where fewer than 1,000 exist, and sampled by a keyed generator where there are more.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from assay.explanations.programs import (
+    ATTENTION,
+    AnyProgram,
+    AttentionProgram,
+    CustomProgram,
+    LabelProgram,
+    NGramProgram,
+)
+from assay.intervene.ablations import Workbench
+from assay.intervene.components import pick
+from assay.intervene.plan import Batch, Call, Data, Edit, Mix, Source, Stream
+from assay.model.transformer import Model
+from assay.names import Site
+from assay.stats.keyed import generator
+from assay.task.metrics import METRICS
+from assay.task.task import Examples, Task
+
+ENUMERATED = 1_000  # fewer possible controls than this are listed one by one
+ROWS = 64  # reference rows that norms and attributions are taken over
+SHUFFLED = "shuffled tokens"
+
+Label = Hashable  # what a site is given: its program, or None where the claim names parts only
+Assignment = dict[Site, Any]  # site -> label
+Slot = tuple[str, int | None, int | str | None]  # (kind, layer or None for any, position)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Controls of one sort.
+
+    Attributes:
+        items: the controls, never the claim itself.
+        possible: how many exist, without the claim.
+        how: the profile that they share with the claim, in words.
+    """
+
+    items: tuple[Assignment, ...]
+    possible: int
+    how: str = ""
+
+    @property
+    def enumerated(self) -> bool:
+        """Whether these are all that exist."""
+        return len(self.items) == self.possible
+
+
+def population(model: Model, slot: Slot) -> list[Site]:
+    """All parts of a kind in a layer (or in any layer), at the slot's position."""
+    kind, layer, position = slot
+    layers = range(model.config.layers) if layer is None else [layer]
+    out: list[Site] = []
+    for at in layers:
+        width = model.config.d_mlp[at]
+        if kind == "head":
+            out += [Site("head", at, head, position=position) for head in range(model.config.heads)]
+        elif kind == "neuron":
+            out += [Site("neuron", at, n, position=position) for n in range(width or 0)]
+        elif kind == "mlp" and width is not None:
+            out.append(Site("mlp", at, position=position))
+    return out
+
+
+def slots(claim: Mapping[Site, Label], any_layer: bool = False) -> dict[Slot, list[Label]]:
+    """The claim's profile: for each kind, layer and position the labels that its parts have."""
+    out: dict[Slot, list[Label]] = {}
+    for site in sorted(claim, key=_order):
+        out.setdefault((site.kind, None if any_layer else site.layer, site.position), []).append(claim[site])
+    return out
+
+
+def other_sets(model: Model, claim: Mapping[Site, Label], most: int, seed: int) -> Draws:
+    """Every other set of parts of the claim's kinds and layer profile; where there is none, of its kinds in any layer.
+
+    Parts that have different labels (programs) keep them: each way to hand them out is another control.
+
+    Args:
+        claim: the claim's parts, each with its program or None.
+        most: how many are given at most; of more a keyed sample is taken.
+    """
+    for any_layer in (False, True):
+        profile = slots(claim, any_layer)
+        people = {slot: population(model, slot) for slot in profile}
+        total = math.prod(_count(len(people[slot]), labels) for slot, labels in profile.items())
+        if total > 1:
+            break
+    how = "the same kinds, any layer" if any_layer else "the same kinds and layers"
+    own, possible = _key(claim), total - 1
+    if total < ENUMERATED:
+        items = [a for a in _all(profile, people) if _key(a) != own]
+        if len(items) > most:
+            chosen = generator(seed, "controls", "sets").choice(len(items), most, replace=False)
+            items = [items[i] for i in np.sort(chosen)]
+        return Draws(tuple(items), possible, how)
+    random = generator(seed, "controls", "sets")
+    found: dict[frozenset, Assignment] = {}
+    for _ in range(20 * most):
+        if len(found) >= most:
+            break
+        assignment: Assignment = {}
+        for slot, labels in profile.items():
+            chosen = random.choice(len(people[slot]), len(labels), replace=False)
+            assignment |= {people[slot][int(i)]: label for i, label in zip(chosen, labels, strict=True)}
+        if _key(assignment) != own:
+            found.setdefault(_key(assignment), dict(sorted(assignment.items(), key=lambda pair: _order(pair[0]))))
+    return Draws(tuple(found.values()), possible, how)
+
+
+def _count(people: int, labels: Sequence[Label]) -> int:
+    arrangements = math.factorial(len(labels))
+    for often in Counter(labels).values():
+        arrangements //= math.factorial(often)
+    return math.comb(people, len(labels)) * arrangements
+
+
+def _all(profile: Mapping[Slot, Sequence[Label]], people: Mapping[Slot, list[Site]]) -> Iterator[Assignment]:
+    choices = []
+    for slot, labels in profile.items():
+        ways = list(_arrangements(Counter(labels)))
+        sets = itertools.combinations(people[slot], len(labels))
+        choices.append([dict(zip(sites, way, strict=True)) for sites in sets for way in ways])
+    for parts in itertools.product(*choices):
+        yield {site: label for part in parts for site, label in part.items()}
+
+
+def _arrangements(labels: Counter[Label]) -> Iterator[tuple[Label, ...]]:
+    """Distinct orders of a multiset."""
+    if not labels:
+        yield ()
+        return
+    for label in list(labels):
+        rest = labels.copy()
+        rest[label] -= 1
+        for tail in _arrangements(+rest):
+            yield (label, *tail)
+
+
+def _key(assignment: Mapping[Site, Label]) -> frozenset:
+    return frozenset(assignment.items())
+
+
+def _order(site: Site) -> tuple[int, bool, int, str]:
+    return site.layer or 0, site.kind != "head", site.index or 0, str(site.position)
+
+
+# -- other programs ----------------------------------------------------------------------------------------------------
+
+
+def other_programs(program: AnyProgram, site: Site, bench: Workbench) -> list[AnyProgram]:
+    """The library's programs of another rule that can stand for the part, as much of the model's weights kept."""
+    head = site.kind == "head"
+    tables: list[AnyProgram] = [NGramProgram(1), NGramProgram(2)]
+    match program:
+        case AttentionProgram():
+            return [*rules(program), *tables]
+        case NGramProgram():
+            orders: list[AnyProgram] = [NGramProgram(n) for n in range(1, 6) if n != program.n]
+            return [*orders, *(labels(bench) if not head else []), *(rules(AttentionProgram("")) if head else [])]
+        case LabelProgram(source=source, tokens=tokens):
+            if source is not None:
+                return [label for label in labels(bench) if label != program]
+            return token_labels(bench, len(tokens))
+        case CustomProgram(returns=returns):
+            return [*(rules(AttentionProgram("")) if returns == "pattern" else []), *tables]
+    raise TypeError(program)
+
+
+def rules(claimed: AttentionProgram) -> list[AnyProgram]:
+    """Every other attention rule at the claim's level; options that change nothing for a rule are not varied."""
+    out: list[AnyProgram] = []
+    for name in ATTENTION:
+        if name == claimed.name:
+            continue
+        without = ("mean", "first", "zero") if name in ("induction", "duplicate_token") else (claimed.without_match,)
+        out += [AttentionProgram(name, claimed.level, without_match=option) for option in without]
+    return out
+
+
+def variants(program: AnyProgram) -> list[AnyProgram]:
+    """The same rule with its other options: near misses, not controls."""
+    if not isinstance(program, AttentionProgram):
+        return []
+    matches = [("recent", 1)]
+    if program.name == "induction":
+        matches += [("all", 1), ("prefix", 2), ("prefix", 4)]
+    out: list[AnyProgram] = [
+        AttentionProgram(program.name, program.level, match, prefix, without)
+        for match, prefix in matches
+        for without in ("mean", "first", "zero")
+    ]
+    return [other for other in out if other != program]
+
+
+def labels(bench: Workbench) -> list[AnyProgram]:
+    """A label for each source of the reference, where there are several."""
+    assert bench.task.reference is not None
+    reference = bench.task.reference
+    sources = sorted({reference.documents[int(d)].source for d in reference.document})
+    return [LabelProgram(source) for source in sources] if len(sources) > 1 else []
+
+
+def token_labels(bench: Workbench, size: int, count: int = 20) -> list[AnyProgram]:
+    """Random sets of as many token ids, drawn from those that the reference holds."""
+    assert bench.task.reference is not None
+    known = bench.task.reference.tokens.unique().numpy()
+    out: list[AnyProgram] = []
+    for index in range(count):
+        random = generator(bench.seed, "controls", "token labels", index)
+        chosen = random.choice(known, min(size, len(known)), replace=False)
+        out.append(LabelProgram(None, tuple(int(t) for t in np.sort(chosen))))
+    return out
+
+
+def program_sets(bench: Workbench, claim: Mapping[Site, AnyProgram], most: int, seed: int) -> Draws:
+    """The same parts with other programs, every part its own choice: all of them, or a keyed sample."""
+    sites = sorted(claim, key=_order)
+    options = [other_programs(claim[site], site, bench) for site in sites]
+    possible = math.prod(len(option) for option in options)
+    if possible <= min(most, ENUMERATED - 1):
+        items = [dict(zip(sites, choice, strict=True)) for choice in itertools.product(*options)]
+    else:
+        random = generator(seed, "controls", "programs")
+        found: dict[tuple[int, ...], None] = {}
+        for _ in range(20 * most):
+            if len(found) >= most:
+                break
+            found.setdefault(tuple(int(random.integers(len(option))) for option in options))
+        items = [{s: o[i] for s, o, i in zip(sites, options, choice, strict=True)} for choice in found]
+    return Draws(tuple(items), possible, "the library's other rules, each part its own")
+
+
+def variant_sets(claim: Mapping[Site, AnyProgram]) -> list[Assignment]:
+    """All parts of the claim's first attention rule given one of its variants together, others left."""
+    first = next((p for p in claim.values() if isinstance(p, AttentionProgram)), None)
+    if first is None:
+        return []
+    return [{s: variant if p == first else p for s, p in claim.items()} for variant in variants(first)]
+
+
+# -- shuffled tokens --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Permuted:
+    """A micro-batch as a program sees it whose tokens were shuffled: the values that it reads are the true run's."""
+
+    tokens: Int[Tensor, "batch pos"]
+    rows: Int[np.ndarray, "batch"]
+    data: Data
+    read: Callable[[Site], Tensor]
+
+
+def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit, ...]:
+    """The same programs, fed a permuted copy of the window's tokens, while the model runs on the true ones.
+
+    BOS and padding stay where they are. A program that goes by the document's source sees another document's.
+    """
+
+    def fed(source: Source) -> Source:
+        if isinstance(source, Mix):
+            return Mix(source.basis, fed(source.inside), fed(source.outside))
+        if not isinstance(source, Call):
+            return source
+        program = source.program
+
+        def run(batch: Batch) -> Tensor | Stream:
+            return program(Permuted(*_permutation(bench, batch, draw), batch.data, batch.read))
+
+        return Call(run, source.reads)
+
+    return tuple(Edit(edit.site, fed(edit.source)) for edit in edits)
+
+
+def _permutation(bench: Workbench, batch: Batch, draw: int) -> tuple[Tensor, np.ndarray]:
+    data = bench.task if batch.data == "scored" else bench.task.reference
+    assert data is not None
+    tokens, rows = batch.tokens.clone(), batch.rows.copy()
+    real = data.real.numpy()
+    for index, row in enumerate(batch.rows):
+        document = data.documents[data.document[row]].name
+        random = generator(bench.seed, SHUFFLED, batch.data, draw, document, int(data.offset[row]))
+        columns = 1 + np.flatnonzero(real[row, 1:])
+        tokens[index, torch.from_numpy(columns)] = batch.tokens[index, torch.from_numpy(random.permutation(columns))]
+        rows[index] = int(random.integers(len(data)))
+    return tokens, rows
+
+
+# -- the largest parts ------------------------------------------------------------------------------------------------
+
+
+def sizes(bench: Workbench, sites: Sequence[Site]) -> tuple[dict[Site, float], dict[Site, float]]:
+    """How large parts are on the reference: (mean norm of the output in the stream, attribution).
+
+    Attribution is the mean over positions of |gradient · (value − mean value)|, for the task's loss on the reference: a
+    first-order estimate of what mean-ablating the part at that position does. A metric without a gradient is replaced
+    by the negative log-probability of the answer.
+    """
+    model, task = bench.model, bench.task
+    assert isinstance(model, Model)
+    assert task.reference is not None
+    reference = task.reference
+    chosen = np.sort(generator(bench.seed, "controls", "sizes").permutation(len(reference))[:ROWS])
+    kinds = {"head": "z", "mlp": "mlp", "neuron": "neurons"}
+    keys = sorted({(kinds[site.kind], site.layer or 0) for site in sites})
+    bench.statistics.need(sites)
+    norm, attribution, count = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0), 0.0
+    for start in range(0, len(chosen), 8):
+        rows = chosen[start : start + 8]
+        real = reference.real[torch.from_numpy(rows)].to(model.device)
+        real[:, 0] = False  # the first position has statistics of its own
+        values: dict[tuple[str, int], Tensor] = {}
+        shifts: dict[tuple[str, int], Tensor] = {}
+
+        def keep(key: tuple[str, int], values=values, shifts=shifts) -> Callable[[Tensor], Tensor]:
+            def tapped(own: Tensor) -> Tensor:
+                values[key] = own.detach()
+                shifts[key] = torch.zeros_like(own, requires_grad=True)
+                return own + shifts[key]
+
+            return tapped
+
+        with torch.enable_grad():
+            logits = model.forward(bench.runner.inputs("reference", rows), {key: keep(key) for key in keys})
+            gradients = torch.autograd.grad(_loss(task, reference, rows, logits), [shifts[key] for key in keys])
+        slopes = dict(zip(keys, gradients, strict=True))
+        count += float(real.sum())
+        for site in sites:
+            key = (kinds[site.kind], site.layer or 0)
+            value, slope = pick(values[key], site), pick(slopes[key], site)
+            centred = value - bench.statistics.mean(site).to(value)
+            attribution[site] += float((slope * centred).sum(-1).abs()[real].double().sum())
+            norm[site] += float(_written(model, value, site).norm(dim=-1)[real].double().sum())
+    return {s: n / count for s, n in norm.items()}, {s: a / count for s, a in attribution.items()}
+
+
+def _loss(task: Task, reference: Examples, rows: Int[np.ndarray, "rows"], logits: Tensor) -> Tensor:
+    """The task's loss on reference rows, summed over their scored items."""
+    row, position = (torch.from_numpy(index) for index in np.nonzero(reference.scored.numpy()[rows]))
+    source = torch.from_numpy(rows)[row]
+    answers = reference.tokens[source, position].unsqueeze(-1)
+    if reference.answers is not None:
+        answers = reference.answers[source]
+    log_probs = logits[row, position - 1].float().log_softmax(-1)
+    metric = METRICS["loss"] if task.metric.loss is None or task.metric.name == "accuracy" else task.metric
+    assert metric.loss is not None
+    return metric.loss(log_probs, answers.to(logits.device)).sum()
+
+
+def _written(model: Model, value: Tensor, site: Site) -> Tensor:
+    """What the part writes to the stream."""
+    layer = site.layer or 0
+    if site.kind == "head":
+        return value @ model.W_O(layer)[site.index].to(value)
+    if site.kind == "neuron":
+        down = model.weights.layers[layer].down
+        assert down is not None
+        assert site.index is not None
+        return value * down.weight[:, site.index]
+    return value
+
+
+def largest(model: Model, claim: Mapping[Site, Label], size: Mapping[Site, float]) -> Assignment:
+    """The largest parts of the claim's profile; programs that differ are handed out in the claim's order."""
+    out: Assignment = {}
+    for slot, given in slots(claim).items():
+        people = sorted(population(model, slot), key=lambda site: (-size[site.at(None)], _order(site)))
+        chosen = sorted(people[: len(given)], key=_order)
+        out |= dict(zip(chosen, given, strict=True))
+    return out

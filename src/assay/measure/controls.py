@@ -1,0 +1,321 @@
+"""Controls: explanations that should not score well, scored as the claim is, on its own scope rule (DEFINITIONS §8).
+
+Takes a claim, a workbench and some rows; gives the record's `controls` block: groups of random, shuffled and searched
+controls with the claim's rank among them, and the search re-run on a copy of the model with random weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from assay.explanations.base import Explanation
+from assay.explanations.components import Constant, Keep, Remove
+from assay.explanations.program import Program, words
+from assay.explanations.programs import AttentionProgram
+from assay.intervene.ablations import Workbench
+from assay.intervene.plan import Plan, Run
+from assay.measure.control_draws import (
+    Assignment,
+    largest,
+    other_sets,
+    population,
+    program_sets,
+    shuffled,
+    sizes,
+    slots,
+    variant_sets,
+)
+from assay.measure.control_figures import Group, Sample, row_of
+from assay.measure.random_weights import How, beside, randomised, search, searchable
+from assay.measure.score import System, score
+from assay.measure.settings import Settings
+from assay.model.transformer import Model
+from assay.names import Site
+from assay.task.task import Task
+
+FITTED_SHARE = 10  # controls of which each needs fits by gradient are this many times fewer
+SHUFFLES, SEARCHES = 20, 5  # draws of shuffled tokens; searches on a shuffled task
+KEPT = 1 << 30  # bytes of reference values that are kept for the fits of further controls
+HOWS: tuple[How, ...] = ("permuted", "drawn")
+
+
+def control_rows(task: Task, most: int = 32) -> Int[np.ndarray, "rows"]:
+    """Rows that controls are scored on: one of each document in turn, documents spread evenly over the task."""
+    document = np.asarray(task.document)
+    turn = np.zeros(len(document), dtype=np.int64)
+    for d in np.unique(document):
+        mine = np.flatnonzero(document == d)
+        turn[mine] = np.arange(len(mine))
+    order = np.lexsort((document, turn))
+    if len(order) <= most:
+        return np.sort(order)
+    first = order[turn[order] == 0]
+    pool = first if len(first) >= most else order[:most]
+    return np.sort(pool[np.linspace(0, len(pool) - 1, most).round().astype(int)])
+
+
+def controls(
+    bench: Workbench,
+    explanation: Explanation,
+    settings: Settings,
+    *,
+    ablation: str,
+    rows: Int[np.ndarray, "rows"] | None = None,
+    random_weights: bool = True,
+    advance: Callable[[int], None] | None = None,
+) -> dict[str, Any]:
+    """Scores controls beside the claim, on the same rows.
+
+    Args:
+        ablation: what fills ablated parts: the headline's; of a random one a single draw.
+        rows: which rows are scored; None for `control_rows(bench.task)`.
+        random_weights: whether the search is re-run on randomised copies of the model.
+        advance: as in `score`.
+
+    Returns:
+        The record's `controls` block. A group's `values` are R_D over the control's own floor (None where that floor is
+        within 10⁻⁶ nats of the model), its `nats` what is closed of the floor's KL; for Remove both are KL(M‖E). `p`
+        ranks the claim by `values`, `p_nats` by `nats`.
+    """
+    rows = control_rows(bench.task) if rows is None else np.asarray(rows)
+    out: dict[str, Any] = {"groups": [], "random_weights": None, "ablation": ablation, "draws": 1}
+    out |= {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
+    if not isinstance(bench.model, Model):
+        return {**out, "reason": "controls need a transformer of a supported family"}
+    claim = assignment_of(explanation, bench.model)
+    if not claim:
+        return {**out, "reason": "the claim names no part"}
+    aside = _Aside(bench)
+    groups = _groups(aside, explanation, claim, settings, ablation)
+    own = aside.plans(explanation, ablation)
+    systems: dict[str, System | Sequence[System]] = {"claim": own[0], "claim floor": own[1]}
+    shared = isinstance(explanation, (Keep, Remove))
+    for g, group in enumerate(groups):
+        for i, (_, plan, floor) in enumerate(group.plans):
+            systems[f"{g}.{i}"] = plan
+            if not shared and floor is not own[1]:
+                systems[f"{g}.{i} floor"] = floor
+    scored = score(bench, systems, rows=rows, advance=advance)
+    out["tokens"] = int(scored.count.sum())
+    sample = Sample(scored, bench.task, settings.seed)
+    out["groups"] = [row_of(sample, g, group, isinstance(explanation, Remove)) for g, group in enumerate(groups)]
+    if random_weights:
+        out["random_weights"] = _random_weights(bench, explanation, claim, settings, ablation, rows, sample)
+    return out
+
+
+def assignment_of(explanation: Explanation, model: Model) -> Assignment:
+    """The claim's parts, each with its program (None for claims that only name parts)."""
+    if isinstance(explanation, Program):
+        return dict(explanation.assigned(model))
+    return dict.fromkeys(explanation.scope(model))
+
+
+def claim_like(explanation: Explanation, assignment: Mapping[Site, Any]) -> Explanation:
+    """A claim of the same kind about other parts (with other programs)."""
+    names = [str(site) for site in assignment]
+    match explanation:
+        case Program():
+            return Program({str(site): program for site, program in assignment.items()})
+        case Constant(value=value):
+            return Constant(names, value)
+        case Keep():
+            return Keep(names)
+        case Remove():
+            return Remove(names)
+    raise TypeError(f"no controls are known for claims of kind {explanation.kind!r}")
+
+
+def _named(assignment: Mapping[Site, Any], programs: bool = False) -> str:
+    if programs:
+        said = [words(program) for program in assignment.values()]
+        return said[0] if len(set(said)) == 1 else ", ".join(said)
+    return ", ".join(str(site) for site in assignment)
+
+
+class _Aside:
+    """Makes plans of controls whose fits do not touch the claim's.
+
+    A head's strength α depends on the heads that it was fitted with, but is kept by head; every plan therefore has a
+    workbench of its own, which shares all other fits.
+    """
+
+    def __init__(self, bench: Workbench):
+        self.original, self.shared = bench, dict(bench.fitted)
+
+    def bench(self) -> Workbench:
+        bench = copy.copy(self.original)
+        bench.fitted = {key: value for key, value in self.shared.items() if not _strength(key)}
+        return bench
+
+    def plans(self, explanation: Explanation, ablation: str, shuffle: int | None = None) -> tuple[Plan, Plan]:
+        """The explained run and the floor of a control; with `shuffle`, its programs are fed shuffled tokens."""
+        bench = self.bench()
+        if shuffle is None:
+            plan = explanation.plan(bench, ablation)
+        else:
+            assert isinstance(explanation, Program)
+            plan = bench.plan(shuffled(bench, explanation.edits(bench), shuffle))
+        floor = explanation.floor(bench, ablation)
+        self.keep(bench)
+        return plan, floor
+
+    def keep(self, bench: Workbench) -> None:
+        """Shares what was fitted, but for strengths, and for the raw values that fits were made from once they are many."""
+        room = KEPT - sum(v.nbytes for k, v in self.shared.items() if _raw(k))
+        for key, value in bench.fitted.items():
+            if key in self.shared or _strength(key):
+                continue
+            if _raw(key):
+                room -= value.nbytes
+                if room < 0:
+                    continue
+            self.shared[key] = value
+
+
+def gather(bench: Workbench, sites: Sequence[Site], into: dict[object, Any]) -> None:
+    """The reference's values of all these parts in one pass, where they fit in memory; fits find them (`fits`)."""
+    assert bench.task.reference is not None
+    run, rows = Run("reference", "reference"), np.arange(len(bench.task.reference))
+    missing = [site for site in dict.fromkeys(sites) if ("reference values", site) not in into]
+    columns = len(rows) * bench.task.reference.tokens.shape[1]
+    width = {"head": bench.model.config.d_head, "mlp": bench.model.config.d_model}
+    if missing and sum(4 * columns * width.get(site.kind, 1) for site in missing) <= KEPT:
+        with torch.no_grad():
+            values = bench.runner.values(Plan((run,)), run, missing, rows)
+        into.update({("reference values", site): value for site, value in values.items()})
+
+
+def _raw(key: object) -> bool:
+    return isinstance(key, tuple) and key[0] == "reference values"
+
+
+def _strength(key: object) -> bool:
+    return isinstance(key, tuple) and key[0] in ("strength", "strengths")
+
+
+def _groups(
+    aside: _Aside, explanation: Explanation, claim: Assignment, settings: Settings, ablation: str
+) -> list[Group]:
+    model, seed = aside.original.model, settings.seed
+    assert isinstance(model, Model)
+    fitted = any(isinstance(p, AttentionProgram) and p.level == "full" for p in claim.values())
+    fitted |= ablation == "optimal" or (isinstance(explanation, Constant) and explanation.value == "optimal")
+    most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3)) if fitted else settings.controls
+    program = isinstance(explanation, Program)
+    groups: list[Group] = []
+
+    def group(name: str, what: str, items: Sequence[Assignment], possible: int, near: bool = False) -> None:
+        made = Group(name, what, possible=possible, near=near, same=len(items) == 1 and items[0] == claim)
+        for item in () if made.same else items:
+            made.plans.append((_named(item), *aside.plans(claim_like(explanation, item), ablation)))
+        groups.append(made)
+
+    if most:
+        sets = other_sets(model, claim, most, seed)
+        if program:
+            gather(aside.original, [site for item in (claim, *sets.items) for site in item], aside.shared)
+        aside.original.statistics.need([site for slot in slots(claim) for site in population(model, slot)])
+        noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
+        several = "s" if len(set(claim.values())) > 1 else ""
+        doing = f"the same program{several} on" if program else "the claim made about"
+        what = f"{doing} {len(sets.items)} of the {sets.possible} other sets of {len(claim)} with {sets.how}"
+        group(f"other {noun}", what, sets.items, sets.possible)
+    if program and most:
+        _other_programs(aside, explanation, claim, settings, most, ablation, groups)
+    if settings.controls:
+        norm, attribution = sizes(aside.original, _people(model, claim))
+        for name, size in (("norm", norm), ("attribution", attribution)):
+            item = largest(model, claim, {s.at(None): v for s, v in size.items()})
+            what = f"the parts of the same layer profile with the highest {name}: {_named(item)}"
+            group(f"top {name}", what, [item], 1, near=True)
+    if settings.controls and searchable(claim):
+        found: dict[frozenset, Assignment] = {}
+        for shuffle in range(SEARCHES):
+            item, _ = search(aside.original, claim, shuffle=shuffle)
+            found.setdefault(frozenset(item.items()), item)
+        what = f"the same search on {SEARCHES} shuffled tasks, with nothing to find: {len(found)} different finds"
+        group("search on a shuffled task", what, list(found.values()), len(found), near=True)
+    return groups
+
+
+def _other_programs(
+    aside: _Aside,
+    explanation: Explanation,
+    claim: Assignment,
+    settings: Settings,
+    most: int,
+    ablation: str,
+    groups: list[Group],
+) -> None:
+    """Groups on the claim's own parts, so with the claim's own floor."""
+    floor = explanation.floor(aside.bench(), ablation)
+
+    def add(group: Group, name: str, other: Explanation, shuffle: int | None = None) -> None:
+        group.plans.append((name, aside.plans(other, ablation, shuffle)[0], floor))
+
+    draws = program_sets(aside.original, claim, most, settings.seed)
+    others = Group(
+        "other programs",
+        f"{len(draws.items)} of the {draws.possible} ways to give the same parts other programs of the library",
+        possible=draws.possible,
+    )
+    for item in draws.items:
+        add(others, _named(item, programs=True), claim_like(explanation, item))
+    shuffles = Group("shuffled tokens", "the same program fed a permuted copy of the window's tokens", possible=10**9)
+    for draw in range(min(SHUFFLES, most)):
+        add(shuffles, f"shuffle {draw}", explanation, draw)
+    near = Group("variants", "the same rule with other options (near misses, no controls)", near=True)
+    for item in variant_sets(claim)[:most]:
+        add(near, _variant(item), claim_like(explanation, item))
+    near.possible = len(near.plans)
+    groups += [group for group in (others, shuffles, near) if group.plans]
+
+
+def _variant(item: Assignment) -> str:
+    program = next(p for p in item.values() if isinstance(p, AttentionProgram))
+    return f"{words(program)}, {program.without_match} without a match"
+
+
+def _people(model: Model, claim: Assignment) -> list[Site]:
+    return list(dict.fromkeys(site.at(None) for slot in slots(claim) for site in population(model, slot)))
+
+
+# -- random weights ---------------------------------------------------------------------------------------------------
+
+
+def _random_weights(
+    bench: Workbench,
+    explanation: Explanation,
+    claim: Assignment,
+    settings: Settings,
+    ablation: str,
+    rows: Int[np.ndarray, "rows"],
+    sample: Sample,
+) -> dict[str, Any] | None:
+    """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
+    assert isinstance(bench.model, Model)
+    remove = isinstance(explanation, Remove)
+    blocks: list[dict[str, Any]] = []
+    for how in HOWS[:1] if settings.quick else HOWS:
+        copied = beside(bench, randomised(bench.model, how, settings.seed))
+        found, searched = search(copied, claim)
+        other = claim_like(explanation, found)
+        if isinstance(other, Program):
+            gather(copied, list(found), copied.fitted)
+        plans = {"control": other.plan(copied, ablation), "control floor": other.floor(copied, ablation)}
+        scored = score(copied, plans, rows=rows)
+        mine = sample.kl("claim"), sample.kl("claim floor")
+        its = sample.kl("control", scored), sample.kl("control floor", scored)
+        block: dict[str, Any] = {"how": how, "found": [str(site) for site in found]}
+        way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
+        where = f"the parts with {searched} there ({_named(found)}), scored by KL to that copy"
+        block["what"] = f"{way}, embeddings, norms and biases kept; {where}"
+        blocks.append(block | sample.beside(mine, its, remove))
+    return {**blocks[0], "also": blocks[1:]}

@@ -1,0 +1,53 @@
+"""The per-token table (examples.parquet): one row a scored token, with every main system's loss, KL and agreement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from assay.measure.score import Scored
+from assay.measure.systems import Systems
+from assay.task.task import Task
+
+
+def token_text(task: Task, ids: np.ndarray) -> list[str]:
+    """Tokens as a reader sees them: each id decoded alone, or the label's number for a classifier."""
+    if task.tokenizer is None:
+        return [str(i) for i in ids]
+    unique = np.unique(ids)
+    texts = dict(zip(unique.tolist(), task.tokenizer.batch_decode([[int(i)] for i in unique]), strict=True))
+    return [texts[int(i)] for i in ids]
+
+
+def examples(task: Task, scored: Scored, systems: Systems) -> pa.Table:
+    """One row a scored token, in the order of the task's rows."""
+    if task.answers is not None:
+        ids = task.answers[:, 0].numpy()[scored.row]
+    else:
+        ids = task.tokens.numpy()[scored.row, scored.position]
+    names = np.array([document.name for document in task.documents], dtype=object)
+    sources = np.array([document.source for document in task.documents], dtype=object)
+    columns: dict[str, pa.Array] = {
+        "document": pa.array(names[scored.document], pa.string()).dictionary_encode(),
+        "source": pa.array(sources[scored.document], pa.string()).dictionary_encode(),
+        "row": pa.array(scored.row, pa.int32()),
+        "position": pa.array(scored.position, pa.int32()),
+        "token": pa.array(token_text(task, ids), pa.string()).dictionary_encode(),
+        "token_id": pa.array(ids, pa.int32()),
+        "loss_model": pa.array(_table(scored, "model").loss),
+    }
+    for ablation, explained in systems.explained.items():
+        for label, name in (("explained", explained), ("floor", systems.floor(ablation))):
+            if name in scored.systems and scored[name].tokens is not None:
+                table = _table(scored, name)
+                columns[f"loss_{label}_{ablation}"] = pa.array(table.loss)
+                columns[f"kl_{label}_{ablation}"] = pa.array(table.kl)
+                if label == "explained":
+                    columns[f"agree_{ablation}"] = pa.array(table.agree)
+    return pa.table(columns)
+
+
+def _table(scored: Scored, name: str):
+    table = scored[name].tokens
+    assert table is not None
+    return table

@@ -1,0 +1,120 @@
+"""The table of every floor x ablation, and which row is the headline."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from assay.explanations.base import Explanation
+from assay.measure.recovered import Necessity, Recovered, measure_recovered, necessity
+from assay.measure.score import Scored
+from assay.measure.systems import NOOP, ONCE, Systems
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+
+OTHER_FLOORS = ("bigram", "ngram", "unigram")
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of the table."""
+
+    ablation: str
+    floor: str
+    system: str  # the floor's name in `scored`
+    figures: Recovered
+
+
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """The table and its headline.
+
+    Attributes:
+        ablation: the headline's: the lowest R_D of those measured (for Remove: the largest loss).
+        rows: every floor x ablation; empty for Remove.
+        necessity: for Remove: ablation -> N.
+    """
+
+    ablation: str
+    rows: tuple[Row, ...]
+    necessity: Mapping[str, Necessity]
+    noise_kl: float
+    noise_loss: float
+
+    @property
+    def headline(self) -> Row | None:
+        for row in self.rows:
+            if row.ablation == self.ablation and row.floor in ("ablated", "empty"):
+                return row
+        return None
+
+
+def figures(explanation: Explanation, scored: Scored, resamples: Resamples, plans: Systems) -> Figures:
+    """Every explained run against every floor; the meter's noise is what the no-op run reads on the same tokens."""
+    used = scored.count > 0
+    count = scored.count[used]
+    noise_kl = float(scored[NOOP].kl[used].sum() / count.sum())
+    noise_loss = float(np.abs(scored[NOOP].loss[used] - scored["model"].loss[used]).sum() / count.sum())
+    model = scored["model"].loss[used]
+
+    def pair(name: str) -> tuple[np.ndarray, np.ndarray]:
+        return scored[name].loss[used], scored[name].kl[used]
+
+    if explanation.kind == "remove":
+        found: dict[str, Necessity] = {}
+        for ablation, name in plans.explained.items():
+            loss, kl = pair(name)
+            if "bigram" in scored.systems:
+                found[ablation] = necessity(
+                    resamples,
+                    count,
+                    loss_model=model,
+                    loss_removed=loss,
+                    loss_bigram=pair("bigram")[0],
+                    kl_removed=kl,
+                    noise=noise_loss,
+                )
+            else:
+                none = Estimate.undefined("there is no bigram for this task", len(count))
+                found[ablation] = Necessity(none, resamples.mean(kl, count), resamples.difference(loss, model, count))
+        # what is claimed is that removal hurts: the weakest evidence leads
+        lowest = min(found, key=lambda a: found[a].kl.value or 0.0)
+        return Figures(lowest, (), found, noise_kl, noise_loss)
+    rows: list[Row] = []
+    own = explanation.headline_floor
+
+    def add(ablation: str, floor: str, system: str, label: str) -> None:
+        row = measure_recovered(
+            resamples,
+            count,
+            loss_model=model,
+            explained=pair(plans.explained[ablation]),
+            floor=pair(system),
+            floor_name=label,
+            noise_kl=noise_kl,
+            noise_loss=noise_loss,
+        )
+        rows.append(Row(ablation, floor, system, row))
+
+    for ablation in plans.explained:
+        add(ablation, own, plans.floor(ablation), ablation if own == "ablated" else f"{own}, {ablation}")
+    for floor in OTHER_FLOORS:
+        if floor in scored.systems:
+            for ablation in list(plans.explained)[: 1 if explanation.kind in ONCE else None]:
+                add(ablation, floor, floor, floor)
+    mine = [row for row in rows if row.floor == own]
+    lowest = min(mine, key=lambda row: _order(row.figures.recovered))
+    return Figures(lowest.ablation, tuple(rows), {}, noise_kl, noise_loss)
+
+
+def _order(estimate: Estimate) -> float:
+    return float("inf") if estimate.value is None else estimate.value
+
+
+def row_json(row: Row, headline: Row | None) -> dict[str, Any]:
+    """The row as the record holds it."""
+    names = {"ablation": row.ablation, "floor": row.floor, "option": None, "headline": row is headline}
+    return {**names, **row.figures.to_json()}

@@ -1,0 +1,172 @@
+"""The yardsticks beside the headline, gathered: compute, length, residual, checks, and what the tokens say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from assay.errors import UserError
+from assay.explanations.base import Explanation
+from assay.explanations.claim import ClaimFile
+from assay.intervene.ablations import Workbench
+from assay.measure import beside, checks, residual
+from assay.measure.compute import Compute, compute
+from assay.measure.controls import control_rows
+from assay.measure.family import Endpoint, load_endpoints, load_family
+from assay.measure.figures import Figures
+from assay.measure.knockouts import knockouts
+from assay.measure.length import Length, length
+from assay.measure.merges import merges
+from assay.measure.off_manifold import off_manifold
+from assay.measure.residual_signal import residual_signal
+from assay.measure.rivals import Rival, smaller_members
+from assay.measure.score import Scored
+from assay.measure.settings import Settings
+from assay.measure.systems import Systems
+from assay.model.load import load
+from assay.model.transformer import Model
+from assay.stats.bootstrap import Resamples
+from assay.task.task import Task
+from assay.zoo import index
+from assay.zoo.recipes import RECIPES
+
+LENGTH_ROWS = 24
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Gathered:
+    """What stands beside the headline; blocks are as in the record."""
+
+    compute: Compute
+    length: Length | None
+    beside: dict[str, Any]
+    residual: dict[str, Any]
+    checks: list[checks.Check]
+
+
+def gather(
+    bench: Workbench,
+    explanation: Explanation,
+    scored: Scored,
+    resamples: Resamples,
+    plans: Systems,
+    numbers: Figures,
+    people: Sequence[Rival],
+    settings: Settings,
+    claim: ClaimFile | None,
+    say: Progress,
+) -> Gathered:
+    """Runs every yardstick that applies to the claim."""
+    ablation = numbers.ablation
+    explained, floor = f"explained:{ablation}", plans.floor(ablation)
+    if floor not in scored.systems:
+        floor = "bigram" if "bigram" in scored.systems else explained
+    transformer = isinstance(bench.model, Model)
+    worth = worth_of(bench, scored, resamples, settings, explained, floor)
+    long = None
+    if transformer and explanation.kind != "remove":
+        say("length in bits", 0, None)
+        others = {r.name: (r.system, r.bits) for r in people if r.bits is not None and callable(r.system)}
+        rows = control_rows(bench.task, LENGTH_ROWS)
+        long = length(bench, explanation, ablation, rows=rows, others=others, seed=settings.seed)
+    small = [name for name in smaller_members(bench.model) if name in scored.systems] if transformer else []
+    say("residual", 0, None)
+    around = beside.beside(scored, resamples, explained=explained, floor=floor, smaller=small)
+    rest = {
+        "slices": residual.slices(scored, bench.task, resamples, explained=explained),
+        "worst": residual.worst(scored, bench.task, explained=explained, floor=floor),
+        "parts": [],
+        "signal": None,
+    }
+    if transformer:
+        rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=ablation)
+        rest["signal"] = residual_signal(bench, explanation, scored, resamples, ablation=ablation).to_json()
+    say("checks", 0, None)
+    evidence = checks.Evidence(
+        kind=explanation.kind,
+        ablation=ablation,
+        recovered=_by_ablation(numbers, "recovered"),
+        recovered_loss=_by_ablation(numbers, "recovered_loss"),
+        gap=None if numbers.headline is None else numbers.headline.figures.gap,
+        scored=scored,
+        resamples=resamples,
+        scope=explained if explanation.kind == "remove" else floor,
+        others=tuple(r.name for r in people if r.name in scored.systems),
+        self_match=checks.self_match(bench, settings.ablation, settings.draws),
+        ngram_tokens=_ngram_tokens(bench.task, people),
+        found_on=settings.found_on,
+        overlap=bench.task.overlap() if settings.found_on is not None else None,
+        tried=None,
+        knockouts=knockouts(bench, explanation, ablation=ablation) if transformer else None,
+        merges=merges(bench, explanation, scored, resamples, explained=explained, floor=floor) if transformer else {},
+        off_manifold=_off_manifold(bench, explanation, plans) if transformer else None,
+    )
+    return Gathered(worth, long, around, rest, checks.run_checks(evidence))
+
+
+def _by_ablation(numbers: Figures, name: str) -> dict[str, Any]:
+    if numbers.necessity:
+        return {a: n.necessity for a, n in numbers.necessity.items()} if name == "recovered" else {}
+    return {r.ablation: getattr(r.figures, name) for r in numbers.rows if r.floor in ("ablated", "empty")}
+
+
+def _ngram_tokens(task: Task, people: Sequence[Rival]) -> float | None:
+    """Tokens a vocabulary entry, as far as the check needs it: whether the n-grams call themselves weak."""
+    weak = [rival.weak for rival in people if rival.name == "bigram"]
+    return None if not weak else 0.0 if weak[0] else 20.0
+
+
+def _off_manifold(bench: Workbench, explanation: Explanation, plans: Systems) -> dict[str, Any]:
+    out = {name: off_manifold(bench, plans.plans[system][0]) for name, system in plans.explained.items()}
+    return dict(list(out.items())[:1]) if len(set(plans.explained.values())) == 1 else out
+
+
+def worth_of(
+    bench: Workbench, scored: Scored, resamples: Resamples, settings: Settings, explained: str, floor: str
+) -> Compute:
+    """The compute block: on the zoo's own family for its models, or on a family file."""
+    used = scored.count > 0
+    n = int(used.sum())
+    if bench.task.metric.name != "loss":
+        return Compute.undefined(
+            f"the family's losses are in nats, and the task's metric is {bench.task.metric.name!r}", n=n
+        )
+    try:
+        name, endpoints = _family(bench, settings)
+    except UserError as problem:
+        if settings.family is not None:
+            raise
+        return Compute.undefined(str(problem), n=n)
+    return compute(
+        endpoints,
+        [bench.task.documents[i].name for i in np.flatnonzero(used)],
+        scored.count[used],
+        resamples,
+        loss_model=scored["model"].loss[used],
+        loss_explained=scored[explained].loss[used],
+        loss_floor=scored[floor].loss[used],
+        family=name,
+        seed=settings.seed,
+    )
+
+
+def _family(bench: Workbench, settings: Settings) -> tuple[str, list[Endpoint]]:
+    if settings.family not in (None, "novel"):
+        assert settings.family is not None
+        return load_family(settings.family)
+    own = bench.model.name.removeprefix(index.PREFIX)
+    if settings.family is None and own not in RECIPES:
+        raise UserError(f"no family of models trained alike is known for {bench.model.name}")
+    members = [n for n, r in RECIPES.items() if len(r.budgets) > 1 and not r.attention_only and n in index.names()]
+    out: list[Endpoint] = []
+    for member in members:
+        loaded = load(index.PREFIX + member)
+        out += load_endpoints(index.folder(member), member, loaded.parameters, ("test", "unseen"))
+    return "novel", out
+
+
+__all__ = ["Gathered", "gather"]

@@ -1,0 +1,224 @@
+"""Does each part of a claim matter? Left out, alone, with everything downstream frozen, under knock-outs of others.
+
+A part that can be left out of the claim unnoticed is redundant when it matters somewhere else, frivolous when nowhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+
+from assay.explanations.base import Explanation
+from assay.explanations.components import Keep, Remove
+from assay.explanations.program import Program
+from assay.intervene.ablations import Workbench
+from assay.intervene.components import complement
+from assay.intervene.plan import Edit, Plan
+from assay.intervene.residue import CleanRun
+from assay.model.transformer import Model
+from assay.names import Site, parse_site
+from assay.stats.keyed import generator
+from assay.task.metrics import kl_divergence
+
+ROWS = 24
+MOST_PARTS = 24
+KNOCKED = 0.25  # share of the other components that a random knock-out ablates
+LEAST_NATS = 1e-7  # below this a difference is the meter's
+
+
+@dataclass(frozen=True)
+class Use:
+    """How much a part matters: KL in nats per token between the runs with and without it, context by context.
+
+    Attributes:
+        left_out: under the claim itself; contexts: alone, downstream frozen, and under each random knock-out.
+    """
+
+    part: str
+    left_out: float
+    contexts: dict[str, float]
+
+    @property
+    def most(self) -> float:
+        return max([self.left_out, *self.contexts.values()])
+
+    def verdict(self, threshold: float, scale: float) -> str:
+        """`used`, `redundant` or `frivolous`; the threshold is a share of `scale`."""
+        least = max(threshold * scale, LEAST_NATS)
+        if self.left_out >= least:
+            return "used"
+        return "redundant" if self.most >= least else "frivolous"
+
+    def describe(self, scale: float) -> str:
+        most = max(self.contexts, key=lambda n: self.contexts[n])
+        share = (lambda x: f"{x / scale:.1%}") if scale > LEAST_NATS else (lambda x: f"{x:.1e} nats")
+        return f"{self.part}: left out {share(self.left_out)}, most {share(self.contexts[most])} ({most})"
+
+
+@dataclass(frozen=True)
+class Knockouts:
+    """All parts' uses.
+
+    Attributes:
+        scale: KL(all parts || none of them) under the claim itself, nats per token.
+        reason: why there are none.
+    """
+
+    uses: tuple[Use, ...]
+    scale: float
+    reason: str | None = None
+
+
+def knockouts(
+    bench: Workbench,
+    explanation: Explanation,
+    *,
+    ablation: str = "mean",
+    rows: Int[np.ndarray, "rows"] | None = None,
+    contexts: int = 3,
+) -> Knockouts | None:
+    """Runs every part of a `Program`, `Keep` or `Remove` claim with and without it.
+
+    A part is *there* as the claim has it (its program; its own value) and *not there* when ablated. The rest is as the
+    claim has it: ablated for `Keep`, untouched otherwise.
+
+    Args:
+        rows: scored rows to run on; by default 24, one a document as far as possible.
+        contexts: random knock-outs, each of a quarter of the other components (for `Keep`: of the other kept parts).
+
+    Returns:
+        None for claims whose parts are not said to matter (constants).
+    """
+    if not isinstance(explanation, (Program, Keep, Remove)):
+        return None
+    assert isinstance(bench.model, Model)
+    parts = explanation.scope(bench.model)
+    if len(parts) > MOST_PARTS:
+        return Knockouts((), 0.0, f"{len(parts)} parts; at most {MOST_PARTS} are knocked out one by one")
+    if not parts:
+        return Knockouts((), 0.0, "the claim has no parts")
+    return _Trial(bench, explanation, parts, ablation).run(_some_rows(bench) if rows is None else rows, contexts)
+
+
+class _Trial:
+    def __init__(self, bench: Workbench, explanation: Program | Keep | Remove, parts: list[Site], ablation: str):
+        assert isinstance(bench.model, Model)
+        self.bench, self.model, self.parts, self.ablation = copy.copy(bench), bench.model, parts, ablation
+        self.bench.refit = False  # a refit would hide that a part is missing
+        self.keep = isinstance(explanation, Keep)
+        self.present = {e.site: e for e in explanation.edits(bench)} if isinstance(explanation, Program) else {}
+        self.absent = {e.site: e for e in bench.ablate(parts, ablation)}
+        self.base = bench.ablate(complement(parts, bench.model), ablation) if self.keep else ()
+        self.whole = [s for s in map(parse_site, bench.model.components) if s.kind in ("head", "mlp")]
+        self.clean = CleanRun(bench, self.whole)
+
+    def run(self, rows: Int[np.ndarray, "rows"], contexts: int) -> Knockouts:
+        everything, nothing = set(self.parts), set[Site]()
+        pairs: dict[tuple[str, str], list[tuple[Plan, Plan]]] = {}
+        scale = (self.plan(everything), self.plan(nothing))
+        for part in self.parts:
+            name, rest = str(part), everything - {part}
+            pairs[name, "left out"] = [(scale[0], self.plan(rest))]
+            pairs[name, "alone"] = [(self.plan({part}), scale[1])]
+            frozen = self.frozen(part)
+            pairs[name, "downstream frozen"] = [
+                (self.plan(everything, frozen), self.plan(rest, frozen)),
+                (self.plan({part}, frozen), self.plan(nothing, frozen)),
+            ]
+            for index in range(contexts):
+                knocked = self.knocked(part, index)
+                if self.keep:
+                    there = everything - set(knocked)
+                    pairs[name, f"knock-out {index + 1}"] = [(self.plan(there), self.plan(there - {part}))]
+                else:
+                    edits = self.bench.ablate(knocked, self.ablation)
+                    pairs[name, f"knock-out {index + 1}"] = [
+                        (self.plan(everything, edits), self.plan(rest, edits)),
+                        (self.plan({part}, edits), self.plan(nothing, edits)),
+                    ]
+        flat = [scale, *(pair for several in pairs.values() for pair in several)]
+        values = iter(divergences(self.bench, flat, rows))
+        total = next(values)
+        worst = {key: max(next(values) for _ in several) for key, several in pairs.items()}
+        uses = []
+        for part in map(str, self.parts):
+            own = {context: value for (name, context), value in worst.items() if name == part}
+            uses.append(Use(part, own.pop("left out"), own))
+        return Knockouts(tuple(uses), total)
+
+    def plan(self, there: Iterable[Site], extra: tuple[Edit, ...] = ()) -> Plan:
+        """The run with these parts there and the others ablated; `extra` edits win over the claim's."""
+        there = set(there)
+        edits = [self.present.get(p) if p in there else self.absent[p] for p in self.parts]
+        replaced = {edit.site for edit in extra}
+        layers = {s.layer for s in replaced if s.kind == "mlp"}
+
+        def over(edit: Edit) -> bool:
+            return edit.site.at(None) in replaced or (edit.site.kind == "neuron" and edit.site.layer in layers)
+
+        return self.bench.plan((*(e for e in (*self.base, *edits) if e is not None and not over(e)), *extra))
+
+    def frozen(self, part: Site) -> tuple[Edit, ...]:
+        """Everything that could read the part takes its value of the clean run: what is left is the direct effect."""
+        layer = part.layer or 0
+        after = [
+            s
+            for s in self.whole
+            if (s.layer or 0) > layer
+            or (s.layer == layer and s.kind == "mlp" and part.kind == "head" and not self.model.config.parallel)
+        ]
+        return tuple(Edit(site, self.clean.source(site)) for site in after)
+
+    def knocked(self, part: Site, index: int) -> list[Site]:
+        """A random quarter of the other components, at least one; the same for all parts where they can be."""
+        claimed = {p.at(None) for p in self.parts}
+        if self.keep:
+            others = [p for p in self.parts if p != part]
+        else:
+            layers = {p.layer for p in claimed if p.kind == "neuron"}
+            others = [s for s in self.whole if s not in claimed and not (s.kind == "mlp" and s.layer in layers)]
+        if not others:
+            return []
+        chance = generator(self.bench.seed, "knock-out", index)
+        order = {site: chance.random() for site in (self.parts if self.keep else others)}
+        return sorted(others, key=lambda s: order[s])[: max(1, round(KNOCKED * len(others)))]
+
+
+def divergences(bench: Workbench, pairs: list[tuple[Plan, Plan]], rows: Int[np.ndarray, "rows"]) -> list[float]:
+    """KL(first || second) of each pair of runs, nats per scored token; a plan in several pairs runs once a batch."""
+    totals, count = np.zeros(len(pairs)), 0
+    with torch.no_grad():
+        for batch in bench.runner.batches(rows):
+            clean = bench.runner.clean("scored", batch)
+            items = bench.task.items(batch)
+            count += len(items.row)
+            kept: dict[int, torch.Tensor] = {}
+            uses = [id(plan) for pair in pairs for plan in pair]
+            for index, pair in enumerate(pairs):
+                both = []
+                for plan in pair:
+                    if id(plan) not in kept:
+                        logits = bench.runner.logits(plan, batch, clean)
+                        kept[id(plan)] = bench.task.gather(logits, items).float().log_softmax(-1)
+                    both.append(kept[id(plan)])
+                totals[index] += float(kl_divergence(both[0], both[1]).sum())
+                later = set(uses[2 * index + 2 :])
+                kept = {key: value for key, value in kept.items() if key in later}
+    return (totals / max(count, 1)).tolist()
+
+
+def _some_rows(bench: Workbench) -> Int[np.ndarray, "rows"]:
+    """Rows of as many documents as possible."""
+    document = np.asarray(bench.task.document)
+    order = generator(bench.seed, "knock-out rows").permutation(len(document))
+    _, first = np.unique(document[order], return_index=True)
+    chosen = order[np.sort(first)][:ROWS]
+    if len(chosen) < ROWS:
+        rest = order[~np.isin(order, chosen)]
+        chosen = np.concatenate([chosen, rest[: ROWS - len(chosen)]])
+    return np.sort(chosen)

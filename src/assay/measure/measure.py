@@ -1,0 +1,158 @@
+"""`measure`: one explanation of one model on one task, from the claim to the record. It decides what is scored and in which
+order; every number is made by the yardstick that is named after it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.errors import ClaimError, TaskError
+from assay.explanations.base import Explanation
+from assay.explanations.claim import ClaimFile, load_claim
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
+from assay.measure import recorded, rivals
+from assay.measure.controls import control_rows, controls
+from assay.measure.examples import examples
+from assay.measure.figures import Figures, figures
+from assay.measure.gathered import Gathered, gather
+from assay.measure.measurement import Measurement
+from assay.measure.score import Scored, score
+from assay.measure.settings import Settings
+from assay.measure.systems import NOOP, Systems, systems
+from assay.model.load import load
+from assay.model.module import ModuleModel
+from assay.model.transformer import Model
+from assay.stats.bootstrap import Resamples
+from assay.task.task import Task
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A measurement with everything loaded.
+
+    Attributes:
+        claim: the claim file, where there was one.
+    """
+
+    explanation: Explanation
+    model: Model | ModuleModel
+    task: Task
+    settings: Settings
+    claim: ClaimFile | None
+
+
+def measure(
+    claim: Explanation | ClaimFile | str | Path,
+    model: Any = None,
+    task: Task | None = None,
+    *,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+    **flags: Any,
+) -> Measurement:
+    """Measures how much an explanation explains.
+
+    Args:
+        claim: an explanation (then `model` and `task` are needed), a claim file, or its path.
+        model: as in `assay.load`; task: what is scored.
+        settings: how; or single settings as keywords: ablation="mean", seed=0, documents=40, ...
+        progress: called with (stage, done, total).
+
+    Raises:
+        UserError: for a claim, model or task that cannot be measured; one sentence each.
+    """
+    say = progress or (lambda stage, done, total: None)
+    started = time.time()
+    say("loading", 0, None)
+    job = resolve(claim, model, task, settings, flags)
+    torch.manual_seed(job.settings.seed)  # nothing draws from it; a library that would is at least repeatable
+    bench = Workbench(
+        Runner(job.model, job.task),
+        job.settings.seed,
+        frozen_norm=job.settings.frozen_norm,
+        refit=job.settings.refit,
+    )
+    say("fitting on the reference", 0, None)
+    plans = systems(bench, job.explanation, job.settings.ablation, job.settings.draws)
+    people = rivals.contestants(bench, job.settings, job.explanation, ablation=job.settings.ablation[0])
+    scored = scored_systems(bench, plans, people, say)
+    used = scored.count > 0
+    strata = [job.task.documents[i].stratum for i in np.flatnonzero(used)]
+    resamples = Resamples(int(used.sum()), strata, seed=job.settings.seed)
+    numbers = figures(job.explanation, scored, resamples, plans)
+    gathered = gather(bench, job.explanation, scored, resamples, plans, numbers, people, job.settings, job.claim, say)
+    rows = control_rows(job.task)
+    say("controls", 0, None)
+    block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows)
+    record = recorded.record(job, bench, scored, resamples, plans, numbers, gathered, people, block, started)
+    return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
+
+
+def resolve(
+    claim: Explanation | ClaimFile | str | Path,
+    model: Any,
+    task: Task | None,
+    settings: Settings | None,
+    flags: dict[str, Any],
+) -> Job:
+    """Loads what the claim names and checks that the parts fit together."""
+    file = load_claim(claim) if isinstance(claim, (str, Path)) else claim if isinstance(claim, ClaimFile) else None
+    settings = settings or Settings.resolve(file, **flags)
+    if settings.register and file is not None and settings.out is not None:
+        recorded.register(file, settings)  # before any data is opened
+    if file is None:
+        if model is None or task is None:
+            raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
+        explanation: Any = claim
+        if not isinstance(explanation, Explanation):
+            raise ClaimError(
+                f"{claim!r} is no explanation; use assay.Program, Keep, Remove or Constant, or a claim file"
+            )
+    else:
+        explanation = file.build_explanation()
+    source = model if model is not None else file.model if file is not None else None
+    loaded = source if isinstance(source, Model | ModuleModel) else _load(source, settings)
+    if file is not None:
+        file.check(loaded)
+        task = task or file.build_task(loaded, settings.documents, settings.seed)
+    assert task is not None
+    if task.reference is None or not len(task.reference.tokens):
+        raise TaskError(f"the task {task.name!r} has no reference examples, which ablations are filled from")
+    if settings.documents is not None and len(task.documents) > settings.documents:
+        chosen = np.linspace(0, len(task.documents) - 1, settings.documents).round().astype(int)
+        task = task.subset(chosen)
+    explanation.scope(loaded)
+    return Job(explanation, loaded, task, settings, file)
+
+
+def _load(source: Any, settings: Settings) -> Model | ModuleModel:
+    dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
+    return load(source, dtype=dtype, device=settings.device)
+
+
+def scored_systems(bench: Workbench, plans: Systems, people: list[rivals.Rival], say: Progress) -> Scored:
+    """Everything that is scored on all rows, with "explained:<ablation>" for every ablation."""
+    every = {**plans.plans, **{rival.name: rival.system for rival in people}}
+    total, done = len(bench.task.tokens), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        say("scoring", done, total)
+
+    keep = ["model", *(name for name in every if name != NOOP)]
+    scored = score(bench, every, keep=keep, advance=advance)
+    named = {f"explained:{ablation}": scored[name] for ablation, name in plans.explained.items()}
+    return replace(scored, systems={**scored.systems, **named})
+
+
+__all__ = ["Figures", "Gathered", "Job", "Measurement", "measure"]

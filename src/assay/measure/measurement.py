@@ -1,0 +1,151 @@
+"""What a measurement gives: the record, the per-token table, and named access to the figures in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from assay.stats.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Nats per scored token (or the metric's unit): the model's, the explained run's, and each floor's."""
+
+    model: Estimate
+    explained: Estimate
+    floors: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Residual:
+    """What the explanation leaves: the record's `residual` block."""
+
+    block: dict[str, Any]
+
+    def worst(self, count: int = 10) -> list[dict[str, Any]]:
+        """The examples with the largest KL, worst first, with the tokens around."""
+        return self.block["worst"][:count]
+
+    @property
+    def slices(self) -> dict[str, list[dict[str, Any]]]:
+        return self.block["slices"]
+
+    @property
+    def signal(self) -> dict[str, Any]:
+        return self.block["signal"]
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """The result of `assay.measure`.
+
+    Attributes:
+        record: everything, as `measurement.json` holds it.
+        examples: one row a scored token, as `examples.parquet` holds it.
+        claim: the claim file's text, where there was one.
+    """
+
+    record: dict[str, Any]
+    examples: pa.Table
+    claim: str | None = field(default=None, repr=False)
+
+    def _estimate(self, *path: str) -> Estimate:
+        block: Any = self.record
+        for key in path:
+            block = block[key]
+        return Estimate.from_json(block)
+
+    @property
+    def recovered(self) -> Estimate:
+        """R_D over the headline floor, under the lowest ablation."""
+        return self._estimate("recovered")
+
+    @property
+    def recovered_loss(self) -> Estimate:
+        """R_L over the same floor."""
+        return self._estimate("recovered_loss")
+
+    @property
+    def losses(self) -> Losses:
+        losses = self.record["losses"]
+        floors = {name: Estimate.from_json(value) for name, value in losses["floors"].items()}
+        return Losses(self._estimate("losses", "model"), self._estimate("losses", "explained"), floors)
+
+    @property
+    def nines(self) -> Estimate:
+        """Nines over the headline floor; certified are those at the interval's lower end."""
+        return self._estimate("nines")
+
+    @property
+    def table(self) -> list[dict[str, Any]]:
+        """Every floor x ablation."""
+        return self.record["table"]
+
+    @property
+    def compute(self) -> dict[str, Any]:
+        return self.record["compute"]
+
+    @property
+    def bits(self) -> dict[str, Any] | None:
+        return self.record["bits"]
+
+    @property
+    def level(self) -> str:
+        return self.record["level"]
+
+    @property
+    def controls(self) -> dict[str, Any]:
+        return self.record["controls"]
+
+    @property
+    def rivals(self) -> list[dict[str, Any]]:
+        return self.record["rivals"]
+
+    @property
+    def checks(self) -> list[dict[str, Any]]:
+        return self.record["checks"]
+
+    @property
+    def residual(self) -> Residual:
+        return Residual(self.record["residual"])
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Writes measurement.json, examples.parquet, report.html (and claim.yaml, where there is one); all or nothing.
+
+        Raises:
+            RunError: when the folder exists (without `overwrite`) or cannot be written.
+        """
+        from assay.report.page import render
+        from assay.store.runs import write_run
+
+        extra = {} if self.claim is None else {"claim.yaml": self.claim}
+        page = render(self.record, self.examples)
+        return write_run(folder, self.record, self.examples, page, overwrite=overwrite, extra=extra)
+
+    def to_arrow(self) -> pa.Table:
+        """The per-token table."""
+        return self.examples
+
+    def plot(self, name: str = "recovered") -> Any:
+        """One of the report's pictures, as an altair chart: recovered, controls, scaling, length or slices.
+
+        Raises:
+            UserError: for a picture that there is not, or that this run has no figures for.
+        """
+        from assay.report.charts import picture
+
+        return picture(self.record, name)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        from assay.report.terminal import as_markdown
+
+        return f"<pre>{escape(as_markdown(self.record))}</pre>"
+
+    def __str__(self) -> str:
+        return self.record["sentence"]

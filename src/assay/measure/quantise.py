@@ -1,0 +1,170 @@
+"""A model's weights at few bits: quantised, pruned or low-rank copies, and what each tensor costs entropy-coded.
+
+Copies share nothing that is changed with the model they come from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from assay.model.transformer import Layer, Model, Weights
+
+SCALE_BITS = 16  # each row of a matrix has one scale, each matrix one table of code lengths that is not charged
+
+
+@dataclass(frozen=True, eq=False)
+class Coded:
+    """A copy of a model and the bits of every tensor of it, by name ("layers.1.out.weight")."""
+
+    model: Model
+    bits: dict[str, float]
+
+    @property
+    def total(self) -> float:
+        return sum(self.bits.values())
+
+
+def tensors(weights: Weights) -> dict[str, Tensor]:
+    """Every stored tensor once, by name; a tied unembedding is the embedding and not listed again."""
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+
+    def visit(value: Any, name: str) -> None:
+        if isinstance(value, Tensor):
+            if value.data_ptr() not in seen or value.numel() == 0:
+                seen.add(value.data_ptr())
+                found[name] = value
+        elif is_dataclass(value):
+            for field in fields(value):
+                visit(getattr(value, field.name), f"{name}.{field.name}" if name else field.name)
+        elif isinstance(value, tuple):
+            for index, item in enumerate(value):
+                visit(item, f"{name}.{index}")
+
+    visit(replace(weights, frequencies=None), "")
+    return found
+
+
+def changed(model: Model, change: Callable[[str, Tensor], tuple[Tensor, float]]) -> Coded:
+    """A copy with each tensor changed; `change(name, tensor)` gives the new tensor and its bits."""
+    known = tensors(model.weights)
+    new: dict[int, Tensor] = {}
+    bits: dict[str, float] = {}
+    for name, tensor in known.items():
+        changed_tensor, bits[name] = change(name, tensor.detach())
+        new[tensor.data_ptr()] = changed_tensor.to(tensor.dtype)
+
+    def rebuild(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return new.get(value.data_ptr(), value)
+        if isinstance(value, tuple):
+            return tuple(rebuild(item) for item in value)
+        if is_dataclass(value) and not isinstance(value, type):
+            return replace(value, **{f.name: rebuild(getattr(value, f.name)) for f in fields(value)})
+        return value
+
+    frequencies = model.weights.frequencies
+    weights = replace(rebuild(replace(model.weights, frequencies=None)), frequencies=frequencies)
+    return Coded(replace(model, weights=weights), bits)
+
+
+def entropy_bits(codes: Tensor) -> float:
+    """n times the empirical entropy of integer codes, in bits."""
+    _, counts = codes.flatten().unique(return_counts=True)
+    share = counts.double() / counts.sum()
+    return float(-(counts.double() * share.log2()).sum())
+
+
+def quantised(model: Model, bits: int) -> Coded:
+    """Uniform symmetric quantisation at `bits` bits with a scale for each row, entropy-coded; vectors keep 16 bits."""
+    if not 2 <= bits <= 16:
+        raise ValueError(f"bits must lie between 2 and 16, not {bits}")
+
+    def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
+        if tensor.ndim < 2 or bits == 16:
+            return tensor.half() if bits == 16 else tensor, 16.0 * tensor.numel()
+        top = 2 ** (bits - 1) - 1
+        scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / top
+        codes = (tensor / scale).round().clamp(-top, top)
+        return codes * scale, entropy_bits(codes.to(torch.int32)) + SCALE_BITS * len(tensor)
+
+    return changed(model, change)
+
+
+def pruned(model: Model, share: float) -> Coded:
+    """The smallest `share` of every matrix's entries set to zero; the rest at 8 bits, entropy-coded with the zeros."""
+
+    def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
+        if tensor.ndim < 2:
+            return tensor, 16.0 * tensor.numel()
+        threshold = tensor.abs().flatten().kthvalue(max(1, int(share * tensor.numel()))).values
+        kept = torch.where(tensor.abs() > threshold, tensor, torch.zeros_like(tensor))
+        scale = kept.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
+        codes = (kept / scale).round()
+        return codes * scale, entropy_bits(codes.to(torch.int32)) + SCALE_BITS * len(tensor)
+
+    return changed(model, change)
+
+
+def low_rank(model: Model, share: float) -> Coded:
+    """Every matrix replaced by its best approximation of `share` of its full rank, both factors at 8 bits."""
+
+    def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
+        if tensor.ndim < 2:
+            return tensor, 16.0 * tensor.numel()
+        rank = max(1, int(share * min(tensor.shape)))
+        left, values, right = torch.linalg.svd(tensor.float(), full_matrices=False)
+        return (left[:, :rank] * values[:rank]) @ right[:rank], 8.0 * rank * sum(tensor.shape)
+
+    return changed(model, change)
+
+
+@dataclass(frozen=True)
+class Reads:
+    """Which heads' parts and MLPs a run still reads: (layer, head) sets and layer -> number of neurons (None: all)."""
+
+    queries: frozenset[tuple[int, int]]
+    values: frozenset[tuple[int, int]]
+    outputs: frozenset[tuple[int, int]]
+    neurons: dict[int, int | None]
+
+
+def read_bits(coded: Coded, reads: Reads) -> float:
+    """Bits of the weights that a run still reads: embeddings, norms and biases always, parts in proportion to their rows."""
+    model = coded.model
+    shape = model.config
+    total = sum(bits for name, bits in coded.bits.items() if not name.startswith("layers."))
+    share = shape.heads // shape.kv_heads
+    for index, layer in enumerate(model.weights.layers):
+        rest = {n: b for n, b in coded.bits.items() if n.startswith(f"layers.{index}.")}
+        fraction = _fractions(index, layer, reads, shape.heads, shape.kv_heads, share, shape.d_mlp[index])
+        for name, bits in rest.items():
+            part = name.split(".", 2)[2]
+            total += bits * next((f for prefix, f in fraction.items() if part.startswith(prefix)), 1.0)
+    return total
+
+
+def _fractions(
+    index: int, layer: Layer, reads: Reads, heads: int, groups: int, share: int, width: int | None
+) -> dict[str, float]:
+    queries = {h for at, h in reads.queries if at == index}
+    values = {h for at, h in reads.values if at == index}
+    outputs = {h for at, h in reads.outputs if at == index}
+    q = len(queries) / heads
+    k = len({h // share for h in queries}) / groups
+    v = len({h // share for h in values}) / groups
+    out = {"out.weight": len(outputs) / heads}
+    if len(layer.qkv) == 3:
+        out |= {"qkv.0": q, "qkv.1": k, "qkv.2": v}
+    else:
+        out |= {"qkv.0": (q + k + v) / 3}
+    kept = reads.neurons.get(index, 0)
+    if width:
+        some = 1.0 if kept is None else kept / width
+        out |= {"up": some, "gate": some, "down.weight": some}
+    return out

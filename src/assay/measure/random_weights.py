@@ -1,0 +1,106 @@
+"""Random weights as a control: the search re-run on a copy of the model whose matrices were permuted or drawn anew.
+
+A claim that scores as well there says nothing about what was learned. Transplanting the claim's own heads would be no
+control: on the copy another head may be the best one by chance, and the search is what finds it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from assay.explanations.programs import AttentionProgram
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
+from assay.measure.control_draws import Assignment, Label, largest, population, sizes, slots
+from assay.methods.head_scores import KINDS, head_scores
+from assay.model.load import load
+from assay.model.transformer import Model
+from assay.names import Site, parse_site
+from assay.stats.keyed import torch_generator
+
+How = Literal["permuted", "drawn"]
+
+
+def randomised(model: Model, how: How = "permuted", seed: int = 0) -> Model:
+    """A copy of the model whose matrices carry no learned structure; the model itself is left alone.
+
+    Args:
+        how: "permuted": every matrix's entries in random order; "drawn": Gaussian with the matrix's own spread.
+            Embeddings, unembedding, norms and biases are kept.
+
+    Raises:
+        ModelError: when the copy fails the proof on load.
+
+    Example:
+        >>> randomised.__name__
+        'randomised'
+    """
+    source = copy.deepcopy(model.source)
+    kept = {id(p) for m in source.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
+    for name in ("get_input_embeddings", "get_output_embeddings"):
+        found = getattr(source, name, lambda: None)()
+        kept |= {id(p) for p in found.parameters()} if isinstance(found, nn.Module) else set()
+    with torch.no_grad():
+        for name, parameter in source.named_parameters():
+            if parameter.ndim < 2 or id(parameter) in kept:
+                continue
+            random = torch_generator(seed, "random weights", how, name)
+            if how == "permuted":
+                order = torch.randperm(parameter.numel(), generator=random).to(parameter.device)
+                parameter.copy_(parameter.flatten()[order].view_as(parameter))
+            else:
+                spread = parameter.float().std(correction=0)
+                fresh = torch.randn(parameter.shape, generator=random).to(parameter.device) * spread
+                parameter.copy_(fresh.to(parameter.dtype))
+    return load(source, tokenizer=model.tokenizer)  # type: ignore[return-value]
+
+
+def beside(bench: Workbench, model: Model) -> Workbench:
+    """A workbench for another model on the same task, with the same options and nothing fitted yet."""
+    runner = Runner(model, bench.task)
+    return Workbench(runner, bench.seed, frozen_norm=bench.frozen_norm, refit=bench.refit)
+
+
+def search(bench: Workbench, claim: Mapping[Site, Label], *, shuffle: int | None = None) -> tuple[Assignment, str]:
+    """What `assay init` would find on this model in place of the claim's parts; and how, in words.
+
+    Heads with an attention program are replaced by those with the highest score for its rule, in whichever layer. Parts
+    without one (and rules that have no score) are replaced by those of the highest attribution in the same layers.
+
+    Args:
+        shuffle: score heads on a shuffled repeat task, in which there is nothing to find.
+    """
+    model = bench.model
+    assert isinstance(model, Model)
+    wanted: dict[str, list[Label]] = {}
+    rest: dict[Site, Label] = {}
+    for site, label in claim.items():
+        if isinstance(label, AttentionProgram) and label.name in KINDS and site.kind == "head":
+            wanted.setdefault(label.name, []).append((label, site.position))
+        else:
+            rest[site] = label
+    out: Assignment = {}
+    if wanted:
+        scores = head_scores(model, seed=bench.seed, shuffle=shuffle)
+        for rule, given in wanted.items():
+            ranked = [parse_site(name) for name, _ in scores.top(rule, count=10**6)]
+            free = [site for site in ranked if site not in {found.at(None) for found in out}]
+            for site, (label, position) in zip(free, given, strict=False):  # type: ignore[misc]
+                out[site.at(position)] = label
+    if rest:
+        people = [site.at(None) for slot in slots(rest) for site in population(model, slot)]
+        _, attribution = sizes(bench, list(dict.fromkeys(people)))
+        taken = {site.at(None) for site in out}
+        out |= largest(model, rest, {s: (-1.0 if s in taken else a) for s, a in attribution.items()})
+    how = [f"the highest {' and '.join(wanted)} scores" if wanted else "", "the highest attribution" if rest else ""]
+    return out, " and ".join(part for part in how if part)
+
+
+def searchable(claim: Mapping[Site, Any]) -> bool:
+    """Whether some part of the claim would be found by how heads attend."""
+    return any(isinstance(p, AttentionProgram) and p.name in KINDS and s.kind == "head" for s, p in claim.items())

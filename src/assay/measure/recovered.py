@@ -1,0 +1,269 @@
+"""How much an explanation recovers: R_D, R_L, nines and necessity (DEFINITIONS §3), pure functions over sums.
+
+Every column is float64 [documents], the sum over a document's scored tokens, in nats; every ratio is one of sums.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+
+Column = Float64[np.ndarray, " documents"]
+LEAST_GAP = 1e-4  # nats a token
+TIMES_NOISE = 5.0
+RESOLUTION = 2.0**-23  # nats a token: rounding of a KL made in float32, where the no-op run's is smaller
+
+
+@dataclass(frozen=True)
+class Nines:
+    """−log10 of the ratio of KLs.
+
+    Attributes:
+        value: the nines and their interval, all at most the limit.
+        certified: nines at the upper end of the ratio's interval, at most the limit.
+        limit: the meter's resolution: the nines of the no-op run.
+        floor: what they are counted over.
+        text: as printed, "1.3 nines over mean".
+    """
+
+    value: Estimate
+    certified: float | None
+    limit: float | None
+    floor: str
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The record's block; `certified` is an estimate whose value is its own lower end."""
+        if self.certified is None:
+            sure = Estimate.undefined(self.value.reason or "the ratio has no upper end", self.value.n)
+        else:
+            sure = Estimate(self.certified, self.certified, self.value.high, self.value.n, self.value.reason,
+                            self.value.method)  # fmt: skip
+        return {
+            "certified": sure.to_json(),
+            "value": self.value.to_json(),
+            "text": self.text,
+            "limit": self.limit,
+            "floor": self.floor,
+        }
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """One row of the record's table: an explained run against one floor.
+
+    Attributes:
+        recovered, recovered_loss: R_D and R_L.
+        cancellation: R_L − R_D, paired.
+        nines: over this floor.
+        kl_explained, kl_floor, loss_model, loss_explained, loss_floor: nats a scored token.
+        gap: L_F − L_M, nats a scored token.
+    """
+
+    recovered: Estimate
+    recovered_loss: Estimate
+    cancellation: Estimate
+    nines: Nines
+    kl_explained: Estimate
+    kl_floor: Estimate
+    loss_model: Estimate
+    loss_explained: Estimate
+    loss_floor: Estimate
+    gap: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        """A row of the record's `table`, less the names of ablation and floor; `nines` is the estimate alone."""
+        row = {name: getattr(self, name).to_json() for name in self.__dataclass_fields__ if name != "nines"}
+        return row | {"nines": self.nines.value.to_json(), "nines_text": self.nines.text}
+
+
+@dataclass(frozen=True)
+class Necessity:
+    """What removing the named parts costs.
+
+    Attributes:
+        necessity: (L_E − L_M) / (L_bigram − L_M).
+        kl: KL(M‖E), nats a scored token.
+        nats: L_E − L_M, nats a scored token.
+    """
+
+    necessity: Estimate
+    kl: Estimate
+    nats: Estimate
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name).to_json() for name in self.__dataclass_fields__}
+
+
+def recovered_kl(
+    resamples: Resamples, kl_explained: Column, kl_floor: Column, counts: Column, *, noise: float = 0.0
+) -> Estimate:
+    """R_D = 1 − KL(M‖E) / KL(M‖F).
+
+    Args:
+        noise: KL of the no-op run, nats a token; a floor that does not stand above 5 times it is not resolved.
+    """
+    reason = _unresolved(resamples, kl_floor, counts, noise)
+    if reason:
+        return Estimate.undefined(reason, int((counts > 0).sum()))
+    found = resamples.recovered(np.maximum(kl_explained, 0.0), np.maximum(kl_floor, 0.0), counts)
+    if found.high is not None and found.high > 1:  # the jackknife's t does not know the range; the value is within it
+        found = Estimate(found.value, found.low, 1.0, found.n, found.reason, found.method)
+    return found
+
+
+def recovered_loss(
+    resamples: Resamples,
+    loss_model: Column,
+    loss_explained: Column,
+    loss_floor: Column,
+    counts: Column,
+    *,
+    noise: float = 0.0,
+) -> Estimate:
+    """R_L = (L_F − L_E) / (L_F − L_M), where the gap's lower end is above max(10⁻⁴, 5 × noise).
+
+    Args:
+        noise: the no-op run's difference in loss, nats a token.
+    """
+    reason = _gap_reason(resamples.difference(loss_floor, loss_model, counts), noise, "the floor's loss")
+    if reason:
+        return Estimate.undefined(reason, int((counts > 0).sum()))
+    return resamples.ratio(loss_floor - loss_explained, loss_floor - loss_model, counts)
+
+
+def nines(
+    resamples: Resamples,
+    kl_explained: Column,
+    kl_floor: Column,
+    counts: Column,
+    floor: str,
+    *,
+    noise: float = 0.0,
+) -> Nines:
+    """Nines over a floor, certified at the upper end of the ratio's interval and at most the meter's resolution.
+
+    Args:
+        floor: its name, "mean" or "bigram".
+        noise: KL of the no-op run, nats a token.
+    """
+    share = recovered_kl(resamples, kl_explained, kl_floor, counts, noise=noise)
+    ratio = share.map(lambda r: 1 - r, decreasing=True)
+    if ratio.value is None:
+        return Nines(share, None, None, floor, f"nines over {floor}: {share}")
+    mean_floor = float(np.maximum(kl_floor, 0.0).sum() / counts.sum())
+    limit = max(0.0, -math.log10(max(noise, RESOLUTION) / mean_floor))
+
+    def count(r: float) -> float:
+        return min(limit, max(0.0, -math.log10(r))) if r > 0 else limit
+
+    value = ratio.map(count, decreasing=True)
+    # "0" is what is certified where the interval has no upper end, too: nothing better was shown.
+    certified = 0.0 if ratio.high is None else count(ratio.high)
+    if certified >= limit > 0:
+        text = f">{_shown(limit)} nines over {floor}"
+    elif ratio.value >= 1:
+        text = f"0 nines over {floor}: no better than the floor"
+    elif certified == 0:
+        text = f"0 nines over {floor}: not shown to be better than the floor"
+    else:
+        text = f"{_shown(certified)} nines over {floor}"
+    return Nines(value, certified, limit, floor, text)
+
+
+def measure_recovered(
+    resamples: Resamples,
+    counts: Column,
+    *,
+    loss_model: Column,
+    explained: tuple[Column, Column],
+    floor: tuple[Column, Column],
+    floor_name: str,
+    noise_kl: float = 0.0,
+    noise_loss: float = 0.0,
+) -> Recovered:
+    """Everything of DEFINITIONS §3 for one explained run and one floor.
+
+    Args:
+        explained, floor: (loss, kl) sums.
+        noise_kl, noise_loss: of the no-op run, nats a token.
+    """
+    (loss_explained, kl_explained), (loss_floor, kl_floor) = explained, floor
+    share = recovered_kl(resamples, kl_explained, kl_floor, counts, noise=noise_kl)
+    by_loss = recovered_loss(resamples, loss_model, loss_explained, loss_floor, counts, noise=noise_loss)
+    if share.value is None or by_loss.value is None:
+        cancellation = Estimate.undefined(f"{'R_D' if share.value is None else 'R_L'} is undefined", share.n)
+    else:
+        cancellation = resamples.function(
+            lambda kl_e, kl_f, lost, gap: 1 - lost / gap - (1 - kl_e / kl_f),
+            np.maximum(kl_explained, 0.0), np.maximum(kl_floor, 0.0), loss_explained - loss_model,
+            loss_floor - loss_model, counts=counts,
+        )  # fmt: skip
+    return Recovered(
+        recovered=share,
+        recovered_loss=by_loss,
+        cancellation=cancellation,
+        nines=nines(resamples, kl_explained, kl_floor, counts, floor_name, noise=noise_kl),
+        kl_explained=resamples.mean(kl_explained, counts),
+        kl_floor=resamples.mean(kl_floor, counts),
+        loss_model=resamples.mean(loss_model, counts),
+        loss_explained=resamples.mean(loss_explained, counts),
+        loss_floor=resamples.mean(loss_floor, counts),
+        gap=resamples.difference(loss_floor, loss_model, counts),
+    )
+
+
+def necessity(
+    resamples: Resamples,
+    counts: Column,
+    *,
+    loss_model: Column,
+    loss_removed: Column,
+    loss_bigram: Column,
+    kl_removed: Column,
+    noise: float = 0.0,
+) -> Necessity:
+    """N = (L_E − L_M) / (L_bigram − L_M), for what is claimed to be needed; with KL(M‖E) and the nats."""
+    reason = _gap_reason(resamples.difference(loss_bigram, loss_model, counts), noise, "the bigram's loss")
+    if reason:
+        share = Estimate.undefined(reason, int((counts > 0).sum()))
+    else:
+        share = resamples.ratio(loss_removed - loss_model, loss_bigram - loss_model, counts)
+    return Necessity(share, resamples.mean(kl_removed, counts), resamples.difference(loss_removed, loss_model, counts))
+
+
+def _gap_reason(gap: Estimate, noise: float, what: str) -> str | None:
+    """Why a share of this gap means nothing; None where it does."""
+    least = max(LEAST_GAP, TIMES_NOISE * noise)
+    if gap.value is None:
+        return gap.reason
+    if gap.low is not None and gap.low > least:
+        return None
+    if gap.high is not None and gap.high < 0:
+        return f"harmful scope: {what} is below the model's, by {gap.map(lambda g: -g, decreasing=True)} nats a token"
+    return f"gap not resolved: {what} minus the model's is {gap} nats a token, not above {least:.2g}"
+
+
+def _unresolved(resamples: Resamples, kl_floor: Column, counts: Column, noise: float) -> str | None:
+    mean = resamples.mean(np.maximum(kl_floor, 0.0), counts)
+    if mean.value is None:
+        return mean.reason
+    least = max(RESOLUTION, TIMES_NOISE * noise)
+    # One document has no interval: its own value decides.
+    lower = mean.value if mean.low is None else mean.low
+    if lower > least:
+        return None
+    return f"the floor is not told from the model: its KL is {mean} nats a token, not above {least:.2g}"
+
+
+def _shown(number: float) -> str:
+    """Two figures, cut off: what is certified is never rounded up."""
+    places = 1 if number >= 1 else 2
+    return f"{math.floor(number * 10**places + 1e-9) / 10**places:.{places}f}"

@@ -1,0 +1,317 @@
+"""The residual of an explanation: KL and loss gap by slice, the worst examples, and what restoring each part closes.
+
+Works on the `Scored` token tables of "model", the explained run and its floor (DEFINITIONS §10).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
+
+from assay.explanations.base import Explanation
+from assay.explanations.components import Constant, Keep
+from assay.explanations.program import Program
+from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.plan import Edit, Plan
+from assay.measure.score import Scored, System, TokenTable, score
+from assay.model.transformer import Model
+from assay.names import Site
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+from assay.task.task import Task
+
+FEWEST = 20  # scored tokens that a token's or a document's own slice needs
+BEFORE, AFTER = 12, 4  # tokens shown around a worst token
+MOST_ABLATED = 64  # components of a complement that are restored one by one
+CLASSES = ("word start", "continuation", "digit", "punctuation", "whitespace", "newline")
+
+Slice = dict[str, Any]
+
+
+def token_class(text: str) -> str:
+    """What kind of token a string is.
+
+    newline: only white space, with a line break; whitespace: other white space; punctuation: no letter and no digit;
+    digit: digits and no letter; word start: a letter or digit after white space; continuation: everything else.
+
+    Example:
+        >>> [token_class(t) for t in (" the", "ing", " 42", ");", "  ", "\\n\\n")]
+        ['word start', 'continuation', 'digit', 'punctuation', 'whitespace', 'newline']
+    """
+    body = text.strip()
+    if not body:
+        return "newline" if "\n" in text or "\r" in text else "whitespace"
+    if not any(c.isalnum() for c in body):
+        return "punctuation"
+    if not any(c.isalpha() for c in body):
+        return "digit"
+    return "word start" if text[0].isspace() or text[0] in "▁Ġ" else "continuation"
+
+
+class Tokens:
+    """The strings of token ids, decoded once each; a task without a tokenizer shows the ids."""
+
+    def __init__(self, tokenizer: Any):
+        self._decode: Callable[[int], str] = lru_cache(maxsize=None)(
+            (lambda i: str(i)) if tokenizer is None else (lambda i: str(tokenizer.decode([i])))
+        )
+
+    def __call__(self, ids: Iterable[int] | Int[np.ndarray, "n"]) -> list[str]:
+        return [self._decode(int(i)) for i in ids]
+
+
+def scored_tokens(task: Task, scored: Scored) -> Int[np.ndarray, "tokens"]:
+    """The id of each scored token (for prompts the correct answer's), in the order of the token tables."""
+    if task.answers is not None:
+        return task.answers.numpy()[scored.row, 0]
+    return task.tokens.numpy()[scored.row, scored.position]
+
+
+def table(scored: Scored, name: str) -> TokenTable:
+    """The token table of a system.
+
+    Raises:
+        ValueError: when it was not kept.
+    """
+    tokens = scored[name].tokens
+    if tokens is None:
+        raise ValueError(f"the per-token scores of {name!r} were not kept; name it in keep=")
+    return tokens
+
+
+def by_document(
+    scored: Scored, values: Float[np.ndarray, "tokens"], where: Bool[np.ndarray, "tokens"] | None = None
+) -> Float64[np.ndarray, "documents"]:
+    """Sums of per-token values over the documents that have scored tokens, in order (as `Resamples` expects them)."""
+    values = values.astype(float) if where is None else values * where.astype(float)
+    return np.bincount(scored.document, weights=values, minlength=len(scored.count))[scored.count > 0]
+
+
+def slices(
+    scored: Scored, task: Task, resamples: Resamples, *, explained: str = "explained:mean", most: int = 12
+) -> dict[str, list[Slice]]:
+    """KL(model || explained) and the loss gap of every slice of the scored tokens.
+
+    Args:
+        explained: the explained run's system, whose token table was kept, as was the model's.
+        most: how many documents and tokens are listed: those with the largest share of the KL.
+
+    Returns:
+        "source", "position", "token_class", "frequency" and "repeat" (each a partition of the tokens, in fixed order),
+        "document" and "token" (the worst only); rows as in the record: slice, tokens, kl and gap (nats per token), and
+        share (of the KL).
+    """
+    ids = scored_tokens(task, scored)
+    kl, gap = table(scored, explained).kl, table(scored, explained).loss - table(scored, "model").loss
+    total = float(kl.sum(dtype=float))
+
+    def row(name: str, where: Bool[np.ndarray, "tokens"]) -> Slice:
+        count = by_document(scored, np.ones(len(kl)), where)
+        return {
+            "slice": name,
+            "tokens": int(where.sum()),
+            "kl": resamples.mean(by_document(scored, kl, where), count).to_json(),
+            "gap": resamples.mean(by_document(scored, gap, where), count).to_json(),
+            "share": float(kl[where].sum(dtype=float)) / total if total > 0 else None,
+        }
+
+    def partition(labels: np.ndarray, order: Sequence[str]) -> list[Slice]:
+        return [row(name, labels == name) for name in order if (labels == name).any()]
+
+    source = np.array([task.documents[d].source for d in scored.document])
+    out = {"source": partition(source, sorted(set(source.tolist())))}
+    out["position"] = [
+        row(f"{first}–{last}" if last > first else f"{first}", (scored.position >= first) & (scored.position <= last))
+        for first, last in buckets(scored)
+    ]
+    if task.tokenizer is not None:
+        strings = Tokens(task.tokenizer)
+        unique, inverse = np.unique(ids, return_inverse=True)
+        classes = np.array([token_class(text) for text in strings(unique)])[inverse]
+        out["token_class"] = partition(classes, CLASSES)
+        if task.reference is not None and task.answers is None:
+            known = task.reference.tokens.numpy()[task.reference.real.numpy()]
+            counts = np.bincount(known, minlength=int(ids.max()) + 1)
+            out["frequency"] = partition(frequency(counts)[ids], FREQUENCIES)
+        if task.answers is None:
+            out["repeat"] = partition(repeats(task, scored), REPEATS)
+        frequent = _worst_groups(ids, kl, most)
+        out["token"] = [{**row(repr(strings([i])[0]), ids == i), "id": int(i)} for i in frequent]
+    hardest = _worst_groups(scored.document, kl, most)
+    out["document"] = [row(task.documents[d].name, scored.document == d) for d in hardest]
+    return out
+
+
+FREQUENCIES = ("frequent", "middle", "rare", "unseen")
+REPEATS = ("after the same token before", "elsewhere in the window before", "new in the window")
+
+
+def frequency(counts: Int[np.ndarray, "vocab"]) -> np.ndarray:
+    """The class of each token by its count in the reference: the most frequent that make up half of it; the next, up to
+    nine tenths; the rest; and those that never occur."""
+    order = np.argsort(-counts, kind="stable")
+    before = np.concatenate([[0], np.cumsum(counts[order])[:-1]]) / max(counts.sum(), 1)
+    out = np.full(len(counts), "unseen", dtype="<U8")
+    out[order] = np.where(before < 0.5, "frequent", np.where(before < 0.9, "middle", "rare"))
+    out[counts == 0] = "unseen"
+    return out
+
+
+def repeats(task: Task, scored: Scored) -> np.ndarray:
+    """Whether each scored token stood earlier in its window, and whether after the same token (what induction sees)."""
+    tokens = task.tokens.numpy()
+    out = np.full(len(scored.row), REPEATS[2], dtype="<U32")
+    edges = np.flatnonzero(np.diff(scored.row, prepend=-1))
+    for start, end in zip(edges, [*edges[1:], len(scored.row)], strict=True):
+        row = tokens[scored.row[start]]
+        seen: set[int] = set()
+        pairs: set[tuple[int, int]] = set()
+        done = 0  # columns that have been taken into `seen`
+        for item in range(start, end):
+            column = int(scored.position[item])
+            for t in range(done, column):
+                seen.add(int(row[t]))
+                if t:
+                    pairs.add((int(row[t - 1]), int(row[t])))
+            done = max(done, column)
+            token = int(row[column])
+            if (int(row[column - 1]), token) in pairs:
+                out[item] = REPEATS[0]
+            elif token in seen:
+                out[item] = REPEATS[1]
+    return out
+
+
+def buckets(scored: Scored) -> list[tuple[int, int]]:
+    """Ranges of positions that double in width, as far as there are scored tokens."""
+    out, start = [], 1
+    if not len(scored.position):
+        return []
+    last = int(scored.position.max())
+    if last == 0:  # a classifier
+        return [(0, 0)]
+    while start <= last:
+        end = min(2 * start - 1, last)
+        if ((scored.position >= start) & (scored.position <= end)).any():
+            out.append((start, end))
+        start *= 2
+    return out
+
+
+def _worst_groups(groups: np.ndarray, kl: Float[np.ndarray, "tokens"], most: int) -> list[int]:
+    """The groups with the largest total KL among those with enough tokens (all, where none has)."""
+    unique, inverse, count = np.unique(groups, return_inverse=True, return_counts=True)
+    sums = np.bincount(inverse, weights=kl.astype(float))
+    enough = count >= min(FEWEST, int(count.max()))
+    order = [i for i in np.argsort(-sums, kind="stable") if enough[i]]
+    return [int(unique[i]) for i in order[:most]]
+
+
+def worst(
+    scored: Scored, task: Task, *, explained: str = "explained:mean", floor: str | None = None, count: int = 10
+) -> list[dict[str, Any]]:
+    """The rows with the largest KL, worst first, each around its worst token.
+
+    Args:
+        explained, floor: systems whose token tables were kept, as was the model's.
+
+    Returns:
+        As the record's `worst`, with the row's and the token's KL in nats; context that is not scored has no figures.
+    """
+    kl = table(scored, explained).kl
+    values = {"kl": kl, "loss_model": table(scored, "model").loss, "loss_explained": table(scored, explained).loss}
+    if floor is not None:
+        values["loss_floor"] = table(scored, floor).loss
+    totals = np.bincount(scored.row, weights=kl.astype(float))
+    strings, ids = Tokens(task.tokenizer), scored_tokens(task, scored)
+    out = []
+    for row in np.argsort(-totals, kind="stable")[:count]:
+        items = np.flatnonzero(scored.row == row)
+        if not len(items):
+            break
+        peak = items[np.argmax(kl[items])]
+        position = int(scored.position[peak])
+        at = {int(scored.position[i]): i for i in items}
+        text = []
+        if task.kind != "classify":
+            length = int(task.last[row]) + 1
+            for column in range(max(0, position - BEFORE), max(position + 1, min(length, position + AFTER + 1))):
+                item = at.get(column)
+                token = int(task.tokens[row, column]) if item is None else int(ids[item])
+                figures = {name: None if item is None else float(value[item]) for name, value in values.items()}
+                text.append({"token": strings([token])[0], **figures})
+        out.append(
+            {
+                "document": task.documents[int(task.document[row])].name,
+                "row": int(row),
+                "position": position,
+                "token": strings([int(ids[peak])])[0],
+                "kl": float(kl[peak]),
+                "row_kl": float(totals[row]),
+                "text": text,
+            }
+        )
+    return out
+
+
+def edits_of(explanation: Explanation, bench: Workbench, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
+    """The explained run's edits, without what the refit option adds."""
+    if isinstance(explanation, Program):
+        return explanation.edits(bench)
+    if isinstance(explanation, Constant):
+        assert isinstance(bench.model, Model)
+        return bench.ablate(explanation.scope(bench.model), explanation.value)
+    edits = explanation.plan(bench, ablation, draw).final.edits
+    return tuple(edit for edit in edits if edit.site.kind != "stream") if bench.refit else edits
+
+
+def restored(explanation: Explanation, bench: Workbench, ablation: str, parts: Iterable[Site], draw: int = 0) -> Plan:
+    """The explained run with these parts left as the model has them."""
+    chosen = set(parts)
+    if isinstance(explanation, Keep):  # an ablated part whose columns are kept has more than one edit
+        chosen |= {site.at(None) for site in chosen}
+        rest = [e for e in edits_of(explanation, bench, ablation, draw) if e.site.at(None) not in chosen]
+    else:
+        rest = [e for e in edits_of(explanation, bench, ablation, draw) if e.site not in chosen]
+    return bench.plan(tuple(rest))
+
+
+def parts(
+    bench: Workbench,
+    explanation: Explanation,
+    scored: Scored,
+    resamples: Resamples,
+    *,
+    ablation: str = "mean",
+    draws: int = 1,
+) -> list[dict[str, Any]]:
+    """For each edited part, the share of the explained KL that closes when it alone is restored to the model's own.
+
+    Exact: the run is made again without that part's edit. For `Keep` these are the ablated components, if at most 64.
+    Random ablations are compared on the same draws.
+
+    Args:
+        scored: has "explained:<ablation>".
+    """
+    edited = [edit.site for edit in edits_of(explanation, bench, ablation)]
+    sites = list(dict.fromkeys(site.at(None) if isinstance(explanation, Keep) else site for site in edited))
+    if not sites:
+        return []
+    if len(sites) > MOST_ABLATED:
+        reason = f"{len(sites)} parts are edited; at most {MOST_ABLATED} are restored one by one"
+        return [{"part": "each", "closes": Estimate.undefined(reason).to_json()}]
+    explained = scored[f"explained:{ablation}"].draw_kl
+    draws = min(draws, explained.shape[1]) if ablation in RANDOM and explained.shape[1] > 1 else 1
+    if explained.shape[1] > 1:
+        explained = explained[:, :draws]
+    systems: dict[str, System | Sequence[System]] = {
+        str(site): [restored(explanation, bench, ablation, [site], draw) for draw in range(draws)] for site in sites
+    }
+    more = score(bench, systems, rows=np.unique(scored.row))
+    kept = scored.count > 0
+    base = explained.mean(1)[kept]
+    return [{"part": name, "closes": resamples.recovered(more[name].kl[kept], base).to_json()} for name in systems]

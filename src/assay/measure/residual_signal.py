@@ -1,0 +1,252 @@
+"""The residual signal: what is left of the explained parts, alone in their place, as KL recovered (DEFINITIONS §10).
+
+0 where the explanation gives the part's own value, and all that the parts carry where it gives the mean. Beside it:
+Gaussian noise of the same covariance, the residual of another document, and what a small fixed reader predicts of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int
+from torch import Tensor
+
+from assay.explanations.base import Explanation
+from assay.explanations.components import Constant, Keep
+from assay.explanations.program import Program
+from assay.intervene.ablations import Workbench
+from assay.intervene.plan import Batch, Edit
+from assay.intervene.residue import Residue
+from assay.measure.score import Scored, System, score
+from assay.model.transformer import Model
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+from assay.stats.keyed import generator, torch_generator
+
+SHRINKAGE = 4.0  # reference tokens that the shorter context counts for
+LARGEST_TABLE = 30_000_000  # numbers in the two-token table
+
+
+@dataclass(frozen=True)
+class Signal:
+    """KL recovered over the μ-ablated floor (for `Keep`: by the complement's run, over the empty floor).
+
+    Attributes:
+        value: by the residual itself; noise, shuffled: by its two controls; reader: by what two tokens predict of it.
+        share: how much of the residual's effect the reader predicts.
+        text: the same in words.
+    """
+
+    value: Estimate
+    noise: Estimate
+    shuffled: Estimate
+    reader: Estimate
+    share: Estimate
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        estimates = {name: getattr(self, name).to_json() for name in ("value", "noise", "shuffled", "reader", "share")}
+        return {**estimates, "text": self.text}
+
+
+def residual_signal(
+    bench: Workbench,
+    explanation: Explanation,
+    scored: Scored,
+    resamples: Resamples,
+    *,
+    ablation: str = "mean",
+    draws: int = 2,
+) -> Signal:
+    """The residual signal of all parts of the claim together.
+
+    Args:
+        scored: what was scored before; gives the rows, and floors that need not be run again.
+        resamples: over the documents with scored tokens, in order.
+        ablation: what the complement's run of a `Keep` is filled with.
+        draws: of noise and of shuffled documents.
+    """
+    if isinstance(explanation, Keep):
+        return _complement(bench, explanation, scored, resamples, ablation, draws)
+    edits = explained_parts(bench, explanation)
+    if not edits:  # `Remove`
+        nothing = Estimate.undefined(f"a {explanation.kind} claim gives no value that could leave a residual")
+        return Signal(nothing, nothing, nothing, nothing, nothing, f"{nothing}.")
+    residue = Residue(bench, edits)
+    rows = np.unique(scored.row)
+    reader = TokenReader(residue)
+    systems: dict[str, System | Sequence[System]] = {
+        "residual": residue.plan(lambda batch: residue.centred(batch.data, batch.rows)),
+        "noise": [residue.plan(_noise(residue, draw)) for draw in range(draws)],
+        "reader": residue.plan(reader.predict),
+    }
+    if "floor:mean" not in scored.systems:
+        systems["floor:mean"] = bench.plan(bench.ablate([edit.site for edit in edits], "mean"))
+    partners = [other_documents(bench, rows, draw) for draw in range(draws)]
+    if all(p is not None for p in partners):
+        systems["shuffled"] = [residue.plan(_shuffled(residue, p)) for p in partners if p is not None]
+    more = score(bench, systems, rows=rows)
+    kept = scored.count > 0
+    known = {**scored.systems, **more.systems}
+    kl = {name: known[name].kl[kept] for name in (*systems, "floor:mean")}
+    own = resamples.recovered(kl["residual"], kl["floor:mean"])
+    noise = resamples.recovered(kl["noise"], kl["floor:mean"])
+    shuffled = (
+        resamples.recovered(kl["shuffled"], kl["floor:mean"])
+        if "shuffled" in kl
+        else Estimate.undefined("no other document is long enough to take a residual from")
+    )
+    read = resamples.recovered(kl["reader"], kl["floor:mean"])
+    share = _share(resamples, kl["floor:mean"], kl["residual"], kl["reader"], own)
+    return Signal(own, noise, shuffled, read, share, _words(own, noise, shuffled, share))
+
+
+def explained_parts(bench: Workbench, explanation: Explanation) -> tuple[Edit, ...]:
+    """The edits that give each explained part its ŷ; none for claims that only say where."""
+    if isinstance(explanation, Program):
+        return explanation.edits(bench)
+    if isinstance(explanation, Constant):
+        assert isinstance(bench.model, Model)
+        return bench.ablate(explanation.scope(bench.model), explanation.value)
+    return ()
+
+
+def other_documents(bench: Workbench, rows: Int[np.ndarray, "rows"], draw: int) -> Int[np.ndarray, "n"] | None:
+    """For each row of the task one of `rows` of another document, as long if there is one; None for a lone document."""
+    task = bench.task
+    length = task.real.sum(1).numpy()
+    document = np.asarray(task.document)
+    if len(np.unique(document[rows])) < 2:
+        return None
+    out = np.zeros(len(document), dtype=np.int64)
+    for row in range(len(document)):
+        others = rows[document[rows] != document[row]]
+        others = others[length[others] >= min(length[row], length[others].max())]
+        name = task.documents[document[row]].name
+        keyed = generator(bench.seed, "residual shuffle", draw, name, int(task.offset[row]))
+        out[row] = others[keyed.integers(len(others))]
+    return out
+
+
+class TokenReader:
+    """E[y − ŷ | the last two tokens], fitted on the reference: shrunk to the last token's mean, and that to 0.
+
+    The small fixed reader of DEFINITIONS §10: what it predicts is structure that the explanation left out.
+    """
+
+    def __init__(self, residue: Residue):
+        reference = residue.bench.task.reference
+        assert reference is not None
+        self.residue = residue
+        tokens = reference.tokens.numpy()
+        real = reference.real.numpy().copy()
+        real[:, 0] = False  # the first position's residual is a constant, which centring has taken
+        total = sum(residue.widths)
+        self._one, ones, count_one = np.unique(tokens[real], return_inverse=True, return_counts=True)
+        pairs = _pairs(tokens)
+        two, count_two = np.unique(pairs[real], return_counts=True)
+        order = np.argsort(-count_two, kind="stable")[: max(LARGEST_TABLE // total, 1)]
+        chosen = np.sort(order[count_two[order] >= 2])
+        self._two, count_two = two[chosen], count_two[chosen]
+        sum_one = torch.zeros(len(self._one), total)
+        sum_two = torch.zeros(len(self._two), total)
+        place = np.full(tokens.shape, -1)
+        place[real] = ones
+        for batch in residue.bench.runner.batches(np.arange(len(tokens))):
+            value = torch.cat(residue.centred("reference", batch), -1).float().cpu()
+            inside = torch.from_numpy(real[batch])
+            sum_one.index_add_(0, torch.from_numpy(place[batch])[inside], value[inside])
+            index, hit = _find(self._two, pairs[batch])
+            hit = torch.from_numpy(hit) & inside
+            sum_two.index_add_(0, torch.from_numpy(index)[hit], value[hit])
+        self._mean_one = sum_one / (torch.from_numpy(count_one) + SHRINKAGE).unsqueeze(1).float()
+        last, _ = _find(self._one, self._two & 0xFFFFFFFF)
+        weight = torch.from_numpy(count_two).unsqueeze(1).float()
+        shorter = self._mean_one[torch.from_numpy(last)] if len(self._two) else sum_two
+        self._mean_two = (sum_two + SHRINKAGE * shorter) / (weight + SHRINKAGE)
+
+    def predict(self, batch: Batch) -> list[Tensor]:
+        """The predicted centred residual of each part, [batch, pos, width]."""
+        tokens = batch.tokens.cpu().numpy()
+        out = torch.zeros(*tokens.shape, sum(self.residue.widths))
+        for table, means, codes in ((self._one, self._mean_one, tokens), (self._two, self._mean_two, _pairs(tokens))):
+            index, hit = _find(table, codes)
+            out[torch.from_numpy(hit)] = means[torch.from_numpy(index[hit])]
+        out[:, 0] = 0
+        return list(out.to(batch.tokens.device).split(self.residue.widths, -1))
+
+
+def _pairs(tokens: Int[np.ndarray, "rows pos"]) -> Int[np.ndarray, "rows pos"]:
+    codes = tokens.astype(np.int64)
+    codes[:, 1:] |= tokens[:, :-1].astype(np.int64) << 32
+    codes[:, 0] = -1
+    return codes
+
+
+def _find(table: Int[np.ndarray, "n"], codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where codes stand in a sorted table, and whether they do."""
+    if not len(table):
+        return np.zeros(codes.shape, dtype=np.int64), np.zeros(codes.shape, dtype=bool)
+    index = np.searchsorted(table, codes).clip(max=len(table) - 1)
+    return index, table[index] == codes
+
+
+def _noise(residue: Residue, draw: int):
+    task = residue.bench.task
+
+    def noise(batch: Batch) -> list[Tensor]:
+        rows = []
+        for row in batch.rows:
+            document = task.documents[task.document[row]].name
+            keyed = torch_generator(residue.bench.seed, "residual noise", draw, document, int(task.offset[row]))
+            rows.append(torch.randn(batch.tokens.shape[1], sum(residue.widths), generator=keyed))
+        return [value.to(batch.tokens.device) for value in residue.sample(torch.stack(rows))]
+
+    return noise
+
+
+def _shuffled(residue: Residue, partners: Int[np.ndarray, "n"]):
+    return lambda batch: residue.centred("scored", partners[batch.rows])
+
+
+Columns = Float64[np.ndarray, "documents"]
+
+
+def _share(resamples: Resamples, floor: Columns, own: Columns, reader: Columns, signal: Estimate) -> Estimate:
+    if signal.value is None or signal.low is None or signal.low <= 0:
+        return Estimate.undefined("the residual alone restores nothing that a reader could predict", n=signal.n)
+    return resamples.function(lambda f, o, r: (f - r) / (f - o), floor, own, reader)
+
+
+def _complement(
+    bench: Workbench, explanation: Keep, scored: Scored, resamples: Resamples, ablation: str, draws: int
+) -> Signal:
+    """For component sets the residual is everything that was not kept: the complement's run, over the same floor."""
+    assert isinstance(bench.model, Model)
+    parts = explanation.scope(bench.model)
+    systems: dict[str, System | Sequence[System]] = {
+        "complement": [bench.plan(bench.ablate(parts, ablation, draw)) for draw in range(draws)]
+    }
+    floor = f"floor:{ablation}"
+    if floor not in scored.systems:
+        systems[floor] = [explanation.floor(bench, ablation, draw) for draw in range(draws)]
+    more = score(bench, systems, rows=np.unique(scored.row))
+    kept = scored.count > 0
+    below = (more if floor in systems else scored)[floor].kl[kept]
+    value = resamples.recovered(more["complement"].kl[kept], below)
+    none = Estimate.undefined("for a component set the residual is the complement's own run")
+    return Signal(value, none, none, none, none, f"Everything that was not kept, without what was, recovers {value}.")
+
+
+def _words(own: Estimate, noise: Estimate, shuffled: Estimate, share: Estimate) -> str:
+    text = (
+        f"What the explanation leaves out, put alone in its parts' place, recovers {own} of the KL over mean; "
+        f"noise of its covariance {noise}; the residual of another document {shuffled}."
+    )
+    if share.value is not None:
+        text += f" A table of the last two tokens predicts {share} of its effect."
+    return text

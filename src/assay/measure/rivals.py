@@ -1,0 +1,274 @@
+"""Rivals: simpler systems that compete for the same credit. N-grams, smaller members of the model's family, and for
+component claims sets of as many parts chosen without insight."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from assay.errors import TaskError
+from assay.explanations.base import Explanation
+from assay.explanations.components import Keep, Remove
+from assay.intervene.ablations import Workbench
+from assay.measure.control_draws import largest, other_sets, population, sizes, slots
+from assay.measure.score import Distribution, Scored, System
+from assay.measure.settings import Settings
+from assay.model.load import load
+from assay.model.transformer import Model
+from assay.names import Site
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+from assay.task.documents import Windows
+from assay.task.ngrams import NGram, zoo
+from assay.task.task import Examples, Task
+from assay.zoo import index
+from assay.zoo.recipes import RECIPES, VOCABULARY
+
+NOVEL = "novel"  # the family of the zoo that has n-grams and smaller members of its own
+HELD_OUT = 8  # one document in so many chooses the order and weighs the cache of an n-gram fitted on a reference
+ORDER, WEIGHT_BITS = 5, 16
+RANDOM_SETS = 4  # random sets of as many parts, whose mean is one rival
+
+
+@dataclass(frozen=True, eq=False)
+class Rival:
+    """A system and what the record says about it.
+
+    Attributes:
+        bits: its stand-alone length, None where it has none of its own (it is made of the model's parts).
+        weak: for n-grams: fitted on fewer than 20 tokens a vocabulary entry.
+    """
+
+    name: str
+    what: str
+    system: System | Sequence[System]
+    bits: float | None = None
+    weak: bool = False
+
+
+def contestants(
+    bench: Workbench,
+    settings: Settings,
+    explanation: Explanation | None = None,
+    *,
+    ablation: str = "mean",
+    fit_on: NGram | None = None,
+) -> list[Rival]:
+    """All rivals of a claim on this model and task; none for modules that predict no tokens.
+
+    Args:
+        explanation: for Keep and Remove also sets of as many parts: top norm, top attribution, random.
+        ablation: what fills the parts that such a set does not keep.
+        fit_on: an n-gram model to use instead of the shipped or a newly fitted one.
+    """
+    model = bench.model
+    if not isinstance(model, Model):
+        return []
+    out = [*_ngrams(model, bench.task, fit_on), *_smaller(model)]
+    if isinstance(explanation, (Keep, Remove)) and bench.task.reference is not None:
+        out += _sets(bench, model, settings, explanation, ablation)
+    return out
+
+
+def systems(
+    bench: Workbench, settings: Settings, explanation: Explanation | None = None, *, ablation: str = "mean"
+) -> dict[str, System | Sequence[System]]:
+    """The rivals as `score` takes them; see `contestants`."""
+    return {rival.name: rival.system for rival in contestants(bench, settings, explanation, ablation=ablation)}
+
+
+def rivals(
+    contestants: Sequence[Rival], scored: Scored, resamples: Resamples, *, floor: str, counted: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """Rows of the record, in the contestants' order, for those that were scored.
+
+    Args:
+        floor: the name in `scored` of the headline floor, over which R_D is given.
+        resamples: of the documents that `counted` selects.
+        counted: [documents] which ones (default: those with a scored token).
+    """
+    here = np.flatnonzero(scored.count > 0 if counted is None else counted)
+    count = scored.count[here]
+    rows: list[dict[str, Any]] = []
+    for rival in contestants:
+        if rival.name not in scored.systems:
+            continue
+        its = scored[rival.name]
+        recovered = resamples.recovered(its.kl[here], scored[floor].kl[here])
+        if float(scored[floor].kl[here].sum()) / max(float(count.sum()), 1.0) <= 1e-6:
+            recovered = Estimate.undefined("the floor is within 10⁻⁶ nats of the model", len(here))
+        row = {"name": rival.name, "what": rival.what, "loss": resamples.mean(its.loss[here], count).to_json()}
+        row |= {"kl": resamples.mean(its.kl[here], count).to_json(), "recovered": recovered.to_json()}
+        rows.append({**row, "bits": rival.bits, "weak": rival.weak})
+    return rows
+
+
+# -- n-grams -----------------------------------------------------------------------------------------------------------
+
+
+def ngram_of(model: Model, task: Task) -> tuple[NGram, int, str]:
+    """An n-gram model for this vocabulary (with a cache where one could be fitted), its strongest order, what it saw.
+
+    The novel family's own ships with the zoo; for other models one is fitted on the task's reference.
+
+    Raises:
+        TaskError: when there is nothing to fit it on.
+    """
+    if model.name.removeprefix(index.PREFIX) in RECIPES and model.config.vocab == VOCABULARY:
+        try:
+            shipped = zoo(NOVEL, cache=True)
+            return shipped, shipped.order, "counted on the family's training text"
+        except TaskError:
+            pass  # none ships: fit one, as for any other model
+    return fitted(task, model.config.vocab, model.bos)
+
+
+def fitted(task: Task, vocab: int, bos: int | None) -> tuple[NGram, int, str]:
+    """An n-gram fitted on the reference; a held-out eighth of its documents chooses the order and weighs the cache."""
+    reference = task.reference
+    if reference is None or task.kind == "classify":
+        raise TaskError(f"the task {task.name!r} has no reference text to fit n-grams on")
+    starts = "document" if not np.asarray(reference.offset).any() else "cut"
+    owner = np.asarray(reference.document)
+    kept = np.unique(owner)
+    everything = NGram.fit(_texts(reference, kept, bos), vocab, ORDER, bos, starts=starts)
+    what = f"fitted on the reference, {everything.tokens:,} tokens"
+    held = kept[HELD_OUT - 1 :: HELD_OUT]
+    rest = np.setdiff1d(kept, held)
+    windows = _windows(reference, np.flatnonzero(np.isin(owner, held)))
+    if not len(held) or not windows.scored.any() or not len(_texts(reference, rest, bos)):
+        return everything, everything.order, what
+    trial = NGram.fit(_texts(reference, rest, bos), vocab, ORDER, bos, starts=starts)
+    order = min(range(2, ORDER + 1), key=lambda n: trial.loss(windows, n))
+    return everything.with_cache(trial.with_cache(windows).cache or 0.0), order, what
+
+
+def _texts(reference: Examples, documents: Int[np.ndarray, "kept"], bos: int | None) -> list[np.ndarray]:
+    """Each document's tokens; windows that do not follow on from each other are texts of their own."""
+    out: list[list[np.ndarray]] = []
+    tokens, real = reference.tokens.numpy(), reference.real.numpy()
+    owner, offset = np.asarray(reference.document), np.asarray(reference.offset)
+    before, end = -1, 0
+    for row in np.lexsort((offset, owner)):
+        if owner[row] not in documents:
+            continue
+        text = tokens[row][real[row]]
+        text = text[1:] if bos is not None and len(text) and text[0] == bos else text
+        if owner[row] == before and offset[row] == end:
+            out[-1].append(text)
+        else:
+            out.append([text])
+        before, end = owner[row], int(offset[row]) + len(text)
+    return [joined for joined in (np.concatenate(parts) for parts in out) if len(joined)]
+
+
+def _windows(examples: Examples, rows: Int[np.ndarray, "rows"]) -> Windows:
+    scored = examples.real.numpy()[rows].copy()  # every real token is predicted, also where only answers are scored
+    scored[:, 0] = False
+    return Windows(
+        examples.tokens.numpy()[rows], scored, np.asarray(examples.document)[rows], np.asarray(examples.offset)[rows]
+    )
+
+
+def distribution(ngram: NGram, order: int | None = None) -> Distribution:
+    """An n-gram as a system: log-probabilities of the next token at every position, on the inputs' device."""
+
+    def log_probs(tokens: Tensor, rows: Int[np.ndarray, "batch"]) -> Tensor:
+        return ngram.distribution(tokens, order).log().to(tokens.device)
+
+    return log_probs
+
+
+def _ngrams(model: Model, task: Task, given: NGram | None) -> list[Rival]:
+    try:
+        if given is None:
+            ngram, order, what = ngram_of(model, task)
+        else:
+            ngram, order, what = given, given.order, f"counted on {given.tokens:,} tokens"
+    except TaskError:
+        return []
+    plain = replace(ngram, cache=None)
+    weak = "; weak: under 20 tokens a vocabulary entry" if ngram.weak else ""
+    named = ((1, "unigram"), (min(2, order), "bigram"), (order, "ngram"))
+    out = [
+        Rival(name, f"Kneser–Ney of order {n}, {what}{weak}", distribution(plain, n), _bits(plain, n), ngram.weak)
+        for n, name in named
+        if n <= ngram.order
+    ]
+    if ngram.cache is not None:
+        words = f"Kneser–Ney of order {order} with a cache of the window's own tokens, {what}{weak}"
+        out.append(Rival("ngram+cache", words, distribution(ngram, order), _bits(ngram, order), ngram.weak))
+    return out
+
+
+def _bits(ngram: NGram, order: int) -> float:
+    """The stand-alone length of the model that only has orders up to this one."""
+    if order == ngram.order:
+        return ngram.bits
+    tables = ngram.tables
+    cut = replace(tables, keys=tables.keys[:order], counts=tables.counts[:order], ends=tables.ends[: order - 1])
+    return replace(ngram, tables=cut, discounts=ngram.discounts[:order]).bits
+
+
+# -- smaller models ----------------------------------------------------------------------------------------------------
+
+
+def smaller_members(model: Model) -> tuple[str, ...]:
+    """Built-in models of the same family and tokenizer with fewer parameters, smallest first; none for other models."""
+    own = model.name.removeprefix(index.PREFIX)
+    if own not in RECIPES:
+        return ()
+    there = {entry.name: entry.parameters for entry in index.entries()}
+    plain = [n for n, recipe in RECIPES.items() if not recipe.attention_only and not recipe.repeats and not recipe.seed]
+    small = [name for name in plain if name != own and there.get(name, model.parameters) < model.parameters]
+    return tuple(index.PREFIX + name for name in sorted(small, key=lambda name: there[name]))
+
+
+def model_distribution(small: Model) -> Distribution:
+    """Another model of the same tokenizer as a system."""
+
+    def log_probs(tokens: Tensor, rows: Int[np.ndarray, "batch"]) -> Tensor:
+        with torch.no_grad():
+            return small.forward(tokens.to(small.device)).float().log_softmax(-1).to(tokens.device)
+
+    return log_probs
+
+
+def _smaller(model: Model) -> list[Rival]:
+    out = []
+    for name in smaller_members(model):
+        small = load(name, device=model.device)
+        if not isinstance(small, Model) or small.config.vocab != model.config.vocab:
+            continue
+        what = f"a smaller member of the family: {small.config.layers} layers, {small.parameters:,} parameters"
+        out.append(Rival(name, what, model_distribution(small), float(small.parameters * WEIGHT_BITS)))
+    return out
+
+
+# -- sets of parts -----------------------------------------------------------------------------------------------------
+
+
+def _sets(bench: Workbench, model: Model, settings: Settings, explanation: Keep | Remove, ablation: str) -> list[Rival]:
+    claim: Mapping[Site, None] = dict.fromkeys(explanation.scope(model))
+    if not claim:
+        return []
+    kind = type(explanation)
+    people = list(dict.fromkeys(site.at(None) for slot in slots(claim) for site in population(model, slot)))
+    norm, attribution = sizes(bench, people)
+    doing = "kept" if kind is Keep else "removed"
+    out: list[Rival] = []
+    for name, size in (("top norm", norm), ("top attribution", attribution)):
+        parts = [str(site) for site in largest(model, claim, size)]
+        out.append(Rival(name, f"{', '.join(parts)} {doing} instead", kind(parts).plan(bench, ablation)))
+    draws = other_sets(model, claim, min(RANDOM_SETS, max(settings.controls, 1)), settings.seed)
+    plans: list[System] = [kind([str(s) for s in item]).plan(bench, ablation) for item in draws.items]
+    if plans:
+        what = f"the mean of {len(plans)} random sets with {draws.how}, {doing} instead"
+        out.append(Rival("random parts", what, plans))
+    return out

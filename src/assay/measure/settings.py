@@ -1,0 +1,125 @@
+"""How a measurement is made: one dataclass behind the claim file, the command's flags and the Python call.
+Defaults < claim file < flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import UserError, nearest
+from assay.explanations import registry
+
+if TYPE_CHECKING:
+    from assay.explanations.claim import ClaimFile
+
+QUICK_DOCUMENTS, QUICK_CONTROLS = 40, 20  # 30 documents or more keep the bootstrap
+_WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a measurement.
+
+    Attributes:
+        ablation: what is filled in for what is not explained; the lowest is the headline.
+        seed: keys every random choice.
+        draws: random fills for each document, at least 4.
+        documents: how many documents are scored at most, in the task's order; None for all.
+        controls: how many random explanations are scored beside the claim.
+        floors: floors beside the headline one; None for every one that applies.
+        family: models trained alike, for compute; None: the zoo model's own.
+        frozen_norm, refit: options of DEFINITIONS §2, given equally to floor and controls.
+        device, dtype: "cpu", "cuda:0", ...; "float32", ...; None: as the model has it.
+        quick: at most 40 documents and 20 controls.
+        out: the run folder; overwrite: whether one that is there is replaced.
+        register: whether the claim's hash is stored before the data is opened.
+        found_on: the data that the claim was found on; None where it is not known.
+        passed: what was given by flag or keyword; command: what reproduces the run.
+    """
+
+    ablation: tuple[str, ...] = registry.DEFAULT_ABLATIONS
+    seed: int = 0
+    draws: int = 4
+    documents: int | None = None
+    controls: int = 100
+    floors: tuple[str, ...] | None = None
+    family: str | None = None
+    frozen_norm: bool = False
+    refit: bool = False
+    device: str | None = None
+    dtype: str | None = None
+    quick: bool = False
+    out: str | None = None
+    overwrite: bool = False
+    register: bool = False
+    found_on: str | None = None
+    passed: dict[str, Any] = field(default_factory=dict)
+    command: str | None = None
+
+    @classmethod
+    def resolve(cls, claim: ClaimFile | None = None, *, command: str | None = None, **flags: Any) -> Settings:
+        """Defaults, then the claim file, then flags; a flag that is None was not given.
+
+        Raises:
+            UserError: for a flag's value that cannot be; for the name of a flag that is none.
+
+        Example:
+            >>> Settings.resolve(ablation="zero", seed=3).ablation
+            ('zero',)
+        """
+        names = [f.name for f in dataclasses.fields(cls) if f.name not in ("passed", "command")]
+        for name in flags:
+            if name not in names:
+                raise UserError(f"unknown setting {name!r}" + nearest(name, names))
+        given = {name: _plain(value) for name, value in flags.items() if value is not None}
+        values: dict[str, Any] = {}
+        if claim is not None:
+            values = {name: getattr(claim, "register_" if name == "register" else name, None) for name in names}
+            values = {name: _plain(value) for name, value in values.items() if value is not None}
+        values |= given
+        for name in ("ablation", "floors"):
+            if name in values:
+                values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
+        if values.get("quick"):
+            documents, controls = values.get("documents"), values.get("controls", cls.controls)
+            values["documents"] = min(documents or QUICK_DOCUMENTS, QUICK_DOCUMENTS)
+            values["controls"] = min(controls, QUICK_CONTROLS)
+        passed = {k: v for k, v in given.items() if k not in _WHERE_ONLY}
+        settings = cls(**values, passed=passed, command=command)
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Raises `UserError` at the first value that cannot be."""
+        for what, values, valid in (
+            ("ablation", self.ablation, registry.ABLATIONS),
+            ("floor", self.floors or (), registry.FLOORS),
+            ("dtype", () if self.dtype is None else (self.dtype,), registry.DTYPES),
+        ):
+            for value in values:
+                if value not in valid:
+                    raise UserError(f"unknown {what} {value!r}" + nearest(value, valid))
+        if not self.ablation:
+            raise UserError("no ablation is given" + nearest("", registry.ABLATIONS))
+        for name, least in (("seed", 0), ("draws", 4), ("controls", 0), ("documents", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{name!r} must be at least {least}, not {value}")
+        if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
+            raise UserError(f"unknown device {self.device!r}" + nearest(self.device, ("cpu", "cuda", "cuda:0", "mps")))
+
+    def to_json(self) -> dict[str, Any]:
+        """Every setting that can change a number, for the record."""
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in _WHERE_ONLY}
+
+    def arguments(self) -> dict[str, Any]:
+        """The record's `arguments` block: as passed, as resolved, and the command that reproduces it."""
+        return {"passed": self.passed, "resolved": self.to_json(), "command": self.command}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as JSON has them."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, (str, dict)) else value

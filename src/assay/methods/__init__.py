@@ -1,0 +1,1 @@
+"""Simple methods, a file each: used as rivals, as searchers and as contestants."""

@@ -1,0 +1,400 @@
+"""The component view of a decoder-only transformer: one forward pass over loaded weights, with taps at named places.
+
+A family file turns the library's weights into `Weights` (shared, not copied); the rest is here, the same for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from assay.errors import ModelError, nearest
+from assay.model.fingerprint import fingerprint
+from assay.model.proof import Proof
+
+Tap = Callable[[Tensor], Any]  # sees a value; gives its replacement, or None to leave it
+Taps = Mapping[tuple[str, int], Tap]
+
+# in the order in which they fire within a layer; "input" comes before the first, "scale" and "logits" after the last
+LAYER_KINDS = ("stream", "scale1", "q", "k", "v", "pattern", "z", "attention", "scale2", "neurons", "mlp")
+LAST_KINDS = ("stream", "scale", "logits")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Sizes of a transformer.
+
+    Attributes:
+        d_mlp: the MLP's width in each layer; None where a layer has no MLP.
+        context: the longest input, in tokens (a sliding window shorter than the model's positions is the limit).
+        parallel: attention and MLP of a layer read the same stream.
+        norm: "layer" (LayerNorm) or "rms" (RMSNorm).
+    """
+
+    layers: int
+    d_model: int
+    heads: int
+    kv_heads: int
+    d_head: int
+    d_mlp: tuple[int | None, ...]
+    vocab: int
+    context: int
+    parallel: bool
+    norm: Literal["layer", "rms"]
+
+
+@dataclass(frozen=True)
+class Linear:
+    """`x @ weight.T + bias`; weight is [out, in], often a transposed view of what the library keeps."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """LayerNorm (`centred`) or RMSNorm: `x / scale` (after centring), then gain and bias. Halves compute in float32."""
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float
+    centred: bool
+
+    def __call__(self, x: Tensor, tap: Tap | None = None) -> Tensor:
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+        width = (x.shape[-1],)
+        if tap is not None:
+            centred = exact - exact.mean(-1, keepdim=True) if self.centred else exact
+            scale = (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
+            new = tap(scale)
+            out = centred / (scale if new is None else new)
+        elif self.centred:
+            out = functional.layer_norm(exact, width, eps=self.eps)
+        else:
+            out = functional.rms_norm(exact, width, eps=self.eps)
+        out = out.to(x.dtype) * self.weight
+        return out if self.bias is None else out + self.bias
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Weights of one layer.
+
+    Attributes:
+        qkv: three maps, or one fused map whose output holds all queries, then keys, then values ("blocks") or the
+            three of each head together ("interleaved"), as `Weights.fused` says.
+        q_norm, k_norm: norms of each head's queries and keys, where the family has them.
+        gate, up, down: the MLP, `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without gate; None: no MLP.
+        scaling: factor on queries times keys.
+    """
+
+    norm1: Norm
+    qkv: tuple[Linear, ...]
+    out: Linear
+    scaling: float
+    norm2: Norm
+    up: Linear | None
+    down: Linear | None
+    gate: Linear | None = None
+    q_norm: Norm | None = None
+    k_norm: Norm | None = None
+
+
+@dataclass(frozen=True)
+class Weights:
+    """All weights of a model, as views of the library's tensors.
+
+    Attributes:
+        positions: learned position embeddings [context, d_model], or None.
+        frequencies: RoPE's inverse frequencies [rotated dims / 2] in float32, or None; `rope_scaling` multiplies the
+            cosines and sines (YaRN).
+    """
+
+    embedding: Float[Tensor, "vocab d_model"]
+    layers: tuple[Layer, ...]
+    final_norm: Norm
+    unembedding: Linear
+    act: Callable[[Tensor], Tensor]
+    fused: Literal["no", "blocks", "interleaved"] = "no"
+    positions: Float[Tensor, "context d_model"] | None = None
+    frequencies: Float[Tensor, "half"] | None = None
+    rope_scaling: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A transformer whose parts can be seen and replaced. It shares the library model's weights and never changes them.
+
+    Attributes:
+        name: what it was loaded as; family: "gpt2", "llama", "mistral", "qwen2", "qwen3" or "gpt_neox".
+        config: the sizes; bos: the id that begins every sequence, or None.
+        tokenizer: the transformers tokenizer, or None where the model came without one.
+        source: the library's model, whose weights these are.
+        window: the longest input where a sliding window limits it.
+        proof: what the check on load found.
+    """
+
+    name: str
+    family: str
+    config: Shape
+    weights: Weights
+    source: nn.Module
+    tokenizer: Any = None
+    bos: int | None = None
+    window: int | None = None
+    proof: Proof = field(default_factory=Proof)
+
+    def __call__(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
+        return self.forward(tokens)
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        taps: Taps | None = None,
+        *,
+        stream: Float[Tensor, "rows pos d_model"] | None = None,
+        start: int = 0,
+        positions: slice | Int[Tensor, "some"] | None = None,
+    ) -> Float[Tensor, "out_rows some_pos vocab"]:
+        """Logits; differentiable in every value that a tap gives, never in the weights.
+
+        Args:
+            tokens: ids, with BOS where the model uses one. Unused but for their shape when `stream` is given.
+            taps: (kind, layer) -> function of the value there, which may give a replacement. Kinds and shapes:
+                ("input", 0), ("stream", l) entering layer l or leaving the last, ("attention", l) and ("mlp", l) as
+                they are added to the stream: [batch, pos, d_model]; ("scale1", l) and ("scale2", l), the divisors of
+                the norms before attention and MLP, and ("scale", n_layers): [batch, pos, 1]; ("q", l), ("z", l):
+                [batch, pos, heads, d_head]; ("k", l), ("v", l): [batch, pos, kv_heads, d_head] (queries and keys before
+                RoPE); ("pattern", l): [batch, heads, pos, pos]; ("neurons", l): [batch, pos, d_mlp], what the MLP's
+                output matrix reads; ("logits", n_layers).
+            stream: begin with this stream at layer `start` (n_layers: only the final norm and the unembedding are run).
+            positions: unembed only these positions.
+
+        Raises:
+            ModelError: for an input longer than the model can take, an id outside the vocabulary, or an unknown tap.
+        """
+        taps = taps or {}
+        self._check(tokens, taps, embeds=stream is None)
+        layers = self.config.layers
+        x = self._seen(taps, "input", 0, self.embed(tokens)) if stream is None else stream
+        rotation = self._rotation(x) if start < layers else None
+        for index in range(start, layers):
+            x = self._seen(taps, "stream", index, x)
+            x = self._layer(x, index, taps, rotation)
+        x = self._seen(taps, "stream", layers, x)
+        if positions is not None:
+            x = x[:, positions]
+        x = self.weights.final_norm(self._near(x, self.weights.final_norm.weight), taps.get(("scale", layers)))
+        logits = self.weights.unembedding(self._near(x, self.weights.unembedding.weight))
+        return self._seen(taps, "logits", layers, logits)
+
+    def embed(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        """The value of `input`: token embedding plus learned position embedding, where there is one."""
+        x = functional.embedding(tokens.to(self.device), self.weights.embedding)
+        return x if self.weights.positions is None else x + self.weights.positions[: tokens.shape[1]]
+
+    def _layer(self, x: Tensor, index: int, taps: Taps, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+        layer = self.weights.layers[index]
+        x = self._near(x, layer.norm1.weight)
+        attention = self._attention(layer.norm1(x, taps.get(("scale1", index))), layer, index, taps, rotation)
+        attention = self._seen(taps, "attention", index, attention)
+        after = x + attention
+        if layer.down is None or layer.up is None:
+            return after
+        read = layer.norm2(x if self.config.parallel else after, taps.get(("scale2", index)))
+        act = self.weights.act
+        neurons = act(layer.up(read)) if layer.gate is None else act(layer.gate(read)) * layer.up(read)
+        mlp = layer.down(self._seen(taps, "neurons", index, neurons))
+        return after + self._seen(taps, "mlp", index, mlp)
+
+    def _attention(
+        self, x: Tensor, layer: Layer, index: int, taps: Taps, rotation: tuple[Tensor, Tensor] | None
+    ) -> Tensor:
+        q, k, v = self._qkv(x, layer)
+        q = self._seen(taps, "q", index, q if layer.q_norm is None else layer.q_norm(q)).transpose(1, 2)
+        k = self._seen(taps, "k", index, k if layer.k_norm is None else layer.k_norm(k)).transpose(1, 2)
+        v = self._seen(taps, "v", index, v).transpose(1, 2)
+        if rotation is not None:
+            q, k = rotate(q, rotation), rotate(k, rotation)
+        share = self.config.heads // self.config.kv_heads
+        if share > 1:
+            k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
+        if ("pattern", index) in taps:
+            future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
+            scores = (q @ k.transpose(2, 3) * layer.scaling).masked_fill(future, -torch.inf)
+            pattern = scores.softmax(-1, dtype=torch.promote_types(x.dtype, torch.float32)).to(x.dtype)
+            z = self._seen(taps, "pattern", index, pattern) @ v
+        else:
+            z = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=layer.scaling)
+        z = self._seen(taps, "z", index, z.transpose(1, 2))
+        return layer.out(z.flatten(2))
+
+    def _qkv(self, x: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
+        heads, width = self.config.heads, self.config.d_head
+        if self.weights.fused == "no":
+            q, k, v = (linear(x).unflatten(-1, (-1, width)) for linear in layer.qkv)
+        elif self.weights.fused == "blocks":
+            q, k, v = layer.qkv[0](x).unflatten(-1, (3, heads, width)).unbind(-3)
+        else:
+            q, k, v = layer.qkv[0](x).unflatten(-1, (heads, 3, width)).unbind(-2)
+        return q, k, v
+
+    def _rotation(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Cosines and sines [pos, rotated dims], computed in float32 as the library does."""
+        if self.weights.frequencies is None:
+            return None
+        steps = torch.arange(x.shape[1], dtype=torch.float32, device=x.device)
+        half = torch.outer(steps, self.weights.frequencies.to(x.device))
+        angle = torch.cat([half, half], dim=-1)
+        factor = self.weights.rope_scaling
+        return (angle.cos() * factor).to(x.dtype), (angle.sin() * factor).to(x.dtype)
+
+    @staticmethod
+    def _seen(taps: Taps, kind: str, layer: int, value: Tensor) -> Tensor:
+        tap = taps.get((kind, layer))
+        new = tap(value) if tap is not None else None
+        return value if new is None else new
+
+    @staticmethod
+    def _near(x: Tensor, weight: Tensor) -> Tensor:
+        """On the weight's device (the same object unless the model is spread over several)."""
+        return x if x.device == weight.device else x.to(weight.device)
+
+    def _check(self, tokens: Tensor, taps: Taps, *, embeds: bool) -> None:
+        layers, length, name = self.config.layers, tokens.shape[1], self.name
+        for kind, layer in taps:
+            known = (kind in LAYER_KINDS and layer < layers) or (kind in LAST_KINDS and layer == layers)
+            if not (known and layer >= 0) and (kind, layer) != ("input", 0):
+                valid = sorted({"input", *LAYER_KINDS, *LAST_KINDS})
+                tail = f" (layer {layers}: after the last)" if kind in valid else nearest(kind, valid)
+                raise ModelError(f"{name} has no place {kind!r} at layer {layer} to tap{tail}")
+        if length == 0:
+            raise ModelError(f"{name} was given an input of no tokens")
+        if self.window is not None and length > self.window:
+            raise ModelError(
+                f"the input has {length} tokens and {name} attends through a sliding window of {self.window}, "
+                f"which is not supported; give at most {self.window} tokens"
+            )
+        if self.weights.positions is not None and length > self.config.context:
+            raise ModelError(f"the input has {length} tokens; {name} has positions for {self.config.context}")
+        low, high = (int(tokens.min()), int(tokens.max())) if embeds and tokens.numel() else (0, 0)
+        if low < 0 or high >= self.config.vocab:
+            worst = low if low < 0 else high
+            raise ModelError(f"token id {worst} is outside the vocabulary of {name} (0 to {self.config.vocab - 1})")
+
+    def norm(
+        self,
+        stream: Float[Tensor, "*batch d_model"],
+        layer: int,
+        which: Literal["attention", "mlp", "final"] = "attention",
+    ) -> Float[Tensor, "*batch d_model"]:
+        """The stream after the norm before a layer's attention or MLP, or after the final one (any layer)."""
+        if which == "final":
+            return self.weights.final_norm(stream)
+        norms = self.weights.layers[layer]
+        return norms.norm1(stream) if which == "attention" else norms.norm2(stream)
+
+    def values(
+        self, stream: Float[Tensor, "batch pos d_model"], layer: int
+    ) -> Float[Tensor, "batch pos kv_heads d_head"]:
+        """A layer's values (norm, W_V, b_V) of any stream."""
+        x = self.norm(stream, layer)
+        if self.weights.fused == "no":
+            return self.weights.layers[layer].qkv[2](x).unflatten(-1, (-1, self.config.d_head))
+        return self._qkv(x, self.weights.layers[layer])[2]
+
+    def heads_to_stream(
+        self, z: Float[Tensor, "batch pos some d_head"], layer: int, heads: Sequence[int] | None = None
+    ) -> Float[Tensor, "batch pos some d_model"]:
+        """Each head's output in the stream, without the bias; `heads` says which ones `z` holds (default: all)."""
+        W_O = self.W_O(layer)
+        return torch.einsum("bphe,hed->bphd", z, W_O if heads is None else W_O[list(heads)])
+
+    def W_O(self, layer: int) -> Float[Tensor, "heads d_head d_model"]:
+        """Each head's output matrix, as a view: `z @ W_O`."""
+        weight = self.weights.layers[layer].out.weight
+        return weight.T.unflatten(0, (self.config.heads, self.config.d_head))
+
+    def _W_qkv(self, layer: int, which: int) -> Tensor:
+        qkv, width = self.weights.layers[layer].qkv, self.config.d_head
+        if self.weights.fused == "no":
+            split = qkv[which].weight.unflatten(0, (-1, width))
+        elif self.weights.fused == "blocks":
+            split = qkv[0].weight.unflatten(0, (3, -1, width))[which]
+        else:
+            split = qkv[0].weight.unflatten(0, (-1, 3, width))[:, which]
+        return split.transpose(1, 2)
+
+    def W_Q(self, layer: int) -> Float[Tensor, "heads d_model d_head"]:
+        """Each head's query matrix, as a view: `norm(stream) @ W_Q` (before bias, q-norm and RoPE)."""
+        return self._W_qkv(layer, 0)
+
+    def W_K(self, layer: int) -> Float[Tensor, "kv_heads d_model d_head"]:
+        return self._W_qkv(layer, 1)
+
+    def W_V(self, layer: int) -> Float[Tensor, "kv_heads d_model d_head"]:
+        return self._W_qkv(layer, 2)
+
+    @property
+    def W_U(self) -> Float[Tensor, "d_model vocab"]:
+        return self.weights.unembedding.weight.T
+
+    @property
+    def W_E(self) -> Float[Tensor, "vocab d_model"]:
+        return self.weights.embedding
+
+    def attention_bias(self, layer: int) -> Float[Tensor, "d_model"]:
+        """The constant part of a layer's attention (`a1.bias`); zeros where the family has none."""
+        out = self.weights.layers[layer].out
+        return out.weight.new_zeros(self.config.d_model) if out.bias is None else out.bias
+
+    @cached_property
+    def components(self) -> tuple[str, ...]:
+        """Names of what writes to the stream, in order: input, then each layer's heads and its MLP where it has one."""
+        names = ["input"]
+        for layer, width in enumerate(self.config.d_mlp):
+            names += [f"a{layer}.h{head}" for head in range(self.config.heads)]
+            names += [f"m{layer}"] if width is not None else []
+        return tuple(names)
+
+    @property
+    def device(self) -> torch.device:
+        return self.weights.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.weights.embedding.dtype
+
+    @cached_property
+    def parameters(self) -> int:
+        """How many parameters the library's model has (tied ones once)."""
+        return sum(parameter.numel() for parameter in self.source.parameters())
+
+    @property
+    def noise(self) -> float:
+        """Nats: the largest KL or change of a token's log-probability in the no-op run of the proof."""
+        return self.proof.noise
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the configuration and the weights' bytes (as loaded: another dtype is another fingerprint)."""
+        return fingerprint(self.source)
+
+
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """RoPE on the first dims of [batch, heads, pos, d_head], halves convention; the rest passes."""
+    cos, sin = rotation
+    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    left, right = turned.chunk(2, dim=-1)
+    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
+    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned

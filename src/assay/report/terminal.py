@@ -1,0 +1,287 @@
+"""A record in the terminal: takes records, gives rich renderables and Markdown. No text of a user is read as markup."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from assay.report import words
+
+_DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
+
+
+def measurement(record: Mapping[str, Any], report: str | None = None) -> Group:
+    """What `assay measure` prints: the claim, a row an ablation, controls, worth, checks, the verdict, what is next.
+
+    Args:
+        record: the measurement.
+        report: the path of the page, if one was written.
+    """
+    level = words.plain_text(record.get("level") or "?")
+    parts: list[RenderableType] = [
+        Text.assemble(("claim      ", _DIM), (words.claim_line(record), "bold"), (f" (level: {level})", _DIM)),
+        _rows(record),
+        *_undefined(record),
+    ]
+    lines = [
+        _controls(record),
+        _random_weights(record),
+        _worth(record),
+        Text.assemble(("checks ", _DIM), (words.checks_line(record), _RED if _fired(record) else "")),
+        Text.assemble(("In one sentence: ", _DIM), (words.sentence(record), "bold")),
+    ]
+    parts += [line for line in lines if line is not None]
+    ends = []
+    if report:
+        ends.append(f"report {report}")
+    if record.get("next"):
+        ends.append(f"next: {words.plain_text(record['next'])}")
+    if ends:
+        parts.append(Text(" · ".join(ends)))
+    return Group(*parts)
+
+
+def compare(records: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> Group:
+    """Several measurements side by side, with a word on whether the figures may be set beside each other.
+
+    Args:
+        records: the measurements.
+        names: what to call them (for instance their folders); numbers without.
+    """
+    names = [str(i + 1) for i in range(len(records))] if names is None else list(names)
+    table = Table(box=None, pad_edge=False, header_style=_DIM, padding=(0, 2, 0, 0))
+    table.add_column("")
+    for name in names:
+        table.add_column(Text(words.plain_text(name)), overflow="fold")
+    for label, figure in _COMPARED:
+        table.add_row(Text(label, style=_DIM), *(Text(figure(record)) for record in records))
+    return Group(table, Text(compare_caveat(records), style=_DIM))
+
+
+def compare_caveat(records: Sequence[Mapping[str, Any]]) -> str:
+    """What must be known before figures of several runs are compared."""
+    tasks = {(record.get("task") or {}).get("fingerprint") for record in records}
+    models = {(record.get("model") or {}).get("fingerprint") for record in records}
+    heads = {((r.get("headline") or {}).get("ablation"), (r.get("headline") or {}).get("floor")) for r in records}
+    scopes = {tuple((record.get("claim") or {}).get("scope") or ()) for record in records}
+    cautions = []
+    if len(models) > 1:
+        cautions.append("the models differ")
+    if len(heads) > 1:
+        cautions.append("the headline ablation or floor differs")
+    if len(scopes) > 1:
+        cautions.append("the scopes differ, so each share is of another whole (compare KL and loss in nats)")
+    if len(tasks) > 1:
+        cautions.append("the scored tokens differ, so the runs are not paired")
+        text = "Each interval is its run's own."
+    else:
+        text = (
+            "The runs scored the same tokens. Each interval is its run's own: the interval of a difference is paired "
+            "by document and narrower, so overlapping intervals do not show that two runs are equal."
+        )
+    return text + (" Mind that " + "; ".join(cautions) + "." if cautions else "")
+
+
+def as_markdown(record: Mapping[str, Any]) -> str:
+    """The table of floors × ablations in Markdown, with the claim above it and the sample below it."""
+    head = ["ablation", "floor", "recovered", "recovered (loss)", "nines", "KL: floor → explained"]
+    head.append("loss: floor → explained → model")
+    lines = [f"**{_cell(words.claim_line(record))}** (level: {_cell(record.get('level') or '?')})", ""]
+    lines += ["| " + " | ".join(head) + " |", "| " + " | ".join(["---"] * len(head)) + " |"]
+    for row in record.get("table") or []:
+        name = f"**{_cell(row_name(row))}**" if row.get("headline") else _cell(row_name(row))
+        shown = [words.said(row.get("recovered")), words.said(row.get("recovered_loss")), words.said(row.get("nines"))]
+        figures = [*shown, kl_path(row), loss_path(row, record)]
+        cells = [name, _cell(row.get("floor", "")), *(_cell(figure, links=False) for figure in figures)]
+        lines.append("| " + " | ".join(cells) + " |")
+    task = record.get("task") or {}
+    command = _command(record).replace("`", "")
+    lines += ["", f"{_sample(task)}; intervals: 95 %, over documents." + (f" `{command}`" if command else "")]
+    return "\n".join(lines) + "\n"
+
+
+def row_name(row: Mapping[str, Any]) -> str:
+    """The ablation of a row with its option."""
+    option = f" ({row['option']})" if row.get("option") else ""
+    return words.plain_text(f"{row.get('ablation', '?')}{option}")
+
+
+def kl_path(row: Mapping[str, Any]) -> str:
+    """KL: floor → explained, each with its interval."""
+    return f"{words.said(row.get('kl_floor'), 3)} → {words.said(row.get('kl_explained'), 3)}"
+
+
+def loss_path(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """Loss: floor → explained → model, each with its interval."""
+    model = (record.get("losses") or {}).get("model")
+    return " → ".join(words.said(x, 3) for x in (row.get("loss_floor"), row.get("loss_explained"), model))
+
+
+def nines_text(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """The nines of a row; for the headline the certified text with the floor's name."""
+    certified = ((record.get("headline") or {}).get("nines") or {}).get("text")
+    if row.get("headline") and certified:
+        return words.plain_text(certified)
+    return words.said(row.get("nines"))
+
+
+def group_line(group: Mapping[str, Any]) -> str:
+    """One group of controls: how many, what they are, how the best and the middle one score, and p."""
+    values = sorted(v for v in group.get("values") or [] if v is not None)
+    what = words.plain_text(group.get("what") or group.get("name") or "controls")
+    n = group.get("n", len(values))
+    lead = what if str(n) in what.split() else f"{n} × {what}"
+    if not values:
+        return f"{lead}: no control could be scored"
+    middle = values[len(values) // 2] if len(values) % 2 else sum(values[len(values) // 2 - 1 :][:2]) / 2
+    text = f"{lead}: median {words.number(middle, 2)}, best {words.number(values[-1], 2)}"
+    return text + (f", p = {words.value_text(group['p'], 3)}" if words.defined(group.get("p")) else "")
+
+
+def worth_line(record: Mapping[str, Any]) -> str:
+    """What the claim is worth in training compute, and its length."""
+    compute = record.get("compute") or {}
+    if compute.get("text"):
+        worth = words.plain_text(compute["text"])
+    elif words.defined(compute.get("recovered")):
+        worth = f"compute recovered {words.said(compute['recovered'])}"
+    else:
+        reason = words.plain_text(compute.get("reason") or words.why(compute.get("recovered")))
+        worth = f"compute undefined, because {reason}"
+    return f"{worth} · {bits_line(record)}"
+
+
+def bits_line(record: Mapping[str, Any]) -> str:
+    """The two lengths."""
+    bits = record.get("bits") or {}
+    claim, alone = ((bits.get(name) or {}).get("bits") for name in ("claim", "standalone"))
+    if claim is None and alone is None:
+        return f"bits undefined, because {words.plain_text(bits.get('reason') or 'they were not counted')}"
+    return f"{words.bits(claim)} as a claim, {words.bits(alone)} stand-alone"
+
+
+def _rows(record: Mapping[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style=_DIM, padding=(0, 1, 0, 0))
+    head = record.get("headline") or {}
+    if head.get("necessity") is not None:
+        for column in ("ablation", "necessity", "KL", "loss: removed → model"):
+            table.add_column(column, overflow="fold")
+        for row in record.get("table") or [{"ablation": head.get("ablation", "?"), "headline": True}]:
+            first = bool(row.get("headline"))
+            necessity = row.get("necessity", head["necessity"] if first else None)
+            kl = row.get("kl_explained", head.get("kl") if first else None)
+            losses = (row.get("loss_explained"), (record.get("losses") or {}).get("model"))
+            loss = " → ".join(words.said(x, 3) for x in losses)
+            cells = (row_name(row), words.said(necessity), words.said(kl, 3), loss)
+            table.add_row(*(Text(cell) for cell in cells), style=_GOLD if first else "")
+        return table
+    several = len({row.get("floor") for row in record.get("table") or []}) > 1
+    table.add_column("ablation", overflow="fold")
+    for column in ("recovered", "nines", "KL: floor → explained", "loss: floor → explained → model"):
+        table.add_column(column, overflow="fold", min_width=17 if column == "recovered" else None)
+    model = (record.get("losses") or {}).get("model")
+    for row in record.get("table") or []:
+        name = row_name(row) + (f", {words.plain_text(row.get('floor'))}" if several else "")
+        # In 80 columns only the headline figure has room for its interval; the page and the JSON have them all.
+        kl = " → ".join(_short(row.get(key), 3) for key in ("kl_floor", "kl_explained"))
+        loss = " → ".join(_short(x, 3) for x in (row.get("loss_floor"), row.get("loss_explained"), model))
+        found = words.said(row.get("recovered")) if words.defined(row.get("recovered")) else "undefined"
+        cells = (name, found, _nines_cell(row, record), kl, loss)
+        table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.get("headline") else "")
+    return table
+
+
+def _undefined(record: Mapping[str, Any]) -> list[RenderableType]:
+    """Why figures of the table are undefined: a line each, since the reasons do not fit its columns."""
+    lines = []
+    for row in record.get("table") or []:
+        if not words.defined(row.get("recovered")) and (record.get("headline") or {}).get("necessity") is None:
+            name = f"{row_name(row)}, {words.plain_text(row.get('floor'))}"
+            lines.append(Text(f"{name}: undefined, because {words.why(row.get('recovered'))}", style=_DIM))
+    return lines
+
+
+def _nines_cell(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
+    """The number alone: the row's name is the floor's name. The headline's is the certified one."""
+    text = ((record.get("headline") or {}).get("nines") or {}).get("text") if row.get("headline") else None
+    return words.plain_text(text).split(" over ")[0] if text else words.value_text(row.get("nines"))
+
+
+def _short(value: object, least: int) -> str:
+    return words.value_text(value, least) if words.defined(value) else "undefined"
+
+
+def _controls(record: Mapping[str, Any]) -> Text | None:
+    groups = (record.get("controls") or {}).get("groups") or []
+    if not groups:
+        return None
+    return Text.assemble(("controls ", _DIM), "; ".join(group_line(group) for group in groups))
+
+
+def _random_weights(record: Mapping[str, Any]) -> Text | None:
+    found = (record.get("controls") or {}).get("random_weights")
+    if not found:
+        return None
+    text = f"{words.plain_text(found.get('what') or 'the search re-run on shuffled weights')}: "
+    control, difference = words.said(found.get("control")), words.said(found.get("difference"))
+    return Text.assemble(("random weights ", _DIM), f"{text}{control}; difference {difference}")
+
+
+def _worth(record: Mapping[str, Any]) -> Text:
+    return Text.assemble(("worth ", _DIM), worth_line(record))
+
+
+def _fired(record: Mapping[str, Any]) -> bool:
+    return any(check.get("state") == "fired" for check in record.get("checks") or [])
+
+
+def _command(record: Mapping[str, Any]) -> str:
+    return words.plain_text((record.get("arguments") or {}).get("command") or "")
+
+
+def _sample(task: Mapping[str, Any]) -> str:
+    return f"{words.count(task.get('documents'))} documents, {words.count(task.get('tokens'))} scored tokens"
+
+
+def _cell(text: object, links: bool = True) -> str:
+    # Intervals keep their brackets: without a parenthesis after it a bracket is no link.
+    plain = words.plain_text(text).replace("\\", "\\\\")
+    for char in "|*_`<>" + ("[]" if links else ""):
+        plain = plain.replace(char, f"\\{char}")
+    return plain
+
+
+def _headline(record: Mapping[str, Any]) -> str:
+    head = record.get("headline") or {}
+    return words.plain_text(f"{head.get('ablation', '?')} over {head.get('floor', '?')}")
+
+
+def _row(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    return next((row for row in record.get("table") or [] if row.get("headline")), {})
+
+
+def _nines(record: Mapping[str, Any]) -> str:
+    head = record.get("headline") or {}
+    return words.plain_text((head.get("nines") or {}).get("text") or words.said(record.get("nines")))
+
+
+_COMPARED = (
+    ("claim", words.claim_line),
+    ("level", lambda record: words.plain_text(record.get("level") or "?")),
+    ("model", lambda record: words.plain_text((record.get("model") or {}).get("name") or "?")),
+    ("scored", lambda record: _sample(record.get("task") or {})),
+    ("headline", _headline),
+    ("recovered", lambda record: words.said((record.get("headline") or {}).get("recovered"))),
+    ("recovered (loss)", lambda record: words.said((record.get("headline") or {}).get("recovered_loss"))),
+    ("nines", _nines),
+    ("KL, explained", lambda record: words.said(_row(record).get("kl_explained"), 3)),
+    ("loss, explained", lambda record: words.said((record.get("losses") or {}).get("explained"), 3)),
+    ("loss, model", lambda record: words.said((record.get("losses") or {}).get("model"), 3)),
+    ("compute recovered", lambda record: words.said((record.get("compute") or {}).get("recovered"))),
+    ("bits", bits_line),
+    ("checks", words.checks_line),
+)

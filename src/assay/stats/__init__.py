@@ -1,0 +1,1 @@
+"""Estimates with intervals, resampling over documents, fits: numpy in, frozen results out."""

@@ -1,0 +1,120 @@
+"""A figure with its 95 % interval, or the reason why there is none: what every number of a report is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+TENS = 1e-4, 1e6  # outside of these a figure is printed in powers of ten
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value and the ends of its 95 % interval.
+
+    Attributes:
+        value: the figure; None where it is undefined, and then `reason` says why.
+        low, high: the interval's ends; None for an end that is open, and then `reason` says why.
+        n: the number of clusters (documents) it rests on.
+        reason: why the value is undefined or an end is open.
+        method: how the interval was made: "percentile", "fieller", "jackknife_t", "two_way", "two_way_t" or "exact".
+
+    Raises:
+        ValueError: a NaN or an infinity; something missing without a reason; ends that do not enclose the value.
+
+    Example:
+        >>> print(Estimate(0.62, 0.59, 0.65, 200))
+        0.62 [0.59, 0.65]
+        >>> print(Estimate.undefined("the gap is not resolved"))
+        undefined, because the gap is not resolved
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    reason: str | None = None
+    method: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("value", "low", "high"):
+            number = getattr(self, name)
+            if number is None:
+                if not self.reason:
+                    raise ValueError(f"an estimate without {name} needs a reason")
+                continue
+            if not math.isfinite(number):
+                raise ValueError(f"an estimate's {name} is {number}: what is undefined is None with a reason")
+            object.__setattr__(self, name, float(number))
+        object.__setattr__(self, "n", int(self.n))
+        if self.value is None and not (self.low is None and self.high is None):
+            raise ValueError("an undefined estimate has no interval")
+        # A percentile interval may miss its own value where resamples are skewed; a reversed one is a mistake.
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"an interval from {self.low} to {self.high}")
+
+    @classmethod
+    def undefined(cls, reason: str, n: int = 0) -> Estimate:
+        """No value, and why."""
+        return cls(None, None, None, n, reason)
+
+    @classmethod
+    def exact(cls, value: float, n: int) -> Estimate:
+        """A value without sampling error: everything there is was enumerated."""
+        return cls(value, value, value, n, method="exact")
+
+    @property
+    def defined(self) -> bool:
+        return self.value is not None
+
+    def map(self, f: Callable[[float], float], *, decreasing: bool = False) -> Estimate:
+        """The estimate of a monotone function of this value; the ends change places where it decreases."""
+        value, low, high = (None if x is None else f(x) for x in (self.value, self.low, self.high))
+        low, high = (high, low) if decreasing else (low, high)
+        return Estimate(value, low, high, self.n, self.reason, self.method)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as the record holds them."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "reason": self.reason,
+            "method": self.method,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Estimate:
+        """The estimate that `to_json` wrote.
+
+        Raises:
+            KeyError: when one of value, low, high or n is missing.
+        """
+        return cls(data["value"], data["low"], data["high"], data["n"], data.get("reason"), data.get("method"))
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return f"undefined, because {self.reason}"
+        show = _format(self.value, self.low, self.high)
+        low, high = ("open" if end is None else show(end) for end in (self.low, self.high))
+        return f"{show(self.value)} [{low}, {high}]"
+
+
+def _format(value: float, low: float | None, high: float | None) -> Callable[[float], str]:
+    """A printer with as many digits as the interval's width bears."""
+    ends = [x for x in (value, low, high) if x is not None]
+    largest = max(abs(x) for x in ends)
+    if largest and not TENS[0] <= largest < TENS[1]:
+        return lambda x: f"{x:.3g}"
+    half = (max(ends) - min(ends)) / 2
+    places = -math.floor(math.log10(half)) if half > 0 else 3
+    places = min(max(places, 2 if largest < 10 else 0), 8)
+
+    def show(x: float) -> str:
+        text = f"{x:.{places}f}"
+        return text.lstrip("-") if not float(text) else text  # never "-0.00"
+
+    return show

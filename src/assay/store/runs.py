@@ -1,0 +1,193 @@
+"""A run folder: takes the record, the per-token table and the page, and writes all of them or nothing; reads them back.
+
+`measurement.json` is what makes a folder a run. Files are written into a hidden sibling and moved into place by a
+rename, so a finished run is never damaged by one that fails or is interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from assay.errors import RunError, nearest
+from assay.store.canonical import canonical_json
+
+SCHEMA = 1
+RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
+_OURS = frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml"})
+
+
+def check_target(folder: str | Path, overwrite: bool = False) -> Path:
+    """The folder's path if a run may be written there; ask this before anything expensive starts.
+
+    Raises:
+        RunError: it exists (without `overwrite`), is not a run folder, or its parent cannot hold it.
+    """
+    target = Path(os.path.abspath(Path(folder).expanduser()))
+    if target.is_symlink() or target.exists():
+        if not overwrite:
+            raise RunError(f"the output folder '{folder}' exists; choose another one, or give --overwrite")
+        if not target.is_dir():
+            raise RunError(f"the output folder '{folder}' is a file; choose another name")
+        if target.is_symlink():
+            target = target.resolve()
+        others = {entry.name for entry in target.iterdir()}
+        if RECORD not in others and not others <= _OURS:
+            raise RunError(f"'{folder}' is not a run folder (it has no {RECORD}), so it is not overwritten")
+    for parent in target.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise RunError(f"the output folder '{folder}' cannot be made, because '{parent}' is a file")
+            if not os.access(parent, os.W_OK | os.X_OK):
+                raise RunError(f"the output folder '{folder}' cannot be made, because '{parent}' is not writable")
+            break
+    return target
+
+
+def write_run(
+    folder: str | Path,
+    record: Mapping[str, Any],
+    examples: pa.Table,
+    html: str,
+    overwrite: bool = False,
+    extra: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a run: `measurement.json`, `examples.parquet`, `report.html` and any further text files.
+
+    Args:
+        folder: where; its parents are made.
+        record: the measurement, with `schema` equal to `SCHEMA`.
+        examples: one row a scored token.
+        html: the page.
+        overwrite: replace an existing run; whatever else lies in its folder is kept.
+        extra: further files, name to text (for instance `claim.yaml`).
+
+    Returns:
+        The folder, absolute.
+
+    Raises:
+        RunError: the folder exists, is not a run, or cannot be written.
+        ValueError: the record has another schema, or holds a NaN or an infinity.
+    """
+    if record.get("schema") != SCHEMA:
+        raise ValueError(f"the record's schema is {record.get('schema')!r}, and this version writes {SCHEMA}")
+    files = {
+        RECORD: canonical_json(record).encode(),
+        EXAMPLES: parquet_bytes(examples),
+        PAGE: html.encode("utf-8", "replace"),
+    }
+    for name, text in (extra or {}).items():
+        if Path(name).name != name or name in files or name in {"", ".", ".."}:
+            raise ValueError(f"{name!r} is not a free file name in a run folder")
+        files[name] = text.encode("utf-8", "replace")
+    target = check_target(folder, overwrite)
+    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+    scratch = target.parent / f".{target.name}.{mark}.partial"
+    old = target.parent / f".{target.name}.{mark}.old"
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch.mkdir()
+        for name, content in files.items():
+            _write(scratch / name, content)
+        if overwrite and target.exists():
+            _keep_others(target, scratch, set(files))
+            os.rename(target, old)
+        os.rename(scratch, target)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise RunError(f"the run could not be written to '{folder}': {reason}") from error
+    finally:
+        # Also on Ctrl-C: the earlier run goes back to its place, and the scratch folder goes.
+        if old.exists() and not target.exists():
+            os.rename(old, target)
+        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """The record of a run folder (or of a file in it).
+
+    Raises:
+        RunError: no such folder, not a run, not JSON, or another schema.
+    """
+    path = _run_folder(folder) / RECORD
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise RunError(f"'{path}'{line} cannot be read as a record; measure again with --overwrite") from error
+    found = record.get("schema") if isinstance(record, dict) else None
+    if found != SCHEMA:
+        said = "has no schema number" if found is None else f"has schema {found!r}"
+        raise RunError(f"'{path}' {said}, and this version of assay reads schema {SCHEMA}; measure again with it")
+    return record
+
+
+def read_run(folder: str | Path) -> tuple[dict[str, Any], pa.Table]:
+    """The record and the per-token table of a run folder (or of a file in it).
+
+    Raises:
+        RunError: no such folder, not a run, another schema, or a table that is missing or broken.
+    """
+    record = read_record(folder)
+    path = _run_folder(folder) / EXAMPLES
+    if not path.is_file():
+        raise RunError(f"the run '{folder}' has no {EXAMPLES}; measure again with --overwrite")
+    try:
+        # Read from memory: a memory map of a file that is being replaced is no use to anybody.
+        return record, pq.read_table(io.BytesIO(path.read_bytes()))
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(f"'{path}' is not a parquet file that can be read; measure again with --overwrite") from error
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The table as a parquet file; the same bytes for equal tables, however they are chunked in memory."""
+    sink = io.BytesIO()
+    table = table.replace_schema_metadata(None).combine_chunks()
+    pq.write_table(table, sink, compression="zstd", row_group_size=1 << 20, store_schema=False)
+    return sink.getvalue()
+
+
+def _run_folder(folder: str | Path) -> Path:
+    path = Path(folder).expanduser()
+    if path.is_file() and path.name in _OURS:
+        path = path.parent
+    if not path.exists():
+        runs = sorted(str(found.parent) for found in _glob(path.parent))
+        raise RunError(f"there is no run '{folder}'" + nearest(folder, runs))
+    if not (path / RECORD).is_file():
+        inside = sorted(str(found.parent) for found in _glob(path)) if path.is_dir() else []
+        raise RunError(f"'{folder}' is not a run folder: it has no {RECORD}" + nearest(folder, inside))
+    return path
+
+
+def _glob(parent: Path) -> list[Path]:
+    found = parent.glob(f"*/{RECORD}") if parent.is_dir() else ()
+    return [path for path in found if not path.parent.name.startswith(".")]
+
+
+def _write(path: Path, content: bytes) -> None:
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _keep_others(source: Path, scratch: Path, written: set[str]) -> None:
+    for entry in sorted(source.iterdir()):
+        if entry.name in written:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.copytree(entry, scratch / entry.name, symlinks=True)
+        else:
+            shutil.copy2(entry, scratch / entry.name, follow_symlinks=False)

@@ -1,0 +1,79 @@
+"""Documents: the clusters of every interval, and how a document is cut into windows that a model can read.
+
+A long work is cut into blocks of 2,000 tokens; windows never cross a document, never overlap, each starts with BOS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+BLOCK = 2_000
+SHORTEST_WINDOW = 16
+
+
+@dataclass(frozen=True)
+class Document:
+    """A cluster of scored tokens: a story, a module, a prompt group, or a block of a long work."""
+
+    name: str
+    source: str
+    tokens: np.ndarray  # [length], token ids without BOS
+
+
+def blocks(name: str, source: str, tokens: np.ndarray, block: int = BLOCK) -> list[Document]:
+    """Cuts a long work into documents of `block` tokens (the last one may be shorter), named `name#0`, `name#1`, ..."""
+    starts = range(0, len(tokens), block)
+    return [Document(f"{name}#{i}", source, tokens[s : s + block]) for i, s in enumerate(starts)]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Documents cut into rows of equal length, padded on the right.
+
+    Attributes:
+        tokens: [n, pos] ids, each row starting with BOS where the tokenizer has one.
+        scored: [n, pos] True where the token is predicted and counted (never BOS, never padding).
+        document: [n] index of the row's document.
+        offset: [n] where in the document the row's first real token lies.
+    """
+
+    tokens: np.ndarray
+    scored: np.ndarray
+    document: np.ndarray
+    offset: np.ndarray
+
+
+def windows(
+    documents: Sequence[Document] | Iterable[Document],
+    context: int,
+    bos: int | None,
+    *,
+    padding: int = 0,
+    first_only: bool = False,
+) -> Windows:
+    """Cuts documents into windows of `context` ids including BOS; windows of fewer than 16 real tokens are dropped.
+
+    Without a BOS the first token of a window is context only and is not scored.
+    """
+    head = [] if bos is None else [bos]
+    body = context - len(head)
+    rows, lengths, owners, offsets = [], [], [], []
+    for index, document in enumerate(documents):
+        for start in range(0, 1 if first_only else len(document.tokens), body):
+            piece = document.tokens[start : start + body]
+            if len(piece) < SHORTEST_WINDOW:
+                continue
+            row = np.full(context, padding, dtype=np.int64)
+            row[: len(head)] = head
+            row[len(head) : len(head) + len(piece)] = piece
+            rows.append(row)
+            lengths.append(len(head) + len(piece))
+            owners.append(index)
+            offsets.append(start)
+    tokens = np.stack(rows) if rows else np.zeros((0, context), dtype=np.int64)
+    position = np.arange(context)
+    scored = (position[None] >= 1) & (position[None] < np.asarray(lengths, dtype=np.int64).reshape(-1, 1))
+    return Windows(tokens, scored, np.asarray(owners, dtype=np.int64), np.asarray(offsets, dtype=np.int64))

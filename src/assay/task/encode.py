@@ -1,0 +1,123 @@
+"""From a model's tokenizer to ids that the model can read: BOS, context, vocabulary checks, ordinary tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.errors import TaskError
+from assay.task.documents import SHORTEST_WINDOW
+
+FALLBACK = re.compile("<0x[0-9A-F]{2}>")
+LONGEST_CONTEXT = 1_024  # default for models that read more: a row is as wide as the context
+
+
+def tokenizer_of(model: Any) -> Any:
+    """The model's tokenizer.
+
+    Raises:
+        TaskError: when it has none.
+    """
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise TaskError(
+            f"{name_of(model)} has no tokenizer, so it cannot read text; use Task.classify, or load a folder with a "
+            f"tokenizer"
+        )
+    return tokenizer
+
+
+def name_of(model: Any) -> str:
+    """The model's name for messages."""
+    return str(getattr(model, "name", None) or type(model).__name__)
+
+
+def bos_of(model: Any, bos: bool | str) -> int | None:
+    """The id that a row starts with, or None; `bos` is True, False or "auto" (where the model has one).
+
+    Raises:
+        TaskError: for another value; for True where there is none.
+    """
+    if not isinstance(bos, bool) and bos != "auto":
+        raise TaskError(f"bos must be 'auto', True or False, not {bos!r}")
+    if bos is False:
+        return None
+    if bos is True and model.bos is None:
+        raise TaskError(f"bos is True, but the tokenizer of {name_of(model)} has no BOS token")
+    return model.bos
+
+
+def context_of(model: Any, context: int | None, bos: int | None) -> int:
+    """Ids in a row, BOS included.
+
+    Raises:
+        TaskError: when it is longer than the model's, or too short for a window.
+    """
+    longest = int(model.config.context)
+    least = SHORTEST_WINDOW + (bos is not None)
+    if context is None:
+        return min(longest, LONGEST_CONTEXT)
+    if context > longest:
+        raise TaskError(f"a context of {context} is longer than the {longest} that {name_of(model)} reads")
+    if context < least:
+        raise TaskError(
+            f"a context of {context} is too short; a window has at least {SHORTEST_WINDOW} tokens after BOS, so {least}"
+        )
+    return context
+
+
+def padding_of(model: Any, bos: int | None) -> int:
+    """An id for columns that are never read."""
+    for candidate in (
+        getattr(model.tokenizer, "pad_token_id", None),
+        bos,
+        getattr(model.tokenizer, "eos_token_id", None),
+    ):
+        if candidate is not None and candidate < model.config.vocab:
+            return int(candidate)
+    return 0
+
+
+def encode(model: Any, texts: Sequence[str], names: Sequence[str] | None = None) -> list[Int[np.ndarray, "_"]]:
+    """Ids of each text, without special tokens.
+
+    Raises:
+        TaskError: when the tokenizer gives ids that the model does not have; `names` say of which text.
+    """
+    if not texts:
+        return []
+    found = tokenizer_of(model)(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)[
+        "input_ids"
+    ]
+    rows = [np.asarray(row, dtype=np.int64) for row in found]
+    for index, row in enumerate(rows):
+        if len(row) and int(row.max()) >= model.config.vocab:
+            where = f" for {names[index]}" if names else ""
+            raise TaskError(
+                f"the tokenizer gives id {int(row.max())}{where}, but {name_of(model)} has a vocabulary of "
+                f"{model.config.vocab}; "
+                "tokenizer and model do not belong together"
+            )
+    return rows
+
+
+def ordinary_tokens(model: Any) -> Int[np.ndarray, "_"]:
+    """Ids that stand for text: all but special and added ones, ids past the tokenizer's, and fallbacks for single
+    bytes.
+
+    A SentencePiece tokenizer falls back to "<0x41>" for characters that it lacks; models have hardly been trained on
+    these."""
+    vocab = int(model.config.vocab)
+    excluded = {model.bos}
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is not None:
+        vocab = min(vocab, len(tokenizer))
+        excluded |= set(tokenizer.all_special_ids)
+        excluded |= {int(i) for i in getattr(tokenizer, "added_tokens_decoder", {})}
+        pieces = tokenizer.convert_ids_to_tokens(list(range(vocab)))
+        excluded |= {i for i, piece in enumerate(pieces) if piece is None or FALLBACK.fullmatch(piece)}
+    return np.array([i for i in range(vocab) if i not in excluded], dtype=np.int64)

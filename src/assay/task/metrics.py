@@ -1,0 +1,191 @@
+"""Metrics turned into a loss per scored item (lower is better), and how far an explained distribution is from the
+model's.
+
+Takes log-probabilities of items; gives loss in the metric's unit, KL(model || explained) in nats, and top-1 agreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import log, log1p
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from assay.errors import TaskError, nearest
+
+MIX = 1e-6  # share of uniform in programs' own distributions, so that no observed token costs infinitely much
+CHUNK = 8 << 20  # numbers of a distribution that are looked at together
+NEAR = 0.25  # log-ratios below which the terms of KL are computed without cancellation
+
+Given = Literal["log_probs", "logits", "probabilities"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is lost on an item, from log-probabilities and answers.
+
+    Attributes:
+        name: as in claim files.
+        unit: what the loss is measured in.
+        loss: ([items, vocab] log-probabilities, [items, answers] ids, the correct one first) -> [items]; None where the
+            loss is the KL.
+        answers: how many answers an item must have: 1 (the correct one), or 2 (also an incorrect one).
+    """
+
+    name: str
+    unit: str
+    loss: Callable[[Tensor, Tensor], Tensor] | None
+    answers: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class TokenScores:
+    """One system's scores, item by item.
+
+    Attributes:
+        loss: [items] the metric's loss.
+        kl: [items] KL(model || explained) in nats over the whole vocabulary, never negative.
+        agree: [items] whether the most likely token is the model's.
+    """
+
+    loss: Float[Tensor, "items"]
+    kl: Float[Tensor, "items"]
+    agree: Bool[Tensor, "items"]
+
+
+def _of(log_probs: Tensor, answers: Tensor, column: int) -> Tensor:
+    return log_probs.gather(-1, answers[:, column : column + 1]).squeeze(-1)
+
+
+def _nll(log_probs: Tensor, answers: Tensor) -> Tensor:
+    return -_of(log_probs, answers, 0)
+
+
+def _logit_diff(log_probs: Tensor, answers: Tensor) -> Tensor:
+    # a difference of logits is a difference of log-probabilities
+    return _of(log_probs, answers, 1) - _of(log_probs, answers, 0)
+
+
+def _error(log_probs: Tensor, answers: Tensor) -> Tensor:
+    return (log_probs.argmax(-1) != answers[:, 0]).to(log_probs.dtype)
+
+
+def _improbability(log_probs: Tensor, answers: Tensor) -> Tensor:
+    return -torch.expm1(_of(log_probs, answers, 0))
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric("loss", "nats", _nll),
+        Metric("logit_diff", "logits, correct minus incorrect, negated", _logit_diff, answers=2),
+        Metric("kl", "nats from the model", None),
+        Metric("accuracy", "share wrong", _error),
+        Metric("probability", "probability not given to the answer", _improbability),
+    )
+}
+
+
+def metric_of(metric: str | Metric, answers: int = 1) -> Metric:
+    """The metric of a name, for items that have so many answers.
+
+    Raises:
+        TaskError: for an unknown name; for a metric that needs an answer which the items do not have.
+    """
+    if isinstance(metric, str):
+        if metric not in METRICS:
+            raise TaskError(f"unknown metric {metric!r}" + nearest(metric, METRICS))
+        metric = METRICS[metric]
+    if metric.answers > answers:
+        fitting = [name for name, other in METRICS.items() if other.answers <= answers]
+        raise TaskError(
+            f"the metric {metric.name!r} needs a correct and an incorrect answer for each example, which prompts with "
+            f"a column 'incorrect' have; here: {', '.join(repr(name) for name in fitting)}"
+        )
+    return metric
+
+
+def log_probabilities(
+    values: Float[Tensor, "*shape vocab"], given: Given = "logits", *, mix: float = 0.0
+) -> Float[Tensor, "*shape vocab"]:
+    """Log-probabilities (at least float32) of any of the three, mixed with a share of uniform.
+
+    Raises:
+        ValueError: for probabilities that are negative or do not sum to 1.
+    """
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    if given == "logits":
+        values = values.log_softmax(-1)
+    elif given == "probabilities":
+        total = values.sum(-1)
+        if bool((values < 0).any()) or bool(((total - 1).abs() > 1e-3).any()):
+            raise ValueError("probabilities must not be negative and must sum to 1")
+        values = values.log()
+    if mix:
+        values = torch.logaddexp(values + log1p(-mix), values.new_tensor(log(mix / values.shape[-1])))
+    return values
+
+
+def kl_divergence(
+    model: Float[Tensor, "items vocab"], explained: Float[Tensor, "items vocab"]
+) -> Float[Tensor, "items"]:
+    """KL(model || explained) of log-probabilities, in nats.
+
+    Computed as sum of q - p - p log(q/p), whose terms are never negative: rounding of the normalisers cancels to
+    second order, so two runs that differ by rounding alone read about 1e-12, not 1e-7.
+    """
+    p, q = model.exp(), explained.exp()
+    ratio = explained - model
+    far = q - p - p * ratio
+    near = p * (torch.expm1(ratio) - ratio)
+    terms = torch.where(ratio.abs() < NEAR, near, far)
+    terms = torch.where(p == 0, q, terms)  # 0 log 0 = 0
+    return terms.clamp(min=0).sum(-1, dtype=_sum_dtype(terms))
+
+
+def token_scores(
+    metric: Metric,
+    explained: Float[Tensor, "items vocab"],
+    model: Float[Tensor, "items vocab"],
+    targets: Int[Tensor, "items"] | Int[Tensor, "items answers"],
+    *,
+    given: Given = "log_probs",
+    mix: float = 0.0,
+    chunk: int = CHUNK,
+) -> TokenScores:
+    """Scores an explained distribution against the model's and the targets.
+
+    Args:
+        explained: what is scored: log-probabilities, or what `given` says.
+        model: the model's log-probabilities of the same items.
+        targets: ids of the correct answers; of shape [items, 2] with the incorrect ones beside them.
+        mix: the share of uniform that is mixed into `explained`; `MIX` for programs' own distributions.
+        chunk: how many numbers are looked at together; changes no result.
+
+    Raises:
+        ValueError: for probabilities that are none.
+    """
+    answers = (targets.unsqueeze(-1) if targets.ndim == 1 else targets).to(explained.device)
+    model = model.to(explained.device)
+    rows = max(1, chunk // max(explained.shape[-1], 1))
+    losses, kls, agrees = [], [], []
+    for start in range(0, len(explained), rows):
+        part = slice(start, start + rows)
+        q = log_probabilities(explained[part], given, mix=mix)
+        p = model[part].to(q.dtype)
+        kl = kl_divergence(p, q)
+        losses.append(kl if metric.loss is None else metric.loss(q, answers[part]).to(kl.dtype))
+        kls.append(kl)
+        agrees.append(q.argmax(-1) == p.argmax(-1))
+    if not losses:
+        empty = torch.zeros(0, dtype=_sum_dtype(explained), device=explained.device)
+        return TokenScores(empty, empty, empty.bool())
+    return TokenScores(torch.cat(losses), torch.cat(kls), torch.cat(agrees))
+
+
+def _sum_dtype(values: Tensor) -> torch.dtype:
+    return torch.float32 if values.device.type == "mps" else torch.float64  # Apple's GPUs have no float64

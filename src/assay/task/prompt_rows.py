@@ -1,0 +1,158 @@
+"""Reads rows of prompts from a CSV or JSONL file, or from mappings, and checks their form; it knows nothing of
+tokens."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from assay.errors import TaskError, nearest
+
+KNOWN = ("clean", "corrupted", "correct", "incorrect", "group")
+NEEDED = ("clean", "correct")
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+LINES = (".jsonl", ".ndjson")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One prompt as written.
+
+    Attributes:
+        where: "file:line" or "row 3", for messages.
+        values: column -> text, without `group`.
+        group: what the prompt belongs to, where that is said.
+    """
+
+    where: str
+    values: dict[str, str]
+    group: str | None
+
+
+def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[Row], str]:
+    """Rows that all have the same columns, and a name for them.
+
+    Raises:
+        TaskError: for a missing or unreadable file, a missing column, and a row that is not like the others.
+    """
+    if isinstance(source, (str, Path)):
+        path, name = Path(source), str(source)
+        raw = list(file_rows(path))
+    else:
+        name = f"{len(source)} prompts"
+        raw = [(f"row {i}", values) for i, values in enumerate(source)]
+    if not raw:
+        raise TaskError(
+            f"{name} has no rows; prompts have columns {', '.join(NEEDED)} and, where there are any, corrupted, "
+            f"incorrect, group"
+        )
+    rows = [checked(where, values) for where, values in raw]
+    first = rows[0]
+    for column in NEEDED:
+        if column not in first.values:
+            raise TaskError(f"{first.where}: there is no column {column!r}" + nearest(column, first.values))
+    for column in first.values:
+        absent = [known for known in KNOWN if known not in (*first.values, "group" if first.group else "")]
+        if column not in KNOWN and get_close_matches(column, absent, cutoff=0.85):
+            raise TaskError(f"{first.where}: unknown column {column!r}" + nearest(column, absent))
+    for row in rows:
+        for column in (*first.values, *row.values):
+            if (column in first.values) != (column in row.values):
+                lacking, other = (row, first) if column in first.values else (first, row)
+                raise TaskError(f"{lacking.where}: there is no {column!r}, which {other.where} has")
+        if (row.group is None) != (first.group is None):
+            lacking, other = (row, first) if row.group is None else (first, row)
+            raise TaskError(f"{lacking.where}: there is no 'group', which {other.where} has")
+    return rows, name
+
+
+def checked(where: str, values: Any) -> Row:
+    """A row whose values are texts (whole numbers are allowed for positions and groups)."""
+    if not isinstance(values, Mapping):
+        raise TaskError(f"{where}: a row must be an object with named columns, not {type(values).__name__}")
+    found: dict[str, str] = {}
+    for column, value in values.items():
+        if column is None:
+            raise TaskError(f"{where}: the row has more cells than the header has columns")
+        if value is None:
+            if column == "group":
+                continue
+            raise TaskError(f"{where}: column {column!r} has no value")
+        number = (
+            isinstance(value, int)
+            and not isinstance(value, bool)
+            and column not in ("clean", "corrupted", "correct", "incorrect")
+        )
+        if not isinstance(value, str) and not number:
+            raise TaskError(f"{where}: {column!r} must be a text, not {value!r}")
+        if column != "group" and not str(value):
+            raise TaskError(f"{where}: column {column!r} is empty")
+        found[str(column)] = str(value)
+    return Row(where, found, found.pop("group", None) or None)
+
+
+def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
+    """("file:line", row) for each row of a file."""
+    suffix = path.suffix.lower()
+    if suffix not in (*SEPARATORS, *LINES):
+        raise TaskError(f"the prompts {str(path)!r} must be a file that ends in " + ", ".join((*SEPARATORS, *LINES)))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            if suffix in LINES:
+                yield from json_rows(path, file)
+            else:
+                yield from csv_rows(path, file, SEPARATORS[suffix])
+    except FileNotFoundError as problem:
+        raise TaskError(f"there is no file {str(path)!r}" + nearby(path)) from problem
+    except (OSError, UnicodeDecodeError) as problem:
+        raise TaskError(f"the file {str(path)!r} cannot be read as UTF-8 text: {problem}") from problem
+
+
+def json_rows(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
+    for line, text in enumerate(file, 1):
+        if not text.strip():
+            continue
+        try:
+            yield f"{path}:{line}", json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as problem:
+            raise TaskError(f"{path}:{line}: not a JSON object: {problem}") from problem
+
+
+def csv_rows(path: Path, file: Any, separator: str) -> Iterator[tuple[str, Any]]:
+    reader = csv.reader(file, delimiter=separator, strict=True)
+    header: list[str] | None = None
+    line = 1
+    try:
+        for cells in reader:
+            where, line = f"{path}:{line}", reader.line_num + 1
+            if not cells:
+                continue
+            if header is None:
+                header = [cell.strip() for cell in cells]
+                for i, column in enumerate(header):
+                    if not column or column in header[:i]:
+                        raise TaskError(
+                            f"{where}: the header names column {column!r} twice"
+                            if column
+                            else f"{where}: a column has no name"
+                        )
+                continue
+            names: list[str | None] = [*header, *[None] * max(0, len(cells) - len(header))]
+            yield where, dict(zip(names, [*cells, *[None] * max(0, len(header) - len(cells))], strict=True))
+    except csv.Error as problem:
+        raise TaskError(f"{path}:{line}: not a row of the file: {problem}") from problem
+
+
+def nearby(path: Path) -> str:
+    """A tail for a message: files of a like name beside the missing one."""
+    try:
+        names = [other.name for other in path.parent.iterdir() if other.suffix.lower() in (*SEPARATORS, *LINES)]
+    except OSError:
+        return ""
+    tail = nearest(path.name, names)
+    return tail if "did you mean" in tail else ""

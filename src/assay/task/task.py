@@ -1,0 +1,395 @@
+"""Tasks: examples, which of their tokens are scored and by what metric, and the reference that fills ablations.
+
+Made by `Task.text`, `.repeat`, `.prompts` and `.classify`; everything lies in plain tensors on the CPU.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int, Integer, Shaped
+from torch import Tensor
+
+from assay.errors import TaskError
+from assay.task.metrics import Metric
+
+if TYPE_CHECKING:
+    from assay.task.overlap import Overlap
+
+Bos = Literal["auto"] | bool
+Kind = Literal["text", "repeat", "prompts", "classify"]
+
+
+@dataclass(frozen=True)
+class DocumentInfo:
+    """A cluster of scored items.
+
+    Attributes:
+        name: where it comes from, such as "en/austen-emma#3".
+        source: its language or kind: "en", "fr", "python", "stories", "text", ...
+        hash: sha256 of its content (token ids, or inputs and labels).
+        unseen: whether it is of a work of which nothing was trained on.
+    """
+
+    name: str
+    source: str
+    hash: str
+    unseen: bool = False
+
+    @property
+    def stratum(self) -> str:
+        """The group within which documents are resampled."""
+        return f"{self.source}, unseen" if self.unseen else self.source
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """The scored items of some rows, in row-major order.
+
+    Attributes:
+        row: [items] index into the rows that were asked about.
+        position: [items] column of the predicted token (0 for a classifier).
+    """
+
+    row: Int[np.ndarray, "items"]
+    position: Int[np.ndarray, "items"]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Examples:
+    """Rows that a model reads, nested in documents.
+
+    Attributes:
+        tokens: [n, pos] token ids, padded on the right; for a classifier its inputs [n, ...].
+        scored: [n, pos] True at the predicted token: the loss of column t comes from the logits at t - 1. For prompts
+            that is the column after the prompt, where the correct answer stands. [n, 1] for a classifier.
+        real: [n, pos] True where the model reads a token of the example: BOS and text, not padding, not a prompt's
+            answer.
+        document: [n] index of the row's document; offset: [n] where in the document the row begins, in tokens.
+        documents: what the indices mean.
+        counterfactual: as tokens, for the paired example of each row; None where there is none.
+        answers: [n, 1 or 2] the correct (and an incorrect) answer's id or label; None for text, whose tokens are the
+            answers.
+        columns: named positions: name -> [n] columns.
+    """
+
+    tokens: Shaped[Tensor, "n ..."]
+    scored: Bool[Tensor, "n _"]
+    real: Bool[Tensor, "n _"]
+    document: Int[np.ndarray, "n"]
+    offset: Int[np.ndarray, "n"]
+    documents: tuple[DocumentInfo, ...]
+    counterfactual: Shaped[Tensor, "n ..."] | None = None
+    answers: Int[Tensor, "n _"] | None = None
+    columns: dict[str, Int[np.ndarray, "n"]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @cached_property
+    def last(self) -> Int[np.ndarray, "n"]:
+        """[n] the column of each row's last real token: what position -1 means where rows differ in length."""
+        width = self.real.shape[1]
+        return (width - 1 - self.real.flip(1).int().argmax(1)).numpy()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of everything that is read and scored."""
+        digest = hashlib.sha256()
+        for part in (self.tokens, self.scored, self.document, self.counterfactual, self.answers):
+            if part is not None:
+                array = np.ascontiguousarray(part)
+                digest.update(f"{array.dtype.str}{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+    @property
+    def strata(self) -> list[str]:
+        """The stratum of each document, in order."""
+        return [document.stratum for document in self.documents]
+
+    @property
+    def count(self) -> int:
+        """The number of scored items."""
+        return int(self.scored.sum())
+
+    def summary(self) -> dict[str, Any]:
+        """Sizes and the fingerprint, for the record."""
+        return {
+            "documents": len(self.documents),
+            "rows": len(self.tokens),
+            "tokens": self.count,
+            "sources": dict(sorted(Counter(d.source for d in self.documents).items())),
+            "fingerprint": self.fingerprint,
+        }
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Task(Examples):
+    """What is scored, how, and the reference.
+
+    Attributes:
+        kind, name: "text", "repeat", "prompts" or "classify", and a short name for messages.
+        metric: what is lost on an item.
+        tokenizer: the model's; None for a classifier.
+        reference: other examples, as wide as these; they share no document with what is scored. They fill ablations and
+            fit floors, programs and rivals.
+        notes: how the data was made: split, sampling, seed, and under "reference" how the reference was chosen.
+    """
+
+    kind: Kind
+    name: str
+    metric: Metric
+    tokenizer: Any
+    reference: Examples | None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What was scored and against what, for the record."""
+        notes = dict(self.notes)
+        how = notes.pop("reference", None)
+        reference = None if self.reference is None else {"how": how, **self.reference.summary()}
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "metric": self.metric.name,
+            **self.summary(),
+            **notes,
+            "reference": reference,
+        }
+
+    def subset(self, documents: Sequence[int] | Integer[np.ndarray, "_"]) -> Task:
+        """The task with only these documents (indices), in their old order; the reference stays.
+
+        Raises:
+            IndexError: for an index that the task does not have.
+            TaskError: when no document is left.
+        """
+        chosen = np.unique(np.asarray(documents, dtype=np.int64))
+        if not len(chosen):
+            raise TaskError(f"a subset of the task {self.name!r} needs at least one document")
+        if chosen[0] < 0 or chosen[-1] >= len(self.documents):
+            raise IndexError(f"the task {self.name!r} has documents 0 to {len(self.documents) - 1}")
+        if len(chosen) == len(self.documents):
+            return self
+        rows = np.flatnonzero(np.isin(self.document, chosen))
+        return replace(
+            self,
+            **take(self, rows, chosen),
+            notes={**self.notes, "subset": f"{len(chosen)} of {len(self.documents)} documents"},
+        )
+
+    def items(self, rows: Integer[np.ndarray, "rows"]) -> Items:
+        """The scored items of these rows."""
+        row, position = np.nonzero(self.scored.numpy()[rows])
+        return Items(row, position)
+
+    def gather(self, values: Shaped[Tensor, "rows ... vocab"], items: Items) -> Shaped[Tensor, "items vocab"]:
+        """What predicts each item, out of logits (or log-probabilities) [rows, pos, vocab], or [rows, classes] of a
+        classifier.
+
+        Raises:
+            TaskError: when a classifier's output is not [rows, classes], or has fewer classes than the labels.
+        """
+        row = torch.from_numpy(items.row).to(values.device)
+        if self.kind != "classify":
+            return values[row, torch.from_numpy(items.position - 1).to(values.device)]
+        if values.ndim != 2:
+            raise TaskError(f"the module's output has shape {tuple(values.shape)}; a classifier gives [batch, classes]")
+        assert self.answers is not None
+        if int(self.answers.max()) >= values.shape[1]:
+            raise TaskError(
+                f"label {int(self.answers.max())} is not one of the module's {values.shape[1]} classes, counted from 0"
+            )
+        return values[row]
+
+    def targets(self, rows: Integer[np.ndarray, "rows"], items: Items) -> Int[Tensor, "items"] | Int[Tensor, "items 2"]:
+        """The correct answer of each item, or [items, 2] with an incorrect one beside it where the examples have
+        one."""
+        row = torch.from_numpy(np.asarray(rows, dtype=np.int64)[items.row])
+        if self.answers is None:
+            return self.tokens[row, torch.from_numpy(items.position)]
+        answers = self.answers[row]
+        return answers[:, 0] if answers.shape[1] == 1 else answers
+
+    def overlap(self) -> Overlap:
+        """What the reference shares with what is scored."""
+        from assay.task.overlap import overlap
+
+        return overlap(self, self.reference)
+
+    @classmethod
+    def text(
+        cls,
+        model: Any,
+        *,
+        split: str | None = None,
+        texts: Sequence[str] | None = None,
+        reference: Sequence[str] | str | None = None,
+        metric: str | Metric = "loss",
+        bos: Bos = "auto",
+        context: int | None = None,
+        max_documents: int | None = None,
+        seed: int = 0,
+    ) -> Task:
+        """Next-token prediction on text.
+
+        Args:
+            model: gives tokenizer, BOS, context and vocabulary; a zoo model also its own text.
+            split: a zoo model's "test" (default), "unseen" or "train".
+            texts: one document each, instead of a split.
+            reference: texts, or a zoo split; by default 512 windows of the zoo's training text, or three tenths of
+            `texts`.
+            bos: whether windows start with BOS; "auto": where the tokenizer has one.
+            context: ids in a window, BOS included; by default the model's, at most 1,024.
+            max_documents: at most so many, sampled in proportion to their sources; `seed` keys all sampling.
+
+        Raises:
+            TaskError: for text that is empty or too short, an unknown split, a tokenizer that does not fit the model,
+            or a
+                reference that overlaps what is scored.
+        """
+        from assay.task.text import text_task
+
+        return text_task(
+            model,
+            split=split,
+            texts=texts,
+            reference=reference,
+            metric=metric,
+            bos=bos,
+            context=context,
+            max_documents=max_documents,
+            seed=seed,
+        )
+
+    @classmethod
+    def repeat(
+        cls,
+        model: Any,
+        *,
+        n: int = 256,
+        length: int = 64,
+        seed: int = 0,
+        metric: str | Metric = "loss",
+        bos: Bos = "auto",
+    ) -> Task:
+        """BOS, r, r with r of `length` random ordinary tokens, scored on the second copy but for its first token.
+
+        The reference is up to 256 other repeats from another random stream.
+
+        Raises:
+            TaskError: when two copies do not fit the model's context, or nothing would be scored.
+        """
+        from assay.task.repeat import repeat_task
+
+        return repeat_task(model, n=n, length=length, seed=seed, metric=metric, bos=bos)
+
+    @classmethod
+    def prompts(
+        cls,
+        model: Any,
+        source: str | Path | Sequence[Mapping[str, Any]],
+        *,
+        metric: str | Metric = "logit_diff",
+        reference: str | Path | Sequence[Mapping[str, Any]] | None = None,
+        bos: Bos = "auto",
+    ) -> Task:
+        """Prompts with one-token answers, scored after their last token.
+
+        Args:
+            source: a CSV or JSONL file, or rows: `clean`, `correct`, and where there are any `corrupted` (the
+                counterfactual, of as many tokens), `incorrect`, `group` (the document), and further columns that name
+                positions: a column number as in `@5` (BOS is 0; -1 the prompt's last token), a word of the prompt (its
+                last token), or `John#2` for its second occurrence.
+            reference: prompts that are not scored; by default three tenths of the groups, by hash.
+
+        Raises:
+            TaskError: for a file that cannot be read, and, with its line, for a row that cannot be scored.
+        """
+        from assay.task.prompts import prompts_task
+
+        return prompts_task(model, source, metric=metric, reference=reference, bos=bos)
+
+    @classmethod
+    def classify(
+        cls,
+        module: Any,
+        inputs: Any,
+        labels: Any,
+        *,
+        groups: Sequence[object] | None = None,
+        reference: tuple[Any, Any] | None = None,
+        metric: str | Metric = "loss",
+    ) -> Task:
+        """Examples and labels for any module whose output is [batch, classes].
+
+        Args:
+            inputs: [n, ...] tensor or array; labels: [n] class numbers.
+            groups: what each example belongs to, for instance a person; each is a document. By default each example is
+            one.
+            reference: (inputs, labels) that are not scored; by default three tenths of the groups, by hash.
+
+        Raises:
+            TaskError: for inputs and labels that do not fit, are not finite, or are not numbers of classes.
+        """
+        from assay.task.classify import classify_task
+
+        return classify_task(module, inputs, labels, groups=groups, reference=reference, metric=metric)
+
+
+def fields_of(examples: Examples) -> dict[str, Any]:
+    """The fields of `Examples`, to make a `Task` of them."""
+    return {name.name: getattr(examples, name.name) for name in fields(Examples)}
+
+
+def take(
+    examples: Examples, rows: Integer[np.ndarray, "rows"], documents: Integer[np.ndarray, "documents"]
+) -> dict[str, Any]:
+    """The fields of `Examples` for some rows, whose documents are the given ones (sorted indices)."""
+    index = torch.from_numpy(rows)
+    return {
+        "tokens": examples.tokens[index],
+        "scored": examples.scored[index],
+        "real": examples.real[index],
+        "document": np.searchsorted(documents, examples.document[rows]),
+        "offset": examples.offset[rows],
+        "documents": tuple(examples.documents[d] for d in documents),
+        "counterfactual": None if examples.counterfactual is None else examples.counterfactual[index],
+        "answers": None if examples.answers is None else examples.answers[index],
+        "columns": {name: column[rows] for name, column in examples.columns.items()},
+    }
+
+
+def content_hash(*arrays: object) -> str:
+    """sha256 of arrays' shapes and values."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        plain = np.ascontiguousarray(array)
+        if plain.dtype.kind in "iu":
+            plain = plain.astype("<i8")
+        digest.update(f"{plain.dtype.str}{plain.shape}".encode() + plain.tobytes())
+    return digest.hexdigest()
+
+
+def three_tenths(keys: Sequence[str], what: str) -> tuple[set[str], str]:
+    """The hashes that go to the reference: the lowest three tenths of the distinct ones; and how to say that.
+
+    Raises:
+        TaskError: when there are not two distinct ones.
+    """
+    distinct = sorted(set(keys))
+    if len(distinct) < 2:
+        raise TaskError(
+            f"{what} can only be split into reference and scored ones when at least two differ; give reference=..."
+        )
+    count = max(1, round(0.3 * len(distinct)))
+    return set(distinct[:count]), f"{what} split 30/70 by content hash (reference/scored)"

@@ -1,0 +1,126 @@
+"""Tasks on text: documents cut into windows, and a reference of other documents cut alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.errors import TaskError
+from assay.task.documents import SHORTEST_WINDOW, Document, windows
+from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, tokenizer_of
+from assay.task.metrics import Metric, metric_of
+from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, three_tenths
+from assay.task.zoo_text import sample, zoo_documents, zoo_reference
+
+
+def text_task(
+    model: Any,
+    *,
+    split: str | None,
+    texts: Sequence[str] | None,
+    reference: Sequence[str] | str | None,
+    metric: str | Metric,
+    bos: bool | str,
+    context: int | None,
+    max_documents: int | None,
+    seed: int,
+) -> Task:
+    """See `Task.text`."""
+    metric = metric_of(metric)
+    tokenizer_of(model)
+    start = bos_of(model, bos)
+    width = context_of(model, context, start)
+    if split is not None and texts is not None:
+        raise TaskError(f"texts and split={split!r} are both given; a task has one or the other")
+    if max_documents is not None and max_documents < 1:
+        raise TaskError(f"'max_documents' must be at least 1, not {max_documents}")
+    notes: dict[str, Any] = {"split": split, "seed": seed, "bos": start is not None}
+    others: list[Document] | None = None
+    if texts is None:
+        split = notes["split"] = split or "test"
+        documents, sampling = zoo_documents(model, split, max_documents, seed)
+        name = f"{split} text of {name_of(model)}"
+    else:
+        documents, name = own_documents(model, texts, "texts"), f"{len(texts)} texts"
+        if reference is None:
+            chosen, notes["reference"] = three_tenths([content_hash(d.tokens) for d in documents], "documents")
+            others = [d for d in documents if content_hash(d.tokens) in chosen]
+            documents = [d for d in documents if content_hash(d.tokens) not in chosen]
+        documents, sampling = sample(documents, max_documents, seed)
+    if sampling:
+        notes["sampling"] = sampling
+    head = int(start is not None)
+    width = min(width, head + max(len(d.tokens) for d in documents))
+    if reference is not None and not isinstance(reference, str):
+        others, notes["reference"] = own_documents(model, reference, "reference"), "given texts"
+        refuse_equal(documents, others)
+    elif others is None:
+        others, notes["reference"] = zoo_reference(model, reference or "train", split, documents, width - head, seed)
+    notes["context"] = width
+    scored = cut(documents, width, start, model, unseen=texts is None and split == "unseen")
+    return Task(
+        kind="text",
+        name=name,
+        metric=metric,
+        tokenizer=model.tokenizer,
+        reference=cut(others, width, start, model),
+        notes=notes,
+        **fields_of(scored),
+    )
+
+
+def own_documents(model: Any, texts: Sequence[str], what: str) -> list[Document]:
+    """A user's texts as documents, named after their place in the list.
+
+    Raises:
+        TaskError: for no texts, what is no text, an empty or too short one.
+    """
+    if isinstance(texts, str):
+        raise TaskError(f"{what} must be a list of texts, one document each, not one string")
+    if not len(texts):
+        raise TaskError(f"{what} is an empty list; give at least one text")
+    names = [f"{what}[{i}]" for i in range(len(texts))]
+    for name, text in zip(names, texts, strict=True):
+        if not isinstance(text, str):
+            raise TaskError(f"{name} is {type(text).__name__}, not a text")
+        if not text.strip():
+            raise TaskError(f"{name} is empty")
+    documents = [Document(name, "text", ids) for name, ids in zip(names, encode(model, texts, names), strict=True)]
+    for document in documents:
+        if len(document.tokens) < SHORTEST_WINDOW:
+            raise TaskError(
+                f"{document.name} has {len(document.tokens)} tokens; a document needs at least {SHORTEST_WINDOW} "
+                f"after BOS"
+            )
+    return documents
+
+
+def refuse_equal(documents: Sequence[Document], others: Sequence[Document]) -> None:
+    """Raises `TaskError` when a document of the reference is one that is scored."""
+    known = {content_hash(d.tokens): d.name for d in documents}
+    for other in others:
+        same = known.get(content_hash(other.tokens))
+        if same is not None:
+            raise TaskError(f"the reference overlaps what is scored: {other.name} equals {same}")
+
+
+def cut(documents: Sequence[Document], width: int, bos: int | None, model: Any, *, unseen: bool = False) -> Examples:
+    """Documents as rows of `width` ids; documents that give no row are left out."""
+    found = windows(documents, width, bos, padding=padding_of(model, bos))
+    kept = np.unique(found.document)
+    real = found.scored.copy()
+    real[:, 0] = True
+    return Examples(
+        tokens=torch.from_numpy(found.tokens),
+        scored=torch.from_numpy(found.scored),
+        real=torch.from_numpy(real),
+        document=np.searchsorted(kept, found.document),
+        offset=found.offset,
+        documents=tuple(
+            DocumentInfo(documents[d].name, documents[d].source, content_hash(documents[d].tokens), unseen)
+            for d in kept
+        ),
+    )

@@ -1,0 +1,280 @@
+"""Trains a member of the built-in `novel` family from its recipe: trunk at a constant rate, a cool-down branched off at
+each budget, the loss of every shipped test document stored with each endpoint."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from assay.task import documents
+from assay.train.trainer import Trainer
+from assay.zoo import corpus
+from assay.zoo.recipes import BATCH, CONTEXT, COOL_DOWN, RECIPES, VOCABULARY, Recipe
+
+REPEAT_WINDOWS, REPEAT_LENGTH = 64, 64
+LONGEST_REPEAT_PHASE = 2_500
+FORMED, SCORE = 2.0, 0.6  # nats on the second copy, and a head's induction score, at which the repeat phase ends
+WHOLE_VOCABULARY = 480  # steps after which repeats use every token
+TENTH = 0.1
+WARM_UP = 100
+
+
+@cache
+def encoded(split: str, tokenizer_folder: str) -> dict[str, tuple[str, np.ndarray]]:
+    """Token ids of every work of a split: name -> (source, ids), by the family's own tokenizer."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    works = corpus.works(split)
+    ids = tokenizer([w.text for w in works], add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return {w.name: (w.source, np.array(row, dtype=np.uint16)) for w, row in zip(works, ids["input_ids"], strict=True)}
+
+
+def text_batches(seed: int, tokenizer_folder: str) -> Callable[[int], Tensor]:
+    """step -> [BATCH, CONTEXT] ids: every epoch all windows of the training text once, shuffled, cut at a fresh offset."""
+    texts = [ids for _, ids in encoded("train", tokenizer_folder).values()]
+    body = CONTEXT - 1
+    order: dict[int, list[tuple[int, int]]] = {}
+
+    def epoch(number: int) -> list[tuple[int, int]]:
+        if number not in order:
+            generator = np.random.default_rng([seed, number, 1])
+            cuts = [
+                (i, start)
+                for i, ids in enumerate(texts)
+                for start in range(int(generator.integers(body)), len(ids) - body, body)
+            ]
+            generator.shuffle(cuts)
+            order.clear()
+            order[number] = cuts
+        return order[number]
+
+    size = len(epoch(0)) * 9 // 10 // BATCH  # steps an epoch: fewer than any offset's number of windows
+
+    def batch(step: int) -> Tensor:
+        cuts = epoch(step // size)[step % size * BATCH : (step % size + 1) * BATCH]
+        rows = np.zeros((BATCH, CONTEXT), dtype=np.int64)
+        for row, (i, start) in zip(rows, cuts, strict=True):
+            row[1:] = texts[i][start : start + body]
+        return torch.from_numpy(rows)
+
+    return batch
+
+
+def repeated(
+    generator: np.random.Generator,
+    rows: int,
+    length: int,
+    periods: tuple[int, int],
+    vocabulary: int,
+    short: float = 0.5,
+) -> np.ndarray:
+    """[rows, length] ids: BOS, then random tokens that repeat; tokens from a random subset of the vocabulary.
+
+    Most simply a span of random period fills the window. A share `short` of the windows instead repeats spans of 2 to 8
+    tokens at random places: with long cycles alone a model can copy from any offset after the match (six was seen), and
+    only short spans make the token right after it the one to copy.
+    """
+    subset = 1 + generator.permutation(VOCABULARY - 1)[: vocabulary - 1]
+    out = np.zeros((rows, length), dtype=np.int64)
+    for index, row in enumerate(out):
+        if index < short * rows:
+            row[1:] = generator.choice(subset, size=length - 1)
+            for _ in range(length // 6):
+                size = int(generator.integers(2, 9))
+                first, second = sorted(generator.integers(1, length - size, size=2))
+                if second >= first + size:
+                    row[second : second + size] = row[first : first + size]
+            continue
+        period = int(generator.integers(periods[0], periods[1] + 1))
+        row[1:] = np.resize(generator.choice(subset, size=period), length - 1)
+    return out
+
+
+@torch.no_grad()
+def induction(network: nn.Module, length: int = 32, rows: int = 16) -> tuple[float, float]:
+    """On BOS, r, r: the best head's induction score, and the loss of the second copy but for its first token."""
+    copy = deepcopy(network)
+    copy.set_attn_implementation("eager")
+    generator = np.random.default_rng(11)
+    span = 1 + generator.integers(VOCABULARY - 1, size=(rows, length))
+    ids = torch.from_numpy(np.concatenate([np.zeros((rows, 1), dtype=np.int64), span, span], axis=1))
+    found = copy(ids, output_attentions=True)
+    second = torch.arange(length + 1, 2 * length + 1)
+    scores = [a[:, :, second, second - length + 1].mean((0, 2)).max() for a in found.attentions]
+    loss = nn.functional.cross_entropy(found.logits[:, length + 1 : -1].flatten(0, 1), ids[:, length + 2 :].flatten())
+    return float(max(scores)), float(loss)
+
+
+def build(recipe: Recipe) -> nn.Module:
+    """The untrained network, in the transformers library's Llama format (RoPE, RMSNorm, gated MLP, tied embedding)."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=recipe.d_model,
+        intermediate_size=recipe.d_mlp,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        attn_implementation="sdpa",
+    )
+    network = LlamaForCausalLM(config)
+    if recipe.attention_only:
+        for layer in network.model.layers:
+            for part in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
+                nn.init.zeros_(part.weight)
+                part.weight.requires_grad_(False)
+    return network
+
+
+def flops_per_token(recipe: Recipe) -> int:
+    """Training FLOPs a token: three times the forward matrix multiplications, attention and unembedding included."""
+    mlp = 0 if recipe.attention_only else 3 * recipe.d_model * recipe.d_mlp
+    weights = recipe.layers * (4 * recipe.d_model**2 + mlp) + recipe.d_model * VOCABULARY
+    attention = recipe.layers * 2 * recipe.d_model * (CONTEXT + 1) / 2  # causal: half of the square, q·k and pattern·v
+    return int(3 * 2 * (weights + attention))
+
+
+@torch.no_grad()
+def document_losses(network: nn.Module, split: str, tokenizer_folder: str) -> dict[str, list[float]]:
+    """document name -> [loss sum in nats, tokens], over windows of the family's context, in float32."""
+    pieces = []
+    for name, (source, ids) in encoded(split, tokenizer_folder).items():
+        block = documents.BLOCK if source != "python" else max(len(ids), 1)
+        pieces += documents.blocks(name, source, ids, block)
+    cut = documents.windows(pieces, CONTEXT, 0)
+    sums, counts = np.zeros(len(pieces)), np.zeros(len(pieces), dtype=int)
+    for start in range(0, len(cut.tokens), 64):
+        rows = torch.from_numpy(cut.tokens[start : start + 64])
+        losses = nn.functional.cross_entropy(
+            network(rows).logits[:, :-1].transpose(1, 2), rows[:, 1:], reduction="none"
+        )
+        scored = cut.scored[start : start + 64, 1:]
+        per_row = (losses.double().numpy() * scored).sum(1)
+        np.add.at(sums, cut.document[start : start + 64], per_row)
+        np.add.at(counts, cut.document[start : start + 64], scored.sum(1))
+    return {p.name: [round(float(s), 4), int(c)] for p, s, c in zip(pieces, sums, counts, strict=True) if c}
+
+
+def constant(step: int) -> float:
+    return min(1.0, (step + 1) / WARM_UP)
+
+
+def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: Callable[[str], None] = print) -> Path:
+    """Trains (or goes on training) a zoo model; gives the folder, which `transformers` opens.
+
+    Beside the model stands `endpoints.json`: for each budget tokens, FLOPs, and every test document's loss sum and
+    token count. Checkpoints lie in `checkpoints/` below `out` and may be deleted afterwards.
+
+    Raises:
+        KeyError: for a name without a recipe.
+    """
+    recipe = RECIPES[name]
+    folder, work = out / name, out / "checkpoints" / name
+    network = build(recipe)
+
+    def loss(batch: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(batch).logits
+        return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch[:, 1:].flatten())
+
+    trainer = Trainer(network, torch.compile(loss, dynamic=False) if compile else loss)
+    log = {"repeat_steps": 0}
+    record: list[tuple[int, float]] = []
+
+    def note(step: int, value: float) -> None:
+        record.append((step, value))
+        if step % 50 == 0:
+            say(f"{name} step {step}: {np.mean([v for _, v in record[-50:]]):.4f} nats")
+
+    if recipe.repeats:
+        log["repeat_steps"] = repeat_phase(trainer, network, recipe, work, say)
+    text = text_batches(recipe.seed, str(tokenizer))
+
+    def batch(step: int) -> Tensor:
+        rows = text(step)
+        if recipe.repeats:
+            generator = np.random.default_rng([recipe.seed, step, 3])
+            count = max(1, round(BATCH * TENTH))
+            rows[:count] = torch.from_numpy(repeated(generator, count, CONTEXT, (4, (CONTEXT - 1) // 2), VOCABULARY))
+        return rows
+
+    tokens_a_step, endpoints = BATCH * CONTEXT, []
+    trainer.load(work / "trunk.pt")
+    for budget in recipe.budgets:
+        end, done = math.ceil(budget / tokens_a_step), work / f"endpoint-{budget}.json"
+        branch = round(end * (1 - COOL_DOWN))
+        if not done.exists():
+            trainer.run(branch, batch, constant, checkpoint=work / "trunk.pt", log=note)
+            trunk = trainer.state()
+
+            def fall(step: int, branch: int = branch, end: int = end) -> float:
+                return (end - step) / (end - branch)
+
+            trainer.run(end, batch, fall, log=note)
+            network.half().float()  # what ships is float16: the stored losses are those of the stored weights
+            endpoint = {
+                "tokens": end * tokens_a_step,
+                "repeat_steps": log["repeat_steps"],
+                "flops": flops_per_token(recipe) * end * tokens_a_step
+                + flops_per_token(recipe) * log["repeat_steps"] * REPEAT_WINDOWS * REPEAT_LENGTH,
+                "train_loss": float(np.mean([v for _, v in record[-20:]])),
+                "documents": {s: document_losses(network, s, str(tokenizer)) for s in ("test", "unseen")},
+            }
+            total = np.array(list(endpoint["documents"]["test"].values())).sum(0)
+            say(f"{name} at {budget} tokens: test loss {total[0] / total[1]:.4f} nats")
+            if budget == recipe.budgets[-1]:
+                network.half().save_pretrained(folder)
+                network.float()
+            done.parent.mkdir(parents=True, exist_ok=True)
+            done.write_text(json.dumps(endpoint))
+            trainer.restore(trunk)
+        endpoints.append(json.loads(done.read_text()))
+    (folder / "endpoints.json").write_text(json.dumps(endpoints))
+    return folder
+
+
+def repeat_phase(trainer: Trainer, network: nn.Module, recipe: Recipe, work: Path, say: Callable[[str], None]) -> int:
+    """Nothing but repeats until second copies are predicted; gives the number of steps taken, leaves step 0 behind."""
+    done = work / "repeat-phase.json"
+    if done.exists():
+        if not (work / "trunk.pt").exists():
+            trainer.load(work / "repeated.pt")
+            trainer.step = 0
+        return json.loads(done.read_text())["steps"]
+    history: list[tuple[int, float, float]] = []
+
+    def batch(step: int) -> Tensor:
+        generator = np.random.default_rng([recipe.seed, step, 2])
+        vocabulary = min(VOCABULARY, 256 + 8 * step)
+        return torch.from_numpy(repeated(generator, REPEAT_WINDOWS, REPEAT_LENGTH, (4, 32), vocabulary, short=0.0))
+
+    def note(step: int, value: float) -> None:
+        if step % 50 == 0:
+            history.append((step, *induction(network)))
+            say(
+                f"repeats, step {step}: {value:.3f} nats, induction {history[-1][1]:.2f}, second copy {history[-1][2]:.2f}"
+            )
+
+    def formed() -> bool:
+        return bool(history) and history[-1][1] > SCORE and history[-1][2] < FORMED and trainer.step >= WHOLE_VOCABULARY
+
+    trainer.load(work / "repeating.pt")
+    trainer.run(LONGEST_REPEAT_PHASE, batch, constant, checkpoint=work / "repeating.pt", log=note, stop=formed)
+    steps, trainer.step = trainer.step, 0
+    trainer.save(work / "repeated.pt")
+    done.write_text(json.dumps({"steps": steps, "history": history}))
+    return steps

@@ -1,0 +1,367 @@
+"""Claim files: what is read, what is refused, and with which words."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from assay.errors import ClaimError
+from assay.explanations import registry
+from assay.explanations.claim import LEVELS, ClaimFile, claim_of, dump, load_claim
+from assay.explanations.claim_check import known_shape, out_of_range
+from assay.names import parse_site
+
+GOOD = """\
+# a comment
+model: zoo:novel-4l
+task: {kind: text, split: test}
+explanation:
+  kind: program
+  components:
+    a1.h3: {program: induction, level: pattern}
+    a1.h6: induction
+ablation: [mean, resample_joint]
+"""
+KEEP = """\
+model: zoo:novel-4l
+task: {kind: repeat, n: 8}
+explanation: {kind: keep, components: [a1.h3, m2, m3.n137]}
+"""
+
+
+@pytest.fixture
+def claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Reads a text as claim.yaml in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+
+    def read(text: str | bytes) -> ClaimFile:
+        Path("claim.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return load_claim("claim.yaml")
+
+    return read
+
+
+@pytest.fixture
+def refusal(claim):
+    """The sentence with which a text is refused."""
+
+    def refused(text: str | bytes) -> str:
+        with pytest.raises(ClaimError) as caught:
+            claim(text)
+        sentence = str(caught.value)
+        assert "\n" not in sentence
+        assert len(sentence) < 300
+        return sentence
+
+    return refused
+
+
+def test_a_program_claim_is_read(claim):
+    read = claim(GOOD)
+    assert (read.model, read.kind, read.level) == ("zoo:novel-4l", "program", "how")
+    assert read.scope == ("a1.h3", "a1.h6")
+    assert read.ablation == ["mean", "resample_joint"]
+    assert read.source.text == GOOD
+    assert read.where("explanation", "components", "a1.h6") == "claim.yaml:8: "
+    assert read.where("seed") == "claim.yaml:2: "
+
+
+def test_every_optional_field_is_read(claim):
+    extra = """\
+floors: ablated
+reference: {split: train}
+family: novel
+seed: 3
+draws: 8
+documents: 50
+controls: 0
+frozen_norm: true
+refit: false
+found_on: repeated tokens
+register: yes
+out: runs/mine
+"""
+    read = claim(GOOD + extra)
+    assert (read.floors, read.seed, read.draws, read.documents, read.controls) == (["ablated"], 3, 8, 50, 0)
+    assert (read.frozen_norm, read.refit, read.register_, read.out) == (True, False, True, "runs/mine")
+    assert read.reference is not None
+    assert read.reference.split == "train"
+
+
+def test_dump_reads_back_equal(claim):
+    for text in (GOOD, KEEP, GOOD + "register: yes\nseed: 3\n"):
+        read = claim(text)
+        again = claim(dump(read))
+        assert again == read
+        assert again.hash == read.hash
+
+
+def test_hash_knows_the_claim_and_not_its_form(claim):
+    read = claim(GOOD)
+    assert claim(GOOD.replace("# a comment\n", "") + "out: elsewhere\nregister: yes\n").hash == read.hash
+    lines = GOOD.splitlines()
+    assert claim("\n".join([*lines[2:], *lines[:2]])).hash == read.hash
+    assert claim(GOOD.replace("level: pattern", "level: full")).hash != read.hash
+    assert claim(GOOD + "seed: 1\n").hash != read.hash
+
+
+def test_levels_are_known_for_every_kind():
+    assert set(LEVELS) == set(registry.KINDS)
+
+
+def test_a_claim_is_made_from_plain_data():
+    made = claim_of(
+        {"model": "gpt2", "task": {"kind": "repeat"}, "explanation": {"kind": "remove", "components": ["m2"]}}
+    )
+    assert (made.scope, made.level) == (("m2",), "where")
+    with pytest.raises(ClaimError, match=r"^the claim:2: unknown field 'taks'; did you mean 'task'\?$"):
+        claim_of({"model": "gpt2", "taks": {"kind": "repeat"}})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("model:", "modle:", "claim.yaml:2: unknown field 'modle'; did you mean 'model'?"),
+        ("split: test", "splt: test", "claim.yaml:3: unknown field 'splt' in 'task'; did you mean 'split'?"),
+        ("kind: text", "kind: txt", "claim.yaml:3: unknown kind of task 'txt'; did you mean 'text'?"),
+        (
+            "kind: text, ",
+            "",
+            "claim.yaml:3: 'task' needs a field 'kind'; valid: 'text', 'repeat', 'prompts', 'classify'",
+        ),
+        (
+            "kind: program",
+            "kind: progam",
+            "claim.yaml:5: unknown kind of explanation 'progam'; did you mean 'program'?",
+        ),
+        (
+            "kind: program",
+            "kind: circuit",
+            "claim.yaml:5: the kind 'circuit' is not available yet in this version; "
+            "valid: 'program', 'keep', 'remove', 'constant'",
+        ),
+        ("[mean,", "[men,", "claim.yaml:9: unknown ablation 'men'; did you mean 'mean'?"),
+        ("[mean, resample_joint]", "zeroo", "claim.yaml:9: unknown ablation 'zeroo'; did you mean 'zero'?"),
+        (
+            "program: induction",
+            "program: induktion",
+            "claim.yaml:7: unknown program 'induktion'; did you mean 'induction'?",
+        ),
+        (
+            "a1.h6: induction",
+            "a1.h6: 3",
+            "claim.yaml:8: 'a1.h6' needs the name of a program, not 3; valid: 'induction', ",
+        ),
+        ("program: induction", "progam: induction", "claim.yaml:7: unknown field 'progam'; did you mean 'program'?"),
+        (
+            "level: pattern",
+            "lvl: full",
+            "claim.yaml:7: the program 'induction' has no argument 'lvl'; did you mean 'level'?",
+        ),
+        (
+            "level: pattern",
+            "level: ful",
+            "claim.yaml:7: 'level' of the program 'induction' cannot be 'ful'; did you mean 'full'?",
+        ),
+        (
+            "level: pattern",
+            "prefix: 3",
+            "claim.yaml:7: 'prefix' of the program 'induction' goes with 'match: prefix' only",
+        ),
+        (
+            "a1.h6: induction",
+            "m1: {program: ngram, n: 9}",
+            "claim.yaml:8: 'n' of the program 'ngram' must be a whole number from 1 to 5, not 9",
+        ),
+        ("a1.h6", "m1", "claim.yaml:8: the program 'induction' says where a head attends, and 'm1' is no head"),
+        ("a1.h6", "a1.x6", "claim.yaml:8: 'a1.x6' is not a component's name; names look like 'a1.h3', "),
+        ("a1.h6", "a01.h3", "claim.yaml:8: the component 'a01.h3' is named a second time"),
+        (
+            "a1.h6",
+            "a1.bias",
+            "claim.yaml:8: 'a1.bias' is a constant part that is never ablated, so no claim can be about it",
+        ),
+        ("a1.h6", "r1", "claim.yaml:8: 'r1' is a place inside the model, not a component; "),
+        ("a1.h6", "logits", "claim.yaml:8: 'logits' is always left as it is, so no claim can be about it"),
+        ("zoo:novel-4l", "zoo:novel-l4", "claim.yaml:2: unknown model 'zoo:novel-l4'; did you mean 'zoo:novel-"),
+        ("zoo:novel-4l", "novel-4l", "claim.yaml:2: unknown model 'novel-4l'; did you mean 'zoo:novel-4l'?"),
+        ("zoo:novel-4l", "./nowhere", "claim.yaml:2: the model './nowhere' is neither a folder here, nor a zoo name"),
+        ("zoo:novel-4l", "", "claim.yaml:2: the field 'model' has no value"),
+        ("zoo:novel-4l", "3", "claim.yaml:2: 'model' must be a text, not 3"),
+        ("split: test", "files: no.txt", "claim.yaml:3: the file 'no.txt' does not exist here ("),
+        ("split: test", "split: test, texts: [a]", "claim.yaml:3: 'task' has both 'split' and 'texts'; give one"),
+        (
+            "zoo:novel-4l",
+            "gpt2",
+            "claim.yaml:3: 'split' is for zoo models, whose text ships with assay; give 'files' or 'texts'",
+        ),
+        ("split: test", "metric: los", "claim.yaml:3: unknown metric 'los'; did you mean 'loss'?"),
+        ("{kind: text, split: test}", "text", "claim.yaml:3: 'task' must be a mapping, not 'text'"),
+        ("task: {kind: text, split: test}", "", "claim.yaml:2: the field 'task' is missing"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_line_value_and_nearest(refusal, old: str, new: str, sentence: str):
+    assert old in GOOD
+    assert refusal(GOOD.replace(old, new, 1)).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("ablation: zero", "claim.yaml:10: the field 'ablation' stands here a second time, first on line 9"),
+        ("seed: &a 1", "claim.yaml:10: the anchor '&a' is not allowed; write the value out where it is needed"),
+        ("seed: *a", "claim.yaml:10: the alias '*a' is not allowed; write the value out"),
+        ("<<: {seed: 1}", "claim.yaml:10: the merge key '<<' is not allowed; write the fields out"),
+        (
+            "seed: !!python/object/apply:os.system [ls]",
+            "claim.yaml:10: the tag '!!python/object/apply:os.system' is not allowed; a claim file is plain data",
+        ),
+        ("seed: !mine 3", "claim.yaml:10: the tag '!mine' is not allowed; a claim file is plain data, never code"),
+        ("seed: x", "claim.yaml:10: 'seed' must be a whole number, not 'x'"),
+        ("seed: -1", "claim.yaml:10: 'seed' must be at least 0, not -1"),
+        ("seed: 1.5", "claim.yaml:10: 'seed' must be a whole number, not 1.5"),
+        ("seed: 1:30", "claim.yaml:10: 'seed' must be a whole number, not '1:30'"),
+        ("seed: true", "claim.yaml:10: 'seed' must be a whole number, not True"),
+        ("seed: 0777", "claim.yaml:10: the number '0777' cannot be read; write it in plain digits"),
+        ("draws: 3", "claim.yaml:10: 'draws' must be at least 4, not 3"),
+        ("frozen_norm: 1", "claim.yaml:10: 'frozen_norm' must be true or false, not 1"),
+        ("floors: [bigrm]", "claim.yaml:10: unknown floor 'bigrm'; did you mean 'bigram' or "),
+        ("reference: {spilt: train}", "claim.yaml:10: unknown field 'spilt' in 'reference'; did you mean 'split'?"),
+        ("reference: train", "claim.yaml:10: 'reference' must be a mapping, not 'train'"),
+        ("family: nove", "claim.yaml:10: the family 'nove' is neither built in nor a file here; did you mean 'novel'?"),
+        ("---\nmodel: x", "claim.yaml:10: a second document starts here; a claim file is one document"),
+        ("seed: [1", "claim.yaml:11: this is not YAML: "),
+        ("\tseed: 1", "claim.yaml:10: this is not YAML: "),
+        ("? [a]\n: 1", "claim.yaml:10: a field's name must be a word, not a list, a mapping or nothing"),
+        ("seed: " + "[" * 400, "claim.yaml:10: values are nested more than 12 levels deep; a claim file needs five"),
+        ("seed: \0", "claim.yaml:10: there is a NUL character here; a claim file is text"),
+        ("seed: \x07", "claim.yaml:10: the character '\\x07' is not allowed in YAML"),
+    ],
+)
+def test_a_further_line_is_refused_with_its_number(refusal, line: str, sentence: str):
+    assert refusal(GOOD + line + "\n").startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("components", "sentence"),
+    [
+        ("[]", "claim.yaml:3: 'components' is empty; name at least one"),
+        ("[a1.h3, a1.h3]", "claim.yaml:3: the component 'a1.h3' is named a second time"),
+        ("a1.h3", "claim.yaml:3: 'components' must be a list, not 'a1.h3'"),
+        ("{a1.h3: induction}", "claim.yaml:3: 'components' must be a list such as [a1.h3], not a mapping"),
+        ("[a1.h3, 4]", "claim.yaml:3: each entry of 'components' must be a text, not 4"),
+        ("[a1], value: mean", "claim.yaml:3: unknown field 'value' in 'explanation'"),
+    ],
+)
+def test_a_list_of_components_is_checked(refusal, components: str, sentence: str):
+    assert refusal(KEEP.replace("[a1.h3, m2, m3.n137]", components)).startswith(sentence)
+
+
+def test_a_program_claim_needs_a_mapping(refusal):
+    text = KEEP.replace("kind: keep", "kind: program")
+    expected = "claim.yaml:3: 'components' must be a mapping such as {a1.h3: induction}, not a list"
+    assert refusal(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"", "claim.yaml: the file is empty; `assay init MODEL` writes a claim file to start from"),
+        (b"# nothing\n", "claim.yaml: the file is empty"),
+        (b"- a\n", "claim.yaml:1: a claim file is a mapping of fields such as 'model:', not a list"),
+        (b"hello\n", "claim.yaml:1: a claim file is a mapping of fields such as 'model:', not the value 'hello'"),
+        (b"model: a\ntask: \xff\n", "claim.yaml:2: the byte 0xff is not UTF-8 text; save the file as UTF-8"),
+        (GOOD.encode("utf-16"), "claim.yaml:1: the byte 0xff is not UTF-8 text; save the file as UTF-8"),
+    ],
+)
+def test_what_is_no_claim_file_is_refused(refusal, content: bytes, sentence: str):
+    assert refusal(content).startswith(sentence)
+
+
+def test_a_byte_order_mark_and_windows_lines_are_read(claim):
+    assert claim(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode()) == claim(GOOD)
+
+
+def test_an_alias_bomb_is_refused_at_its_first_anchor(refusal):
+    bomb = "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True))
+    assert refusal(bomb) == "claim.yaml:1: the anchor '&a' is not allowed; write the value out where it is needed"
+
+
+def test_a_huge_file_is_refused_unread(tmp_path: Path):
+    path = tmp_path / "huge.yaml"
+    with open(path, "wb") as file:
+        file.truncate(100_000_000)
+    with pytest.raises(ClaimError, match=r"has 100,000,000 bytes, and a claim file has at most 1,000,000"):
+        load_claim(path)
+
+
+def test_missing_files_folders_and_devices_are_refused(tmp_path: Path):
+    (tmp_path / "claim.yaml").write_text(GOOD)
+    with pytest.raises(ClaimError, match=r"clam\.yaml does not exist; did you mean '.*claim\.yaml'\?$"):
+        load_claim(tmp_path / "clam.yaml")
+    with pytest.raises(ClaimError, match=r"is a folder, not a claim file"):
+        load_claim(tmp_path)
+    with pytest.raises(ClaimError, match=r"does not exist"):
+        load_claim(tmp_path / "claim.yaml" / "deeper.yaml")
+    if Path("/dev/zero").exists():
+        with pytest.raises(ClaimError, match=r"/dev/zero is not a regular file"):
+            load_claim("/dev/zero")
+
+
+def test_layers_and_heads_of_a_model_on_disk_are_checked_with_the_line(refusal, claim):
+    Path("tiny").mkdir()
+    Path("tiny/config.json").write_text('{"n_layer": 2, "n_head": 4}')
+    assert known_shape("tiny") == (2, 4)
+    text = KEEP.replace("zoo:novel-4l", "./tiny")
+    assert refusal(text) == "claim.yaml:3: 'm2' is not in ./tiny: it has 2 layers, 0 to 1"
+    assert refusal(text.replace("m2, m3.n137", "a0.h4")) == (
+        "claim.yaml:3: 'a0.h4' is not in ./tiny: its layers have 4 heads, 0 to 3"
+    )
+    assert claim(text.replace("m2, m3.n137", "a0.h0")).scope == ("a1.h3", "a0.h0")
+    assert out_of_range(parse_site("a0.h4"), 2, 8) is None
+
+
+def test_submodules_of_other_networks_may_be_named(claim):
+    text = KEEP.replace("[a1.h3, m2, m3.n137]", "['encoder.layer.0', 'conv1[3]']").replace(
+        "zoo:novel-4l", "some/network"
+    )
+    assert claim(text).scope == ("encoder.layer.0", "conv1[3]")
+
+
+def test_known_words_are_those_that_the_engine_has():
+    import inspect
+
+    from assay.explanations import programs
+    from assay.intervene import ablations
+
+    assert registry.ABLATIONS == ablations.ABLATIONS
+    assert set(registry.PROGRAMS) == set(programs.REGISTRY)
+    for name, make in programs.REGISTRY.items():
+        assert set(registry.PROGRAMS[name]) == set(inspect.signature(make).parameters)
+
+
+def test_a_claim_file_builds_its_explanation(claim):
+    from assay.explanations.components import Constant, Keep
+    from assay.explanations.program import Program
+    from assay.explanations.programs import induction
+
+    program = claim(GOOD).build_explanation()
+    assert isinstance(program, Program)
+    assert program.components == {"a1.h3": induction(level="pattern"), "a1.h6": induction()}
+    assert claim(KEEP).build_explanation() == Keep(["a1.h3", "m2", "m3.n137"])
+    constant = "{kind: constant, components: [m2], value: zero}"
+    text = KEEP.replace("{kind: keep, components: [a1.h3, m2, m3.n137]}", constant)
+    assert claim(text).build_explanation() == Constant(["m2"], "zero")
+
+
+def test_reading_a_claim_imports_nothing_heavy(tmp_path: Path):
+    (tmp_path / "claim.yaml").write_text(GOOD)
+    code = (
+        "import sys; from assay.explanations.claim import load_claim; load_claim(sys.argv[1]);"
+        "sys.exit(' '.join(m for m in ('torch', 'transformers', 'numpy', 'pyarrow') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "claim.yaml")], capture_output=True, text=True)
+    assert done.stderr.strip() == ""

@@ -1,0 +1,59 @@
+"""Attention rules equal the plain loops; arguments are checked."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from assay.errors import ClaimError
+from assay.explanations import programs
+from tests.naive.attention_rules import target
+
+CASES = [
+    ("induction", programs.induction(), {}),
+    ("induction", programs.induction(match="all"), {"match": "all"}),
+    ("induction", programs.induction(match="prefix", prefix=3), {"match": "prefix", "prefix": 3}),
+    ("previous_token", programs.previous_token(), {}),
+    ("copy", programs.copy(), {}),
+    ("first_token", programs.first_token(), {}),
+    ("duplicate_token", programs.duplicate_token(), {}),
+]
+
+
+@pytest.mark.parametrize(("rule", "program", "options"), CASES)
+def test_every_rule_attends_where_the_plain_loop_does(rule, program, options):
+    tokens = torch.randint(0, 4, (6, 23), generator=torch.Generator().manual_seed(1))
+    attention = program.attend(tokens)
+    for row, ids in enumerate(tokens.tolist()):
+        for i in range(len(ids)):
+            expected = torch.zeros(len(ids))
+            for key, weight in target(rule, ids, i, **options).items():
+                expected[key] = weight
+            torch.testing.assert_close(attention.weights[row, i], expected)
+            assert bool(attention.matched[row, i]) == bool(expected.any())
+
+
+def test_a_longer_prefix_prefers_the_longer_match_over_the_more_recent_one():
+    # ... 7 1 2 5 ... 1 9 ... 7 1 -> most recent says 9, the longest match says 2
+    tokens = torch.tensor([[0, 7, 1, 2, 5, 3, 1, 9, 4, 7, 1]])
+    recent = programs.induction().attend(tokens).weights[0, -1]
+    longest = programs.induction(match="prefix", prefix=2).attend(tokens).weights[0, -1]
+    assert tokens[0, recent.argmax()] == 9
+    assert tokens[0, longest.argmax()] == 2
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: programs.induction(level="patern"),
+            "unknown level 'patern' of program 'induction'; did you mean 'pattern'",
+        ),
+        (lambda: programs.induction(match="recnt"), "unknown match 'recnt'; did you mean 'recent'"),
+        (lambda: programs.ngram(9), "takes n from 1 to 5, not 9"),
+        (lambda: programs.label(), "either a source or tokens"),
+    ],
+)
+def test_wrong_arguments_are_named_with_the_nearest_valid_one(make, message):
+    with pytest.raises(ClaimError, match=message):
+        make()

@@ -1,0 +1,37 @@
+"""The claim file of `assay init`: valid as it is, on the heads with the highest scores."""
+
+from __future__ import annotations
+
+import pytest
+
+import assay
+from assay.explanations.claim import _checked
+from assay.explanations.claim_yaml import parse
+from assay.find.scores import KINDS, head_scores
+from assay.find.template import ENOUGH, MOST, select, template
+
+
+def test_the_best_rule_is_selected_with_its_heads_above_the_threshold():
+    scores = {
+        "induction": [("a1.h3", 0.8), ("a1.h6", 0.5), ("a0.h1", 0.1)],
+        "previous_token": [("a0.h2", 0.7), ("a0.h3", 0.6), ("a0.h4", 0.5)],
+        "duplicate_token": [("a0.h7", 0.3), ("a0.h6", 0.2), ("a0.h5", 0.1)],
+    }
+    assert select(scores) == ("induction", ["a1.h3", "a1.h6"])
+
+
+def test_one_head_is_selected_where_none_is_above_the_threshold():
+    scores = {kind: [("a0.h0", ENOUGH / 2), ("a0.h1", ENOUGH / 4)] for kind in KINDS}
+    assert select(scores)[1] == ["a0.h0"]
+
+
+@pytest.mark.parametrize("name", ["zoo:stories-260k"])
+def test_the_template_is_a_valid_claim_about_the_models_top_heads(name: str):
+    model = assay.load(name)
+    claim = _checked(parse(template(model, name), "claim.yaml"))
+    claim.check(model)
+    values = head_scores(model)
+    rule, heads = select({kind: values.top(kind, MOST) for kind in KINDS})
+    assert claim.scope == tuple(heads)
+    assert {spec["program"] for spec in claim.explanation.components.values()} == {rule}
+    assert claim.found_on is not None

@@ -1,0 +1,264 @@
+"""Controls: what they are drawn from, that they are ranked rightly, and that a planted truth beats them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from assay.explanations import Constant, Keep, Program, Remove, fits, programs
+from assay.intervene.components import expand
+from assay.intervene.plan import Call, Edit
+from assay.intervene.runner import Seen
+from assay.measure.control_draws import (
+    largest,
+    other_programs,
+    other_sets,
+    program_sets,
+    shuffled,
+    sizes,
+    variants,
+)
+from assay.measure.controls import HOWS, assignment_of, control_rows, controls
+from assay.measure.random_weights import randomised, search
+from assay.measure.settings import Settings
+from assay.methods.head_scores import head_scores
+from assay.model.transformer import fingerprint
+from assay.names import parse_site
+from assay.stats.fits import p_value
+from tests.measure.planted import PLANTED, bench, planted, text_task
+from tests.model.tiny import tiny
+
+CLAIM = Program({name: programs.previous_token() for name in PLANTED})
+SETTINGS = Settings(controls=30, quick=True)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return controls(bench(), CLAIM, SETTINGS, ablation="mean")
+
+
+def group(record, name):
+    return next(g for g in record["groups"] if g["name"] == name)
+
+
+def sites(*names):
+    return dict.fromkeys(expand(names, planted()))
+
+
+def test_two_of_eight_heads_have_27_other_pairs_and_all_are_listed():
+    draws = other_sets(planted(), sites(*PLANTED), most=100, seed=0)
+    assert draws.possible == len(draws.items) == len({frozenset(item) for item in draws.items}) == 27
+    assert draws.enumerated
+    assert frozenset(sites(*PLANTED)) not in {frozenset(item) for item in draws.items}
+
+
+def test_a_cap_takes_a_keyed_sample_that_says_so():
+    first, again, other = (other_sets(planted(), sites(*PLANTED), most=10, seed=s) for s in (0, 0, 1))
+    assert len(first.items) == 10 and first.possible == 27 and not first.enumerated
+    assert first.items == again.items != other.items
+
+
+def test_sets_keep_the_layer_profile_and_are_sampled_where_a_thousand_or_more_exist():
+    claim = sites("a0.h0", "a0.h1", "a1.h0", "a1.h1", "m1")
+    draws = other_sets(planted(), claim, most=50, seed=0)
+    assert draws.possible == 28 * 28 - 1
+    large = other_sets(planted(), sites("a0.h0", "a0.h1", "a0.h2", "a1.h0", "a1.h1"), most=50, seed=0)
+    assert large.possible == 56 * 28 - 1 and len(large.items) == 50 and not large.enumerated
+    for item in (*draws.items, *large.items):
+        assert sum(s.layer == 1 and s.kind == "head" for s in item) == 2
+    assert all(parse_site("m1") in item for item in draws.items)
+
+
+def test_a_lone_mlp_is_compared_with_mlps_of_other_layers():
+    draws = other_sets(planted(), sites("m0"), most=10, seed=0)
+    assert [str(s) for item in draws.items for s in item] == ["m1"]
+    assert "any layer" in draws.how
+
+
+def test_different_programs_are_handed_out_in_every_way():
+    first, second = programs.previous_token(), programs.copy()
+    claim = dict(zip(expand(PLANTED, planted()), (first, second), strict=True))
+    draws = other_sets(planted(), claim, most=100, seed=0)
+    assert draws.possible == len(draws.items) == 2 * 28 - 1
+
+
+def test_other_programs_are_never_the_claimed_rule_and_variants_always_are():
+    site = parse_site("a0.h2")
+    claimed = programs.induction()
+    assert all(getattr(p, "name", "") != "induction" for p in other_programs(claimed, site, bench()))
+    assert {p.name for p in variants(claimed)} == {"induction"}
+    assert claimed not in variants(claimed)
+    draws = program_sets(bench(), assignment_of(CLAIM, planted()), 30, 0)
+    assert len(draws.items) == 30 < draws.possible
+    assert not any(programs.previous_token() in item.values() for item in draws.items)
+
+
+def test_shuffled_tokens_change_what_the_program_sees_and_nothing_else():
+    workbench = bench()
+    task = workbench.task
+    site = parse_site("a0.h2")
+    rows = np.arange(4)
+    seen = []
+    edit = Edit(site, Call(lambda batch: seen.append(batch.tokens) or batch.read(site), (site,)))
+    value = torch.randn(4, task.tokens.shape[1], 8, 4)
+    for draw in (0, 0, 1):
+        batch = Seen(task.tokens[rows], rows, "scored", {("z", 0): value})
+        (fed,) = shuffled(workbench, (edit,), draw)
+        assert torch.equal(fed.source.program(batch), value[:, :, site.index])
+    first, again, other = seen
+    true = task.tokens[rows]
+    assert torch.equal(first, again) and not torch.equal(first, other) and not torch.equal(first, true)
+    assert torch.equal(first.sort(-1).values, true.sort(-1).values)
+    still = ~task.real[rows]
+    still[:, 0] = True
+    assert torch.equal(first[still], true[still])
+
+
+def test_a_rule_on_tokens_attends_elsewhere_when_they_are_shuffled():
+    workbench = bench()
+    rule = programs.duplicate_token()
+    rows = np.arange(len(text_task()))
+    seen = []
+    edit = Edit(parse_site("a0.h2"), Call(lambda batch: seen.append(batch.tokens) or batch.tokens))
+    shuffled(workbench, (edit,), 0)[0].source.program(Seen(text_task().tokens, rows, "scored"))
+    assert not torch.equal(rule.attend(seen[0]).weights, rule.attend(text_task().tokens).weights)
+
+
+def test_p_is_one_more_than_those_at_least_as_good_over_one_more_than_all(measured):
+    for row in measured["groups"]:
+        values = [v for v in row["values"] if v is not None]
+        if row["p"] is not None:
+            assert row["p"] == p_value(row["claim"]["value"], values)
+            assert row["p"] == (1 + sum(v >= row["claim"]["value"] for v in values)) / (1 + len(values))
+    assert group(measured, "other heads")["p"] == 1 / 28
+
+
+def test_a_planted_truth_beats_every_control(measured):
+    assert group(measured, "other heads")["claim"]["value"] > 0.999
+    for name in ("other heads", "other programs"):
+        row = group(measured, name)
+        assert row["p"] == 1 / (1 + row["n"])
+        assert max(row["values"]) < 0.9
+    weights = measured["random_weights"]
+    assert weights["claim"]["value"] > 0.999
+    assert weights["difference"]["low"] > 0
+
+
+def test_nats_and_shares_are_those_of_the_controls_own_scope(measured):
+    row = group(measured, "other heads")
+    assert row["enumerated"] and row["n"] == 27 and len(row["names"]) == 27
+    near = [n for n, name in zip(row["nats"], row["names"], strict=True) if PLANTED[0] in name or PLANTED[1] in name]
+    assert row["claim"]["nats"] > np.mean(near) > np.mean(row["nats"])
+
+
+def test_previous_token_does_not_read_tokens_so_that_shuffling_them_changes_nothing(measured):
+    row = group(measured, "shuffled tokens")
+    assert row["values"] == pytest.approx([row["claim"]["value"]] * row["n"], abs=1e-9)
+    assert row["p"] == 1.0
+
+
+def test_the_same_seed_gives_the_same_record_and_it_is_json():
+    few = Settings(controls=5, quick=True)
+    first, again = (controls(bench(), CLAIM, few, ablation="resample_joint") for _ in range(2))
+    assert json.dumps(first, allow_nan=False) == json.dumps(again)
+    other = controls(bench(1), CLAIM, replace(few, seed=1), ablation="resample_joint", random_weights=False)
+    assert group(other, "other programs")["names"] != group(first, "other programs")["names"]
+
+
+def test_controls_leave_the_claims_fits_alone(monkeypatch):
+    monkeypatch.setattr(fits, "STRENGTH_STEPS", 3)
+    workbench = bench()
+    full = Program({name: programs.previous_token("full") for name in PLANTED})
+    full.edits(workbench)
+    before = {k: v.clone() for k, v in workbench.fitted.items() if isinstance(k, tuple) and k[0] == "strength"}
+    controls(workbench, full, Settings(controls=4, quick=True), ablation="mean", random_weights=False)
+    assert before and all(torch.equal(workbench.fitted[k], v) for k, v in before.items())
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_random_weights_keep_embeddings_change_matrices_and_leave_the_model_alone(how):
+    model = planted()
+    before = fingerprint(model.source)
+    copied = randomised(model, how, seed=0)
+    assert fingerprint(model.source) == before != copied.fingerprint
+    assert torch.equal(copied.W_E, model.W_E) and torch.equal(copied.weights.positions, model.weights.positions)
+    theirs = dict(copied.source.named_parameters())
+    for name, own in model.source.named_parameters():
+        if own.ndim < 2 or "wte" in name or "wpe" in name:
+            assert torch.equal(own, theirs[name])
+        else:
+            assert not torch.equal(own, theirs[name])
+            torch.testing.assert_close(own.std(), theirs[name].std(), rtol=0.1, atol=0)
+            if how == "permuted":
+                assert torch.equal(own.flatten().sort().values, theirs[name].flatten().sort().values)
+    assert (
+        randomised(model, how, seed=0).fingerprint == copied.fingerprint != randomised(model, how, seed=1).fingerprint
+    )
+
+
+def test_the_search_finds_the_planted_heads_and_others_on_random_weights():
+    workbench = bench()
+    claim = assignment_of(CLAIM, planted())
+    found, how = search(workbench, claim)
+    assert {str(s) for s in found} == set(PLANTED)
+    assert "previous_token" in how
+
+
+def test_shuffling_leaves_nothing_for_an_induction_search():
+    model = tiny("gpt2", tokenizer=True)
+    plain, mixed, again = (head_scores(model, length=20, shuffle=s).values["induction"] for s in (None, 0, 0))
+    assert not torch.equal(plain, mixed) and torch.equal(mixed, again)
+
+
+def test_the_largest_parts_are_those_with_the_largest_effect():
+    model = copy.copy(planted())
+    everything = expand(["a0", "m0", "a1", "m1"], model)
+    norm, attribution = sizes(bench(), everything)
+    assert all(v > 0 for v in (*norm.values(), *attribution.values()))
+    claim = sites("a0.h0", "a0.h1")
+    top = largest(model, claim, norm)
+    heads = sorted((s for s in everything if s.kind == "head" and s.layer == 0), key=lambda s: -norm[s])
+    assert set(top) == set(heads[:2])
+
+
+@pytest.mark.parametrize(
+    ("claim", "measure"),
+    [
+        (Keep(["a0", "a1.h0", "a1.h3", "m0", "m1"]), "recovered"),
+        (Remove(PLANTED), "kl"),
+        (Constant(["a1.h0"]), "recovered"),
+        (Keep(["a0", "a1", "m0", "m1.n3", "m1.n5"]), "recovered"),
+    ],
+)
+def test_sets_of_parts_have_controls_of_their_own_profile(claim, measure):
+    record = controls(bench(), claim, Settings(controls=5, quick=True), ablation="zero")
+    row = record["groups"][0]
+    assert row["n"] == 5 and row["measure"] == measure
+    assert all(np.isfinite(row["nats"]))
+    assert {g["name"] for g in record["groups"]} >= {"top norm", "top attribution"}
+    assert record["random_weights"]["difference"]["value"] is not None
+    json.dumps(record, allow_nan=False)
+
+
+def test_rows_spread_over_documents():
+    task = text_task()
+    assert control_rows(task, 100).tolist() == list(range(len(task)))
+    chosen = control_rows(task, 4)
+    assert len(chosen) == len(set(np.asarray(task.document)[chosen])) == 4
+
+
+def test_an_mlp_table_has_other_tables_for_controls():
+    record = controls(
+        bench(),
+        Program({"m0": programs.ngram(1)}),
+        Settings(controls=5, quick=True),
+        ablation="mean",
+        random_weights=False,
+    )
+    assert group(record, "other programs")["n"] == 4
+    assert group(record, "other parts")["names"] == ["m1"]

@@ -1,0 +1,268 @@
+"""Intervals over documents hold what they promise; each test plants the truth and counts."""
+
+# pyright: reportOperatorIssue=false, reportOptionalOperand=false, reportOptionalMemberAccess=false
+# An estimate that is undefined where a value is expected fails the test by itself.
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+from assay.stats.keyed import generator
+from assay.stats.sums import Sums
+
+SETS = 1_000
+
+
+def clustered(rng: np.random.Generator, documents: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Sums of a KL explained and a floor's, and token counts: heavy-tailed document effects, lengths that vary.
+
+    The floor's KL a token is lognormal by document; the explained share of it is 0.3 on average, by document too.
+    """
+    tokens = rng.integers(200, 2_000, documents).astype(float)
+    level = np.exp(0.6 * rng.standard_normal(documents)) * 0.5
+    floor = tokens * level * rng.gamma(50, 1 / 50, documents)
+    explained = tokens * level * 0.3 * rng.gamma(4, 1 / 4, documents)
+    return explained, floor, tokens
+
+
+def coverage(make, truth: float, sets: int = SETS) -> float:
+    inside = 0
+    for i in range(sets):
+        estimate = make(generator(7, "set", i), i)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        inside += estimate.low <= truth <= estimate.high
+    return inside / sets
+
+
+def test_recovered_covers_its_truth_in_95_of_100_sets():
+    resamples = Resamples(200, seed=3, draws=1_000)
+
+    def make(rng, i):
+        return resamples.recovered(*clustered(rng, 200))
+
+    assert 0.93 <= coverage(make, 0.7) <= 0.97
+
+
+def test_stratified_mean_covers_its_truth():
+    strata = np.repeat(["en", "fr", "de", "py"], 20)  # small strata, far apart
+    resamples = Resamples(80, strata, seed=1, draws=1_000)
+    level = np.repeat([1.0, 2.0, 3.0, 5.0], 20)
+    tokens = np.full(80, 100.0)
+
+    def make(rng, i):
+        return resamples.mean(tokens * (level + 0.5 * rng.standard_t(6, 80)), tokens)
+
+    assert 0.93 <= coverage(make, 2.75) <= 0.97
+
+
+def test_under_30_clusters_t_on_the_jackknife_covers_and_is_named():
+    resamples = Resamples(15, seed=3)
+    tokens = np.full(15, 500.0)
+
+    def make(rng, i):
+        floor = tokens * (1 + 0.3 * rng.standard_normal(15)) * 0.5
+        explained = 0.3 * floor + tokens * 0.05 * rng.standard_normal(15)
+        estimate = resamples.recovered(explained, floor, tokens)
+        assert estimate.method == "jackknife_t"
+        return estimate
+
+    assert 0.93 <= coverage(make, 0.7) <= 0.97
+
+
+def test_paired_difference_covers_and_is_narrower_than_unpaired():
+    resamples = Resamples(150, seed=3, draws=1_000)
+    widths = []
+
+    def make(rng, i):
+        shared, _, tokens = clustered(rng, 150)
+        other = shared + tokens * (0.02 + 0.01 * rng.standard_normal(150))
+        difference = resamples.difference(other, shared, tokens)
+        if i < 5:
+            one = resamples.mean(shared, tokens)
+            widths.append((difference.high - difference.low) / (one.high - one.low))
+        return difference
+
+    assert 0.93 <= coverage(make, 0.02) <= 0.97
+    assert max(widths) < 0.5
+
+
+def test_paired_difference_of_shares_is_zero_for_the_same_system():
+    explained, floor, tokens = clustered(generator(0), 60)
+    same = Resamples(60).recovered_difference((explained, floor), (explained, floor), tokens)
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(("donors", "method"), [(6, "two_way_t"), (40, "two_way")])
+def test_shared_donors_widen_the_interval_to_what_it_must_be(donors, method):
+    documents = 60
+    resamples = Resamples(documents, seed=3, draws=500)
+    tokens = np.full(documents, 100.0)
+    one_way = []
+
+    def make(rng, i):
+        effect = rng.standard_normal((documents, 1)) + rng.standard_normal(donors) * 0.5
+        matrix = tokens[:, None] * (2 + effect * 0.3 + 0.2 * rng.standard_normal((documents, donors)))
+        naive = resamples.mean(matrix.mean(1), tokens)
+        one_way.append(naive.low <= 2 <= naive.high)
+        estimate = resamples.two_way(matrix, tokens)
+        assert estimate.method == method
+        return estimate
+
+    assert 0.93 <= coverage(make, 2.0, 600) <= 0.975
+    assert np.mean(one_way) < 0.93  # the same sets, donors forgotten
+
+
+def test_two_way_with_independent_donors_of_no_effect_equals_one_way():
+    rng = generator(1)
+    column, tokens = rng.gamma(2, size=50) * 100, np.full(50, 100.0)
+    estimate = Resamples(50).two_way(np.repeat(column[:, None], 5, axis=1), tokens)
+    width = 2 * 2.01 * np.sqrt(50 / 49 * ((column - column.mean()) ** 2).sum()) / tokens.sum()
+    assert estimate.high - estimate.low == pytest.approx(width, rel=1e-3)
+
+
+def test_ratio_of_sums_is_not_the_mean_of_ratios():
+    """Planted: long documents are explained, short ones are not. The wrong formula gives another answer."""
+    tokens = np.array([1_000.0] * 50 + [10.0] * 50)
+    floor, explained = tokens * 1.0, np.where(tokens > 100, 0.1, 0.9) * tokens
+    estimate = Resamples(100).recovered(explained, floor, tokens)
+    wrong = float(np.mean(1 - explained / floor))
+    assert estimate.value == pytest.approx(1 - (0.1 * 1_000 + 0.9 * 10) / 1_010)
+    assert abs(estimate.value - wrong) > 0.3
+    assert not estimate.low <= wrong <= estimate.high
+
+
+def test_resampling_tokens_instead_of_documents_would_be_too_narrow():
+    rng = generator(2)
+    effect = np.repeat(rng.standard_normal(60), 100)
+    loss = effect + 0.1 * rng.standard_normal(6_000)
+    whole = Resamples(60).mean(loss.reshape(60, 100).sum(1), np.full(60, 100.0))
+    tokens = Resamples(6_000, draws=200).mean(loss, np.ones(6_000))
+    assert whole.high - whole.low > 5 * (tokens.high - tokens.low)
+
+
+def test_fieller_gives_an_open_end_or_undefined_where_the_gap_is_not_resolved():
+    rng = generator(4)
+    resamples = Resamples(40)
+    ones = np.ones(40)
+    gap = 0.1 + rng.standard_normal(40)  # mean far within its own noise
+    undefined = resamples.ratio(ones + 0.01 * rng.standard_normal(40), gap)
+    assert undefined.value is None
+    assert "not resolved from 0" in undefined.reason
+    anything = resamples.ratio(rng.standard_normal(40), rng.standard_normal(40))
+    assert anything.value is None
+    lone = np.zeros(40)
+    lone[0] = 1.0  # a denominator that one document carries
+    one_sided = resamples.ratio(ones, lone, nonnegative=True)
+    assert one_sided.method == "fieller"
+    assert one_sided.low is not None
+    assert 0 < one_sided.low <= 40.0 == one_sided.value
+    assert one_sided.high is None
+    assert "not resolved" in one_sided.reason
+
+
+def test_fieller_covers_where_the_denominator_is_barely_resolved():
+    """Denominator 2.5 standard errors from 0: bounded or not, the set holds the truth in 95 of 100."""
+    resamples = Resamples(20)
+    inside, fieller = 0, 0
+    for i in range(SETS):
+        rng = generator(5, i)
+        bottom = 1 + 20**0.5 / 2.5 * rng.standard_normal(20)
+        top = 0.5 * bottom + 0.3 * rng.standard_normal(20)
+        estimate = resamples.ratio(top, bottom, nonnegative=True)
+        fieller += estimate.method == "fieller" or estimate.value is None
+        low = -np.inf if estimate.low is None else estimate.low
+        high = np.inf if estimate.high is None else estimate.high
+        inside += low <= 0.5 <= high
+    assert fieller > 300
+    assert inside / SETS > 0.93
+
+
+def test_undefined_is_never_zero_or_nan():
+    resamples = Resamples(40)
+    zero, one = np.zeros(40), np.ones(40)
+    for estimate in (
+        resamples.recovered(zero, zero, one),
+        resamples.mean(one, zero),
+        resamples.ratio(one, zero),
+        resamples.function(lambda a: np.log(a), zero),
+        resamples.two_way(np.ones((40, 3)), zero),
+    ):
+        assert estimate.value is None
+        assert estimate.low is None
+        assert estimate.high is None
+        assert estimate.reason
+    with pytest.raises(ValueError, match="column 0 holds nan at document 2"):
+        resamples.mean(np.where(np.arange(40) == 2, np.nan, 1.0), one)
+
+
+def test_one_document_has_a_value_and_no_interval():
+    for resamples in (Resamples(1), Resamples(40)):
+        counts = np.zeros(resamples.n)
+        counts[0] = 10.0
+        estimate = resamples.mean(counts * 3, counts)
+        assert estimate.value == 3.0
+        assert estimate.n == 1
+        assert estimate.low is None
+        assert "1 document" in estimate.reason
+
+
+def test_documents_without_tokens_are_no_clusters():
+    explained, floor, tokens = clustered(generator(0), 25)
+    padded = [np.concatenate([c, np.zeros(30)]) for c in (explained, floor, tokens)]
+    estimate = Resamples(55).recovered(*padded)
+    alone = Resamples(25).recovered(explained, floor, tokens)
+    assert (estimate.value, estimate.low) == pytest.approx((alone.value, alone.low))
+    assert estimate.method == "jackknife_t"
+    assert estimate.n == 25
+
+
+def test_strata_are_resampled_within_themselves():
+    strata = ["en"] * 30 + ["fr"] * 10 + ["lone"]
+    resamples = Resamples(41, strata, draws=300)
+    weights = resamples.counts * resamples.scale
+    assert np.allclose(weights[:, :30].sum(1), 30)
+    assert np.allclose(weights[:, 30:].sum(1), 11)  # the lone one joins the smallest stratum
+    between = np.array([1.0] * 30 + [5.0] * 11)  # all variance lies between strata
+    estimate = resamples.mean(between, np.ones(41))
+    assert estimate.high - estimate.low < 1e-9
+    with pytest.raises(ValueError, match="2 strata labels for 41 documents"):
+        Resamples(41, ["en", "fr"])
+
+
+def test_same_seed_gives_the_same_draws_and_another_seed_others():
+    a, b, c = Resamples(50, seed=1), Resamples(50, seed=1), Resamples(50, seed=2)
+    assert np.array_equal(a.counts, b.counts)
+    assert not np.array_equal(a.counts, c.counts)
+
+
+def test_totals_equal_the_naive_sum():
+    rng = generator(0)
+    column = rng.standard_normal(33)
+    resamples = Resamples(33, draws=20)
+    naive = [sum(column[i] * k * 33 / 32 for i, k in enumerate(row)) for row in resamples.counts.tolist()]
+    assert np.allclose(resamples.totals(column)[0], naive)
+
+
+def test_merged_shards_equal_one_run():
+    rng = generator(6)
+    document, loss, kl = rng.integers(0, 40, 5_000), rng.standard_normal(5_000), rng.random(5_000)
+    names = [f"d{i}" for i in range(40)]
+    whole = Sums.of(names, document, loss=loss, kl=kl)
+    first = Sums.of(names, document[:1_234], loss=loss[:1_234], kl=kl[:1_234])
+    order = names[::-1]  # the second shard lists its documents in another order
+    second = Sums.of(order, 39 - document[1_234:], loss=loss[1_234:], kl=kl[1_234:])
+    merged = first.merge(second)
+    assert merged.documents == whole.documents
+    assert np.array_equal(merged.count, whole.count)
+    for name in ("loss", "kl"):
+        assert np.allclose(merged.columns[name], whole.columns[name], rtol=1e-12, atol=1e-12)
+    resamples = Resamples(40)
+    one, two = (resamples.mean(s.columns["kl"], s.count) for s in (whole, merged))
+    assert isinstance(one, Estimate)
+    assert two.low == pytest.approx(one.low)
+    assert two.value == pytest.approx(one.value)
+    with pytest.raises(ValueError, match="cannot be merged"):
+        first.merge(Sums.of(names, document, loss=loss))

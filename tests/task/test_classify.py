@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from assay.errors import TaskError
+from assay.task.metrics import token_scores
+from assay.task.task import Task
+
+X = torch.randn(20, 3, 4, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(20) % 3
+NET = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
+
+
+def test_each_example_is_a_document_scored_once():
+    task = Task.classify(NET, X, Y)
+    assert len(task.documents) == len(task.tokens) == task.count == 14
+    assert task.reference is not None
+    assert len(task.reference.tokens) == 6
+    assert not {d.hash for d in task.documents} & {d.hash for d in task.reference.documents}
+    assert "30/70" in task.description["reference"]["how"]
+
+
+def test_loss_is_cross_entropy_and_accuracy_the_share_wrong():
+    rows = np.arange(14)
+    for metric in ("loss", "accuracy"):
+        task = Task.classify(NET, X, Y, metric=metric)
+        items = task.items(rows)
+        with torch.no_grad():
+            logits = NET(task.tokens)
+        own = task.gather(logits, items).log_softmax(-1)
+        targets = task.targets(rows, items)
+        found = token_scores(task.metric, own, own, targets).loss
+        assert task.answers is not None
+        labels = task.answers[:, 0]
+        expected = (
+            nn.functional.cross_entropy(logits, labels, reduction="none")
+            if metric == "loss"
+            else (logits.argmax(1) != labels)
+        )
+        torch.testing.assert_close(found, expected.double(), atol=1e-6, rtol=0)
+
+
+def test_groups_are_documents_and_stay_together():
+    groups = [f"person {i // 2}" for i in range(20)]
+    task = Task.classify(NET, X, Y, groups=groups)
+    assert len(task.documents) == 7
+    assert np.bincount(task.document).tolist() == [2] * 7
+    assert task.offset.tolist() == [0, 1] * 7
+
+
+def test_given_reference_is_used_and_must_not_overlap():
+    task = Task.classify(NET, X[:10], Y[:10], reference=(X[10:], Y[10:]))
+    assert len(task.tokens) == 10
+    assert task.reference is not None
+    assert len(task.reference.tokens) == 10
+    with pytest.raises(TaskError, match=r"^the reference overlaps what is scored: reference\[0\] equals example\[9\]$"):
+        Task.classify(NET, X[:10], Y[:10], reference=(X[9:], Y[9:]))
+    with pytest.raises(TaskError, match=r"^the reference's inputs have shape \(4,\), those that are scored \(3, 4\)$"):
+        Task.classify(NET, X[:10], Y[:10], reference=(X[10:, 0], Y[10:]))
+
+
+def test_arrays_and_lists_are_taken():
+    task = Task.classify(NET, X.numpy(), Y.tolist())
+    assert task.fingerprint == Task.classify(NET, X, Y).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("inputs", "labels", "message"),
+    [
+        (X[:0], Y[:0], "inputs are empty; a task needs at least one example"),
+        (X, Y[:5], "inputs have 20 examples, but there are 5 labels"),
+        (X, Y.float(), "labels must be whole numbers, one for each example, not torch.float32 of shape (20,)"),
+        (X, Y - 1, "label -1 of example 0 is negative; classes are counted from 0"),
+        (
+            X.clone().index_fill_(0, torch.tensor([4]), torch.nan),
+            Y,
+            "example 4 of inputs holds a value that is not finite",
+        ),
+    ],
+)
+def test_examples_that_cannot_be_scored_are_refused(inputs, labels, message):
+    with pytest.raises(TaskError) as refusal:
+        Task.classify(NET, inputs, labels)
+    assert str(refusal.value) == message
+
+
+def test_labels_and_outputs_that_do_not_fit_are_refused_when_the_output_is_seen():
+    task = Task.classify(NET, X, Y)
+    items = task.items(np.arange(14))
+    with pytest.raises(TaskError, match=r"^label 2 is not one of the module's 2 classes, counted from 0$"):
+        task.gather(torch.zeros(14, 2), items)
+    with pytest.raises(
+        TaskError, match=r"^the module's output has shape \(14, 5, 2\); a classifier gives \[batch, classes\]$"
+    ):
+        task.gather(torch.zeros(14, 5, 2), items)

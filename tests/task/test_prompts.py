@@ -1,0 +1,221 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from assay.errors import TaskError
+from assay.task.metrics import METRICS
+from assay.task.task import Task
+from tests.task.handles import Handle, novel, stories
+
+PLACES = ["house", "garden", "church", "street", "river", "forest", "city", "table", "window", "door"]
+
+
+def row(i: int, **changes: object) -> dict[str, object]:
+    place = PLACES[i % len(PLACES)]
+    found: dict[str, object] = {
+        "clean": f"John and Mary went to the {place}, and John gave the book to",
+        "corrupted": f"John and Mary went to the {place}, and Mary gave the book to",
+        "correct": " Mary",
+        "incorrect": " John",
+    }
+    found.update(changes)
+    return {k: v for k, v in found.items() if v is not None}
+
+
+ROWS = [row(i) for i in range(10)]
+
+
+def test_prompts_are_scored_after_their_last_token():
+    model = novel()
+    task = Task.prompts(model, ROWS)
+    assert len(task.tokens) == 7
+    assert task.count == 7
+    assert task.metric is METRICS["logit_diff"]
+    answer = model.tokenizer(" Mary", add_special_tokens=False)["input_ids"][0]
+    for i in range(7):
+        prompt = task.tokens[i][task.real[i]].tolist()
+        assert model.tokenizer.decode(prompt[1:]).endswith("gave the book to")
+        assert prompt[0] == 0
+        column = int(task.scored[i].nonzero())
+        assert column == task.last[i] + 1
+        assert int(task.tokens[i, column]) == answer
+    rows = np.arange(7)
+    items = task.items(rows)
+    wrong = model.tokenizer(" John", add_special_tokens=False)["input_ids"][0]
+    assert task.targets(rows, items).tolist() == [[answer, wrong]] * 7
+    columns = torch.arange(task.tokens.shape[1]).reshape(1, -1, 1).expand(7, -1, 1)
+    assert task.gather(columns, items).squeeze(-1).tolist() == task.last.tolist()
+
+
+def test_counterfactual_is_aligned_with_the_prompt():
+    task = Task.prompts(novel(), ROWS)
+    assert task.counterfactual is not None
+    assert task.counterfactual.shape == task.tokens.shape
+    differing = (task.counterfactual != task.tokens).sum(1)
+    assert differing.tolist() == [1] * 7
+    assert task.reference is not None
+    assert task.reference.counterfactual is not None
+    without = Task.prompts(novel(), [row(i, corrupted=None) for i in range(10)])
+    assert without.counterfactual is None
+
+
+def test_shorter_prompts_are_padded_on_the_right():
+    long = row(3)
+    long["clean"], long["corrupted"] = f"Yesterday {long['clean']}", f"Yesterday {long['corrupted']}"
+    task = Task.prompts(novel(), [row(0), row(1), long], reference=ROWS[5:])
+    assert task.last[2] > task.last[0]
+    assert task.tokens.shape[1] == task.last[2] + 2
+    assert not task.real[0, task.last[0] + 1 :].any()
+    assert task.reference is not None
+    assert task.reference.tokens.shape[1] == task.tokens.shape[1]
+
+
+def test_named_positions_are_numbers_or_words():
+    rows = [row(i, S2="John#2", place=PLACES[i], end=-1, start="0", last="John#-1", io="Mary") for i in range(10)]
+    task = Task.prompts(novel(), rows)
+    model = novel()
+
+    def words(column: str) -> list[str]:
+        return [model.tokenizer.decode([int(task.tokens[i, c])]).strip() for i, c in enumerate(task.columns[column])]
+
+    assert words("S2") == ["John"] * 7
+    assert (task.columns["S2"] > task.columns["io"]).all()
+    assert task.columns["last"].tolist() == task.columns["S2"].tolist()
+    assert words("io") == ["Mary"] * 7
+    assert task.columns["end"].tolist() == task.last.tolist()
+    assert task.columns["start"].tolist() == [0] * 7
+    assert task.notes["columns"] == ["S2", "end", "io", "last", "place", "start"]
+    assert task.subset([2]).columns["S2"].shape == (1,)
+
+
+def test_groups_are_documents_and_are_split_together():
+    rows = [row(i, group=f"template {i // 2}") for i in range(10)]
+    task = Task.prompts(novel(), rows)
+    assert task.reference is not None
+    assert len(task.documents) == 3 or len(task.documents) == 4
+    assert len(task.documents) + len(task.reference.documents) == 5
+    assert np.bincount(task.document).tolist() == [2] * len(task.documents)
+    assert not {d.name for d in task.documents} & {d.name for d in task.reference.documents}
+
+
+@pytest.mark.parametrize("metric", ["loss", "accuracy", "probability", "kl"])
+def test_other_metrics_need_no_incorrect_answer(metric):
+    task = Task.prompts(novel(), [row(i, incorrect=None) for i in range(10)], metric=metric)
+    assert task.metric.name == metric
+    assert task.targets(np.arange(7), task.items(np.arange(7))).shape == (7,)
+
+
+def test_csv_and_jsonl_give_the_same_task(tmp_path):
+    lines = tmp_path / "prompts.jsonl"
+    lines.write_text("\n\n".join(json.dumps(r) for r in ROWS) + "\n", encoding="utf-8")
+    table = tmp_path / "prompts.csv"
+    cells = [",".join(ROWS[0])] + [",".join(f'"{value}"' for value in r.values()) for r in ROWS]
+    table.write_text("\ufeff" + "\r\n".join(cells), encoding="utf-8")
+    direct, one, two = Task.prompts(novel(), ROWS), Task.prompts(novel(), str(lines)), Task.prompts(novel(), table)
+    assert direct.fingerprint == one.fingerprint == two.fingerprint
+    assert two.description["file"] == str(table)
+
+
+def refused(source: object, **options: object) -> str:
+    with pytest.raises(TaskError) as refusal:
+        Task.prompts(novel(), source, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(refusal.value)
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"correct": " Mary Anne"}, "row 1: 'correct' ' Mary Anne' is 3 tokens"),
+        ({"correct": " John"}, "row 1: 'correct' and 'incorrect' are the same token, ' John'"),
+        ({"corrupted": "John gave the book to"}, "row 1: 'corrupted' has 7 tokens and 'clean' 16"),
+        ({"clean": ""}, "row 1: column 'clean' is empty"),
+        ({"clean": 3}, "row 1: 'clean' must be a text, not 3"),
+        ({"incorrect": None}, "row 1: there is no 'incorrect', which row 0 has"),
+    ],
+)
+def test_a_row_that_cannot_be_scored_is_refused_by_its_number(changes, message):
+    assert message in refused([row(0), row(1, **changes), row(2)])
+
+
+def test_an_answer_without_its_space_is_refused_with_a_hint():
+    assert "with a space before it, is one" in refused([row(0), row(1, correct="something")])
+
+
+def test_positions_that_cannot_be_found_are_refused():
+    assert "column 'S2' occurs 2 times in the prompt; write 'John#2' for the second" in refused([row(0, S2="John")])
+    assert "'Peter' of column 'S2' does not occur in the prompt" in refused([row(0, S2="Peter")])
+    assert "'John' occurs 2 times" in refused([row(0, S2="John#3")])
+    assert "column 'S2' is 99, but the prompt has columns 0 to 16" in refused([row(0, S2=99)])
+    assert "'Joh' of column 'S2' does not occur" in refused([row(0, S2="Joh")])
+    misspelt = refused([row(0, incorect=" John", incorrect=None)])
+    assert misspelt == "row 0: unknown column 'incorect'; did you mean 'incorrect'?"
+
+
+def test_missing_columns_files_and_bad_lines_are_refused_with_file_and_line(tmp_path):
+    assert refused([{"clean": "a b", "corect": " c"}]).startswith(
+        "row 0: there is no column 'correct'; did you mean 'corect'?"
+    )
+    (tmp_path / "ioi.csv").write_text("clean,correct\n")
+    assert "has no rows" in refused(tmp_path / "ioi.csv")
+    assert refused(tmp_path / "oii.csv").endswith("; did you mean 'ioi.csv'?")
+    assert "must be a file that ends in .csv, .tsv, .jsonl" in refused(tmp_path / "ioi.txt")
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"clean": "x", "correct": " y"}\n\n{"clean": \n')
+    assert f"{bad}:3: not a JSON object" in refused(bad)
+    bad.write_text("[1, 2]\n")
+    assert f"{bad}:1: a row must be an object with named columns, not list" in refused(bad)
+    table = tmp_path / "bad.csv"
+    table.write_text('clean,correct\n"two\nlines", a\nx, y, z\n')
+    assert f"{table}:4: the row has more cells than the header has columns" in refused(table)
+    table.write_text("clean,correct\nx\n")
+    assert f"{table}:2: column 'correct' has no value" in refused(table)
+    table.write_text("clean,clean\nx,y\n")
+    assert f"{table}:1: the header names column 'clean' twice" in refused(table)
+    table.write_bytes(b"clean,correct\n\xff\xfe,b\n")
+    assert "cannot be read as UTF-8 text" in refused(table)
+    table.write_text('clean,correct\n"x" y,z\n')
+    assert f"{table}:2: not a row of the file" in refused(table)
+
+
+def test_a_prompt_that_is_too_long_and_ids_that_do_not_exist_are_refused():
+    assert "more than the 255 that zoo:novel-attn2-rep reads" in refused(
+        [row(0), row(1, clean="word " * 300, corrupted="word " * 300)]
+    )
+    with pytest.raises(TaskError, match="for row 0, but zoo:novel-attn2-rep has a vocabulary of 300"):
+        Task.prompts(novel(vocab=300), ROWS)
+
+
+def test_references_that_overlap_or_lack_columns_are_refused():
+    assert refused(ROWS[:3], reference=ROWS[2:]) == "the reference overlaps what is scored: 'row 0' equals 'row 2'"
+    assert "the reference has no column 'corrupted'" in refused(ROWS[:3], reference=[row(5, corrupted=None)])
+    assert "when at least two differ; give reference=..." in refused(ROWS[:1])
+
+
+def test_logit_difference_needs_incorrect_answers():
+    assert "the metric 'logit_diff' needs a correct and an incorrect answer" in refused(
+        [row(i, incorrect=None) for i in range(5)]
+    )
+
+
+def test_without_bos_prompts_begin_with_their_first_token():
+    task = Task.prompts(Handle("gpt", novel().tokenizer, None), ROWS)
+    assert (task.tokens[:, 0] != 0).all()
+
+
+def test_a_sentencepiece_tokenizer_finds_words_and_answers():
+    model = stories()
+    prompt = "Once upon a time, Lily and Tom played. Lily gave the ball to"
+    rows = [
+        {"clean": prompt.replace("ball", w), "correct": " Tim", "S2": "Lily#2", "what": w}
+        for w in ("ball", "cat", "toy", "car")
+    ]
+    found = model.tokenizer(prompt + " Tim", add_special_tokens=False)["input_ids"]
+    assert found[:-1] == model.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    task = Task.prompts(model, rows, metric="loss")
+    assert task.answers is not None
+    assert task.answers[:, 0].tolist() == [found[-1]] * len(task.tokens)
+    for i, column in enumerate(task.columns["S2"]):
+        assert model.tokenizer.decode(task.tokens[i, 1 : column + 1]).endswith("Tom played. Lily")
