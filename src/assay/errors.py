@@ -10,7 +10,7 @@ class UserError(Exception):
     """Something in the input is wrong; the commands print the message and end with exit code 2."""
 
 
-class NameProblem(UserError):
+class ComponentError(UserError):
     """A component, site or edge that does not exist or cannot be read."""
 
 

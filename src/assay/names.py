@@ -1,4 +1,4 @@
-"""Names of components and sites (`a1.h3`, `m2.n137`, `r2`, `a1.h3.pattern`, `conv1[3]`, `a1.h3@-1`), parsed once into a `Site`."""
+"""Names of parts and sites (`a1.h3`, `m2.n137`, `r2`, `a1.h3.pattern`, `conv1[3]`, `a1.h3@-1`), parsed to a `Site`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
-from assay.errors import NameProblem
+from assay.errors import ComponentError
 
 Kind = Literal[
     "input",
@@ -87,13 +87,13 @@ def parse_site(text: str, modules: bool = False) -> Site:
     """Reads a name; with `modules`, anything that is not a transformer name is taken for a submodule.
 
     Raises:
-        NameProblem: when the text is not a name.
+        ComponentError: when the text is not a name.
     """
     name, _, where = text.partition("@")
     position: int | str | None = None
     if "@" in text:
         if not where:
-            raise NameProblem(f"the name {text!r} has nothing after '@'; write a column number or a column's name")
+            raise ComponentError(f"the name {text!r} has nothing after '@'; write a column number or a column's name")
         position = int(where) if re.fullmatch(r"-?\d+", where) else where
     found = _NAME.match(name)
     if found is None:
@@ -101,7 +101,9 @@ def parse_site(text: str, modules: bool = False) -> Site:
         if modules and module:
             index = module["index"]
             return Site("module", None, None if index is None else int(index), module["module"], position)
-        raise NameProblem(f"{text!r} is not a component's name; names look like 'a1.h3', 'm2', 'm2.n137', 'a1' or 'r2'")
+        raise ComponentError(
+            f"{text!r} is not a component's name; names look like 'a1.h3', 'm2', 'm2.n137', 'a1' or 'r2'"
+        )
     part = found.groupdict()
     if part["fixed"]:
         return Site(part["fixed"], position=position)  # type: ignore[arg-type]

@@ -50,7 +50,8 @@ def test_windows_that_follow_on_are_one_text():
     )
     joined = module._texts(one, np.arange(12), 0)
     apart = module._texts(task.reference, np.arange(24), 0)
-    assert [len(text) for text in joined] == [48] * 12 and [len(text) for text in apart] == [24] * 24
+    assert [len(text) for text in joined] == [48] * 12
+    assert [len(text) for text in apart] == [24] * 24
     assert np.array_equal(np.concatenate(joined), np.concatenate(apart))
 
 
@@ -73,7 +74,8 @@ def test_a_lower_order_is_shorter_and_the_whole_is_its_own_length():
     ngram, _, _ = fitted(text_task(), 50, 0)
     plain = replace(ngram, cache=None)
     bits = [module._bits(plain, n) for n in range(1, 6)]
-    assert bits == sorted(bits) and bits[-1] == plain.bits
+    assert bits == sorted(bits)
+    assert bits[-1] == plain.bits
     alone = NGram.fit(module._texts(text_task().reference, np.arange(24), 0), 50, 2, 0)
     assert bits[1] == pytest.approx(alone.bits, rel=0.02)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from assay.errors import ModelError, NameProblem
+from assay.errors import ComponentError, ModelError
 from assay.model.load import load
 from assay.model.module import ModuleModel
 from assay.names import Site
@@ -87,7 +87,7 @@ def test_names_are_those_of_the_submodules(cnn: CNN) -> None:
     model = opened(cnn)
     assert model.components == ("conv1", "norm", "drop", "head", "unused")
     assert model.site("conv1[3]") == Site("module", None, 3, "conv1")
-    with pytest.raises(NameProblem, match="'conv2' is no submodule of CNN; did you mean 'conv1'"):
+    with pytest.raises(ComponentError, match="'conv2' is no submodule of CNN; did you mean 'conv1'"):
         model.site("conv2[3]")
     mlp = opened(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)))
     assert mlp.components == ("0", "1", "2")

@@ -6,6 +6,7 @@ from typing import Literal, Protocol, runtime_checkable
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
+from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -31,7 +32,7 @@ class Explanation(Protocol):
     @property
     def headline_floor(self) -> str: ...
 
-    def scope(self, model: Model) -> list[Site]:
+    def scope(self, model: Model | ModuleModel) -> list[Site]:
         """The parts that the claim names, expanded and checked against the model."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import ClaimError, NameProblem, TaskError, nearest
+from assay.errors import ClaimError, ComponentError, TaskError, nearest
 
 if TYPE_CHECKING:
     from assay.explanations.claim import ClaimFile, ReferenceFields, TextTask
@@ -85,7 +85,7 @@ def check_components(claim: ClaimFile, model: Any) -> None:
         if isinstance(model, Model):
             try:
                 check(name, model)
-            except NameProblem as problem:
+            except ComponentError as problem:
                 raise ClaimError(f"{where}{problem}") from problem
         elif name.partition("@")[0].partition("[")[0] not in model.components:
             raise ClaimError(f"{where}{name!r} is not a submodule of {claim.model}" + nearest(name, model.components))

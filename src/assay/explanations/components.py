@@ -1,4 +1,4 @@
-"""Component sets: `Keep` (everything else ablated), `Remove` (these ablated) and `Constant` (these replaced by constants)."""
+"""Component sets: `Keep` (everything else ablated), `Remove` (these ablated), `Constant` (these made constant)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from assay.explanations.base import Level, listed
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Call, Edit, Plan, Source
+from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -38,7 +39,7 @@ class Keep:
     def __init__(self, components: Sequence[str]):
         object.__setattr__(self, "components", _names(components, "Keep"))
 
-    def scope(self, model: Model) -> list[Site]:
+    def scope(self, model: Model | ModuleModel) -> list[Site]:
         return expand(self.components, model)
 
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
@@ -83,7 +84,7 @@ class Remove:
         if not self.components:
             raise ClaimError("Remove takes at least one component, not an empty list")
 
-    def scope(self, model: Model) -> list[Site]:
+    def scope(self, model: Model | ModuleModel) -> list[Site]:
         return expand(self.components, model)
 
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
@@ -118,7 +119,7 @@ class Constant:
             raise ClaimError(f"unknown constant {value!r}; valid: 'mean', 'mean_position', 'zero', 'optimal'")
         object.__setattr__(self, "value", value)
 
-    def scope(self, model: Model) -> list[Site]:
+    def scope(self, model: Model | ModuleModel) -> list[Site]:
         return expand(self.components, model)
 
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:

@@ -98,8 +98,8 @@ def strengths(
 def ngram_table(bench: Workbench, site: Site, program: NGramProgram) -> Callable[[Tensor], Tensor]:
     """E[value | last n tokens] with back-off: a function of tokens [batch, pos] giving [batch, pos, width]."""
     key = ("ngram table", site, program)
-    values, tokens, real = _reference_values(bench, site)
     if key not in bench.fitted:
+        values, tokens, real = _reference_values(bench, site)
         bench.fitted[key] = torch.zeros(())
         base = values[real].double().mean(0).float()
         tables: list[tuple[np.ndarray, Tensor]] = []
@@ -151,16 +151,16 @@ def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Call
     """The part's mean where the label holds and where it does not, the first position apart in both."""
     task, reference = bench.task, bench.task.reference
     assert reference is not None
-    values, tokens, real = _reference_values(bench, site)
 
     def holds(ids: Tensor, sources: list[str]) -> Tensor:
         if program.source is not None:
             return torch.tensor([s == program.source for s in sources]).unsqueeze(1).expand_as(ids)
         return torch.isin(ids, torch.tensor(program.tokens))
 
-    known = holds(tokens, [reference.documents[d].source for d in reference.document])
     key = ("label", site, program)
     if key not in bench.fitted:
+        values, tokens, real = _reference_values(bench, site)
+        known = holds(tokens, [reference.documents[d].source for d in reference.document])
         means = torch.zeros(2, 2, values.shape[-1])
         for first in (0, 1):
             for state in (0, 1):
@@ -168,9 +168,8 @@ def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Call
                 where[:, 1:] &= not first
                 where[:, :1] &= bool(first)
                 if not first and not bool(where.any()):
-                    raise ClaimError(
-                        f"label {program.source or program.tokens!r} {'never' if state else 'always'} holds on the reference"
-                    )
+                    when = "never" if state else "always"
+                    raise ClaimError(f"label {program.source or program.tokens!r} {when} holds on the reference")
                 if bool(where.any()):
                     means[first, state] = values[where].double().mean(0).float()
                 else:

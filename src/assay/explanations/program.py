@@ -20,6 +20,7 @@ from assay.explanations.programs import (
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream
+from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 
@@ -48,7 +49,8 @@ class Program:
         for name, program in components.items():
             if not isinstance(program, AnyProgram):
                 raise ClaimError(
-                    f"{name!r} is given {program!r}, which is no program; use assay.programs, and programs.custom for your own"
+                    f"{name!r} is given {program!r}, which is no program; use assay.programs, "
+                    "and programs.custom for your own"
                 )
         self.components = dict(components)
 
@@ -60,12 +62,16 @@ class Program:
     def __repr__(self) -> str:
         return f"Program({self.components!r})"
 
-    def assigned(self, model: Model) -> list[tuple[Site, AnyProgram]]:
+    def assigned(self, model: Model | ModuleModel) -> list[tuple[Site, AnyProgram]]:
         """Every part with its program, in the model's order.
 
         Raises:
-            ClaimError: when a program cannot stand for a part.
+            ClaimError: when a program cannot stand for a part, or the model is no transformer.
         """
+        if isinstance(model, ModuleModel):
+            raise ClaimError(
+                f"programs stand for parts of transformers, which {model.name} is not; use Keep, Remove or Constant"
+            )
         out: list[tuple[Site, AnyProgram]] = []
         for name, program in self.components.items():
             for site in expand([name], model):
@@ -80,7 +86,7 @@ class Program:
         expand([str(site) for site, _ in out], model)  # refuses a part named twice
         return sorted(out, key=lambda pair: (pair[0].layer or 0, pair[0].kind != "head", pair[0].index or 0))
 
-    def scope(self, model: Model) -> list[Site]:
+    def scope(self, model: Model | ModuleModel) -> list[Site]:
         return [site for site, _ in self.assigned(model)]
 
     def plan(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> Plan:
@@ -89,8 +95,8 @@ class Program:
 
     def edits(self, bench: Workbench) -> tuple[Edit, ...]:
         assigned = self.assigned(bench.model)
-        self._fit_strengths(bench, assigned)
-        return tuple(Edit(site, source(bench, site, program)) for site, program in assigned)
+        strengths = self.strengths(bench, assigned)
+        return tuple(Edit(site, source(bench, site, program, strengths.get(site))) for site, program in assigned)
 
     def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
@@ -111,17 +117,16 @@ class Program:
         scored = bench.task.scored[:, 1:]
         return float((silent & scored).sum() / scored.sum())
 
-    def _fit_strengths(self, bench: Workbench, assigned: list[tuple[Site, AnyProgram]]) -> None:
-        """The α of every `full` head, all together, by least KL on the reference."""
+    def strengths(self, bench: Workbench, assigned: list[tuple[Site, AnyProgram]]) -> dict[Site, Tensor]:
+        """The α of every `full` head, fitted together beside the other programs, by least KL on the reference."""
         full = [(s, p) for s, p in assigned if isinstance(p, AttentionProgram) and p.level == "full"]
-        key = ("strengths", tuple(full))
-        if not full or key in bench.fitted:
-            return
-        others = tuple(Edit(s, source(bench, s, p)) for s, p in assigned if (s, p) not in full)
-        values = fits.strengths(bench, full, others)
-        for (site, program), value in zip(full, values, strict=True):
-            bench.fitted["strength", site, program] = value
-        bench.fitted[key] = torch.ones(())
+        if not full:
+            return {}
+        key = ("strengths", tuple(assigned))
+        if key not in bench.fitted:
+            others = tuple(Edit(s, source(bench, s, p)) for s, p in assigned if (s, p) not in full)
+            bench.fitted[key] = fits.strengths(bench, full, others)
+        return {site: value for (site, _), value in zip(full, bench.fitted[key], strict=True)}
 
 
 def words(program: AnyProgram) -> str:
@@ -141,13 +146,14 @@ def words(program: AnyProgram) -> str:
     raise TypeError(program)
 
 
-def source(bench: Workbench, site: Site, program: AnyProgram) -> Source:
-    """The program as the source of the part's value."""
+def source(bench: Workbench, site: Site, program: AnyProgram, strength: Tensor | None = None) -> Source:
+    """The program as the source of the part's value; `strength` is the α of level `full`."""
     model = bench.model
-    assert isinstance(model, Model) and site.layer is not None
+    assert isinstance(model, Model)
+    assert site.layer is not None
     match program:
         case AttentionProgram():
-            return _attention(bench, model, site, program)
+            return _attention(bench, model, site, program, strength)
         case CustomProgram(returns="pattern"):
             group = _group(model, site)
             reads = tuple(parse_site(name) for name in program.reads)
@@ -179,7 +185,9 @@ def _group(model: Model, site: Site) -> Site:
     return Site("kv", site.layer, site.index // (model.config.heads // model.config.kv_heads))
 
 
-def _attention(bench: Workbench, model: Model, site: Site, program: AttentionProgram) -> Source:
+def _attention(
+    bench: Workbench, model: Model, site: Site, program: AttentionProgram, strength: Tensor | None
+) -> Source:
     layer, head, group = site.layer or 0, site.index or 0, _group(model, site)
     rest = fits.without_match(bench, site, program) if program.without_match == "mean" else None
 
@@ -203,7 +211,8 @@ def _attention(bench: Workbench, model: Model, site: Site, program: AttentionPro
     def full(batch: Batch) -> Stream:
         attention = program.attend(batch.tokens)
         directions = fits.unembedding_directions(bench)[batch.tokens]
-        out = bench.fitted["strength", site, program].to(directions) * (attention.weights.to(directions) @ directions)
+        assert strength is not None
+        out = strength.to(directions) * (attention.weights.to(directions) @ directions)
         fallback = z_without(batch.read(group)) @ model.W_O(layer)[head]
         return Stream(torch.where(attention.matched.unsqueeze(-1), out, fallback))
 

@@ -1,4 +1,4 @@
-"""The built-in programs: what a head (or an MLP, or a neuron) is said to compute, written down exactly (DEFINITIONS §12).
+"""The built-in programs: what a head (or an MLP, or a neuron) is said to compute, written down (DEFINITIONS §12).
 
 A program for attention says where every query attends; `level` says how much of the model's own weights it keeps.
 """

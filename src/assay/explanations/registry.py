@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
-from assay.errors import ClaimError, NameProblem, nearest
+from assay.errors import ClaimError, ComponentError, nearest
 from assay.names import Site, parse_site
 
 ABLATIONS = (
@@ -98,7 +98,7 @@ def component(text: str, modules: bool = False) -> Site:
     looks_native = text[:1] in "amr" and text[1:2].isdigit()
     try:
         site = parse_site(text, (modules or "." in text or "[" in text) and not looks_native)
-    except NameProblem as problem:
+    except ComponentError as problem:
         raise ClaimError(str(problem)) from problem
     if site.kind == "bias":
         raise ClaimError(f"{text!r} is a constant part that is never ablated, so no claim can be about it")

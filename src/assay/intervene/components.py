@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from torch import Tensor
 
-from assay.errors import NameProblem, nearest
+from assay.errors import ComponentError, nearest
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
@@ -16,7 +16,7 @@ def check(name: str, model: Model | ModuleModel) -> Site:
     """Parses a component's name and checks it against the model.
 
     Raises:
-        NameProblem: with the valid range, when the layer, head, group or neuron does not exist.
+        ComponentError: with the valid range, when the layer, head, group or neuron does not exist.
     """
     if isinstance(model, ModuleModel):
         return model.site(name)
@@ -24,18 +24,18 @@ def check(name: str, model: Model | ModuleModel) -> Site:
     shape = model.config
     layers = shape.layers + 1 if site.kind == "stream" else shape.layers
     if site.layer is not None and site.layer >= layers:
-        raise NameProblem(f"{name!r}: layer {site.layer} does not exist; {model.name} has layers 0 to {layers - 1}")
+        raise ComponentError(f"{name!r}: layer {site.layer} does not exist; {model.name} has layers 0 to {layers - 1}")
     limit = {"kv": shape.kv_heads, "head": shape.heads, "neuron": None}.get(site.kind, shape.heads)
     if site.kind in ("mlp", "neuron"):
         assert site.layer is not None
         limit = shape.d_mlp[site.layer]
         if limit is None:
-            raise NameProblem(
+            raise ComponentError(
                 f"{name!r}: layer {site.layer} of {model.name} has no MLP" + nearest(name, model.components)
             )
     if site.index is not None and limit is not None and site.index >= limit:
         what = {"kv": "key/value group", "neuron": "neuron"}.get(site.kind, "head")
-        raise NameProblem(
+        raise ComponentError(
             f"{name!r}: {what} {site.index} does not exist; layer {site.layer} has {what}s 0 to {limit - 1}"
         )
     return site
@@ -45,7 +45,7 @@ def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
     """Parts that can be ablated: an attention layer becomes its heads, a key/value group the heads that share it.
 
     Raises:
-        NameProblem: for a name that is no ablatable part, and for the same part named twice.
+        ComponentError: for a name that is no ablatable part, and for the same part named twice.
     """
     out: list[Site] = []
     for name in names:
@@ -65,13 +65,15 @@ def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
         elif site.kind in ("head", "mlp", "neuron"):
             out.append(site)
         elif site.kind == "bias":
-            raise NameProblem(f"{name!r}: an attention bias is a constant part that is never ablated")
+            raise ComponentError(f"{name!r}: an attention bias is a constant part that is never ablated")
         else:
-            raise NameProblem(f"{name!r} is not a component that can be ablated" + nearest(name, model.components[1:]))
+            raise ComponentError(
+                f"{name!r} is not a component that can be ablated" + nearest(name, model.components[1:])
+            )
     seen: set[Site] = set()
     for site in out:
         if site in seen or (site.kind == "neuron" and Site("mlp", site.layer, position=site.position) in set(out)):
-            raise NameProblem(f"{str(site)!r} is named twice, alone or within a larger part")
+            raise ComponentError(f"{str(site)!r} is named twice, alone or within a larger part")
         seen.add(site)
     return out
 
@@ -106,7 +108,7 @@ def _other_modules(kept: list[Site], model: ModuleModel) -> list[Site]:
     """Submodules without children that lie in no kept one."""
     for site in kept:
         if site.index is not None:
-            raise NameProblem(f"{str(site)!r}: Keep takes whole submodules; Remove and Constant take single indices")
+            raise ComponentError(f"{str(site)!r}: Keep takes whole submodules; Remove and Constant take single indices")
     names = [site.module or "" for site in kept]
     leaves = [name for name in model.components if not any(other.startswith(name + ".") for other in model.components)]
     return [

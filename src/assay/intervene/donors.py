@@ -1,4 +1,4 @@
-"""Which reference example fills which scored example: keyed by (seed, purpose, document, draw, site), never drawn in order."""
+"""Which reference example fills which scored one: keyed by (seed, purpose, document, draw, site), not by order."""
 
 from __future__ import annotations
 

@@ -90,11 +90,12 @@ def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]
 
 
 def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
-    """The edits and, after the last edited layer, the affine map of the stream that best undoes them (ridge, reference).
+    """The edits and, after the last edited layer, the affine map of the stream that best undoes them (by ridge).
 
     Only edits whose values do not depend on scored rows can be refitted on the reference: constants and programs.
     """
-    assert isinstance(bench.model, Model) and bench.task.reference is not None
+    assert isinstance(bench.model, Model)
+    assert bench.task.reference is not None
     layer = max(edit.site.layer or 0 for edit in edits) + 1
     site = Site("stream", layer)
     rows = np.arange(min(REFIT_ROWS, len(bench.task.reference.tokens)))

@@ -1,4 +1,4 @@
-"""Plans: an explanation and an ablation made concrete. Which runs are needed, and where every edited site's value comes from."""
+"""Plans: an explanation and an ablation made concrete. Which runs it takes, and where every edited value comes from."""
 
 from __future__ import annotations
 

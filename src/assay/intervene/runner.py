@@ -113,12 +113,14 @@ class Runner:
         found: dict[Site, list[Tensor]] = {site: [] for site in sites}
         for batch in self.batches(rows):
             kept: dict[Key, Tensor] = {tap(site): torch.empty(0) for site in sites}
-            self._forward(plan, run, batch, kept, None)
+            self._forward(plan, run, batch, kept, None, unembed=False)
             for site in sites:
                 found[site].append(pick(kept[tap(site)], site))
         return {site: torch.cat(parts) for site, parts in found.items()}
 
-    def _forward(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Clean | None) -> Tensor:
+    def _forward(
+        self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Clean | None, unembed: bool = True
+    ) -> Tensor:
         """One forward pass; `keep` names the taps to keep and receives their values (after the edits)."""
         if run.circuits is not None:
             raise NotImplementedError("edge circuits need the edge engine, which this version does not have")
@@ -130,12 +132,13 @@ class Runner:
         if run.frozen_norm:
             taps = {**taps, **self._frozen(run.data, rows)}
         layers = self.model.config.layers
+        positions = None if unembed else slice(0, 0)  # values need no logits
         if clean is not None and clean.streams and run.data == "scored" and not keep and first > 0:
             first = min(first, layers - 1)
             self.forwards += len(rows) * (1 - first / layers)
             return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first)
         self.forwards += len(rows)
-        return self.model.forward(seen.tokens, taps)
+        return self.model.forward(seen.tokens, taps, positions=positions)
 
     def _frozen(self, data: Data, rows: np.ndarray) -> dict[Key, Callable[[Tensor], Tensor | None]]:
         assert isinstance(self.model, Model)
@@ -233,7 +236,7 @@ class Runner:
                 return rest + (into - rest) @ basis @ basis.T
 
     def _donated(self, plan: Plan, run: Run, site: Site, rows: np.ndarray | None, ids: np.ndarray) -> Tensor:
-        """Values of a site for these rows of another run; small donor sets are run once for all sites that read them."""
+        """Values of a site for these rows of another run; small donor sets are run once for all their sites."""
         if rows is None or run.edits:
             return self.values(plan, run, [site], ids)[site]
         if not any(r.data == run.data and not r.edits for r in plan.runs):

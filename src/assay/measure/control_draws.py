@@ -259,14 +259,17 @@ def variant_sets(claim: Mapping[Site, AnyProgram]) -> list[Assignment]:
 # -- shuffled tokens --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Permuted:
     """A micro-batch as a program sees it whose tokens were shuffled: the values that it reads are the true run's."""
 
     tokens: Int[Tensor, "batch pos"]
     rows: Int[np.ndarray, "batch"]
     data: Data
-    read: Callable[[Site], Tensor]
+    of: Batch
+
+    def read(self, site: Site) -> Tensor:
+        return self.of.read(site)
 
 
 def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit, ...]:
@@ -283,7 +286,7 @@ def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit
         program = source.program
 
         def run(batch: Batch) -> Tensor | Stream:
-            return program(Permuted(*_permutation(bench, batch, draw), batch.data, batch.read))
+            return program(Permuted(*_permutation(bench, batch, draw), batch.data, batch))
 
         return Call(run, source.reads)
 

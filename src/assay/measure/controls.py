@@ -22,6 +22,7 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan, Run
 from assay.measure.control_draws import (
     Assignment,
+    Draws,
     largest,
     other_sets,
     population,
@@ -92,8 +93,7 @@ def controls(
     if not claim:
         return {**out, "reason": "the claim names no part"}
     aside = _Aside(bench)
-    groups = _groups(aside, explanation, claim, settings, ablation)
-    own = aside.plans(explanation, ablation)
+    groups, own = _groups(aside, explanation, claim, settings, ablation)
     systems: dict[str, System | Sequence[System]] = {"claim": own[0], "claim floor": own[1]}
     shared = isinstance(explanation, (Keep, Remove))
     for g, group in enumerate(groups):
@@ -151,7 +151,7 @@ class _Aside:
 
     def bench(self) -> Workbench:
         bench = copy.copy(self.original)
-        bench.fitted = {key: value for key, value in self.shared.items() if not _strength(key)}
+        bench.fitted = dict(self.shared)
         return bench
 
     def plans(self, explanation: Explanation, ablation: str, shuffle: int | None = None) -> tuple[Plan, Plan]:
@@ -167,10 +167,10 @@ class _Aside:
         return plan, floor
 
     def keep(self, bench: Workbench) -> None:
-        """Shares what was fitted, but for strengths, and for the raw values that fits were made from once they are many."""
+        """Shares what was fitted, but for the raw values behind fits once they are many."""
         room = KEPT - sum(v.nbytes for k, v in self.shared.items() if _raw(k))
         for key, value in bench.fitted.items():
-            if key in self.shared or _strength(key):
+            if key in self.shared:
                 continue
             if _raw(key):
                 room -= value.nbytes
@@ -181,6 +181,7 @@ class _Aside:
 
 def gather(bench: Workbench, sites: Sequence[Site], into: dict[object, Any]) -> None:
     """The reference's values of all these parts in one pass, where they fit in memory; fits find them (`fits`)."""
+    assert isinstance(bench.model, Model)
     assert bench.task.reference is not None
     run, rows = Run("reference", "reference"), np.arange(len(bench.task.reference))
     missing = [site for site in dict.fromkeys(sites) if ("reference values", site) not in into]
@@ -196,13 +197,10 @@ def _raw(key: object) -> bool:
     return isinstance(key, tuple) and key[0] == "reference values"
 
 
-def _strength(key: object) -> bool:
-    return isinstance(key, tuple) and key[0] in ("strength", "strengths")
-
-
 def _groups(
     aside: _Aside, explanation: Explanation, claim: Assignment, settings: Settings, ablation: str
-) -> list[Group]:
+) -> tuple[list[Group], tuple[Plan, Plan]]:
+    """All controls, and the claim's own plan and floor."""
     model, seed = aside.original.model, settings.seed
     assert isinstance(model, Model)
     fitted = any(isinstance(p, AttentionProgram) and p.level == "full" for p in claim.values())
@@ -217,10 +215,11 @@ def _groups(
             made.plans.append((_named(item), *aside.plans(claim_like(explanation, item), ablation)))
         groups.append(made)
 
+    sets = other_sets(model, claim, most, seed) if most else Draws((), 0)
+    if program:
+        gather(aside.original, [site for item in (claim, *sets.items) for site in item], aside.shared)
+    own = aside.plans(explanation, ablation)
     if most:
-        sets = other_sets(model, claim, most, seed)
-        if program:
-            gather(aside.original, [site for item in (claim, *sets.items) for site in item], aside.shared)
         aside.original.statistics.need([site for slot in slots(claim) for site in population(model, slot)])
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         several = "s" if len(set(claim.values())) > 1 else ""
@@ -228,7 +227,7 @@ def _groups(
         what = f"{doing} {len(sets.items)} of the {sets.possible} other sets of {len(claim)} with {sets.how}"
         group(f"other {noun}", what, sets.items, sets.possible)
     if program and most:
-        _other_programs(aside, explanation, claim, settings, most, ablation, groups)
+        _other_programs(aside, explanation, claim, settings, most, ablation, groups, own[1])
     if settings.controls:
         norm, attribution = sizes(aside.original, _people(model, claim))
         for name, size in (("norm", norm), ("attribution", attribution)):
@@ -242,7 +241,7 @@ def _groups(
             found.setdefault(frozenset(item.items()), item)
         what = f"the same search on {SEARCHES} shuffled tasks, with nothing to find: {len(found)} different finds"
         group("search on a shuffled task", what, list(found.values()), len(found), near=True)
-    return groups
+    return groups, own
 
 
 def _other_programs(
@@ -253,9 +252,9 @@ def _other_programs(
     most: int,
     ablation: str,
     groups: list[Group],
+    floor: Plan,
 ) -> None:
     """Groups on the claim's own parts, so with the claim's own floor."""
-    floor = explanation.floor(aside.bench(), ablation)
 
     def add(group: Group, name: str, other: Explanation, shuffle: int | None = None) -> None:
         group.plans.append((name, aside.plans(other, ablation, shuffle)[0], floor))

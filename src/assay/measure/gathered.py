@@ -65,7 +65,8 @@ def gather(
     explained, floor = f"explained:{ablation}", plans.floor(ablation)
     if floor not in scored.systems:
         floor = "bigram" if "bigram" in scored.systems else explained
-    transformer = isinstance(bench.model, Model)
+    model = bench.model
+    transformer = isinstance(model, Model)
     worth = worth_of(bench, scored, resamples, settings, explained, floor)
     long = None
     if transformer and explanation.kind != "remove":
@@ -73,7 +74,7 @@ def gather(
         others = {r.name: (r.system, r.bits) for r in people if r.bits is not None and callable(r.system)}
         rows = control_rows(bench.task, LENGTH_ROWS)
         long = length(bench, explanation, ablation, rows=rows, others=others, seed=settings.seed)
-    small = [name for name in smaller_members(bench.model) if name in scored.systems] if transformer else []
+    small = [name for name in smaller_members(model) if name in scored.systems] if isinstance(model, Model) else []
     say("residual", 0, None)
     around = beside.beside(scored, resamples, explained=explained, floor=floor, smaller=small)
     rest = {

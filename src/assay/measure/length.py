@@ -1,4 +1,4 @@
-"""Stand-alone bits and the two-part code: what must be written down so that somebody without the model could run the claim."""
+"""Stand-alone bits and the two-part code: what somebody without the model would need in writing to run the claim."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def two_part(point: Point, tokens: float) -> float:
 
 
 def overtakes(claim: Point, rival: Point) -> float | None:
-    """The number of tokens from which on the claim's two-part code is shorter than the rival's; 0: always; None: never."""
+    """The number of tokens from which the claim's two-part code is shorter than the rival's; 0: always; None: never."""
     slope = (rival.kl - claim.kl) / math.log(2)
     extra = claim.bits - rival.bits
     if extra <= 0:
@@ -86,7 +86,7 @@ def overtakes(claim: Point, rival: Point) -> float | None:
 
 
 def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
-    """What of the model the explained run still reads. A part that is filled from other examples is still run for them."""
+    """What of the model the explained run still reads. A part filled from other examples is still run for them."""
     shape = model.config
     everything = frozenset((layer, head) for layer in range(shape.layers) for head in range(shape.heads))
     gone_q: set[tuple[int, int]] = set()

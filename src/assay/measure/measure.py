@@ -1,5 +1,7 @@
-"""`measure`: one explanation of one model on one task, from the claim to the record. It decides what is scored and in which
-order; every number is made by the yardstick that is named after it."""
+"""`measure`: one explanation of one model on one task, from the claim to the record.
+
+It decides what is scored and in which order; every number is made by the yardstick that is named after it.
+"""
 
 from __future__ import annotations
 

@@ -43,6 +43,7 @@ def merged(bench: Workbench, explanation: Explanation) -> dict[str, tuple[Edit, 
     assert isinstance(bench.model, Model)
     assigned = explanation.assigned(bench.model)
     edits = explanation.edits(bench)
+    strengths = explanation.strengths(bench, assigned)
     out: dict[str, tuple[Edit, ...]] = {}
 
     def swap(index: int, edit: Edit) -> tuple[Edit, ...]:
@@ -52,10 +53,8 @@ def merged(bench: Workbench, explanation: Explanation) -> dict[str, tuple[Edit, 
         coarse = coarser(program)
         if coarse is not None:
             what, simpler = coarse
-            if isinstance(program, AttentionProgram) and program.level == "full":
-                # the α that was fitted for the finer rule serves the coarser one
-                bench.fitted.setdefault(("strength", site, simpler), bench.fitted["strength", site, program])
-            out[f"{site}: {what}"] = swap(index, Edit(site, source(bench, site, simpler)))
+            # the α that was fitted for the finer rule serves the coarser one
+            out[f"{site}: {what}"] = swap(index, Edit(site, source(bench, site, simpler, strengths.get(site))))
         elif isinstance(program, (LabelProgram, NGramProgram)) or 1 < len(assigned) <= MOST_PARTS:
             what = "both sides of the label" if isinstance(program, LabelProgram) else "its program"
             out[f"{site}: {what} → mean"] = swap(index, bench.ablate([site], "mean")[0])

@@ -135,7 +135,7 @@ class Reads:
 
 
 def read_bits(coded: Coded, reads: Reads) -> float:
-    """Bits of the weights that a run still reads: embeddings, norms and biases always, parts in proportion to their rows."""
+    """Bits of the weights that a run still reads: embeddings, norms and biases always, parts by their share of rows."""
     model = coded.model
     shape = model.config
     total = sum(bits for name, bits in coded.bits.items() if not name.startswith("layers."))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
-from assay.task.metrics import MIX, TokenScores, token_scores
+from assay.task.metrics import MIX, Metric, TokenScores, token_scores
 
 Distribution = Callable[[Tensor, np.ndarray], Tensor]  # (inputs, rows) -> log-probabilities of the next token
 System = Plan | Distribution
@@ -106,17 +106,27 @@ def score(
             clean = bench.runner.clean("scored", batch)
             items = task.items(batch)
             own = task.gather(clean.logits, items).float().log_softmax(-1)
+            probabilities = own.exp()
             targets = task.targets(batch, items)
             where.append((batch[items.row], items.position))
-            found["model"][0].append(token_scores(task.metric, own, own, targets))
+            found["model"][0].append(_own(task.metric, own, targets))
             for name, systems_of in draws.items():
                 for index, system in enumerate(systems_of):
                     if isinstance(system, Plan):
                         values, mix = bench.runner.logits(system, batch, clean), 0.0
                     else:  # may be exactly zero somewhere
                         values, mix = system(inputs, batch), MIX
-                    log_probs = task.gather(values, items).float().log_softmax(-1)
-                    found[name][index].append(token_scores(task.metric, log_probs, own, targets, mix=mix))
+                    found[name][index].append(
+                        token_scores(
+                            task.metric,
+                            task.gather(values, items).float(),
+                            own,
+                            targets,
+                            given="logits",
+                            mix=mix,
+                            probabilities=probabilities,
+                        )
+                    )
             if advance:
                 advance(len(batch))
     row = np.concatenate([r for r, _ in where])
@@ -134,6 +144,14 @@ def score(
             table = TokenTable(*(np.mean([c[i] for c in stacked], axis=0).astype(np.float32) for i in range(3)))
         out[name] = Scores(loss.mean(1), kl.mean(1), agree.mean(1), kl, loss, table)
     return Scored(count, row, position, document, out)
+
+
+def _own(metric: Metric, log_probs: Tensor, targets: Tensor) -> TokenScores:
+    """The model's own scores: its KL from itself is 0."""
+    zero = torch.zeros(len(log_probs), dtype=torch.float64)
+    answers = targets.unsqueeze(-1) if targets.ndim == 1 else targets
+    loss = zero if metric.loss is None else metric.loss(log_probs, answers.to(log_probs.device)).to(zero)
+    return TokenScores(loss, zero, torch.ones(len(log_probs), dtype=torch.bool))
 
 
 def _joined(parts: list[TokenScores]) -> tuple[Float[np.ndarray, "tokens"], ...]:

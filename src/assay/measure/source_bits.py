@@ -1,4 +1,4 @@
-"""Bits of free code: the alpha-renamed syntax tree of everything that a function calls, library bodies included, compressed."""
+"""Bits of free code: the alpha-renamed syntax tree of all that a function calls, libraries included, compressed."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from assay.errors import ModelError, NameProblem, nearest
+from assay.errors import ComponentError, ModelError, nearest
 from assay.model.fingerprint import fingerprint
 from assay.names import Site, parse_site
 
@@ -96,14 +96,16 @@ class ModuleModel:
         """Parses and checks a name such as `conv1` or `conv1[3]` (index 3 of the first axis after the batch).
 
         Raises:
-            NameProblem: with the nearest names, when there is no such submodule.
+            ComponentError: with the nearest names, when there is no such submodule.
         """
         site = parse_site(name, modules=True)
         if site.kind != "module":  # a submodule may be called `m1` or `input`
             base, _, where = name.partition("@")
             site = Site("module", module=base, position=parse_site(f"input@{where}").position if where else None)
         if site.module not in self.components:
-            raise NameProblem(f"{site.module!r} is no submodule of {self.name}" + nearest(site.module, self.components))
+            raise ComponentError(
+                f"{site.module!r} is no submodule of {self.name}" + nearest(site.module, self.components)
+            )
         return site
 
     def _submodule(self, name: str) -> nn.Module:

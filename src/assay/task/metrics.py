@@ -18,8 +18,8 @@ from torch import Tensor
 from assay.errors import TaskError, nearest
 
 MIX = 1e-6  # share of uniform in programs' own distributions, so that no observed token costs infinitely much
-CHUNK = 8 << 20  # numbers of a distribution that are looked at together
-NEAR = 0.25  # log-ratios below which the terms of KL are computed without cancellation
+CHUNK = 1 << 18  # numbers of a distribution that are looked at together: they stay in the cache
+LARGEST = 85.0  # of a log-ratio: beyond, exp overflows in float32, and the term is its p times exp(85)
 
 Given = Literal["log_probs", "logits", "probabilities"]
 
@@ -131,20 +131,23 @@ def log_probabilities(
 
 
 def kl_divergence(
-    model: Float[Tensor, "items vocab"], explained: Float[Tensor, "items vocab"]
+    model: Float[Tensor, "items vocab"],
+    explained: Float[Tensor, "items vocab"],
+    probabilities: Float[Tensor, "items vocab"] | None = None,
 ) -> Float[Tensor, "items"]:
-    """KL(model || explained) of log-probabilities, in nats.
+    """KL(model || explained) of log-probabilities, in nats; `probabilities` are the model's, where they are at hand.
 
-    Computed as sum of q - p - p log(q/p), whose terms are never negative: rounding of the normalisers cancels to
-    second order, so two runs that differ by rounding alone read about 1e-12, not 1e-7.
+    Computed as the sum of p (exp(r) - 1 - r) with r = log q - log p, whose terms are never negative: rounding of the
+    normalisers cancels to second order, so two runs that differ by rounding alone read about 1e-12, not 1e-7.
     """
-    p, q = model.exp(), explained.exp()
-    ratio = explained - model
-    far = q - p - p * ratio
-    near = p * (torch.expm1(ratio) - ratio)
-    terms = torch.where(ratio.abs() < NEAR, near, far)
-    terms = torch.where(p == 0, q, terms)  # 0 log 0 = 0
-    return terms.clamp(min=0).sum(-1, dtype=_sum_dtype(terms))
+    p = model.exp() if probabilities is None else probabilities
+    ratio = (explained - model).clamp_(max=LARGEST)
+    terms = torch.expm1(ratio).sub_(ratio).mul_(p)
+    total = terms.sum(-1).to(_sum_dtype(terms))
+    impossible = p == 0  # 0 log 0 = 0, and what is left of the term is q
+    if bool(impossible.any()):
+        total = total + torch.where(impossible, explained.exp(), 0.0).sum(-1).to(total.dtype)
+    return total
 
 
 def token_scores(
@@ -155,6 +158,7 @@ def token_scores(
     *,
     given: Given = "log_probs",
     mix: float = 0.0,
+    probabilities: Float[Tensor, "items vocab"] | None = None,
     chunk: int = CHUNK,
 ) -> TokenScores:
     """Scores an explained distribution against the model's and the targets.
@@ -164,6 +168,7 @@ def token_scores(
         model: the model's log-probabilities of the same items.
         targets: ids of the correct answers; of shape [items, 2] with the incorrect ones beside them.
         mix: the share of uniform that is mixed into `explained`; `MIX` for programs' own distributions.
+        probabilities: the exponentials of `model`, where they are at hand.
         chunk: how many numbers are looked at together; changes no result.
 
     Raises:
@@ -177,7 +182,7 @@ def token_scores(
         part = slice(start, start + rows)
         q = log_probabilities(explained[part], given, mix=mix)
         p = model[part].to(q.dtype)
-        kl = kl_divergence(p, q)
+        kl = kl_divergence(p, q, None if probabilities is None else probabilities[part].to(q.dtype))
         losses.append(kl if metric.loss is None else metric.loss(q, answers[part]).to(kl.dtype))
         kls.append(kl)
         agrees.append(q.argmax(-1) == p.argmax(-1))

@@ -20,7 +20,8 @@ from assay.zoo import corpus
 from assay.zoo.recipes import BATCH, CONTEXT, COOL_DOWN, RECIPES, VOCABULARY, Recipe
 
 REPEAT_WINDOWS, REPEAT_LENGTH = 64, 64
-LONGEST_REPEAT_PHASE = 2_500
+LONGEST_REPEAT_PHASE = 4_000
+HELP = 300  # steps over which one head of the first layer is drawn towards the previous token; half as many to let go
 FORMED, SCORE = 2.0, 0.6  # nats on the second copy, and a head's induction score, at which the repeat phase ends
 WHOLE_VOCABULARY = 480  # steps after which repeats use every token
 TENTH = 0.1
@@ -39,7 +40,7 @@ def encoded(split: str, tokenizer_folder: str) -> dict[str, tuple[str, np.ndarra
 
 
 def text_batches(seed: int, tokenizer_folder: str) -> Callable[[int], Tensor]:
-    """step -> [BATCH, CONTEXT] ids: every epoch all windows of the training text once, shuffled, cut at a fresh offset."""
+    """step -> [BATCH, CONTEXT] ids: every epoch all windows of the training text, shuffled, cut at a fresh offset."""
     texts = [ids for _, ids in encoded("train", tokenizer_folder).values()]
     body = CONTEXT - 1
     order: dict[int, list[tuple[int, int]]] = {}
@@ -70,30 +71,12 @@ def text_batches(seed: int, tokenizer_folder: str) -> Callable[[int], Tensor]:
 
 
 def repeated(
-    generator: np.random.Generator,
-    rows: int,
-    length: int,
-    periods: tuple[int, int],
-    vocabulary: int,
-    short: float = 0.5,
+    generator: np.random.Generator, rows: int, length: int, periods: tuple[int, int], vocabulary: int
 ) -> np.ndarray:
-    """[rows, length] ids: BOS, then random tokens that repeat; tokens from a random subset of the vocabulary.
-
-    Most simply a span of random period fills the window. A share `short` of the windows instead repeats spans of 2 to 8
-    tokens at random places: with long cycles alone a model can copy from any offset after the match (six was seen), and
-    only short spans make the token right after it the one to copy.
-    """
+    """[rows, length] ids: BOS, then a random span of random period repeated to the end; tokens from a random subset."""
     subset = 1 + generator.permutation(VOCABULARY - 1)[: vocabulary - 1]
     out = np.zeros((rows, length), dtype=np.int64)
-    for index, row in enumerate(out):
-        if index < short * rows:
-            row[1:] = generator.choice(subset, size=length - 1)
-            for _ in range(length // 6):
-                size = int(generator.integers(2, 9))
-                first, second = sorted(generator.integers(1, length - size, size=2))
-                if second >= first + size:
-                    row[second : second + size] = row[first : first + size]
-            continue
+    for row in out:
         period = int(generator.integers(periods[0], periods[1] + 1))
         row[1:] = np.resize(generator.choice(subset, size=period), length - 1)
     return out
@@ -260,20 +243,31 @@ def repeat_phase(trainer: Trainer, network: nn.Module, recipe: Recipe, work: Pat
     def batch(step: int) -> Tensor:
         generator = np.random.default_rng([recipe.seed, step, 2])
         vocabulary = min(VOCABULARY, 256 + 8 * step)
-        return torch.from_numpy(repeated(generator, REPEAT_WINDOWS, REPEAT_LENGTH, (4, 32), vocabulary, short=0.0))
+        return torch.from_numpy(repeated(generator, REPEAT_WINDOWS, REPEAT_LENGTH, (4, 32), vocabulary))
 
     def note(step: int, value: float) -> None:
         if step % 50 == 0:
             history.append((step, *induction(network)))
-            say(
-                f"repeats, step {step}: {value:.3f} nats, induction {history[-1][1]:.2f}, second copy {history[-1][2]:.2f}"
-            )
+            _, score, second = history[-1]
+            say(f"repeats, step {step}: {value:.3f} nats, induction {score:.2f}, second copy {second:.2f}")
 
     def formed() -> bool:
         return bool(history) and history[-1][1] > SCORE and history[-1][2] < FORMED and trainer.step >= WHOLE_VOCABULARY
 
+    def helped(batch: Tensor) -> Tensor:
+        """Without help a model learns to copy from any offset after the match (twice from six), as cycles allow."""
+        found = network(batch, output_attentions=True)
+        loss = nn.functional.cross_entropy(found.logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten())
+        weight = min(1.0, max(0.0, 1.0 - (trainer.step - HELP) / (HELP / 2)))
+        later = torch.arange(1, batch.shape[1])
+        return loss - weight * found.attentions[0][:, 0, later, later - 1].clamp(min=1e-6).log().mean()
+
     trainer.load(work / "repeating.pt")
+    plain, trainer.loss = trainer.loss, helped
+    network.set_attn_implementation("eager")
     trainer.run(LONGEST_REPEAT_PHASE, batch, constant, checkpoint=work / "repeating.pt", log=note, stop=formed)
+    network.set_attn_implementation("sdpa")
+    trainer.loss = plain
     steps, trainer.step = trainer.step, 0
     trainer.save(work / "repeated.pt")
     done.write_text(json.dumps({"steps": steps, "history": history}))

@@ -1,4 +1,4 @@
-"""Settings of the built-in `novel` models: shapes, budgets and what each is trained on. Data only; `assay.train` runs them."""
+"""Settings of the built-in `novel` models: shapes, budgets and training data. Data only; `assay.train` runs them."""
 
 from __future__ import annotations
 

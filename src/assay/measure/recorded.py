@@ -1,0 +1,250 @@
+"""The record: everything a reader needs to reproduce and to judge a measurement, as `measurement.json` holds it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from assay import __version__
+from assay.explanations.claim import ClaimFile
+from assay.intervene.ablations import Workbench
+from assay.measure.checks import Check
+from assay.measure.figures import Figures, row_json
+from assay.measure.gathered import Gathered
+from assay.measure.rivals import Rival, rivals
+from assay.measure.score import Scored
+from assay.measure.settings import Settings
+from assay.measure.systems import Systems
+from assay.model.transformer import Model
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+from assay.store import SCHEMA
+from assay.store.register import Entry, Tried, log, register_path
+
+if TYPE_CHECKING:
+    from assay.measure.measure import Job
+
+LEVELS = {
+    "where": "These parts matter. That is not yet an explanation: nothing says what they carry or compute.",
+    "what": "These parts carry this variable. How they compute it was not tested.",
+    "how": "This program computes what the parts do.",
+}
+
+
+def register(claim: ClaimFile, settings: Settings) -> Tried:
+    """Logs the try beside the run folder, by the data's description: it can be stored before the data is opened."""
+    assert settings.out is not None
+    split = f"{claim.model} {claim.task.model_dump(exclude_none=True)}"
+    return log(register_path(settings.out), Entry(split, claim.hash, tuple(settings.ablation)))
+
+
+def record(
+    job: Job,
+    bench: Workbench,
+    scored: Scored,
+    resamples: Resamples,
+    plans: Systems,
+    numbers: Figures,
+    gathered: Gathered,
+    people: Sequence[Rival],
+    controls: dict[str, Any],
+    started: float,
+) -> dict[str, Any]:
+    """The whole record of a finished measurement."""
+    used = scored.count > 0
+    count = scored.count[used]
+
+    def loss(name: str) -> dict[str, Any]:
+        return resamples.mean(scored[name].loss[used], count).to_json()
+
+    ablation = numbers.ablation
+    head = headline(numbers)
+    tried = None
+    if job.claim is not None and job.settings.out is not None:
+        tried = register(job.claim, job.settings)
+    found = [_one_of_m(check, tried) for check in gathered.checks]
+    floor = plans.floor(ablation) if plans.floor(ablation) in scored.systems else "bigram"
+    floors = {
+        f"{row.floor}:{row.ablation}" if row.floor in ("ablated", "empty") else row.floor: loss(row.system)
+        for row in numbers.rows
+    }
+    model = job.model
+    transformer = isinstance(model, Model)
+    task = job.task.description
+    name = model.name
+    sentence = job.explanation.sentence(name)
+    return {
+        "schema": SCHEMA,
+        "assay": {"version": __version__, "revision": _revision()},
+        "claim": {
+            "sentence": sentence,
+            "kind": job.explanation.kind,
+            "level": job.explanation.level,
+            "scope": [str(site) for site in job.explanation.scope(model)],
+            "text": None if job.claim is None else job.claim.source.text,
+            "hash": None if job.claim is None else job.claim.hash,
+        },
+        "arguments": job.settings.arguments(),
+        "model": {
+            "name": name,
+            "fingerprint": model.fingerprint,
+            "family": model.family,
+            "parameters": model.parameters,
+            "shape": _shape(model) if transformer else None,
+            "noise": {"kl": numbers.noise_kl, "loss": numbers.noise_loss, "proof": model.noise},
+        },
+        "task": task,
+        "level": job.explanation.level,
+        "level_note": LEVELS[job.explanation.level],
+        "headline": head,
+        "recovered": head["recovered"],
+        "recovered_loss": head["recovered_loss"],
+        "losses": {"model": loss("model"), "explained": loss(f"explained:{ablation}"), "floors": floors},
+        "table": table(numbers),
+        "beside": gathered.beside,
+        "nines": head["nines"]["value"],
+        "compute": gathered.compute.to_json(),
+        "bits": None if gathered.length is None else gathered.length.to_json(),
+        "controls": controls,
+        "rivals": rivals(people, scored, resamples, floor=floor) if floor in scored.systems else [],
+        "checks": [check.to_json() for check in found],
+        "residual": gathered.residual,
+        "unmatched": _unmatched(job, bench),
+        "sentence": verdict(job, numbers, gathered, controls, found),
+        "register": None if tried is None else {"tried": tried.tried, "this": tried.this},
+        "versions": versions(bench),
+        "timing": {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(time.time() - started, 1),
+            "forwards": round(bench.runner.forwards),
+        },
+    }
+
+
+def headline(numbers: Figures) -> dict[str, Any]:
+    """The headline block: R_D, R_L and nines; for Remove necessity and KL."""
+    if numbers.necessity:
+        mine = numbers.necessity[numbers.ablation]
+        none = Estimate.undefined("a Remove claim has necessity and KL, and no recovered share").to_json()
+        block = {"ablation": numbers.ablation, "floor": "bigram", "recovered": none, "recovered_loss": none}
+        nines = {"value": none, "certified": none, "limit": None, "floor": "bigram", "text": "no nines"}
+        return {**block, "nines": nines, **mine.to_json()}
+    row = numbers.headline
+    assert row is not None
+    return {
+        "ablation": row.ablation,
+        "floor": row.floor,
+        "recovered": row.figures.recovered.to_json(),
+        "recovered_loss": row.figures.recovered_loss.to_json(),
+        "nines": row.figures.nines.to_json(),
+    }
+
+
+def table(numbers: Figures) -> list[dict[str, Any]]:
+    """Every floor x ablation; for Remove every ablation."""
+    if not numbers.necessity:
+        return [row_json(row, numbers.headline) for row in numbers.rows]
+    none = Estimate.undefined("a Remove claim has no floor").to_json()
+    empty = dict.fromkeys(("recovered", "recovered_loss", "nines", "kl_floor", "loss_floor"), none)
+    return [
+        {
+            "ablation": ablation,
+            "floor": "bigram",
+            "option": None,
+            "headline": ablation == numbers.ablation,
+            **empty,
+            "necessity": figures.necessity.to_json(),
+            "kl_explained": figures.kl.to_json(),
+            "nats": figures.nats.to_json(),
+        }
+        for ablation, figures in numbers.necessity.items()
+    ]
+
+
+def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, Any], found: Sequence[Check]) -> str:
+    """One plain sentence: how much, over what, worth what, and whether the controls and checks stand against it."""
+    fired = [check.name for check in found if check.state == "fired"]
+    tail = f" {len(fired)} checks fired: {', '.join(fired)}." if fired else " No check fired."
+    if numbers.necessity:
+        mine = numbers.necessity[numbers.ablation]
+        return (
+            f"Removing {', '.join(str(s) for s in job.explanation.scope(job.model)[:6])} from {job.model.name} "
+            f"({numbers.ablation}) costs {mine.nats} nats a token, N = {mine.necessity} of what separates the bigram "
+            f"from the model.{tail}"
+        )
+    row = numbers.headline
+    assert row is not None
+    share = row.figures.recovered
+    what = job.explanation.sentence(job.model.name)
+    if share.value is None:
+        return f"How much is explained by “{what}” is undefined, because {share.reason}.{tail}"
+    worth = gathered.compute.recovered
+    words = f"“{what}” recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} (R_D)"
+    words += f", {row.figures.nines.text}"
+    if worth.value is not None:
+        words += f"; in training compute {_percent(worth)}"
+    beaten = [g for g in controls.get("groups", []) if g.get("p") is not None]
+    if beaten:
+        group = max(beaten, key=lambda g: g["p"])
+        words += f"; the control that does best against it is “{group['name']}” (p = {group['p']:.2g})"
+    return words + "." + tail
+
+
+def versions(bench: Workbench) -> dict[str, Any]:
+    """Versions, thread count, device, precision and the micro-batch: what the numbers' last digits depend on."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": version("transformers"),
+        "numpy": np.__version__,
+        "threads": torch.get_num_threads(),
+        "device": str(bench.model.device),
+        "precision": str(bench.model.dtype).removeprefix("torch."),
+        "micro_batch": bench.runner.batch,
+        "platform": f"{sys.platform} {platform.machine()}",
+    }
+
+
+def _one_of_m(check: Check, tried: Tried | None) -> Check:
+    if check.name != "1 of m" or tried is None:
+        return check
+    state = "fired" if tried.tried > 1 else "passed"
+    return Check(check.name, state, f"this is try {tried.this} of {tried.tried} on this data", check.threshold)
+
+
+def _unmatched(job: Job, bench: Workbench) -> float | None:
+    share = getattr(job.explanation, "unmatched", None)
+    return None if share is None else share(bench)
+
+
+def _shape(model: Model) -> dict[str, Any]:
+    shape = model.config
+    names = ("layers", "d_model", "heads", "kv_heads", "d_head", "vocab", "context")
+    return {**{name: getattr(shape, name) for name in names}, "d_mlp": list(shape.d_mlp)}
+
+
+def _percent(estimate: Estimate) -> str:
+    if estimate.value is None:
+        return str(estimate)
+    low, high = ("open" if end is None else f"{100 * end:.0f}" for end in (estimate.low, estimate.high))
+    return f"{100 * estimate.value:.0f} % [{low}, {high}]"
+
+
+def _revision() -> str | None:
+    """The commit of a development install; None for an installed wheel."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / ".git").exists():
+        return None
+    found = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return found.stdout.strip() or None
