@@ -11,7 +11,7 @@ import pytest
 from assay.errors import ClaimError
 from assay.explanations import registry
 from assay.explanations.claim import LEVELS, ClaimFile, claim_of, dump, load_claim
-from assay.explanations.claim_check import known_shape, out_of_range
+from assay.explanations.claim_check import KnownShape, known_shape, out_of_range
 from assay.names import parse_site
 
 GOOD = """\
@@ -314,14 +314,14 @@ def test_missing_files_folders_and_devices_are_refused(tmp_path: Path):
 def test_layers_and_heads_of_a_model_on_disk_are_checked_with_the_line(refusal, claim):
     Path("tiny").mkdir()
     Path("tiny/config.json").write_text('{"n_layer": 2, "n_head": 4}')
-    assert known_shape("tiny") == (2, 4)
+    assert known_shape("tiny") == KnownShape(2, 4, 4, None, native=False)
     text = KEEP.replace("zoo:novel-4l", "./tiny")
     assert refusal(text) == "claim.yaml:3: 'm2' is not in ./tiny: it has 2 layers, 0 to 1"
     assert refusal(text.replace("m2, m3.n137", "a0.h4")) == (
         "claim.yaml:3: 'a0.h4' is not in ./tiny: its layers have 4 heads, 0 to 3"
     )
     assert claim(text.replace("m2, m3.n137", "a0.h0")).scope == ("a1.h3", "a0.h0")
-    assert out_of_range(parse_site("a0.h4"), 2, 8) is None
+    assert out_of_range(parse_site("a0.h4"), KnownShape(2, 8, 8, None, native=True)) is None
 
 
 def test_submodules_of_other_networks_may_be_named(claim):

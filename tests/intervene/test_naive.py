@@ -56,10 +56,10 @@ def make(kind: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 @cache
 def sentences(count: int, seed: int, length: int = 9) -> tuple[str, ...]:
-    """Few different words, so that some come again; the last texts are shorter than the others."""
+    """Few different words, so that some come again; every third text is shorter. "w1" is special, and so is no "w1x"."""
     words = np.random.default_rng(seed)
     sizes = [length + 6 - (i % 3 == 2) * 4 for i in range(count)]
-    return tuple(" ".join(f"w{w}" for w in words.integers(1, 12, size)) for size in sizes)
+    return tuple(" ".join(f"w{w}" for w in words.integers(21, 33, size)) for size in sizes)
 
 
 def text_task(model: Any) -> Task:
@@ -69,7 +69,7 @@ def text_task(model: Any) -> Task:
 def prompt_task(model: Any) -> Task:
     def row(i: int) -> dict[str, str]:
         clean, other = sentences(12, 2)[i], sentences(12, 3)[i]
-        answers = {"correct": f" w{20 + i}", "incorrect": f" w{33 + i}"}
+        answers = {"correct": f" w{34 + i}", "incorrect": f" w{33 - i}"}
         return {"clean": clean, "corrupted": other, "group": f"g{i}", **answers}
 
     return Task.prompts(model, [row(i) for i in range(12)])
@@ -95,24 +95,25 @@ def assert_close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
     assert float((got - wanted).abs().max()) / rms < tolerance
 
 
-def naive_mean(network: Any, task: Task, name: str, by_position: bool) -> Tensor:
-    """[pos, width]: the mean over real tokens of the reference, the first position apart; in plain loops."""
-    assert task.reference is not None
-    name = name.split("@")[0]
-    value = hooks.values(network, task.reference.tokens, [name])[name].double()
-    out = torch.zeros(value.shape[1:], dtype=torch.float64)
-    for position in range(value.shape[1]):
-        columns = [position] if by_position or position == 0 else range(1, value.shape[1])
-        seen = [value[r, c] for r in range(len(value)) for c in columns if bool(task.reference.real[r, c])]
-        if not seen:  # the reference never reaches so far
-            seen = [value[r, c] for r in range(len(value)) for c in range(1, value.shape[1])
-                    if bool(task.reference.real[r, c])]  # fmt: skip
-        out[position] = torch.stack(seen).mean(0)
+@cache
+def naive_mean(kind: str, dtype: torch.dtype, name: str, by_position: bool) -> Tensor:
+    """[pos, width]: the mean over real tokens of the reference, the first position apart, column by column."""
+    reference = bench_of(kind, dtype).task.reference
+    value = hooks.values(make(kind, dtype)[1], reference.tokens, [name])[name].double()
+    rest = [v for row, real in zip(value, reference.real, strict=True) for v in row[1:][real[1:]]]
+    out = torch.stack(rest).mean(0).expand(value.shape[1:]).clone()
+    for position in range(value.shape[1] if by_position else 1):
+        seen = value[:, position][reference.real[:, position]]
+        if len(seen):  # else the reference never reaches so far
+            out[position] = seen.mean(0)
     return out.float()
 
 
-def naive_fill(bench: Workbench, network: Any, names: tuple[str, ...], ablation: str, draw: int) -> dict[str, Tensor]:
+def naive_fill(
+    kind: str, dtype: torch.dtype, names: tuple[str, ...], ablation: str, draw: int = 0
+) -> dict[str, Tensor]:
     """What every part takes: the definition of each ablation, from library runs of the rows that it names."""
+    bench, (_, network) = bench_of(kind, dtype, ablation == "counterfactual"), make(kind, dtype)
     task = bench.task
     assert task.reference is not None
     if ablation == "optimal":
@@ -125,7 +126,7 @@ def naive_fill(bench: Workbench, network: Any, names: tuple[str, ...], ablation:
             case "zero":
                 out[name] = torch.zeros(1)
             case "mean" | "mean_position":
-                out[name] = naive_mean(network, task, name, ablation == "mean_position")
+                out[name] = naive_mean(kind, dtype, bare, ablation == "mean_position")
             case "resample_joint" | "resample_independent":
                 rows = donors(task, bench.seed, draw, "" if ablation == "resample_joint" else bare)
                 out[name] = hooks.values(network, task.reference.tokens[torch.from_numpy(rows)], [bare])[bare]
@@ -145,10 +146,12 @@ def test_every_ablation_equals_plain_hooks(kind, ablation, dtype):
     bench = bench_of(kind, dtype, ablation == "counterfactual")
     _, network = make(kind, dtype)
     fixed = ablation in ("mean", "mean_position")
+    if ablation == "optimal" and (dtype == torch.float64 or kind not in ("gpt2", "qwen3")):
+        pytest.skip("gradient steps take time, and how constants are put is the same for all")
     for names in SETS.values() if ablation != "optimal" else [SETS["mixed"]]:
         for draw in (0, 1) if ablation in RANDOM else (0,):
             plan = Remove(names).plan(bench, ablation, draw)
-            given = naive_fill(bench, network, names, ablation, draw)
+            given = naive_fill(kind, dtype, names, ablation, draw)
             wanted = hooks.run(network, bench.task.tokens, given)
             assert_close(logits(bench, plan), wanted, tolerance_of(kind, dtype, rounded=fixed))
             assert_close(logits(bench, plan, reuse=False), wanted, tolerance_of(kind, dtype, rounded=fixed))
@@ -162,7 +165,7 @@ def test_keep_is_the_ablated_complement_and_the_empty_floor_ablates_everything(k
     kept = ("a0.h2", "a1.h0", "m1")
     everything = tuple(hooks.all_parts(network, model.config.layers, model.config.heads))
     assert set(everything) == set(model.components) - {"input"}
-    given = naive_fill(bench, network, everything, ablation, 0)
+    given = naive_fill(kind, torch.float64, everything, ablation)
     inside = {name: value for name, value in given.items() if name not in kept}
     tolerance = tolerance_of(kind, torch.float64, rounded=True)
     assert_close(
@@ -180,10 +183,10 @@ def test_keeping_neurons_ablates_the_others_of_their_layer_and_keeping_columns_t
     _, network = make("gpt2", torch.float64)
     parts = [p for p in hooks.all_parts(network, 2, 4) if p != "m0"]
     others = tuple(f"m0.n{i}" for i in range(48) if i not in (3, 5))
-    given = naive_fill(bench, network, (*parts, *others), "resample_joint", 0)
+    given = naive_fill("gpt2", torch.float64, (*parts, *others), "resample_joint", 0)
     got = logits(bench, Keep(["m0.n3", "m0.n5"]).plan(bench, "resample_joint"))
     assert_close(got, hooks.run(network, bench.task.tokens, given), 1e-10)
-    given = naive_fill(bench, network, tuple(hooks.all_parts(network, 2, 4)), "resample_joint", 0)
+    given = naive_fill("gpt2", torch.float64, tuple(hooks.all_parts(network, 2, 4)), "resample_joint", 0)
 
     def all_but_two(old: Tensor) -> Tensor:
         out = given["a1.h1"].clone()
@@ -200,7 +203,7 @@ def test_frozen_norm_divides_by_the_scales_of_the_clean_run(kind):
     bench = Workbench(Runner(model, text_task(model)), 5, frozen_norm=True)
     for ablation in ("zero", "resample_joint"):
         for names in (SETS["mixed"], ("m1",)):
-            given = naive_fill(bench, network, names, ablation, 0)
+            given = naive_fill(kind, torch.float64, names, ablation, 0)
             wanted = hooks.run(network, bench.task.tokens, given, frozen=True)
             assert_close(
                 logits(bench, Remove(names).plan(bench, ablation)), wanted, tolerance_of(kind, torch.float64)
@@ -271,7 +274,7 @@ def test_optimal_constants_are_better_than_the_mean_on_the_reference():
     clean = model.forward(reference.tokens).log_softmax(-1)
 
     def divergence(ablation: str) -> float:
-        edited = hooks.run(network, reference.tokens, naive_fill(bench, network, names, ablation, 0)).log_softmax(-1)
+        edited = hooks.run(network, reference.tokens, naive_fill("gpt2", torch.float32, names, ablation, 0)).log_softmax(-1)
         kl = (clean.exp() * (clean - edited)).sum(-1)[:, :-1]
         return float(kl[reference.scored[:, 1:]].mean())
 
@@ -367,7 +370,7 @@ def test_several_programs_see_each_others_outputs_and_every_floor_is_the_ablated
     wanted = hooks.run(network, bench.task.tokens, {"a0.h1": first, "a1.h0": second})
     assert_close(logits(bench, claim.plan(bench)), wanted, ROUNDED)
     for ablation in ("zero", "resample_independent"):
-        given = naive_fill(bench, network, ("a0.h1", "a1.h0"), ablation, 1)
+        given = naive_fill("gpt2", torch.float64, ("a0.h1", "a1.h0"), ablation, 1)
         got = logits(bench, claim.floor(bench, ablation, 1))
         assert_close(got, hooks.run(network, bench.task.tokens, given), 1e-10)
 
@@ -434,7 +437,7 @@ def test_ngrams_back_off_and_labels_split_the_mean():
             wanted[r, i] = torch.stack(pairs[known[0]]).mean(0) if known else base
     got = fits.ngram_table(bench, parse_site("m0"), programs.ngram(2))(tokens)
     assert_close(got.double(), wanted, ROUNDED)
-    chosen = (3, 5, 7)
+    chosen = (23, 25, 27)
     label = Program({"m0": programs.label(tokens=chosen)})
     holds = torch.isin(reference.tokens, torch.tensor(chosen))
     parts = [value[:, 1:][(holds[:, 1:] == state) & reference.real[:, 1:]].mean(0) for state in (False, True)]
@@ -506,7 +509,7 @@ def test_a_constant_claim_puts_its_constant_whatever_the_ablation():
     bench = bench_of("gpt2", torch.float64)
     _, network = make("gpt2", torch.float64)
     for value in ("mean", "mean_position", "zero"):
-        given = naive_fill(bench, network, ("a0.h1", "m1"), value, 0)
+        given = naive_fill("gpt2", torch.float64, ("a0.h1", "m1"), value, 0)
         wanted = hooks.run(network, bench.task.tokens, given)
         for ablation in ("zero", "resample_joint"):
             got = logits(bench, Constant(["a0.h1", "m1"], value).plan(bench, ablation, 3))

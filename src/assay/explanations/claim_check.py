@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MODELS = (*RECIPES, "stories-260k")
 FAMILIES = ("novel",)
+SPLITS = {"novel": ("test", "unseen", "train"), "stories": ("test", "train")}  # of a zoo family's own text
+_NATIVE = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox")  # model types whose components have names
 _ZOO = Path(__file__).parents[1] / "zoo" / "models"
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
@@ -37,7 +39,7 @@ def check_claim(claim: ClaimFile) -> None:
     shape = known_shape(claim.model)
     if shape:
         for name, (index, site) in sites.items():
-            problem = out_of_range(site, *shape)
+            problem = out_of_range(site, shape)
             if problem:
                 raise ClaimError(
                     f"{claim.where('explanation', 'components', index)}{name!r} is not in {claim.model}: {problem}"
@@ -56,25 +58,54 @@ def model_problem(model: str) -> str | None:
     return f"the model {model!r} is neither a folder here, nor a zoo name such as 'zoo:novel-4l', nor a name on the hub"
 
 
-def known_shape(model: str) -> tuple[int, int] | None:
-    """(layers, heads) of a model whose configuration lies on this disk."""
+class KnownShape(NamedTuple):
+    """What a model's configuration says of its size; None where it is silent."""
+
+    layers: int
+    heads: int
+    groups: int | None
+    neurons: int | None
+    native: bool  # of a family with component names, so that no name is a submodule's
+
+
+def known_shape(model: str) -> KnownShape | None:
+    """The shape of a model whose configuration lies on this disk."""
     folder = _ZOO / model.removeprefix("zoo:") if model.startswith("zoo:") else Path(model).expanduser()
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         layers = config.get("num_hidden_layers", config.get("n_layer"))
         heads = config.get("num_attention_heads", config.get("n_head"))
+        groups = config.get("num_key_value_heads", heads)
+        neurons = config.get("intermediate_size", config.get("n_inner"))
     except (OSError, ValueError, AttributeError):
         return None
-    return (layers, heads) if isinstance(layers, int) and isinstance(heads, int) else None
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        return None
+    whole = (value if isinstance(value, int) and value > 1 else None for value in (groups, neurons))
+    return KnownShape(layers, heads, *whole, native=config.get("model_type") in _NATIVE)
 
 
-def out_of_range(site: Site, layers: int, heads: int) -> str | None:
-    """One clause on a layer or head that a model of this shape does not have, or None."""
-    if site.layer is not None and site.layer >= layers:
-        return f"it has {layers} layers, 0 to {layers - 1}"
-    if site.kind == "head" and site.index is not None and site.index >= heads:
-        return f"its layers have {heads} heads, 0 to {heads - 1}"
+def out_of_range(site: Site, shape: KnownShape) -> str | None:
+    """One clause on a layer, head, group or neuron that a model of this shape does not have, or None."""
+    if site.kind == "module" and shape.native:
+        return "its components are named like 'a1.h3', 'm2' or 'm2.n137'" + _nearest_site(str(site), shape)
+    if site.layer is not None and site.layer >= shape.layers:
+        return f"it has {shape.layers} layers, 0 to {shape.layers - 1}"
+    for kind, what, count in (
+        ("head", "heads", shape.heads),
+        ("kv", "key/value groups", shape.groups),
+        ("neuron", "neurons", shape.neurons),
+    ):
+        if site.kind == kind and site.index is not None and count is not None and site.index >= count:
+            return f"its layers have {count} {what}, 0 to {count - 1}"
     return None
+
+
+def _nearest_site(name: str, shape: KnownShape) -> str:
+    """A tail with the nearest heads and MLPs, if any is near."""
+    heads = [f"a{layer}.h{head}" for layer in range(shape.layers) for head in range(shape.heads)]
+    tail = nearest(name, [*heads, *(f"m{layer}" for layer in range(shape.layers))])
+    return tail if "did you mean" in tail else ""
 
 
 def _components(claim: ClaimFile) -> dict[str, tuple[str | int, Site]]:
@@ -126,14 +157,56 @@ def _task(claim: ClaimFile) -> None:
             raise ClaimError(
                 f"{claim.where(field, given[1])}{field!r} has both {given[0]!r} and {given[1]!r}; give one"
             )
+        for i, text in enumerate(getattr(value, "texts", None) or []):
+            if not text.strip():
+                raise ClaimError(f"{claim.where(field, 'texts', i)}the text {text!r} is empty")
         for entry in ("file", "files"):
             paths = getattr(value, entry, None) or []
             for i, path in enumerate([paths] if isinstance(paths, str) else paths):
-                if not Path(path).is_file():
-                    raise ClaimError(
-                        f"{claim.where(field, entry, i)}the file {path!r} does not exist here ({Path.cwd()})"
-                    )
-    split = getattr(claim.task, "split", None)
-    if split is not None and not claim.model.startswith("zoo:"):
-        where = claim.where("task", "split")
+                _file(claim.where(field, entry, i), path)
+        _split(claim, field, getattr(value, "split", None))
+    _reference(claim)
+
+
+def _file(where: str, path: str) -> None:
+    try:
+        with Path(path).open("rb") as file:
+            if not file.read(4096).strip():
+                raise ClaimError(f"{where}the file {path!r} is empty")
+    except OSError:
+        folder = Path(path).parent
+        beside = [str(p) for p in sorted(folder.iterdir())[:200] if p.is_file()] if folder.is_dir() else []
+        tail = nearest(path, beside)
+        tail = tail if "did you mean" in tail else ""
+        raise ClaimError(f"{where}the file {path!r} does not exist here ({Path.cwd()}){tail}") from None
+
+
+def _split(claim: ClaimFile, field: str, split: str | None) -> None:
+    if split is None:
+        return
+    where = claim.where(field, "split")
+    if not claim.model.startswith("zoo:"):
         raise ClaimError(f"{where}'split' is for zoo models, whose text ships with assay; give 'files' or 'texts'")
+    valid = SPLITS[claim.model.removeprefix("zoo:").partition("-")[0]]
+    if split not in valid:
+        raise ClaimError(f"{where}unknown split {split!r} of the text of {claim.model}" + nearest(split, valid))
+
+
+def _reference(claim: ClaimFile) -> None:
+    """Refuses a reference that is what is scored, by its name; the data itself is compared when it is opened."""
+    task, reference = claim.task, claim.reference
+    if reference is None:
+        return
+    if reference.split is not None and reference.split == getattr(task, "split", None) != "train":
+        where = claim.where("reference", "split")
+        raise ClaimError(
+            f"{where}the reference overlaps what is scored: both are the split {reference.split!r}; "
+            "the default reference is 'train'"
+        )
+    scored = getattr(task, "files", None) or [getattr(task, "file", None)]
+    for i, path in enumerate(reference.files or []):
+        if any(other is not None and Path(other).resolve() == Path(path).resolve() for other in scored):
+            raise ClaimError(
+                f"{claim.where('reference', 'files', i)}the reference overlaps what is scored: {path!r} is in both; "
+                "leave 'reference' out, and three tenths of the documents are held apart for it"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,17 +13,19 @@ if TYPE_CHECKING:
     from assay.task.task import Task
 
 
-def _texts(fields: TextTask | ReferenceFields) -> list[str] | None:
+def _texts(fields: TextTask | ReferenceFields, claim: ClaimFile, field: str) -> list[str] | None:
     if fields.texts is not None:
         return list(fields.texts)
     if fields.files is None:
         return None
     texts = []
-    for file in fields.files:
+    for i, file in enumerate(fields.files):
         try:
             texts.append(Path(file).read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as problem:
-            raise TaskError(f"the file {file!r} cannot be read as UTF-8 text: {problem}") from problem
+            reason = f"it is not text at byte {problem.start}" if isinstance(problem, UnicodeDecodeError) else problem
+            where = claim.where(field, "files", i)
+            raise TaskError(f"{where}the file {file!r} cannot be read as UTF-8 text: {reason}") from problem
     return texts
 
 
@@ -33,12 +36,17 @@ def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed:
     fields, reference = claim.task, claim.reference
     options: dict[str, Any] = fields.model_dump(exclude={"kind", "files", "file"}, exclude_none=True)
     if fields.kind == "text":
-        texts = _texts(fields)
+        texts = _texts(fields, claim, "task")
         if texts is not None:
             options["texts"] = texts
         if reference is not None:
-            options["reference"] = _texts(reference) if reference.split is None else reference.split
-        return Task.text(model, **options, max_documents=documents, seed=seed)
+            held = _texts(reference, claim, "reference")
+            _refuse_contained(claim, texts or [], held or [])
+            options["reference"] = held if reference.split is None else reference.split
+        try:
+            return Task.text(model, **options, max_documents=documents, seed=seed)
+        except TaskError as problem:
+            raise TaskError(_placed(claim, str(problem))) from problem
     if fields.kind == "repeat":
         if reference is not None:
             raise TaskError(f"{claim.where('reference')}a task of kind 'repeat' makes its own reference; leave it out")
@@ -58,6 +66,34 @@ def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed:
     return Task.classify(
         model, arrays["inputs"], arrays["labels"], groups=None if groups is None else groups.tolist(), **options
     )
+
+
+def _refuse_contained(claim: ClaimFile, texts: list[str], held: list[str]) -> None:
+    """Raises `TaskError` when a text of the reference stands word for word in a scored one, or a scored one in it."""
+    for j, other in enumerate(held):
+        for i, text in enumerate(texts):
+            if text.strip() != other.strip() and (text.strip() in other or other.strip() in text):
+                inner, outer = (f"texts[{i}]", f"reference[{j}]")
+                if len(text) > len(other):
+                    inner, outer = outer, inner
+                clause = f"the reference overlaps what is scored: {inner} stands word for word in {outer}"
+                raise TaskError(_placed(claim, clause))
+
+
+def _placed(claim: ClaimFile, problem: str) -> str:
+    """A message about `texts[0]` or `reference[0]`, with the claim file's line and the text file's name instead."""
+    found = re.search(r"\b(texts|reference)\[(\d+)\]", problem)
+    if found is None:
+        return claim.where("task") + problem
+
+    def name(match: re.Match[str]) -> str:
+        fields: Any = claim.task if match[1] == "texts" else claim.reference
+        return match[0] if fields is None or fields.files is None else f"the file {fields.files[int(match[2])]!r}"
+
+    field = "task" if found[1] == "texts" else "reference"
+    fields: Any = claim.task if field == "task" else claim.reference
+    entry = "texts" if fields.texts is not None else "files"
+    return claim.where(field, entry, int(found[2])) + re.sub(r"\b(texts|reference)\[(\d+)\]", name, problem)
 
 
 def _arrays(file: str) -> dict[str, Any]:

@@ -129,4 +129,5 @@ class Constant:
         return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
-        return f"{listed(list(self.components))} of {model_name} are constant ({self.value})"
+        verb = "is" if len(self.components) == 1 else "are"
+        return f"{listed(list(self.components))} of {model_name} {verb} constant ({self.value})"

@@ -111,14 +111,18 @@ class Workbench:
         site_key = str(site.at(None))
 
         def noise(batch: Batch) -> Tensor:
+            data = self.task.reference if batch.data == "reference" else self.task
+            assert data is not None
             rows = []
             for row in batch.rows:
-                document = self.task.documents[self.task.document[row]].name
+                document = data.documents[data.document[row]].name
                 generator = torch.Generator().manual_seed(
-                    _hash(self.seed, "noise", draw, site_key, document, int(self.task.offset[row])) >> 1
+                    _hash(self.seed, "noise", draw, site_key, document, int(data.offset[row])) >> 1
                 )
                 rows.append(torch.randn(mean.shape, generator=generator))
             white = torch.stack(rows)
+            if site.kind == "module":  # no position stands apart
+                return (mean + (white.flatten(1) @ rest.T).reshape(white.shape)).to(self.model.device)
             out = white @ rest.T
             out[:, 0] = white[:, 0] @ first.T
             return (mean + out).to(self.model.device)

@@ -49,12 +49,13 @@ def fit_by_kl(
             with torch.no_grad():
                 target = log_softmax(bench.runner.clean("reference", rows).logits.float(), -1)
             logits = bench.runner.logits(Plan((run,)), rows)
-            real = bench.task.reference.scored[torch.from_numpy(rows)][:, 1:].to(logits.device)
-            loss = kl_div(
-                log_softmax(logits.float(), -1)[:, :-1][real], target[:, :-1][real], log_target=True, reduction="sum"
-            )
+            own = log_softmax(logits.float(), -1)
+            if bench.task.kind != "classify":
+                real = bench.task.reference.scored[torch.from_numpy(rows)][:, 1:].to(logits.device)
+                own, target = own[:, :-1][real], target[:, :-1][real]
+            loss = kl_div(own, target, log_target=True, reduction="sum")
             optimizer.zero_grad()
-            (loss / real.sum()).backward()
+            (loss / len(own)).backward()
             optimizer.step()
             schedule.step()
             if step >= tail:
@@ -69,14 +70,17 @@ def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]
     if key not in bench.fitted:
         bench.statistics.need(sites)
         means = [bench.statistics.mean(site) for site in sites]
-        scale = [mean.std().clamp(min=1e-3) for mean in means]
+        scale = [(mean.std() if mean.numel() > 1 else mean.abs().sum()).clamp(min=1e-3) for mean in means]
         # a shift in units of the component's own spread, so that one rate suits all
-        shifts = [torch.zeros(2, mean.shape[-1]) for mean in means]
+        shifts = [torch.zeros(mean.shape if site.kind == "module" else (2, mean.shape[-1]))
+                  for site, mean in zip(sites, means, strict=True)]  # fmt: skip
 
         def constants(values: list[Tensor]) -> list[Tensor]:
             return [
-                mean + unit * torch.cat([shift[:1], shift[1:].expand(len(mean) - 1, -1)])
-                for mean, unit, shift in zip(means, scale, values, strict=True)
+                mean
+                + unit
+                * (shift if site.kind == "module" else torch.cat([shift[:1], shift[1:].expand(len(mean) - 1, -1)]))
+                for site, mean, unit, shift in zip(sites, means, scale, values, strict=True)
             ]
 
         def edits() -> tuple[Edit, ...]:

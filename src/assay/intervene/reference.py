@@ -18,6 +18,7 @@ from assay.intervene.runner import Runner
 from assay.names import Site
 
 ROWS = 192  # reference rows that statistics are taken over
+WIDEST = 4_096  # values of a submodule whose covariance is taken
 
 
 class ReferenceStatistics:
@@ -81,14 +82,20 @@ class ReferenceStatistics:
     def root_covariance(self, site: Site) -> tuple[Float[Tensor, "width width"], Float[Tensor, "width width"]]:
         """A square root of the covariance at the first position, and at all others."""
         site = site.at(None)
-        if site.kind == "module":
-            raise TaskError(f"the ablation 'noise' needs a transformer's component, and {str(site)!r} is a submodule")
         if site not in self._covariance:
             run = Run("reference", "reference")
             with torch.no_grad():
                 value = self.runner.values(Plan((run,)), run, [site], self.rows)[site].double().cpu()
             mean = self.mean(site).double()
             centred = value - mean
+            if site.kind == "module":
+                if mean.numel() > WIDEST:
+                    raise TaskError(
+                        f"the ablation 'noise' takes a covariance over {mean.numel()} values of {str(site)!r}; at most "
+                        f"{WIDEST} are supported"
+                    )
+                self._covariance[site] = (_root(centred.flatten(1)),) * 2
+                return self._covariance[site]
             first = centred[:, 0]
             rest = centred[:, 1:][self._real[:, 1:]]
             self._covariance[site] = (_root(first), _root(rest))

@@ -170,6 +170,8 @@ class Runner:
                 if key in reads:
                     seen.values[key] = value
                 out = self._edited(plan, edits, value, seen, additions) if edits else None
+                if key in reads and out is not None:
+                    seen.values[key] = out  # later parts read what an earlier program put there
                 if key in keep:
                     keep[key] = value if out is None else out
                 return out
@@ -189,6 +191,8 @@ class Runner:
                 out = own(value) if own else None
                 if additions.get(layer):
                     out = (value if out is None else out) + torch.stack(additions[layer]).sum(0)
+                if key in reads and out is not None:
+                    seen.values[key] = out
                 if key in keep and out is not None:
                     keep[key] = out
                 return out
@@ -237,12 +241,13 @@ class Runner:
 
     def _donated(self, plan: Plan, run: Run, site: Site, rows: np.ndarray | None, ids: np.ndarray) -> Tensor:
         """Values of a site for these rows of another run; small donor sets are run once for all their sites."""
+        site = site.at(None)  # a donor gives all its columns; the edit says which of them are taken
         if rows is None or run.edits:
             return self.values(plan, run, [site], ids)[site]
         if not any(r.data == run.data and not r.edits for r in plan.runs):
             raise KeyError(run.name)
         sites = _sites_from(plan, run)
-        pools = [np.unique(edit.rows) for edit in sites.values() if edit.rows is not None]
+        pools = [np.unique(source.rows) for several in sites.values() for source in several if source.rows is not None]
         unique = np.unique(np.concatenate(pools))
         if len(unique) > KEPT_DONORS:
             return self.values(plan, run, [site], ids)[site]
@@ -282,16 +287,16 @@ def _calls(source: Source) -> bool:
     return isinstance(source, Call) or (isinstance(source, Mix) and (_calls(source.inside) or _calls(source.outside)))
 
 
-def _sites_from(plan: Plan, run: Run) -> dict[Site, From]:
-    """Every site that some edit of the plan takes from this run."""
-    out: dict[Site, From] = {}
+def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
+    """Every site that some edit of the plan takes from this run, with all that take it (columns may have their own)."""
+    out: dict[Site, list[From]] = {}
 
     def visit(source: Source, site: Site) -> None:
         if isinstance(source, Mix):
             visit(source.inside, site)
             visit(source.outside, site)
         elif isinstance(source, From) and source.run == run.name:
-            out[source.site or site.at(None)] = source
+            out.setdefault((source.site or site).at(None), []).append(source)
 
     for other in plan.runs:
         for edit in other.edits:

@@ -71,7 +71,7 @@ class Length:
         }
 
 
-def two_part(point: Point, tokens: float) -> float:
+def two_part(point: Point, tokens: int | float) -> float:
     """Bits for the explanation and, given it, the network's behaviour on so many tokens."""
     return point.bits + tokens * point.kl / math.log(2)
 

@@ -45,9 +45,9 @@ def _collect(function: Any, texts: list[str], seen: set[int]) -> None:
         if texts:
             return  # something it calls without Python source
         raise ValueError(f"the source of {function!r} cannot be found, so its length is undefined") from problem
-    texts.append(ast.dump(_Renamed().visit(tree), annotate_fields=False))
-    scope = {**getattr(function, "__globals__", {}), **_closure(function)}
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    texts.append(ast.dump(_Renamed(_locals(tree)).visit(tree), annotate_fields=False))
+    scope = {**getattr(function, "__globals__", {}), **_closure(function)}
     for name in sorted(names & scope.keys()):
         if callable(scope[name]):
             _collect(scope[name], texts, seen)
@@ -59,14 +59,30 @@ def _closure(function: Any) -> dict[str, Any]:
     return {name: cell.cell_contents for name, cell in zip(names, cells, strict=False)}
 
 
-class _Renamed(ast.NodeTransformer):
-    """Numbers for local names; no docstrings, no annotations."""
+def _locals(tree: ast.AST) -> set[str]:
+    """Every name that the code itself gives: arguments, variables, functions, imports' and exceptions' names."""
+    out: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+            out.add(node.id)
+        elif isinstance(node, ast.arg):
+            out.add(node.arg)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler)) and node.name:
+            out.add(node.name)
+        elif isinstance(node, ast.alias) and node.asname:
+            out.add(node.asname)
+    return out
 
-    def __init__(self) -> None:
+
+class _Renamed(ast.NodeTransformer):
+    """Numbers for local names, in the order in which they are met; no docstrings, no annotations."""
+
+    def __init__(self, local: set[str]) -> None:
+        self.local = local
         self.names: dict[str, str] = {}
 
     def _short(self, name: str) -> str:
-        return self.names.setdefault(name, f"v{len(self.names)}")
+        return self.names.setdefault(name, f"v{len(self.names)}") if name in self.local else name
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.name, node.returns, node.decorator_list = self._short(node.name), None, []
@@ -75,11 +91,26 @@ class _Renamed(ast.NodeTransformer):
         self.generic_visit(node)
         return node
 
+    def visit_ExceptHandler(self, node: ast.ExceptHandler) -> ast.AST:
+        node.name = None if node.name is None else self._short(node.name)
+        self.generic_visit(node)
+        return node
+
+    def visit_alias(self, node: ast.alias) -> ast.AST:
+        node.asname = None if node.asname is None else self._short(node.asname)
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        plain = node if node.value is None else ast.Assign([node.target], node.value)
+        if isinstance(plain, ast.AnnAssign):
+            plain.annotation = ast.Constant(None)
+        self.generic_visit(plain)
+        return plain
+
     def visit_arg(self, node: ast.arg) -> ast.AST:
         node.arg, node.annotation = self._short(node.arg), None
         return node
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
-        if isinstance(node.ctx, ast.Store) or node.id in self.names:
-            node.id = self._short(node.id)
+        node.id = self._short(node.id)
         return node

@@ -9,7 +9,7 @@ from assay.errors import ClaimError
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.components import complement
-from assay.intervene.plan import Edit, Own, Plan
+from assay.intervene.plan import Edit, Own, Plan, Run
 
 ONCE = ("program", "constant")  # kinds whose explained run does not depend on the ablation
 EXPLAINED, FLOOR, NOOP = "explained", "floor", "noop"
@@ -48,5 +48,6 @@ def systems(bench: Workbench, explanation: Explanation, ablations: Sequence[str]
     if not touched:
         raise ClaimError("the claim keeps every part of a model that has no other, so there is nothing to measure")
     sites = dict.fromkeys(site.at(None) for site in touched)
-    plans[NOOP] = [bench.plan(tuple(Edit(site, Own()) for site in sites), NOOP)]
+    own = tuple(Edit(site, Own()) for site in sites)  # never refitted: it measures the meter
+    plans[NOOP] = [Plan((Run(NOOP, edits=own, frozen_norm=bench.frozen_norm),))]
     return Systems(plans, explained)

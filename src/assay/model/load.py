@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -161,6 +162,11 @@ def _reachable(name: str, revision: str | None) -> bool:
 def _reading_failed(name: str, error: Exception) -> str:
     if "trust_remote_code" in str(error) or "custom code" in str(error):
         return f"{name} needs code of its own to run, which assay never runs"
+    unknown = re.search(r"model type `([^`]+)`", str(error))
+    if unknown:  # the library adds advice of five lines
+        import transformers
+
+        return f"{name} is of the kind {unknown[1]!r}, which transformers {transformers.__version__} does not know"
     return f"{name} cannot be read as a model ({type(error).__name__}: {' '.join(str(error).split())[:240]})"
 
 

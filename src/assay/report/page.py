@@ -154,7 +154,7 @@ def _beside(beside: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("same most likely token", words.percent(beside["agreement"])))
     for bound, figure in (beside.get("within") or {}).items():
         rows.append((f"tokens with KL ≤ {bound}, of those where the floor's is above", words.percent(figure)))
-    if beside.get("accuracy") is not None:
+    if words.defined(beside.get("accuracy")):
         rows.append(("accuracy on the task", words.percent(beside["accuracy"])))
     hard = beside.get("hard_tokens")
     if hard:

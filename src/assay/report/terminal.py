@@ -139,7 +139,7 @@ def group_line(group: Mapping[str, Any]) -> str:
         return f"{lead}: no control could be scored"
     middle = values[len(values) // 2] if len(values) % 2 else sum(values[len(values) // 2 - 1 :][:2]) / 2
     text = f"{lead}: median {words.number(middle, 2)}, best {words.number(values[-1], 2)}"
-    return text + (f", p = {words.value_text(group['p'], 3)}" if words.defined(group.get("p")) else "")
+    return text + (f", p = {words.p_text(group['p'])}" if words.defined(group.get("p")) else "")
 
 
 def worth_line(record: Mapping[str, Any]) -> str:

@@ -56,9 +56,9 @@ STATES = {"fired": "▲", "passed": "✓", "unknown": "?"}
 
 def as_estimate(value: object) -> dict[str, Any]:
     """Any figure of a record (an estimate, a bare number, nothing) in the form of an estimate."""
-    to_json = getattr(value, "to_json", None)
+    to_json = getattr(type(value), "to_json", None)  # of the type: a template's undefined value has every attribute
     if callable(to_json):
-        value = to_json()
+        value = to_json(value)
     if isinstance(value, Mapping):
         keys = ("value", "low", "high", "n", "reason")
         return {key: value.get(key) for key in keys}
@@ -152,6 +152,11 @@ def percent(value: object) -> str:
     least = 0 if near >= 1.5 or near == 0 else 2
     interval = interval_text(scaled, least)
     return f"{number(scaled['value'], decimals(scaled, least))} %" + (f" {interval}" if interval else "")
+
+
+def p_text(value: object) -> str:
+    """A p-value with three decimals and no more zeros than it needs: "0.048", "1"."""
+    return f"{float(as_estimate(value)['value'] or 0.0):.3f}".rstrip("0").rstrip(".")
 
 
 def count(value: object) -> str:

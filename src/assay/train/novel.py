@@ -255,7 +255,7 @@ def repeat_phase(trainer: Trainer, network: nn.Module, recipe: Recipe, work: Pat
         return bool(history) and history[-1][1] > SCORE and history[-1][2] < FORMED and trainer.step >= WHOLE_VOCABULARY
 
     def helped(batch: Tensor) -> Tensor:
-        """Without help a model learns to copy from any offset after the match (twice from six), as cycles allow."""
+        """Without help a model learns to copy from any offset after the match (six, in two runs), as cycles allow."""
         found = network(batch, output_attentions=True)
         loss = nn.functional.cross_entropy(found.logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten())
         weight = min(1.0, max(0.0, 1.0 - (trainer.step - HELP) / (HELP / 2)))
