@@ -1,5 +1,5 @@
-"""Bad input, end to end: `assay measure` says one sentence on stderr, ends with 2, and leaves nothing behind. What is wrong
-by its name alone is said before torch is imported."""
+"""Bad input, end to end: `assay measure` says one sentence on stderr, ends with 2, and leaves nothing behind.
+What is wrong by its name alone is said before torch is imported."""
 
 from __future__ import annotations
 
@@ -158,7 +158,12 @@ DOWN = "model.layers.1.mlp.down_proj.weight"
             {"vocab_size": 400},
             "broken: the tokenizer has 512 entries but the model's vocabulary only 400",
         ),
-        (DOWN, lambda weight: weight, {"model_type": "nonesuch"}, "broken is of the kind 'nonesuch', which transformers"),
+        (
+            DOWN,
+            lambda weight: weight,
+            {"model_type": "nonesuch"},
+            "broken is of the kind 'nonesuch', which transformers",
+        ),
     ],
 )
 def test_a_model_that_cannot_be_trusted(
@@ -178,7 +183,9 @@ def test_a_model_that_fails_the_proof_is_refused_with_the_numbers(run: Run, monk
     forward = Model.forward
     monkeypatch.setattr(Model, "forward", lambda *args, **more: forward(*args, **more) * 1.5)
     result = run(task=REPEAT)
-    refused(result, "fails the proof on load: the component view's logits differ from the library's own forward pass by")
+    refused(
+        result, "fails the proof on load: the component view's logits differ from the library's own forward pass by"
+    )
     assert "(at most 1e-05 in float32)" in result[2]
 
 

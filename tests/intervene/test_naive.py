@@ -1,9 +1,6 @@
-"""Every ablation and program, through the runner, equals plain hooks on the library's own model with the same donors."""
+"""Every ablation, through the runner, equals plain hooks on the library's own model with the same donors."""
 
 from __future__ import annotations
-
-from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,143 +8,42 @@ import torch
 from torch import Tensor
 
 from assay.errors import ClaimError, TaskError
-from assay.explanations import Constant, Keep, Program, Remove, fits, programs
+from assay.explanations import Constant, Keep, Remove
 from assay.intervene.ablations import ABLATIONS, RANDOM, Workbench
 from assay.intervene.components import expand
-from assay.intervene.donors import donors
-from assay.intervene.learned import optimal_constants
 from assay.intervene.plan import Edit, From, Own, Plan, Run, Value
 from assay.intervene.runner import Runner, Seen
 from assay.measure.score import score
 from assay.names import parse_site
-from assay.task.task import Task
-from tests.model.tiny import tiny, tiny_network
+from tests.intervene.naive_cases import (
+    KINDS,
+    ROUNDED,
+    SETS,
+    assert_close,
+    bench_of,
+    logits,
+    make,
+    naive_fill,
+    prompt_task,
+    text_task,
+    tolerance_of,
+)
 from tests.naive import hooks
-from tests.naive.attention_rules import target
 
-KINDS: dict[str, dict[str, Any]] = {
-    "gpt2": {"family": "gpt2"},
-    "llama": {"family": "llama"},
-    "qwen3": {"family": "qwen3", "d_head": 12},
-    "neox": {"family": "gpt_neox", "use_parallel_residual": False},
-    "parallel": {"family": "gpt_neox", "use_parallel_residual": True},
-}
-SETS = {  # heads, MLPs, neurons; in one layer and in two; everywhere and at one column
-    "head": ("a0.h1",),
-    "mlp": ("m0",),
-    "neurons": ("m0.n3", "m1.n7"),
-    "mixed": ("a0.h0", "a0.h3", "m0", "a1.h2", "m1.n5"),
-    "column": ("a0.h1@3", "m1@2", "m0.n4@3"),
-}
-ROUNDED = 1e-6  # constants of the reference are kept in float32, and the library's rotary angles are, whatever the model
-DTYPES = [torch.float32, torch.float64]
+CASES = [
+    (ablation, kind, dtype)
+    for ablation in ABLATIONS
+    for kind, dtype in [*((kind, torch.float32) for kind in KINDS), ("gpt2", torch.float64)]
+    # gradient steps take time, and how constants are put is the same for all
+    if ablation != "optimal" or (kind in ("gpt2", "qwen3") and dtype == torch.float32)
+]
 
 
-def tolerance_of(kind: str, dtype: torch.dtype, *, rounded: bool = False) -> float:
-    """Share of the logits' RMS; in float64 only positions that are learned and values without constants are exact."""
-    if dtype == torch.float32:
-        return 1e-5
-    return ROUNDED if rounded or kind != "gpt2" else 1e-10
-
-
-def make(kind: str, dtype: torch.dtype) -> tuple[Any, Any]:
-    return tiny(**KINDS[kind], dtype=dtype, tokenizer=True), tiny_network(**KINDS[kind], dtype=dtype)
-
-
-@cache
-def sentences(count: int, seed: int, length: int = 9) -> tuple[str, ...]:
-    """Few different words, so that some come again; every third text is shorter. "w1" is special, and so is no "w1x"."""
-    words = np.random.default_rng(seed)
-    sizes = [length + 6 - (i % 3 == 2) * 4 for i in range(count)]
-    return tuple(" ".join(f"w{w}" for w in words.integers(21, 33, size)) for size in sizes)
-
-
-def text_task(model: Any) -> Task:
-    return Task.text(model, texts=list(sentences(5, 0, 14)), reference=list(sentences(12, 1, 14)))
-
-
-def prompt_task(model: Any) -> Task:
-    def row(i: int) -> dict[str, str]:
-        clean, other = sentences(12, 2)[i], sentences(12, 3)[i]
-        answers = {"correct": f" w{34 + i}", "incorrect": f" w{33 - i}"}
-        return {"clean": clean, "corrupted": other, "group": f"g{i}", **answers}
-
-    return Task.prompts(model, [row(i) for i in range(12)])
-
-
-@cache
-def bench_of(kind: str, dtype: torch.dtype, counterfactual: bool = False) -> Workbench:
-    model, _ = make(kind, dtype)
-    return Workbench(Runner(model, prompt_task(model) if counterfactual else text_task(model)), seed=5)
-
-
-def logits(bench: Workbench, plan: Plan, *, reuse: bool = True) -> Tensor:
-    """The plan's logits on all rows, batch by batch, with the clean run's prefix reused or not."""
-    rows = np.arange(len(bench.task.tokens))
-    with torch.no_grad():
-        parts = [bench.runner.logits(plan, b, bench.runner.clean("scored", b) if reuse else None)
-                 for b in bench.runner.batches(rows)]  # fmt: skip
-    return torch.cat(parts)
-
-
-def assert_close(got: Tensor, wanted: Tensor, tolerance: float) -> None:
-    rms = float(wanted.double().square().mean().sqrt())
-    assert float((got - wanted).abs().max()) / rms < tolerance
-
-
-@cache
-def naive_mean(kind: str, dtype: torch.dtype, name: str, by_position: bool) -> Tensor:
-    """[pos, width]: the mean over real tokens of the reference, the first position apart, column by column."""
-    reference = bench_of(kind, dtype).task.reference
-    value = hooks.values(make(kind, dtype)[1], reference.tokens, [name])[name].double()
-    rest = [v for row, real in zip(value, reference.real, strict=True) for v in row[1:][real[1:]]]
-    out = torch.stack(rest).mean(0).expand(value.shape[1:]).clone()
-    for position in range(value.shape[1] if by_position else 1):
-        seen = value[:, position][reference.real[:, position]]
-        if len(seen):  # else the reference never reaches so far
-            out[position] = seen.mean(0)
-    return out.float()
-
-
-def naive_fill(
-    kind: str, dtype: torch.dtype, names: tuple[str, ...], ablation: str, draw: int = 0
-) -> dict[str, Tensor]:
-    """What every part takes: the definition of each ablation, from library runs of the rows that it names."""
-    bench, (_, network) = bench_of(kind, dtype, ablation == "counterfactual"), make(kind, dtype)
-    task = bench.task
-    assert task.reference is not None
-    if ablation == "optimal":
-        sites = tuple(parse_site(name) for name in names)
-        return dict(zip(names, optimal_constants(bench, sites), strict=True))
-    out: dict[str, Tensor] = {}
-    for name in names:
-        bare = name.split("@")[0]
-        match ablation:
-            case "zero":
-                out[name] = torch.zeros(1)
-            case "mean" | "mean_position":
-                out[name] = naive_mean(kind, dtype, bare, ablation == "mean_position")
-            case "resample_joint" | "resample_independent":
-                rows = donors(task, bench.seed, draw, "" if ablation == "resample_joint" else bare)
-                out[name] = hooks.values(network, task.reference.tokens[torch.from_numpy(rows)], [bare])[bare]
-            case "counterfactual":
-                assert task.counterfactual is not None
-                out[name] = hooks.values(network, task.counterfactual, [bare])[bare]
-            case "noise":
-                rows = np.arange(len(task.tokens))
-                out[name] = bench._noise(parse_site(name), draw)(Seen(task.tokens, rows, "scored"))
-    return out
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("ablation", ABLATIONS)
-def test_every_ablation_equals_plain_hooks(kind, ablation, dtype):
+@pytest.mark.parametrize(("ablation", "kind", "dtype"), CASES)
+def test_every_ablation_equals_plain_hooks(ablation, kind, dtype):
     bench = bench_of(kind, dtype, ablation == "counterfactual")
     _, network = make(kind, dtype)
     fixed = ablation in ("mean", "mean_position")
-    if ablation == "optimal" and (dtype == torch.float64 or kind not in ("gpt2", "qwen3")):
-        pytest.skip("gradient steps take time, and how constants are put is the same for all")
     for names in SETS.values() if ablation != "optimal" else [SETS["mixed"]]:
         for draw in (0, 1) if ablation in RANDOM else (0,):
             plan = Remove(names).plan(bench, ablation, draw)
@@ -205,9 +101,7 @@ def test_frozen_norm_divides_by_the_scales_of_the_clean_run(kind):
         for names in (SETS["mixed"], ("m1",)):
             given = naive_fill(kind, torch.float64, names, ablation, 0)
             wanted = hooks.run(network, bench.task.tokens, given, frozen=True)
-            assert_close(
-                logits(bench, Remove(names).plan(bench, ablation)), wanted, tolerance_of(kind, torch.float64)
-            )
+            assert_close(logits(bench, Remove(names).plan(bench, ablation)), wanted, tolerance_of(kind, torch.float64))
             assert float((wanted - hooks.run(network, bench.task.tokens, given)).abs().max()) > 1e-3
 
 
@@ -234,7 +128,7 @@ def test_refit_is_the_ridge_regression_of_the_clean_stream_on_the_ablated_one(ki
         return new
 
     wanted = hooks.run(network, task.tokens, given, streams={layer: affine})
-    assert_close(logits(bench, Remove(names).plan(bench, "zero")), wanted, 1e-7)
+    assert_close(logits(bench, Remove(names).plan(bench, "zero")), wanted, ROUNDED)
 
 
 @pytest.mark.parametrize("ablation", [a for a in ABLATIONS if a != "optimal"])
@@ -274,176 +168,13 @@ def test_optimal_constants_are_better_than_the_mean_on_the_reference():
     clean = model.forward(reference.tokens).log_softmax(-1)
 
     def divergence(ablation: str) -> float:
-        edited = hooks.run(network, reference.tokens, naive_fill("gpt2", torch.float32, names, ablation, 0)).log_softmax(-1)
+        edited = hooks.run(
+            network, reference.tokens, naive_fill("gpt2", torch.float32, names, ablation, 0)
+        ).log_softmax(-1)
         kl = (clean.exp() * (clean - edited)).sum(-1)[:, :-1]
         return float(kl[reference.scored[:, 1:]].mean())
 
     assert divergence("optimal") < divergence("mean")
-
-
-RULES = {
-    "recent": programs.induction(),
-    "all": programs.induction(match="all", without_match="zero"),
-    "prefix": programs.induction(match="prefix", prefix=3, without_match="first"),
-    "previous": programs.previous_token(),
-    "copy": programs.copy(),
-    "first": programs.first_token(),
-    "duplicate": programs.duplicate_token(),
-}
-
-
-def naive_program(bench: Workbench, network: Any, name: str, program: Any, alpha: Tensor | None):
-    """(z to be given, what is added to the attention's output), query by query."""
-    task, site = bench.task, parse_site(name)
-    width = network.config.vocab_size
-    embedding = network.get_input_embeddings().weight.detach()
-    unembedding = network.get_output_embeddings().weight.detach()
-    directions = unembedding - unembedding.mean(0)
-    assert directions.shape[0] == width
-
-    def rule(row: list[int], i: int) -> dict[int, float]:
-        return target(program.name, row, i, program.match, program.prefix)
-
-    reference = task.reference
-    z = hooks.values(network, reference.tokens, [name])[name]
-    silent: dict[bool, list[Tensor]] = {True: [], False: []}
-    for r, row in enumerate(reference.tokens.tolist()):
-        for i in range(len(row)):
-            if bool(reference.real[r, i]) and not rule(row, i):
-                silent[i == 0].append(z[r, i].double())
-    means = {k: torch.stack(v).mean(0).float().to(z) if v else torch.zeros_like(z[0, 0]) for k, v in silent.items()}
-
-    def explained(x: Tensor) -> tuple[Tensor, Tensor]:
-        """Given the stream that enters the layer."""
-        values = hooks.attention_values(network, site.layer, x)[:, :, site.index]
-        if program.level == "pattern_token":
-            values = hooks.attention_values(network, site.layer, embedding[task.tokens])[:, :, site.index]
-        out = torch.zeros_like(values)
-        written = torch.zeros(*task.tokens.shape, embedding.shape[1], dtype=x.dtype)
-        for r, row in enumerate(task.tokens.tolist()):
-            for i in range(len(row)):
-                weights = rule(row, i)
-                for j, weight in weights.items():
-                    if program.level == "full":
-                        written[r, i] += weight * alpha.to(x) * directions[row[j]]
-                    else:
-                        out[r, i] += weight * values[r, j]
-                if not weights:
-                    other = {"mean": means[i == 0], "first": values[r, 0], "zero": torch.zeros_like(values[r, 0])}
-                    out[r, i] = other[program.without_match]
-        return out, written
-
-    return explained
-
-
-@pytest.mark.parametrize("level", programs.LEVELS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_programs_at_every_level_equal_a_naive_implementation(kind, level):
-    dtype = torch.float64
-    bench = bench_of(kind, dtype)
-    _, network = make(kind, dtype)
-    for name, simple in RULES.items():
-        program = programs.AttentionProgram(simple.name, level, simple.match, simple.prefix, simple.without_match)
-        for part in ("a0.h1", "a1.h2"):
-            claim = Program({part: program})
-            site = parse_site(part)
-            alpha = None
-            if level == "full":
-                alpha = claim.strengths(bench, claim.assigned(bench.model))[site]
-            explained = naive_program(bench, network, part, program, alpha)
-            z, written = explained(hooks.stream(network, bench.task.tokens, site.layer))
-            wanted = hooks.run(network, bench.task.tokens, {part: z}, added={site.layer: written})
-            tolerance = ROUNDED  # means without a match, α and weights of patterns are float32
-            assert_close(logits(bench, claim.plan(bench)), wanted, tolerance), name
-            assert_close(logits(bench, claim.plan(bench), reuse=False), wanted, tolerance), name
-
-
-def test_several_programs_see_each_others_outputs_and_every_floor_is_the_ablated_scope():
-    bench = bench_of("gpt2", torch.float64)
-    _, network = make("gpt2", torch.float64)
-    claim = Program({"a0.h1": RULES["previous"], "a1.h0": RULES["recent"]})
-    first, _ = naive_program(bench, network, "a0.h1", RULES["previous"], None)(
-        hooks.stream(network, bench.task.tokens, 0)
-    )
-    after = hooks.stream(network, bench.task.tokens, 1, {"a0.h1": first})
-    second, _ = naive_program(bench, network, "a1.h0", RULES["recent"], None)(after)
-    wanted = hooks.run(network, bench.task.tokens, {"a0.h1": first, "a1.h0": second})
-    assert_close(logits(bench, claim.plan(bench)), wanted, ROUNDED)
-    for ablation in ("zero", "resample_independent"):
-        given = naive_fill("gpt2", torch.float64, ("a0.h1", "a1.h0"), ablation, 1)
-        got = logits(bench, claim.floor(bench, ablation, 1))
-        assert_close(got, hooks.run(network, bench.task.tokens, given), 1e-10)
-
-
-def test_a_callable_reads_what_an_earlier_program_put_there():
-    bench = bench_of("gpt2", torch.float64)
-    _, network = make("gpt2", torch.float64)
-    seen: list[Tensor] = []
-
-    def reader(tokens: Tensor, earlier: Tensor) -> Tensor:
-        seen.append(earlier.clone())
-        return torch.tanh(earlier.mean(-1, keepdim=True)).expand(*tokens.shape, 32)
-
-    claim = Program({"m0": programs.ngram(1), "m1": programs.custom(reader, returns="output", reads=["m0"])})
-    table = fits.ngram_table(bench, parse_site("m0"), programs.ngram(1))
-    put = table(bench.task.tokens).double()
-    wanted = hooks.run(
-        network, bench.task.tokens, {"m0": put, "m1": torch.tanh(put.mean(-1, keepdim=True)).expand(*put.shape)}
-    )
-    got = logits(bench, claim.plan(bench))
-    assert_close(torch.cat(seen), put, 1e-10)
-    assert_close(got, wanted, 1e-10)
-
-
-def test_a_callables_pattern_and_output_for_a_head_equal_hooks():
-    bench = bench_of("gpt2", torch.float64)
-    _, network = make("gpt2", torch.float64)
-    tokens = bench.task.tokens
-    layer, head = 1, 3
-
-    def uniform(ids: Tensor) -> Tensor:
-        return torch.ones(len(ids), ids.shape[1], ids.shape[1]).tril() / torch.arange(1, ids.shape[1] + 1).unsqueeze(1)
-
-    def written(ids: Tensor) -> Tensor:
-        return torch.sin(ids.double()).unsqueeze(-1).expand(*ids.shape, 32)
-
-    x = hooks.stream(network, tokens, layer)
-    z = uniform(tokens).double() @ hooks.attention_values(network, layer, x)[:, :, head]
-    claim = Program({"a1.h3": programs.custom(uniform, returns="pattern")})
-    assert_close(logits(bench, claim.plan(bench)), hooks.run(network, tokens, {"a1.h3": z}), 1e-10)
-    claim = Program({"a1.h3": programs.custom(written, returns="output")})
-    wanted = hooks.run(network, tokens, {"a1.h3": torch.zeros(1)}, added={1: written(tokens)})
-    assert_close(logits(bench, claim.plan(bench)), wanted, 1e-10)
-
-
-def test_ngrams_back_off_and_labels_split_the_mean():
-    bench = bench_of("gpt2", torch.float64)
-    _, network = make("gpt2", torch.float64)
-    reference, tokens = bench.task.reference, bench.task.tokens
-    value = hooks.values(network, reference.tokens, ["m0"])["m0"]
-    pairs: dict[tuple[int, ...], list[Tensor]] = {}
-    for r, row in enumerate(reference.tokens.tolist()):
-        for i in range(len(row)):
-            if not bool(reference.real[r, i]):
-                continue
-            for order in (1, 2):
-                if i >= order - 1:
-                    pairs.setdefault(tuple(row[i - order + 1 : i + 1]), []).append(value[r, i])
-    base = value[reference.real].mean(0)
-    wanted = torch.zeros(*tokens.shape, value.shape[-1], dtype=torch.float64)
-    for r, row in enumerate(tokens.tolist()):
-        for i in range(len(row)):
-            known = [key for key in (tuple(row[i - 1 : i + 1]) if i else (), (row[i],)) if len(pairs.get(key, [])) >= 2]
-            wanted[r, i] = torch.stack(pairs[known[0]]).mean(0) if known else base
-    got = fits.ngram_table(bench, parse_site("m0"), programs.ngram(2))(tokens)
-    assert_close(got.double(), wanted, ROUNDED)
-    chosen = (23, 25, 27)
-    label = Program({"m0": programs.label(tokens=chosen)})
-    holds = torch.isin(reference.tokens, torch.tensor(chosen))
-    parts = [value[:, 1:][(holds[:, 1:] == state) & reference.real[:, 1:]].mean(0) for state in (False, True)]
-    put = torch.where(torch.isin(tokens, torch.tensor(chosen)).unsqueeze(-1), parts[1], parts[0])
-    put[:, 0] = value[:, 0].mean(0)
-    assert_close(logits(bench, label.plan(bench)), hooks.run(network, tokens, {"m0": put}), 1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -465,11 +196,12 @@ def test_the_same_site_may_take_several_donors():
     edits = tuple(Edit(parse_site(f"m0@{2 + i}"), From("donor", r)) for i, r in enumerate(rows))
     got = logits(bench, Plan((Run("donor", "reference"), Run("explained", edits=edits))))
 
+    known = [hooks.values(network, bench.task.reference.tokens[torch.from_numpy(r)], ["m0"])["m0"] for r in rows]
+
     def both(old: Tensor) -> Tensor:
         out = old.clone()
-        for i, r in enumerate(rows):
-            donor = bench.task.reference.tokens[torch.from_numpy(r)]
-            out[:, 2 + i] = hooks.values(network, donor, ["m0"])["m0"][:, 2 + i]
+        for i, value in enumerate(known):
+            out[:, 2 + i] = value[:, 2 + i]
         return out
 
     assert_close(got, hooks.run(network, bench.task.tokens, {"m0": both}), 1e-10)
@@ -484,7 +216,9 @@ def test_results_do_not_depend_on_the_micro_batch_and_one_seed_gives_the_same_by
         runner = Runner(model, task)
         runner.batch = size or runner.batch
         bench = Workbench(runner, seed)
-        return score(bench, {"e": [Remove(SETS["mixed"]).plan(bench, ablation, draw) for draw in range(2)]})["e"].draw_kl
+        return score(bench, {"e": [Remove(SETS["mixed"]).plan(bench, ablation, draw) for draw in range(2)]})[
+            "e"
+        ].draw_kl
 
     whole = kl(None)
     assert kl(None).tobytes() == whole.tobytes()
@@ -533,7 +267,7 @@ def test_what_an_ablation_lacks_is_said():
     bench = bench_of("llama", torch.float32)
     with pytest.raises(TaskError, match="has no counterfactuals"):
         bench.ablate(expand(["m0"], bench.model), "counterfactual")
-    with pytest.raises(TaskError, match="unknown ablation 'meen'; nearest: 'mean'"):
+    with pytest.raises(TaskError, match="unknown ablation 'meen'; did you mean 'mean'\\?"):
         bench.ablate(expand(["m0"], bench.model), "meen")
     with pytest.raises(ClaimError, match="at least one component"):
         Remove([])

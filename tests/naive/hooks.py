@@ -51,12 +51,12 @@ def run(
     streams: Mapping[int, Given] | None = None,
     frozen: bool = False,
 ) -> Tensor:
-    """Logits with each named component given a value (z for a head, the output for an MLP, the activation for a neuron).
+    """Logits with each named component given a value: z for a head, the output for an MLP, a neuron's activation.
 
     A name may end in a column ("a0.h1@3"), and only that column is then given; a callable is given the whole old value.
 
     Args:
-        added: layer -> what is added to its attention's output; streams: layer -> a new value of the stream entering it.
+        added: layer -> what is added to its attention's output; streams: layer -> a new stream entering it.
         frozen: every norm divides by its scale of the unedited run.
     """
     with ExitStack() as stack:

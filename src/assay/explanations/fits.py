@@ -72,7 +72,7 @@ def strengths(
         attention = program.attend(tokens[:64])
         chosen = attention.matched & real[:64]
         written = (values[:64] @ model.W_O(site.layer or 0)[site.index])[chosen]
-        claimed = (attention.weights @ directions[tokens[:64]])[chosen]
+        claimed = (attention.weights.to(directions) @ directions[tokens[:64]])[chosen]
         size = claimed.square().sum()
         starts.append(((written * claimed).sum() / size) if float(size) else torch.zeros(()))
     unit = [start.abs().clamp(min=1e-2) for start in starts]
@@ -81,11 +81,11 @@ def strengths(
     def edits() -> tuple[Edit, ...]:
         out = []
         for (site, program), start, size, shift in zip(full, starts, unit, shifts, strict=True):
-            rest = without_match(bench, site, program) @ model.W_O(site.layer or 0)[site.index]
+            rest = without_match(bench, site, program).to(directions) @ model.W_O(site.layer or 0)[site.index]
 
             def run(batch: Batch, program=program, rest=rest, alpha=start + size * shift) -> Stream:
                 attention = program.attend(batch.tokens)
-                out = alpha * (attention.weights @ directions[batch.tokens])
+                out = alpha * (attention.weights.to(directions) @ directions[batch.tokens])
                 return Stream(torch.where(attention.matched.unsqueeze(-1), out, rest))
 
             out.append(Edit(site, Call(run)))

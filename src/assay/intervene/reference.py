@@ -94,7 +94,8 @@ class ReferenceStatistics:
                         f"the ablation 'noise' takes a covariance over {mean.numel()} values of {str(site)!r}; at most "
                         f"{WIDEST} are supported"
                     )
-                self._covariance[site] = (_root(centred.flatten(1)),) * 2
+                root = _root(centred.flatten(1))
+                self._covariance[site] = (root, root)
                 return self._covariance[site]
             first = centred[:, 0]
             rest = centred[:, 1:][self._real[:, 1:]]

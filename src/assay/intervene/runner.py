@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.errors import TaskError, nearest
+from assay.errors import ClaimError, TaskError, nearest
 from assay.intervene.components import pick, tap
 from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value
 from assay.model.module import ModuleModel
@@ -42,8 +42,13 @@ class Seen:
     rows: Int[np.ndarray, "batch"]
     data: Data
     values: dict[Key, Tensor] = field(default_factory=dict)
+    in_stream: set[Site] = field(default_factory=set)
 
     def read(self, site: Site) -> Tensor:
+        if site.at(None) in self.in_stream:
+            raise ClaimError(
+                f"a program reads {str(site)!r}, whose own program gives its output in the stream; it has no z to read"
+            )
         return pick(self.values[tap(site)], site)
 
 
@@ -210,6 +215,7 @@ class Runner:
             new = self._resolve(plan, edit.source, site, pick(value, site), seen)
             columns = self._columns(site, seen)
             if isinstance(new, Stream):
+                seen.in_stream.add(site.at(None))
                 addition = new.tensor if columns is None else _only(new.tensor, columns)
                 additions.setdefault(site.layer or 0, []).append(addition)
                 new = torch.zeros((), dtype=value.dtype, device=value.device)

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from assay.explanations.base import Explanation
 from assay.explanations.components import Constant, Keep, Remove
 from assay.explanations.program import Program, words
-from assay.explanations.programs import AttentionProgram
+from assay.explanations.programs import AttentionProgram, LabelProgram
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan, Run
 from assay.measure.control_draws import (
@@ -268,13 +268,20 @@ def _other_programs(
     for item in draws.items:
         add(others, _named(item, programs=True), claim_like(explanation, item))
     shuffles = Group("shuffled tokens", "the same program fed a permuted copy of the window's tokens", possible=10**9)
-    for draw in range(min(SHUFFLES, most)):
+    for draw in range(min(SHUFFLES, most) if any(_reads_tokens(p) for p in claim.values()) else 0):
         add(shuffles, f"shuffle {draw}", explanation, draw)
     near = Group("variants", "the same rule with other options (near misses, no controls)", near=True)
     for item in variant_sets(claim)[:most]:
         add(near, _variant(item), claim_like(explanation, item))
     near.possible = len(near.plans)
     groups += [group for group in (others, shuffles, near) if group.plans]
+
+
+def _reads_tokens(program: Any) -> bool:
+    """Whether other tokens could change what a program does: fed shuffled ones, a rule on positions is itself."""
+    if isinstance(program, AttentionProgram):
+        return program.level != "pattern" or program.name in ("induction", "duplicate_token")
+    return not (isinstance(program, LabelProgram) and program.source is not None)
 
 
 def _variant(item: Assignment) -> str:

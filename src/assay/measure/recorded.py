@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from assay.measure.measure import Job
 
 LEVELS = {
-    "where": "These parts matter. That is not yet an explanation: nothing says what they carry or compute.",
-    "what": "These parts carry this variable. How they compute it was not tested.",
-    "how": "This program computes what the parts do.",
+    "where": "Whether these parts matter was tested. That is not yet an explanation: nothing says what they carry or compute.",
+    "what": "Whether these parts carry this variable was tested; how they compute it was not.",
+    "how": "Whether this program computes what the parts do was tested, by running it in their place.",
 }
 
 
@@ -178,8 +178,12 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
         mine = numbers.necessity[numbers.ablation]
         return (
             f"Removing {', '.join(str(s) for s in job.explanation.scope(job.model)[:6])} from {job.model.name} "
-            f"({numbers.ablation}) costs {mine.nats} nats a token, N = {mine.necessity} of what separates the bigram "
-            f"from the model.{tail}"
+            f"({numbers.ablation}) costs {mine.nats} nats a token"
+            + (
+                f"; as a share of what separates the bigram from the model that is {mine.necessity}.{tail}"
+                if mine.necessity.value is None
+                else f", N = {mine.necessity} of what separates the bigram from the model.{tail}"
+            )
         )
     row = numbers.headline
     assert row is not None

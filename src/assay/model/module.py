@@ -66,9 +66,10 @@ class ModuleModel:
             ModelError: for a name that is no submodule, and for a submodule that the forward pass did not call.
         """
         fired: set[str] = set()
+        busy: list[str] = []
         with ExitStack() as stack:
             for (name, _), tap in (taps or {}).items():
-                handle = self._submodule(name).register_forward_hook(_hook(name, tap, fired))
+                handle = self._submodule(name).register_forward_hook(_hook(name, tap, fired, busy))
                 stack.callback(handle.remove)
             stack.enter_context(evaluating(self.network))
             output = self._run(inputs)
@@ -142,10 +143,16 @@ class ModuleModel:
         return fingerprint(self.network)
 
 
-def _hook(name: str, tap: Callable[[Tensor], Any], fired: set[str]) -> Callable[..., Any]:
+def _hook(name: str, tap: Callable[[Tensor], Any], fired: set[str], busy: list[str]) -> Callable[..., Any]:
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        if busy:  # a tap runs the network itself, for a donor's value: that run is not this one
+            return None
         fired.add(name)
-        new = tap(_tensor(output))
+        busy.append(name)
+        try:
+            new = tap(_tensor(output))
+        finally:
+            busy.pop()
         if new is None:
             return None
         if isinstance(output, (tuple, list)):

@@ -176,6 +176,8 @@ def _rows(record: Mapping[str, Any]) -> Table:
             kl = row.get("kl_explained", head.get("kl") if first else None)
             losses = (row.get("loss_explained"), (record.get("losses") or {}).get("model"))
             loss = " → ".join(words.said(x, 3) for x in losses)
+            if row.get("nats") is not None:  # the paired difference says more than two losses
+                loss = f"{words.said(losses[1], 3)}, {words.said(row['nats'], 3)} more"
             cells = (row_name(row), words.said(necessity), words.said(kl, 3), loss)
             table.add_row(*(Text(cell) for cell in cells), style=_GOLD if first else "")
         return table

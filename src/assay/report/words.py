@@ -155,8 +155,8 @@ def percent(value: object) -> str:
 
 
 def p_text(value: object) -> str:
-    """A p-value with three decimals and no more zeros than it needs: "0.048", "1"."""
-    return f"{float(as_estimate(value)['value'] or 0.0):.3f}".rstrip("0").rstrip(".")
+    """A p-value with three decimals; one is one."""
+    return "1" if as_estimate(value)["value"] == 1 else value_text(value, 3)
 
 
 def count(value: object) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from assay.task import documents
 from assay.train.trainer import Trainer
 from assay.zoo import corpus
 from assay.zoo.recipes import BATCH, CONTEXT, COOL_DOWN, RECIPES, VOCABULARY, Recipe
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 REPEAT_WINDOWS, REPEAT_LENGTH = 64, 64
 LONGEST_REPEAT_PHASE = 4_000
@@ -85,7 +89,7 @@ def repeated(
 @torch.no_grad()
 def induction(network: nn.Module, length: int = 32, rows: int = 16) -> tuple[float, float]:
     """On BOS, r, r: the best head's induction score, and the loss of the second copy but for its first token."""
-    copy = deepcopy(network)
+    copy = cast("PreTrainedModel", deepcopy(network))
     copy.set_attn_implementation("eager")
     generator = np.random.default_rng(11)
     span = 1 + generator.integers(VOCABULARY - 1, size=(rows, length))
@@ -112,14 +116,14 @@ def build(recipe: Recipe) -> nn.Module:
         tie_word_embeddings=True,
         bos_token_id=0,
         eos_token_id=0,
-        attn_implementation="sdpa",
     )
     network = LlamaForCausalLM(config)
+    network.set_attn_implementation("sdpa")
     if recipe.attention_only:
-        for layer in network.model.layers:
-            for part in (layer.mlp.gate_proj, layer.mlp.up_proj, layer.mlp.down_proj):
-                nn.init.zeros_(part.weight)
-                part.weight.requires_grad_(False)
+        for name, weight in network.named_parameters():
+            if ".mlp." in name:
+                nn.init.zeros_(weight)
+                weight.requires_grad_(False)
     return network
 
 
@@ -220,7 +224,7 @@ def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: 
             total = np.array(list(endpoint["documents"]["test"].values())).sum(0)
             say(f"{name} at {budget} tokens: test loss {total[0] / total[1]:.4f} nats")
             if budget == recipe.budgets[-1]:
-                network.half().save_pretrained(folder)
+                cast("PreTrainedModel", network.half()).save_pretrained(folder)
                 network.float()
             done.parent.mkdir(parents=True, exist_ok=True)
             done.write_text(json.dumps(endpoint))
@@ -264,9 +268,9 @@ def repeat_phase(trainer: Trainer, network: nn.Module, recipe: Recipe, work: Pat
 
     trainer.load(work / "repeating.pt")
     plain, trainer.loss = trainer.loss, helped
-    network.set_attn_implementation("eager")
+    cast("PreTrainedModel", network).set_attn_implementation("eager")
     trainer.run(LONGEST_REPEAT_PHASE, batch, constant, checkpoint=work / "repeating.pt", log=note, stop=formed)
-    network.set_attn_implementation("sdpa")
+    cast("PreTrainedModel", network).set_attn_implementation("sdpa")
     trainer.loss = plain
     steps, trainer.step = trainer.step, 0
     trainer.save(work / "repeated.pt")

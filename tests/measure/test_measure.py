@@ -1,0 +1,108 @@
+"""`assay.measure` end to end on small models: every kind of claim gives a whole record, the same one every time."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+
+import pytest
+
+import assay
+from assay.errors import ClaimError, TaskError
+from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.measure.measurement import Measurement
+from assay.store.canonical import canonical_json
+from assay.task.task import Task
+from tests.measure.planted import texts
+from tests.model.tiny import tiny
+from tests.oracles import two_components
+
+CLAIMS = {
+    "program": Program({"a1.h0": programs.previous_token()}),
+    "keep": Keep(["a0.h1", "m1"]),
+    "remove": Remove(["m0"]),
+    "constant": Constant(["a0.h0"], "zero"),
+}
+MODULE_CLAIMS = {"keep": Keep(["a"]), "remove": Remove(["a"]), "constant": Constant(["a"], "zero")}
+BLOCKS = (
+    "schema", "claim", "arguments", "model", "task", "level", "headline", "recovered", "recovered_loss", "losses",
+    "table", "beside", "nines", "compute", "bits", "controls", "rivals", "checks", "residual", "sentence", "versions",
+    "timing",
+)  # fmt: skip
+
+
+@cache
+def text_task() -> Task:
+    model = tiny("llama", tokenizer=True)
+    return Task.text(model, texts=list(texts(8, 0)), reference=list(texts(24, 1)))
+
+
+def measured(kind: str, where: str) -> Measurement:
+    settings = {"controls": 3, "ablation": ["mean", "resample_joint"], "seed": 3}
+    if where == "transformer":
+        return assay.measure(CLAIMS[kind], tiny("llama", tokenizer=True), text_task(), **settings)
+    return assay.measure(MODULE_CLAIMS[kind], two_components.model(), two_components.task(), **settings)
+
+
+ALL = [(kind, "transformer") for kind in CLAIMS] + [(kind, "module") for kind in MODULE_CLAIMS]
+
+
+@pytest.mark.parametrize(("kind", "where"), ALL)
+def test_every_kind_gives_a_whole_record_and_the_same_one_twice(kind, where):
+    first, second = measured(kind, where), measured(kind, where)
+    assert set(BLOCKS) <= set(first.record)
+    assert json.loads(canonical_json(first.record)) == json.loads(json.dumps(first.record))
+    plain = [canonical_json({k: v for k, v in m.record.items() if k != "timing"}) for m in (first, second)]
+    assert plain[0] == plain[1]
+    assert first.examples.equals(second.examples)
+    assert len(first.examples) == first.record["task"]["tokens"]
+    assert first.record["claim"]["kind"] == kind
+    assert first.record["level"] == ("how" if kind in ("program", "constant") else "where")
+    assert first.record["sentence"]
+
+
+@pytest.mark.parametrize("where", ["transformer", "module"])
+def test_a_run_is_saved_as_a_folder_and_never_over_another_one(tmp_path, where):
+    run = measured("keep", where)
+    folder = run.save(tmp_path / "run")
+    assert {"measurement.json", "examples.parquet", "report.html"} <= {p.name for p in folder.iterdir()}
+    assert json.loads((folder / "measurement.json").read_text())["sentence"] == run.record["sentence"]
+    with pytest.raises(assay.errors.UserError, match="exists"):
+        run.save(folder)
+    run.save(folder, overwrite=True)
+
+
+def test_the_record_of_two_components_holds_what_was_worked_by_hand():
+    record = measured("keep", "module").record
+    rows = {row["ablation"]: row for row in record["table"] if row["floor"] == "empty"}
+    assert rows["mean"]["recovered"]["value"] == pytest.approx(1 - 0.1081507 / 0.1840321, abs=1e-5)
+    assert record["losses"]["model"]["value"] == pytest.approx(0.5091151, abs=1e-6)
+    lowest = min(row["recovered"]["value"] for row in rows.values())
+    assert record["recovered"]["value"] == lowest
+    assert record["headline"]["floor"] == "empty"
+    assert record["bits"] is None
+    assert record["compute"] is not None
+
+
+def test_removing_gives_nats_and_no_nines_and_a_constant_zero_is_named_by_its_floor():
+    removed = measured("remove", "module").record
+    mean = next(row for row in removed["table"] if row["ablation"] == "mean")
+    assert mean["nats"]["value"] == pytest.approx(0.1081507, abs=1e-6)
+    assert mean["necessity"]["value"] is None
+    assert removed["nines"]["value"] is None
+    constant = measured("constant", "module").record
+    # a = 0 over a = its mean: 1 − .2197225 / .1081507
+    over_mean = next(r for r in constant["table"] if r["ablation"] == "mean" and r["floor"] == "ablated")
+    assert over_mean["recovered"]["value"] == pytest.approx(1 - 0.2197225 / 0.1081507, abs=1e-5)
+
+
+def test_what_cannot_be_measured_is_said_in_a_sentence():
+    model = tiny("llama", tokenizer=True)
+    with pytest.raises(ClaimError, match="needs a model and a task"):
+        assay.measure(CLAIMS["keep"])
+    with pytest.raises(ClaimError, match="no explanation"):
+        assay.measure(3, model, text_task())
+    from dataclasses import replace
+
+    with pytest.raises(TaskError, match="no reference"):
+        assay.measure(CLAIMS["keep"], model, replace(text_task(), reference=None))
