@@ -49,7 +49,7 @@ def make(kind: str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 @cache
 def sentences(count: int, seed: int, length: int = 9) -> tuple[str, ...]:
-    """Few different words, so that some come again; every third text is shorter. "w1" is special, and so is no "w1x"."""
+    """Few different words, so that some come again; every third text is shorter. "w1" is special: no word starts so."""
     words = np.random.default_rng(seed)
     sizes = [length + 6 - (i % 3 == 2) * 4 for i in range(count)]
     return tuple(" ".join(f"w{w}" for w in words.integers(21, 33, size)) for size in sizes)

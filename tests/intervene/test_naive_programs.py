@@ -86,6 +86,8 @@ def test_programs_at_every_level_equal_a_naive_implementation(kind, level):
     bench = bench_of(kind, dtype)
     _, network = make(kind, dtype)
     for name, simple in RULES.items():
+        if level == "full" and name not in ("recent", "prefix", "previous"):
+            continue  # α is fitted in gradient steps, and the rules are the other levels'
         program = programs.AttentionProgram(simple.name, level, simple.match, simple.prefix, simple.without_match)
         for part in ("a0.h1", "a1.h2") if name == "recent" else ("a1.h2",):
             claim = Program({part: program})

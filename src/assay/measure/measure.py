@@ -53,7 +53,7 @@ class Job:
 
 
 def measure(
-    claim: Explanation | ClaimFile | str | Path,
+    claim: Explanation | ClaimFile | str | Path | Any,
     model: Any = None,
     task: Task | None = None,
     *,
@@ -100,7 +100,7 @@ def measure(
 
 
 def resolve(
-    claim: Explanation | ClaimFile | str | Path,
+    claim: Any,
     model: Any,
     task: Task | None,
     settings: Settings | None,

@@ -25,6 +25,7 @@ from assay.measure.score import Scored
 from assay.measure.settings import Settings
 from assay.measure.systems import Systems
 from assay.model.transformer import Model
+from assay.report import words
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.store import SCHEMA
@@ -32,12 +33,6 @@ from assay.store.register import Entry, Tried, log, register_path
 
 if TYPE_CHECKING:
     from assay.measure.measure import Job
-
-LEVELS = {
-    "where": "Whether these parts matter was tested. That is not yet an explanation: nothing says what they carry or compute.",
-    "what": "Whether these parts carry this variable was tested; how they compute it was not.",
-    "how": "Whether this program computes what the parts do was tested, by running it in their place.",
-}
 
 
 def register(claim: ClaimFile, settings: Settings) -> Tried:
@@ -104,7 +99,7 @@ def record(
         },
         "task": task,
         "level": job.explanation.level,
-        "level_note": LEVELS[job.explanation.level],
+        "level_note": words.LEVELS[job.explanation.level],
         "headline": head,
         "recovered": head["recovered"],
         "recovered_loss": head["recovered_loss"],
@@ -192,15 +187,15 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
     if share.value is None:
         return f"How much is explained by “{what}” is undefined, because {share.reason}.{tail}"
     worth = gathered.compute.recovered
-    words = f"“{what}” recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} (R_D)"
-    words += f", {row.figures.nines.text}"
+    text = f"“{what}” recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} (R_D)"
+    text += f", {row.figures.nines.text}"
     if worth.value is not None:
-        words += f"; in training compute {_percent(worth)}"
+        text += f"; in training compute {_percent(worth)}"
     beaten = [g for g in controls.get("groups", []) if g.get("p") is not None]
     if beaten:
         group = max(beaten, key=lambda g: g["p"])
-        words += f"; the control that does best against it is “{group['name']}” (p = {group['p']:.2g})"
-    return words + "." + tail
+        text += f"; the control that does best against it is “{group['name']}” (p = {group['p']:.2g})"
+    return text + "." + tail
 
 
 def versions(bench: Workbench) -> dict[str, Any]:
