@@ -105,8 +105,11 @@ class Program:
         groups: dict[str, list[str]] = {}
         for name, program in self.components.items():
             groups.setdefault(words(program), []).append(name)
-        parts = [f"{listed(names)} {'do' if len(names) > 1 else 'does'} {what}" for what, names in groups.items()]
-        return f"in {model_name}, " + "; ".join(parts)
+        parts = [
+            f"{listed(names)} of {model_name} {'do' if len(names) > 1 else 'does'} {what}"
+            for what, names in groups.items()
+        ]
+        return "; ".join(parts)
 
     def unmatched(self, bench: Workbench) -> float | None:
         """The share of scored tokens' queries about which no attention program of the claim says anything."""

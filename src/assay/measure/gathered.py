@@ -15,7 +15,7 @@ from assay.intervene.ablations import Workbench
 from assay.measure import beside, checks, residual
 from assay.measure.compute import Compute, compute
 from assay.measure.controls import control_rows
-from assay.measure.family import Endpoint, load_endpoints, load_family
+from assay.measure.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.figures import Figures
 from assay.measure.knockouts import knockouts
 from assay.measure.length import Length, length
@@ -29,7 +29,6 @@ from assay.measure.systems import Systems
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
-from assay.task.task import Task
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES
 
@@ -98,7 +97,7 @@ def gather(
         scope=explained if explanation.kind == "remove" else floor,
         others=tuple(r.name for r in people if r.name in scored.systems),
         self_match=checks.self_match(bench, settings.ablation, settings.draws),
-        ngram_tokens=_ngram_tokens(bench.task, people),
+        ngram_tokens=_ngram_tokens(bench.model.config.vocab, people) if isinstance(bench.model, Model) else None,
         found_on=settings.found_on,
         overlap=bench.task.overlap() if settings.found_on is not None else None,
         tried=None,
@@ -115,10 +114,10 @@ def _by_ablation(numbers: Figures, name: str) -> dict[str, Any]:
     return {r.ablation: getattr(r.figures, name) for r in numbers.rows if r.floor in ("ablated", "empty")}
 
 
-def _ngram_tokens(task: Task, people: Sequence[Rival]) -> float | None:
-    """Tokens a vocabulary entry, as far as the check needs it: whether the n-grams call themselves weak."""
-    weak = [rival.weak for rival in people if rival.name == "bigram"]
-    return None if not weak else 0.0 if weak[0] else 20.0
+def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
+    """Tokens a vocabulary entry that the n-gram floors were fitted on; None where there are none."""
+    fitted = [rival.tokens for rival in people if rival.name == "bigram" and rival.tokens is not None]
+    return fitted[0] / vocab if fitted else None
 
 
 def _off_manifold(bench: Workbench, explanation: Explanation, plans: Systems) -> dict[str, Any]:
@@ -163,6 +162,8 @@ def _family(bench: Workbench, settings: Settings) -> tuple[str, list[Endpoint]]:
     if settings.family is None and own not in RECIPES:
         raise UserError(f"no family of models trained alike is known for {bench.model.name}")
     members = [n for n, r in RECIPES.items() if len(r.budgets) > 1 and not r.attention_only and n in index.names()]
+    if len(members) < LEAST:
+        raise UserError(f"the family 'novel' has {len(members)} of the {LEAST} trained members that a curve needs")
     out: list[Endpoint] = []
     for member in members:
         loaded = load(index.PREFIX + member)

@@ -167,8 +167,8 @@ def table(numbers: Figures) -> list[dict[str, Any]]:
 
 def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, Any], found: Sequence[Check]) -> str:
     """One plain sentence: how much, over what, worth what, and whether the controls and checks stand against it."""
-    fired = [check.name for check in found if check.state == "fired"]
-    tail = f" {len(fired)} checks fired: {', '.join(fired)}." if fired else " No check fired."
+    fired = sum(check.state == "fired" for check in found)
+    tail = f" {fired} check{'s' * (fired != 1)} fired." if fired else " No check fired."
     if numbers.necessity:
         mine = numbers.necessity[numbers.ablation]
         return (
@@ -187,7 +187,7 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
     if share.value is None:
         return f"How much is explained by “{what}” is undefined, because {share.reason}.{tail}"
     worth = gathered.compute.recovered
-    text = f"“{what}” recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} (R_D)"
+    text = f"{what}: that recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} ablation"
     text += f", {row.figures.nines.text}"
     if worth.value is not None:
         text += f"; in training compute {_percent(worth)}"
@@ -234,8 +234,13 @@ def _shape(model: Model) -> dict[str, Any]:
 def _percent(estimate: Estimate) -> str:
     if estimate.value is None:
         return str(estimate)
-    low, high = ("open" if end is None else f"{100 * end:.0f}" for end in (estimate.low, estimate.high))
-    return f"{100 * estimate.value:.0f} % [{low}, {high}]"
+    low, high = ("open" if end is None else _whole(100 * end) for end in (estimate.low, estimate.high))
+    return f"{_whole(100 * estimate.value)} % [{low}, {high}]"
+
+
+def _whole(number: float) -> str:
+    """A whole number with a true minus sign, never −0."""
+    return f"{round(number)}".replace("-", "−")
 
 
 def _revision() -> str | None:

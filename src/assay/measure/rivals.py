@@ -42,7 +42,7 @@ class Rival:
 
     Attributes:
         bits: its stand-alone length, None where it has none of its own (it is made of the model's parts).
-        weak: for n-grams: fitted on fewer than 20 tokens a vocabulary entry.
+        weak: for n-grams: fitted on fewer than 20 tokens a vocabulary entry; tokens: on how many in all.
     """
 
     name: str
@@ -50,6 +50,7 @@ class Rival:
     system: System | Sequence[System]
     bits: float | None = None
     weak: bool = False
+    tokens: int | None = None
 
 
 def contestants(
@@ -197,13 +198,22 @@ def _ngrams(model: Model, task: Task, given: NGram | None) -> list[Rival]:
     weak = "; weak: under 20 tokens a vocabulary entry" if ngram.weak else ""
     named = ((1, "unigram"), (min(2, order), "bigram"), (order, "ngram"))
     out = [
-        Rival(name, f"Kneser–Ney of order {n}, {what}{weak}", distribution(plain, n), _bits(plain, n), ngram.weak)
+        Rival(
+            name,
+            f"Kneser–Ney of order {n}, {what}{weak}",
+            distribution(plain, n),
+            _bits(plain, n),
+            ngram.weak,
+            ngram.tokens,
+        )
         for n, name in named
         if n <= ngram.order
     ]
     if ngram.cache is not None:
         words = f"Kneser–Ney of order {order} with a cache of the window's own tokens, {what}{weak}"
-        out.append(Rival("ngram+cache", words, distribution(ngram, order), _bits(ngram, order), ngram.weak))
+        out.append(
+            Rival("ngram+cache", words, distribution(ngram, order), _bits(ngram, order), ngram.weak, ngram.tokens)
+        )
     return out
 
 
