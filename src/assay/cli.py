@@ -246,7 +246,9 @@ def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result.record, indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        _console().print(measurement(result.record, report=str(Path(settings.out) / "report.html")))
+        folder = Path(settings.out)
+        follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
+        _console().print(measurement(result.record, report=str(folder / "report.html"), follow=follow))
 
 
 def _load(model: str, device: str | None) -> Any:

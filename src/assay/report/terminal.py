@@ -14,12 +14,12 @@ from assay.report import words
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 
 
-def measurement(record: Mapping[str, Any], report: str | None = None) -> Group:
+def measurement(record: Mapping[str, Any], report: str | None = None, follow: str | None = None) -> Group:
     """What `assay measure` prints: the claim, a row an ablation, controls, worth, checks, the verdict, what is next.
 
     Args:
         record: the measurement.
-        report: the path of the page, if one was written.
+        report: the path of the page, if one was written; follow: the command to go on with.
     """
     level = words.plain_text(record.get("level") or "?")
     parts: list[RenderableType] = [
@@ -38,8 +38,9 @@ def measurement(record: Mapping[str, Any], report: str | None = None) -> Group:
     ends = []
     if report:
         ends.append(f"report {report}")
-    if record.get("next"):
-        ends.append(f"next: {words.plain_text(record['next'])}")
+    follow = follow or record.get("next")
+    if follow:
+        ends.append(f"next: {words.plain_text(follow)}")
     if ends:
         parts.append(Text(" · ".join(ends)))
     return Group(*parts)
