@@ -106,3 +106,13 @@ def test_what_cannot_be_measured_is_said_in_a_sentence():
         assay.measure(CLAIMS["keep"])
     with pytest.raises(TaskError, match="no reference"):
         assay.measure(CLAIMS["keep"], model, replace(text_task(), reference=None))
+
+
+def test_only_the_floors_asked_for_stand_beside_the_headline_and_an_unknown_one_is_named():
+
+    model, task = tiny("llama"), text_task()
+    claim = Constant(["a0.h0"])
+    found = assay.measure(claim, model, task, ablation="zero", controls=0, floors="bigram")
+    assert {row["floor"] for row in found.table} == {"ablated", "bigram"}
+    with pytest.raises(ClaimError, match="a constant claim has no floor 'empty' on this task"):
+        assay.measure(claim, model, task, ablation="zero", controls=0, floors="empty")

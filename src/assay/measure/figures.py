@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from assay.errors import ClaimError, nearest
 from assay.explanations.base import Explanation
 from assay.measure.recovered import Necessity, Recovered, measure_recovered, necessity
 from assay.measure.score import Scored
@@ -52,8 +53,25 @@ class Figures:
         return None
 
 
-def figures(explanation: Explanation, scored: Scored, resamples: Resamples, plans: Systems) -> Figures:
-    """Every explained run against every floor; the meter's noise is what the no-op run reads on the same tokens."""
+def figures(
+    explanation: Explanation,
+    scored: Scored,
+    resamples: Resamples,
+    plans: Systems,
+    floors: Sequence[str] | None = None,
+) -> Figures:
+    """Every explained run against every floor; the meter's noise is what the no-op run reads on the same tokens.
+
+    Args:
+        floors: which floors stand beside the headline's; None: every one that was scored.
+
+    Raises:
+        ClaimError: for a floor that this task and kind of claim do not have.
+    """
+    for floor in floors or ():
+        if floor not in scored.systems and floor != explanation.headline_floor:
+            there = [explanation.headline_floor, *(f for f in OTHER_FLOORS if f in scored.systems)]
+            raise ClaimError(f"a {explanation.kind} claim has no floor {floor!r} on this task" + nearest(floor, there))
     used = scored.count > 0
     count = scored.count[used]
     noise_kl = float(scored[NOOP].kl[used].sum() / count.sum())
@@ -102,7 +120,7 @@ def figures(explanation: Explanation, scored: Scored, resamples: Resamples, plan
     for ablation in plans.explained:
         add(ablation, own, plans.floor(ablation), ablation if own == "ablated" else f"{own}, {ablation}")
     for floor in OTHER_FLOORS:
-        if floor in scored.systems:
+        if floor in scored.systems and (floors is None or floor in floors):
             for ablation in list(plans.explained)[: 1 if explanation.kind in ONCE else None]:
                 add(ablation, floor, floor, floor)
     mine = [row for row in rows if row.floor == own]

@@ -90,7 +90,7 @@ def measure(
     used = scored.count > 0
     strata = [job.task.documents[i].stratum for i in np.flatnonzero(used)]
     resamples = Resamples(int(used.sum()), strata, seed=job.settings.seed)
-    numbers = figures(job.explanation, scored, resamples, plans)
+    numbers = figures(job.explanation, scored, resamples, plans, job.settings.floors)
     gathered = gather(bench, job.explanation, scored, resamples, plans, numbers, people, job.settings, job.claim, say)
     rows = control_rows(job.task)
     say("controls", 0, None)
