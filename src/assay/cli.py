@@ -156,6 +156,10 @@ def validate(claim: Claim) -> None:
     file = load_claim(claim)
     settings = Settings.resolve(file)
     scope = ", ".join(file.scope[:6]) + (f" and {len(file.scope) - 6} more" if len(file.scope) > 6 else "")
+    if file.kind == "circuit":
+        from assay.explanations.claim_circuit import about
+
+        scope = about(file)
     print(
         f"{claim} is valid: {file.kind} (level: {file.level}) on {scope} of {file.model}, "
         f"task {file.task.kind}, ablation {', '.join(settings.ablation)}"
@@ -171,11 +175,21 @@ def list_components(
             "--scores", help="For each head, how far it attends as induction, previous token, duplicate token."
         ),
     ] = False,
+    edges: Annotated[
+        bool, typer.Option("--edges", help="List the model's edges instead, by the names that circuits use.")
+    ] = False,
     device: Device = None,
 ) -> None:
     """List a model's components, by the names that claim files use."""
     loaded = _load(model, device)
-    if scores:
+    if edges:
+        from assay.model.transformer import Model as Transformer
+
+        if not isinstance(loaded, Transformer):
+            raise UserError(f"{model} has no edges; circuits need a transformer of a supported family")
+        for name in loaded.edges:
+            print(name)
+    elif scores:
         from assay.find.scores import KINDS, head_scores
 
         with _Progress() as progress:
@@ -377,6 +391,7 @@ class _Progress:
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command. An error in the input is one sentence on stderr and exit code 2; Ctrl-C is exit code 130."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _keep_freed_memory()
     try:
         code = app(args=arguments or ["--help"], prog_name="assay", standalone_mode=False)
     except UserError as problem:
@@ -391,6 +406,20 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(" ".join(problem.format_message().split()))  # type: ignore[attr-defined]
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _keep_freed_memory() -> None:
+    """Has glibc keep freed blocks for the next batch's equal ones: given back and taken anew, their pages cost a command
+    a third of its time. Peak memory is the same. Other systems' allocators are left alone."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        largest = 2**31 - 1
+        for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+            mallopt(option, largest)
 
 
 def _fail(sentence: str) -> None:

@@ -152,6 +152,20 @@ def test_interval_opens_where_resamples_leave_the_range():
     assert "resamples have no finite value" in found.recovered.reason
 
 
+def test_model_that_is_above_the_family_in_some_resamples_shares_at_least_nothing():
+    """Its compute has no bound there, so a share of it is at least 0: the upper end must not open."""
+    points, _, explained, floor = members()
+    tokens, _ = texts()
+    best = min(points, key=lambda e: column(e).sum())
+    wild = column(best) + tokens * 0.6 * generator(1).standard_normal(DOCUMENTS)
+    wild *= column(best).sum() * 1.005 / wild.sum()
+    found = measured(points, wild, column(explained), column(floor))
+    assert found.share_model.high is None
+    for share in (found.share_explained, found.share_floor):
+        assert share.low == 0.0
+        assert share.value < share.high < 1.0
+
+
 def test_harmful_or_unresolved_gap_leaves_recovered_undefined():
     points, model, explained, floor = members()
     harmful = measured(points, column(floor), column(explained), column(model))

@@ -13,6 +13,8 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Call, Data, Edit, Own, Plan, Run, Value
 from assay.intervene.residue import Residue
 from assay.intervene.runner import Runner
+from assay.measure import residual
+from assay.measure.controls import control_rows
 from assay.measure.residual import (
     buckets,
     by_document,
@@ -215,6 +217,22 @@ def test_restoring_the_only_part_closes_everything_and_each_of_two_less():
         assert [p["part"] for p in found] == list(claim.components)
         closes = [p["closes"]["value"] for p in found]
         assert closes == [1.0] if whole else max(closes) < 1
+
+
+def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(monkeypatch: pytest.MonkeyPatch):
+    bench = world()
+    claim = Constant(HEADS)
+    monkeypatch.setattr(residual, "MOST_RUNS", 1)
+    monkeypatch.setattr(residual, "ROWS", 3)
+    scored, resamples = measured(bench, claim)
+    few = score(
+        bench,
+        {"whole": claim.plan(bench, "mean"), "one": restored(claim, bench, "mean", claim.scope(bench.model)[:1])},
+        rows=control_rows(bench.task, 3),
+    )
+    found = parts(bench, claim, scored, resamples)[0]["closes"]
+    assert found["n"] == 3 < int((scored.count > 0).sum())
+    assert found["value"] == pytest.approx(1 - few["one"].kl.sum() / few["whole"].kl.sum(), abs=1e-12)
 
 
 def test_parts_of_random_ablations_use_the_same_draws():

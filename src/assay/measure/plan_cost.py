@@ -13,27 +13,36 @@ from assay.intervene.runner import Runner
 from assay.measure.controls import control_rows
 from assay.measure.measure import resolve
 from assay.measure.parts import components
+from assay.measure.residual import MOST_RUNS
 from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.measure.systems import ONCE
 from assay.model.transformer import Model
 
-OTHER_SYSTEMS = 12  # rivals, residual, checks: about as many runs of all rows
-LENGTH_RUNS = 20
+# passes that do not depend on how many rows are scored, as counted in runs of program claims of the built-in models
+REFERENCE = 1_600  # statistics and fits of the model
+RANDOM_WEIGHTS = 1_600  # the same and a search on a randomised copy
+KNOCKOUTS = 1_300
+LENGTH = 240
+RESIDUAL = 6  # runs of all rows: the residual's signal, merged distinctions; and one for each part that is restored
+GROUPS = 3  # groups of controls, each of so many
+FEW_CONTROLS = 8  # the claim, the largest parts, the same search on shuffled tasks
 
 
 def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
-    """Forward passes of one row, minutes on this machine, and GB of memory; the last two are estimates."""
+    """Forward passes of one row, minutes on this machine, and GB of memory. All are estimates, the passes within about a
+    third for programs; claims that have fewer possible controls than were asked for cost less."""
     job = resolve(claim, None, None, settings, {})
     bench = Workbench(Runner(job.model, job.task), settings.seed)
     rows = len(job.task.tokens)
     draws = sum(settings.draws if a in RANDOM else 1 for a in settings.ablation)
-    runs = 2 + draws + (1 if job.explanation.kind in ONCE else draws) + OTHER_SYSTEMS
+    runs = 2 + draws + (1 if job.explanation.kind in ONCE else draws)
     alone = len(components(job.explanation, job.model)[0])
     first = settings.draws if settings.ablation[0] in RANDOM else 1
-    runs += alone * (first + (job.explanation.kind in ONCE))
-    controls = 2 * settings.controls * len(control_rows(job.task))
-    forwards = runs * rows + controls + LENGTH_RUNS * len(control_rows(job.task, 24))
+    runs += alone * (first + (job.explanation.kind in ONCE)) + RESIDUAL
+    restored = min(rows * alone, MOST_RUNS)
+    controls = (GROUPS * settings.controls + FEW_CONTROLS) * len(control_rows(job.task))
+    forwards = runs * rows + restored + controls + REFERENCE + RANDOM_WEIGHTS + KNOCKOUTS + LENGTH
     few = np.arange(min(rows, bench.runner.batch))
     score(bench, {}, rows=few)
     started = time.perf_counter()

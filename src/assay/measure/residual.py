@@ -17,6 +17,7 @@ from assay.explanations.components import Constant, Keep
 from assay.explanations.program import Program
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.plan import Edit, Plan
+from assay.measure.controls import ROWS, control_rows
 from assay.measure.score import Scored, System, TokenTable, score
 from assay.names import Site
 from assay.stats.bootstrap import Resamples
@@ -26,6 +27,7 @@ from assay.task.task import Task
 FEWEST = 20  # scored tokens that a token's or a document's own slice needs
 BEFORE, AFTER = 12, 4  # tokens shown around a worst token
 MOST_ABLATED = 64  # components of a complement that are restored one by one
+MOST_RUNS = 2_048  # rows times parts that are run for that; more parts are restored on fewer rows, of all documents
 CLASSES = ("word start", "continuation", "digit", "punctuation", "whitespace", "newline")
 
 Slice = dict[str, Any]
@@ -290,7 +292,7 @@ def parts(
     """For each edited part, the share of the explained KL that closes when it alone is restored to the model's own.
 
     Exact: the run is made again without that part's edit. For `Keep` these are the ablated components, if at most 64.
-    Random ablations are compared on the same draws.
+    Many parts are restored on a subset of the rows. Random ablations are compared on the same draws.
 
     Args:
         scored: has "explained:<ablation>".
@@ -302,14 +304,19 @@ def parts(
     if len(sites) > MOST_ABLATED:
         reason = f"{len(sites)} parts are edited; at most {MOST_ABLATED} are restored one by one"
         return [{"part": "each", "closes": Estimate.undefined(reason).to_json()}]
-    explained = scored[f"explained:{ablation}"].draw_kl
-    draws = min(draws, explained.shape[1]) if ablation in RANDOM and explained.shape[1] > 1 else 1
-    if explained.shape[1] > 1:
-        explained = explained[:, :draws]
+    rows = np.unique(scored.row)
+    if len(rows) * len(sites) > MOST_RUNS:
+        rows = np.intersect1d(rows, control_rows(bench.task, max(ROWS, MOST_RUNS // len(sites))))
+    draws = min(draws, scored[f"explained:{ablation}"].draw_kl.shape[1]) if ablation in RANDOM else 1
     systems: dict[str, System | Sequence[System]] = {
         str(site): [restored(explanation, bench, ablation, [site], draw) for draw in range(draws)] for site in sites
     }
-    more = score(bench, systems, rows=np.unique(scored.row))
+    own = "explained run"  # no part's name
+    systems[own] = [explanation.plan(bench, ablation, draw) for draw in range(draws)]
+    more = score(bench, systems, rows=rows)
     kept = scored.count > 0
-    base = explained.mean(1)[kept]
-    return [{"part": name, "closes": resamples.recovered(more[name].kl[kept], base).to_json()} for name in systems]
+    base, counts = more[own].kl[kept], more.count[kept]
+    return [
+        {"part": str(site), "closes": resamples.recovered(more[str(site)].kl[kept], base, counts).to_json()}
+        for site in sites
+    ]

@@ -110,8 +110,8 @@ class Calculator:
             return outside
 
         def f(curve: MonotoneCurve, losses: np.ndarray) -> float:
-            below = curve.flops_at(losses[1]) if bottom is not None else curve.flops[-1]
-            return _worth(curve, losses[0]) / below
+            below = _worth(curve, losses[1]) if bottom is not None else curve.flops[-1]
+            return float(np.divide(_worth(curve, losses[0]), below))  # 0 / 0 and inf / inf have no value
 
         return self._estimate(f, [top] if bottom is None else [top, bottom])
 
@@ -132,7 +132,7 @@ class Calculator:
             return Estimate.undefined(reason, between.n)
 
         def f(curve: MonotoneCurve, losses: np.ndarray) -> float:
-            model_flops, floor_flops = (curve.flops_at(loss) for loss in losses[:2])
+            model_flops, floor_flops = _worth(curve, losses[0]), curve.flops_at(losses[1])
             found = (_worth(curve, losses[2]) - floor_flops) / (model_flops - floor_flops)
             return found if model_flops > floor_flops else float("nan")
 
@@ -184,7 +184,8 @@ class Calculator:
 
 
 def _worth(curve: MonotoneCurve, loss: float) -> float:
-    """C(L), in resamples where L leaves the range: nothing below it, no bound above it."""
+    """C(L); in resamples where L leaves the range: nothing below it, no bound above it, so that what is shared with
+    such a model is only known to be at least 0."""
     return {"below": 0.0, "above": math.inf}.get(curve.where(loss), curve.flops_at(loss))
 
 
