@@ -409,8 +409,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _keep_freed_memory() -> None:
-    """Has glibc keep freed blocks for the next batch's equal ones: given back and taken anew, their pages cost a command
-    a third of its time. Peak memory is the same. Other systems' allocators are left alone."""
+    """Has glibc keep freed blocks for the next batch's equal ones; other systems' allocators are left alone.
+
+    Given back and taken anew, their pages cost a command a third of its time. Peak memory is the same.
+    """
     if sys.platform != "linux":
         return
     import ctypes

@@ -30,8 +30,10 @@ FEW_CONTROLS = 8  # the claim, the largest parts, the same search on shuffled ta
 
 
 def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
-    """Forward passes of one row, minutes on this machine, and GB of memory. All are estimates, the passes within about a
-    third for programs; claims that have fewer possible controls than were asked for cost less."""
+    """Forward passes of one row, minutes on this machine, and GB of memory: all estimates.
+
+    The passes are within about a third for programs. A claim that has fewer possible controls than asked for costs less.
+    """
     job = resolve(claim, None, None, settings, {})
     bench = Workbench(Runner(job.model, job.task), settings.seed)
     rows = len(job.task.tokens)
