@@ -208,7 +208,10 @@ def _law(
 
 def _text(figures: Figures, marks: Mapping[str, Mark], curve: MonotoneCurve, parts: int, whole: bool) -> str:
     """The figures in one or two sentences."""
-    mark, out = marks["explained"], []
+    mark, model, out = marks["explained"], marks["model"], list[str]()
+    if model.flops is None:
+        where = f"{model.where} the family (nearest: {model.nearest})"
+        return f"undefined, because the model itself, at {model.loss:.3f} nats, is {where}"
     if mark.flops is None:
         out.append(f"the explained run is {mark.where} the family (nearest: {mark.nearest})")
     else:
@@ -218,8 +221,8 @@ def _text(figures: Figures, marks: Mapping[str, Mark], curve: MonotoneCurve, par
     if not whole:
         of = f", the compound of {parts} components" if parts > 1 else ""
         out.append(f"compute recovered{of}: {_percent(figures.recovered)}")
-    floor, model = marks.get("floor"), marks["model"]
-    if floor is not None and floor.where == "below" and model.flops is not None:
+    floor = marks.get("floor")
+    if floor is not None and floor.where == "below":
         out.append(f"the floor alone is below the family, worth less than {100 * curve.flops[0] / model.flops:.2g} %")
     elif floor is not None:
         out.append(f"the floor alone is worth {_percent(figures.share_floor)}")

@@ -32,7 +32,7 @@ FEW_CONTROLS = 8  # the claim, the largest parts, the same search on shuffled ta
 def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     """Forward passes of one row, minutes on this machine, and GB of memory: all estimates.
 
-    The passes are within about a third for programs. A claim that has fewer possible controls than asked for costs less.
+    The passes are within about a third for programs. Claims with fewer possible controls than asked for cost less.
     """
     job = resolve(claim, None, None, settings, {})
     bench = Workbench(Runner(job.model, job.task), settings.seed)
