@@ -131,7 +131,8 @@ def test_an_error_in_the_input_from_anywhere_ends_with_2(run, monkeypatch: pytes
 
 def test_ctrl_c_ends_with_130(tmp_path: Path):
     code = (
-        "import assay.cli, assay.explanations.claim as c, time\n"
+        "import assay.cli, assay.explanations.claim as c, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job's children ignore it
         "def wait(path):\n    print('ready', flush=True); time.sleep(30)\n"
         "c.load_claim = wait\nassay.cli.main(['validate', 'x'])"
     )

@@ -115,6 +115,7 @@ def test_a_real_interrupt_leaves_nothing_half_written(tmp_path):
     script = f"""
 import os, signal, pyarrow as pa
 from assay.store import write_run
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 real = os.fsync
 def fsync(descriptor):
     real(descriptor)
