@@ -30,7 +30,8 @@ def test_load_claim_and_settings_import_nothing_heavy():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["--version"], ["measure", "--help"], ["zoo"], ["validate", "{demo}"]]
+    "arguments",
+    [["--help"], ["--version"], ["measure", "--help"], ["zoo"], ["validate", "{demo}"], ["find", "circuit", "--help"]],
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]):
     code = (

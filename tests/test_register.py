@@ -77,10 +77,41 @@ def test_every_try_counts_once_and_the_report_says_which_it_was(
         measure("first.yaml", "--register")  # the same try again
         measure("first.yaml", "--register", "--ablation", "mean", "--ablation", "zero")  # another test of it
     assert measure("second.yaml", "--register") == 0
-    assert "this is claim 3 of 3 that were tried on this split" in " ".join(capsys.readouterr().out.split())
+    assert "this is claim 3 of 3 tried on this split; no p to adjust" in " ".join(capsys.readouterr().out.split())
     assert len(lines(Path("runs"))) == 3
     record = json.loads(Path("runs/second/measurement.json").read_text())
-    assert record["register"] == {"tried": 3, "this": 3}
+    assert record["register"] == {"tried": 3, "this": 3, "p": None, "p_holm": None, "without_p": 3}
+    assert "by construction" not in record["sentence"]  # its ablation is zero, its constant the mean
     (check,) = [check for check in record["checks"] if check["name"] == "1 of m"]
     assert (check["state"], check["evidence"]) == ("fired", "this is try 3 of 3 on this data")
-    assert "Claim 3 of 3 that were tried on this split." in Path("runs/second/report.html").read_text()
+    assert "Claim 3 of 3 tried on this split; no p to adjust" in Path("runs/second/report.html").read_text()
+
+
+def test_p_of_a_measured_try_is_logged_and_adjusted_for_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    with monkeypatch.context() as patched:
+        patched.setattr("assay.measure.measure.load", stopped)
+        measure("first.yaml", "--register")
+    Path("second.yaml").write_text(Path("second.yaml").read_text().replace("controls: 0", "controls: 3"))
+    assert measure("second.yaml", "--register") == 0
+    record = json.loads(Path("runs/second/measurement.json").read_text())
+    largest = max(group["p"] for group in record["controls"]["groups"] if group["p"] is not None)
+    assert record["register"]["p"] == largest
+    assert record["register"]["p_holm"] == min(1.0, 2 * largest)  # one other try, of which nothing is known
+    assert record["register"]["without_p"] == 1
+    assert [line.get("p") for line in lines(Path("runs"))] == [None, None, largest]
+    assert "Holm-adjusted for 2 tries" in " ".join(capsys.readouterr().out.split())
+    # The claim on the controls' rows carries its interval.
+    own = record["controls"]["groups"][0]["claim"]
+    assert own["low"] <= own["value"] <= own["high"]
+
+
+def test_a_constant_over_a_floor_of_the_same_constant_is_zero_by_construction():
+    text = Path("first.yaml").read_text().replace("ablation: zero", "ablation: mean")
+    Path("first.yaml").write_text(text)
+    assert measure("first.yaml") == 0
+    record = json.loads(Path("runs/first/measurement.json").read_text())
+    assert record["recovered"]["value"] == 0.0
+    assert "that is 0 over mean by construction, because the floor puts the same constant there" in record["sentence"]
+    assert f"KL of {record['table'][0]['kl_explained']['value']:.3f}"[:9] in record["sentence"]

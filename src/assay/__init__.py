@@ -10,17 +10,19 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from assay.errors import UserError
     from assay.explanations import programs
+    from assay.explanations.circuit import Circuit
     from assay.explanations.claim import load_claim
     from assay.explanations.components import Constant, Keep, Remove
     from assay.explanations.program import Program
     from assay.measure.measure import Measurement, measure
     from assay.measure.settings import Settings
-    from assay.model.load import load
+    from assay.planted.opened import load
     from assay.stats.estimate import Estimate
     from assay.task.task import Task
 
 # name -> (module, attribute); no attribute: the module itself
 _HOMES: dict[str, tuple[str, str | None]] = {
+    "Circuit": ("assay.explanations.circuit", "Circuit"),
     "Constant": ("assay.explanations.components", "Constant"),
     "Estimate": ("assay.stats.estimate", "Estimate"),
     "Keep": ("assay.explanations.components", "Keep"),
@@ -30,13 +32,14 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Settings": ("assay.measure.settings", "Settings"),
     "Task": ("assay.task.task", "Task"),
     "UserError": ("assay.errors", "UserError"),
-    "load": ("assay.model.load", "load"),
+    "load": ("assay.planted.opened", "load"),
     "load_claim": ("assay.explanations.claim", "load_claim"),
     "measure": ("assay.measure", None),  # a package that is called like the function in it
     "programs": ("assay.explanations.programs", None),
 }
 
 __all__ = [
+    "Circuit",
     "Constant",
     "Estimate",
     "Keep",

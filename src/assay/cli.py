@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from assay.cli_find import find
 from assay.cli_options import Ablations, Claim, Device, Dtype, Json, Model, Overwrite, Quick, Register, Seed
 from assay.errors import ClaimError, UserError, nearest
 
@@ -31,6 +32,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+app.add_typer(find)
 
 
 def _print_version(wanted: bool | None) -> bool:
@@ -237,10 +239,14 @@ def report(
     if as_json:
         print(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
         return
+    from assay.report import circuit
     from assay.report.page import render
     from assay.report.terminal import measurement
 
     (Path(run) / "report.html").write_text(render(record, table), encoding="utf-8")
+    drawn = circuit.save(record)
+    if drawn is not None:
+        (Path(run) / "circuit.svg").write_text(drawn, encoding="utf-8")
     _console().print(measurement(record, report=str(Path(run) / "report.html")))
 
 
@@ -290,6 +296,8 @@ def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
     with _Progress() as progress:
         result = measure(claim, settings=settings, progress=progress)
         result.save(settings.out, overwrite=settings.overwrite)
+    for note in (result.record["circuit"] or {}).get("notes", ()):
+        print(f"note: {note}", file=sys.stderr)
     if as_json:
         print(json.dumps(result.record, indent=1, ensure_ascii=False, allow_nan=False))
     else:
@@ -304,7 +312,7 @@ def _load(model: str, device: str | None) -> Any:
     problem = model_problem(model)
     if problem:
         raise UserError(problem)
-    from assay.model.load import load
+    from assay.planted.opened import load
 
     with _Progress() as progress:
         progress(f"loading {model}", 0, None)

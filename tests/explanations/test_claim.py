@@ -139,9 +139,9 @@ def test_a_claim_is_made_from_plain_data():
         ),
         (
             "kind: program",
-            "kind: circuit",
-            "claim.yaml:5: the kind 'circuit' is not available yet in this version; "
-            "valid: 'program', 'keep', 'remove', 'constant'",
+            "kind: dictionary",
+            "claim.yaml:5: the kind 'dictionary' is not available yet in this version; "
+            "valid: 'program', 'keep', 'remove', 'constant', 'circuit'",
         ),
         ("[mean,", "[men,", "claim.yaml:9: unknown ablation 'men'; did you mean 'mean'?"),
         ("[mean, resample_joint]", "zeroo", "claim.yaml:9: unknown ablation 'zeroo'; did you mean 'zero'?"),

@@ -11,7 +11,7 @@ import pytest
 
 import assay
 from assay.errors import ClaimError, TaskError
-from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.explanations import Circuit, Constant, Keep, Program, Remove, programs
 from assay.measure.measurement import Measurement
 from assay.store.canonical import canonical_json
 from assay.task.task import Task
@@ -24,6 +24,7 @@ CLAIMS = {
     "keep": Keep(["a0.h1", "m1"]),
     "remove": Remove(["m0"]),
     "constant": Constant(["a0.h0"], "zero"),
+    "circuit": Circuit(nodes=["a0.h1", "m1"]),
 }
 MODULE_CLAIMS = {"keep": Keep(["a"]), "remove": Remove(["a"]), "constant": Constant(["a"], "zero")}
 BLOCKS = (

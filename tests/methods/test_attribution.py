@@ -48,9 +48,9 @@ def items_loss(circuits: Circuits, logits: Tensor) -> Tensor:
     return naive.loss(task, whole)
 
 
-def mask_gradient(circuits: Circuits) -> np.ndarray:
-    """How the loss rises when an edge's own value gives way to its fill, at the model's own run, from the engine."""
-    masks = torch.ones(1, len(circuits.edges), dtype=circuits.model.dtype, requires_grad=True)
+def mask_gradient(circuits: Circuits, share: float = 1.0) -> np.ndarray:
+    """How the loss rises when an edge's own value gives way to its fill, where all edges carry this share."""
+    masks = torch.full((1, len(circuits.edges)), share, dtype=circuits.model.dtype, requires_grad=True)
     loss = items_loss(circuits, everything(circuits).logits(masks)[0])
     return -torch.autograd.grad(loss, masks)[0][0].double().numpy()
 
@@ -228,3 +228,25 @@ def test_losses_without_a_gradient_are_refused():
     with pytest.raises(TaskError, match="'accuracy' has no gradient"):
         attribution(counted)
     assert integrated_attribution(counted, loss="kl", steps=2).scores.max() > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_along_masks_are_gradients_of_soft_masks_with_equal_shares(kind):
+    for frozen in (False, True) if kind == "gpt2" else (False,):
+        circuits = circuits_of(kind, torch.float64, "counterfactual" if kind == "gpt2" else "mean", frozen)
+        for rule, shares in (("midpoint", (1 / 6, 0.5, 5 / 6)), ("ends", (0, 0.5, 1))):
+            wanted = np.mean([mask_gradient(circuits, share) for share in shares], axis=0)
+            found = integrated_attribution(circuits, along="masks", steps=3, rule=rule, check=False)
+            assert_same(found.signed, wanted, 1e-9)
+            small = integrated_attribution(circuits, along="masks", steps=3, rule=rule, check=False, memory=SMALL)
+            assert_same(small.signed, wanted, 1e-9)
+
+
+def test_scores_along_masks_add_up_to_the_cost_of_cutting_every_edge():
+    circuits = circuits_of("llama", torch.float64)
+    none = items_loss(circuits, everything(circuits).logits(np.zeros((1, len(circuits.edges)), dtype=bool))[0])
+    whole = items_loss(circuits, everything(circuits).logits(np.ones((1, len(circuits.edges)), dtype=bool))[0])
+    found = integrated_attribution(circuits, along="masks", steps=200)
+    assert found.signed is not None
+    assert found.completeness["edges"] == pytest.approx((found.signed.sum(), float(none - whole)), abs=1e-9)
+    assert found.signed.sum() == pytest.approx(float(none - whole), rel=1e-3)

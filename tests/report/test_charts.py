@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import UserError
-from assay.report import charts
+from assay.report import charts, style
 from tests.report import fixture
 
 
@@ -29,12 +29,13 @@ def test_the_histogram_holds_every_control_once_and_the_claim():
         chart = charts.controls(fixture.record(), index)
         assert chart is not None
         assert sum(row["n"] for row in _rows(chart, 0)) == n
-        assert _rows(chart, 2)[0]["value"] == 0.621
+        assert (_rows(chart, 2)[0]["value"], _rows(chart, 2)[0]["low"]) == (0.642, 0.592)  # on the controls' own rows
+        assert "0.621" not in chart.to_json(validate=False)  # the headline is on other rows
 
 
 def test_a_control_at_the_claims_figure_or_far_below_keeps_the_chart_readable():
     record = fixture.record()
-    record["controls"]["groups"] = [{"values": [-900.0, *[0.1] * 30, 0.621]}]
+    record["controls"]["groups"] = [{"values": [-900.0, *[0.1] * 30, 0.621], "claim": fixture.estimate(0.621, 0.03)}]
     chart = charts.controls(record)
     assert chart is not None
     rows = _rows(chart, 0)
@@ -42,6 +43,15 @@ def test_a_control_at_the_claims_figure_or_far_below_keeps_the_chart_readable():
     assert min(row["from"] for row in rows) > -2
     record["controls"]["groups"] = [{"values": [0.3]}]
     assert charts.controls(record) is not None
+
+
+def test_a_claim_below_all_controls_stays_inside_its_chart():
+    record = fixture.record()
+    record["controls"]["groups"] = [{"values": [-0.3] * 12, "claim": fixture.estimate(-4.0, 0.6)}]
+    chart = charts.controls(record)
+    assert chart is not None
+    domain = chart.to_dict()["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    assert domain[0] <= -4.6
 
 
 def test_nothing_to_draw_is_none_or_said():
@@ -57,10 +67,52 @@ def test_nothing_to_draw_is_none_or_said():
         charts.save(charts.picture(fixture.record()), Path("a.gif"))
 
 
-def test_an_undefined_figure_is_left_out_and_not_drawn_at_zero():
+def test_an_undefined_figure_is_a_word_and_not_drawn_at_zero():
     chart = charts.recovered(fixture.record())
     assert chart is not None
-    assert len(_rows(chart, 0)) == 4
+    layers = [_rows(chart, i) for i in range(3)]
+    assert [len(rows) for rows in layers] == [4, 4, 1]
+    assert (layers[2][0]["word"], "value" in layers[2][0]) == ("undefined", False)
+    assert layers[2][0]["text"].startswith("undefined, because the floor is not told apart")
+
+
+def test_parts_stand_beside_the_compound_and_an_open_end_reaches_the_edge():
+    chart = charts.parts(fixture.record())
+    assert chart is not None
+    drawn, dashed, words = _rows(chart, 1), _rows(chart, 2), _rows(chart, 3)
+    assert [row["name"] for row in drawn] == ["a1.h3", "a1.h6", "all at once"]
+    assert [row["kind"] for row in drawn] == ["one alone", "one alone", "all at once"]
+    assert [(row["name"], row["from"], row["to"]) for row in dashed] == [("a1.h6", 0.0, 0.44)]
+    assert "open" in dashed[0]["text"]
+    assert [row["name"] for row in words] == ["a0.a-head-with-a-long-name"]
+    domain = chart.to_dict()["layer"][1]["encoding"]["y"]["scale"]["domain"]
+    assert domain == ["a1.h3", "a1.h6", "a0.a-head-with-a-long-name", "all at once"]
+    figures = {"necessity": fixture.estimate(0.2, 0.1), "kl_explained": fixture.estimate(1.7, 0.1)}
+    removed = {"component": "a1.h3", **figures}
+    text = charts.picture({"parts": {"components": [removed], "compound": None}}, "parts").to_json(validate=False)
+    assert "KL when removed" in text
+    assert "1.7" in text
+
+
+def test_a_share_far_below_zero_is_told_at_the_edge():
+    chart = charts.recovered({"table": [{"ablation": "mean", "recovered": fixture.estimate(-35.04, 2.0)}]})
+    assert chart is not None
+    spec = chart.to_dict()
+    words = [row.get("word") for rows in spec["datasets"].values() for row in rows]
+    assert "◂ −35.0" in words
+
+
+def test_marks_on_the_compute_axis_carry_the_intervals_of_the_losses():
+    record = fixture.record()
+    for name in ("model", "explained", "floor"):  # as a measurement stores them: the loss alone
+        mark = record["compute"]["marks"][name]
+        mark["loss"] = mark["loss"]["value"]
+    found = {name: loss for name, loss, _ in charts.marks_of(record)}
+    assert found["model"] == record["losses"]["model"]
+    assert found["floor"] == record["table"][0]["loss_floor"]
+    chart = charts.scaling(record)
+    assert chart is not None
+    assert str(record["table"][0]["loss_floor"]["low"]) in chart.to_json(validate=False)
 
 
 def test_every_colour_of_a_chart_has_a_dark_counterpart():
@@ -70,16 +122,17 @@ def test_every_colour_of_a_chart_has_a_dark_counterpart():
     record = fixture.record()
     for name in charts.PICTURES:
         used = set(re.findall(r'"(#[0-9a-f]{6})"', json.dumps(charts.picture(record, name).to_dict())))
-        assert used <= set(charts.DARK)
+        assert used <= set(style.DARK)
 
 
 def test_controls_of_a_remove_claim_are_drawn_by_kl():
     record = fixture.record()
     record["headline"] |= {"necessity": fixture.estimate(0.4, 0.1), "kl": fixture.estimate(0.66, 0.04)}
-    record["controls"]["groups"][0] |= {"measure": "kl", "values": [0.01, 0.2, 0.3]}
+    own = fixture.estimate(0.61, 0.05)
+    record["controls"]["groups"][0] |= {"measure": "kl", "values": [0.01, 0.2, 0.3], "claim": own}
     chart = charts.controls(record)
     assert chart is not None
     text = chart.to_json(validate=False)
     assert "KL, nats a token" in text
     assert "recovered" not in text
-    assert "0.66" in text
+    assert '"value": 0.61' in text

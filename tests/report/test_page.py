@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from assay.report import page, words
+from assay.report import page, shell, words
 from assay.store import canonical_json
-from tests.report import fixture
+from tests.report import circuit_fixture, fixture
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{7*7}}<!--"
 
@@ -34,6 +34,7 @@ class _Elements(HTMLParser):
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
         self._raw = tag if tag in {"script", "style"} else None
+        self.text += " " if tag in {"td", "th", "dt", "dd", "br", "p"} else ""
         if tag == "script":
             self.scripts.append("")
 
@@ -109,7 +110,7 @@ def test_no_text_of_a_user_is_read_as_html():
 
 
 def test_json_in_a_script_element_cannot_end_it():
-    text = page.inline_json({"a": EVIL + "\u2028"})
+    text = shell.inline_json({"a": EVIL + "\u2028"})
     assert not set("<>&\u2028") & set(text)
     assert json.loads(text) == {"a": EVIL + "\u2028"}
 
@@ -230,8 +231,8 @@ def test_a_browser_without_network_draws_the_charts_and_runs_nothing_of_the_user
         done = subprocess.run(
             [*command, (tmp_path / "report.html").as_uri()], capture_output=True, text=True, timeout=90, check=False
         )
-    assert 'data-drawn="5"' in done.stdout
-    assert done.stdout.count("<svg") >= 5
+    assert 'data-drawn="6"' in done.stdout
+    assert done.stdout.count("<svg") >= 6
     assert "could not be drawn" not in _Elements(done.stdout).text
     assert "onerror" not in {name for tag, a in _Elements(done.stdout).elements for name in a}
 
@@ -241,3 +242,108 @@ def test_what_a_share_of_a_floors_loss_is_worth_stands_beside_the_curve():
     assert "99.9 %" in text
     assert "zoo:novel-2l" in text
     assert "undefined, because the bigram is below the family" in text
+
+
+def _words(record) -> str:
+    return " ".join(_Elements(page.render(record)).text.split())
+
+
+def test_the_claim_on_the_controls_rows_and_the_headline_are_told_apart():
+    text = _words(fixture.record())
+    assert (
+        "Controls are scored on 32 rows (32 documents, 12,345 tokens), where the claim's own figure is 0.64 [0.59, "
+        "0.69]; its headline, on everything that is scored, is 0.62 [0.59, 0.65]." in text
+    )
+    record = fixture.record()
+    for group in record["controls"]["groups"]:
+        group["claim"] = {"value": 0.642, "nats": 0.05}  # an older record
+    assert "is 0.64 (no interval was recorded); its headline" in _words(record)
+
+
+def test_a_single_control_is_a_row_with_the_paired_difference():
+    record = fixture.record()
+    text = _words(record)
+    assert "a1.h0, a1.h2 0.31 0.33 [0.29, 0.37]" in text
+    assert "spec-controls-2" not in page.render(record)
+    record["controls"]["groups"][2] |= {"values": [], "n": 0, "reason": "this is the claim itself"}
+    assert "not scored, because this is the claim itself" in _words(record)
+
+
+def test_each_component_stands_alone_and_a_reason_stands_where_there_is_none():
+    record = fixture.record()
+    text = _words(record)
+    assert "a1.h3 0.71 [0.66, 0.76]" in text
+    assert "a1.h6 0.44 [open, 0.49] (the floor's lower end is 0)" in text
+    assert "all at once 0.62 [0.57, 0.67]" in text
+    assert "0.80 (no interval: 4.0 % of the resamples have no finite value)" in text
+    record["parts"] = {"components": [], "compound": None, "reason": "the claim has one component"}
+    assert "Not measured, because the claim has one component." in _words(record)
+
+
+def test_accuracies_of_model_floor_and_what_is_recovered_of_them():
+    text = _words(fixture.record())
+    assert "accuracy of the model 40 % [38, 42]" in text
+    assert "accuracy of the explained run 33 % [31, 35]" in text
+    assert "accuracy of the floor 21 % [19, 23]" in text
+    assert "(explained − floor) / (model − floor) 0.62 [0.56, 0.68]" in text
+
+
+def test_what_is_missing_says_why():
+    record = fixture.record()
+    record["controls"] |= {"random_weights": None, "random_weights_reason": "nothing was searched"}
+    record |= {"rivals": [], "rivals_reason": "n-grams predict tokens"}
+    reason = "stand-alone bits of a module are not defined"
+    record["bits"] = {"claim": {"bits": 40, "how": "so"}, "standalone": {"bits": None}, "reason": reason}
+    text = _words(record)
+    assert "Not measured, because nothing was searched." in text
+    assert "None, because n-grams predict tokens." in text
+    assert f"Stand-alone: undefined, because {reason}. As a claim: 40 bits (so)." in text
+
+
+def test_the_adjusted_p_stands_beside_k_of_m():
+    text = _words(fixture.record())
+    assert "Claim 1 of 3 tried on this split; p = 0.069, Holm-adjusted for 3 tries 0.138 (1 without a p" in text
+    record = fixture.record()
+    record["register"] = {"tried": 2, "this": 2, "p": None, "p_holm": None, "without_p": 2}
+    assert "no p to adjust, because no group of controls gives one" in _words(record)
+
+
+def test_a_circuit_is_drawn_with_its_figures_and_its_undefined_ones_in_words():
+    record: Any = fixture.record()
+    record["circuit"] = circuit_fixture.circuit()
+    rendered = page.render(record)
+    text = " ".join(_Elements(rendered).text.split())
+    assert rendered.count('<svg class="circuit"') == 1
+    assert "57 of 1,519 edges (3.8 %), 40 of them on a path from input to logits" in text
+    assert "The circuit alone every edge that it lacks is ablated 0.81 [0.78, 0.84]" in text
+    assert "Everything but the circuit its edges are ablated, the others kept undefined, because the floor" in text
+    assert "worst draw 0.280 [0.270, 0.290]" in text
+    assert "For 6 of them the rise in KL is not told from 0." in text
+    assert "it has no interval" in text
+    assert "circuit" not in "".join(re.findall(r'<section id="([a-z]+)"', page.render(fixture.record())))
+
+
+def test_strengths_that_are_rises_of_kl_carry_their_intervals():
+    record: Any = fixture.record()
+    record["circuit"] = circuit_fixture.circuit()
+    edges = record["circuit"]["drawing"]["edges"][:5]
+    rows = []
+    for place, edge in enumerate(edges):
+        part = f"<{edge['part']}>" if edge["part"] else ""
+        rise = fixture.estimate(0.5 - 0.1 * place, 0.031)
+        edge["strength"] = rise["value"]
+        rows.append({"part": f"{edge['writer']}->{edge['reader']}{part}", "increase": rise})
+    record["circuit"]["minimality"] = {"parts": "edges", "rows": rows, "tried": 5, "of": 5}
+    rendered = page.render(record)
+    assert "KL rise 0.500 [0.469, 0.531]" in rendered
+    assert "not an estimate" not in rendered
+
+
+def test_no_text_in_a_circuit_is_read_as_html():
+    record: Any = fixture.record()
+    record["circuit"] = _poisoned(circuit_fixture.circuit())
+    record["circuit"]["drawing"]["edges"] += circuit_fixture.circuit()["drawing"]["edges"][:3]
+    found = _Elements(page.render(record))
+    assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
+    assert "img" not in {tag for tag, _ in found.elements}
+    assert "40 edges are not drawn, because the model has no such parts" in found.text

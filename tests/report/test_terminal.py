@@ -108,3 +108,41 @@ def test_numbers_keep_their_sign_and_size():
     assert words.bits(None) == "not counted"
     assert words.percent(fixture.estimate(0.62, 0.03)) == "62 % [59, 65]"
     assert words.percent(0.0) == "0 %"
+
+
+def test_the_ladder_says_why_a_share_has_no_interval():
+    record = fixture.record()
+    text = " ".join(_printed(terminal.measurement(record)).split())
+    assert "by 90 % 0.97 [0.95, 0.99], 99 % 1.00 [0.98, 1.02]" in text
+    reason = "4.0 % of the resamples have no finite value"
+    for rung in record["compute"]["ladder"]:
+        rung["share"] |= {"low": None, "high": None, "reason": reason}
+    text = " ".join(_printed(terminal.measurement(record)).split())
+    assert f"by 90 % 0.97, 99 % 1.00 (no interval: {reason})" in text
+    record["compute"]["ladder"][1]["share"] |= {"high": 0.99}
+    text = " ".join(_printed(terminal.measurement(record)).split())
+    assert f"by 90 % 0.97 [open, 0.99], 99 % 1.00 (no interval: {reason})" in text
+
+
+def test_the_claims_figure_on_the_controls_rows_and_the_paired_difference_are_printed():
+    text = " ".join(_printed(terminal.measurement(fixture.record())).split())
+    assert "the claim's own figure is 0.64 [0.59, 0.69]; its headline, on everything that is scored, is 0.62" in text
+    assert "a1.h0, a1.h2: 0.31, the claim less this 0.33 [0.29, 0.37]" in text
+    record = fixture.record()
+    record["controls"] |= {"random_weights": None, "random_weights_reason": "nothing was searched"}
+    assert "random weights not measured, because nothing was searched" in _printed(terminal.measurement(record))
+
+
+def test_tries_are_printed_with_the_adjusted_p():
+    text = " ".join(_printed(terminal.measurement(fixture.record())).split())
+    assert "this is claim 1 of 3 tried on this split; p = 0.069, Holm-adjusted for 3 tries 0.138" in text
+    record = fixture.record() | {"register": {"tried": 2, "this": 1}}  # an older record
+    text = " ".join(_printed(terminal.measurement(record)).split())
+    assert "this is claim 1 of 2 tried on this split" in text
+    assert "Holm" not in text
+
+
+def test_large_counts_have_their_thousands_separated():
+    group = {"what": "12,345 random programs", "n": 12345, "values": [0.1, 0.2]}
+    assert terminal.group_line(group) == "12,345 random programs: median 0.15, best 0.20"
+    assert terminal.group_line(group | {"what": "random programs"}).startswith("12,345 × random programs")

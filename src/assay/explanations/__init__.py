@@ -1,4 +1,4 @@
-"""Kinds of explanation: programs, component sets, constants, and the claim file that holds one.
+"""Kinds of explanation: programs, component sets, constants, circuits, and the claim file that holds one.
 
 Lazy, so that a claim file is checked without importing torch.
 """
@@ -9,12 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from assay.explanations.circuit import Circuit
     from assay.explanations.components import Constant, Keep, Remove
     from assay.explanations.program import Program
 
-__all__ = ["Constant", "Keep", "Program", "Remove"]
+__all__ = ["Circuit", "Constant", "Keep", "Program", "Remove"]
 
-_WHERE = {"Program": "program", "Keep": "components", "Remove": "components", "Constant": "components"}
+_WHERE = {
+    "Circuit": "circuit",
+    "Program": "program",
+    "Keep": "components",
+    "Remove": "components",
+    "Constant": "components",
+}
 
 
 def __getattr__(name: str) -> Any:

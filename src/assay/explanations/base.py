@@ -18,7 +18,7 @@ class Explanation(Protocol):
     """A claim about some components.
 
     Attributes:
-        kind: `program`, `keep`, `remove` or `constant`.
+        kind: `program`, `keep`, `remove`, `constant` or `circuit`.
         level: which question it answers: where, what or how.
         headline_floor: the floor that its recovered share is given over.
     """

@@ -20,7 +20,7 @@ from assay.explanations.claim_yaml import Path_, Source
 if TYPE_CHECKING:
     from assay.task.task import Task
 
-LEVELS = {"program": "how", "constant": "how", "keep": "where", "remove": "where"}
+LEVELS = {"program": "how", "constant": "how", "keep": "where", "remove": "where", "circuit": "where"}
 
 
 def _known(what: str, valid: tuple[str, ...]) -> BeforeValidator:
@@ -92,6 +92,15 @@ class PromptsTask(_Strict):
     bos: _Bos = None
 
 
+class PlantedTask(_Strict):
+    """The rows of a planted program, which the model names."""
+
+    kind: Literal["planted"]
+    n: _Count | None = None
+    seed: _Natural | None = None
+    metric: _Metric | None = None
+
+
 class ClassifyTask(_Strict):
     """Inputs and labels for any module, from an .npz file with arrays `inputs`, `labels` and perhaps `groups`."""
 
@@ -122,8 +131,34 @@ class ConstantFields(_Strict):
     value: Annotated[str, _known("constant", registry.CONSTANTS)] | None = None
 
 
-_TASKS = {"text": TextTask, "repeat": RepeatTask, "prompts": PromptsTask, "classify": ClassifyTask}
-_EXPLANATIONS = {"program": ProgramFields, "keep": ListFields, "remove": ListFields, "constant": ConstantFields}
+class CircuitFields(_Strict):
+    """Edges or nodes that are kept (or both), or the circuit file that holds them."""
+
+    kind: Literal["circuit"]
+    edges: Annotated[list[str], Field(min_length=1)] | None = None
+    nodes: Annotated[list[str], Field(min_length=1)] | None = None
+    file: str | None = None
+
+    @property
+    def components(self) -> list[str]:
+        """What is named: nodes and edges, or the file."""
+        return [*(self.nodes or ()), *(self.edges or ()), *([] if self.file is None else [self.file])]
+
+
+_TASKS = {
+    "text": TextTask,
+    "repeat": RepeatTask,
+    "prompts": PromptsTask,
+    "classify": ClassifyTask,
+    "planted": PlantedTask,
+}
+_EXPLANATIONS = {
+    "program": ProgramFields,
+    "keep": ListFields,
+    "remove": ListFields,
+    "constant": ConstantFields,
+    "circuit": CircuitFields,
+}
 
 
 class ClaimFile(_Strict):
@@ -139,8 +174,8 @@ class ClaimFile(_Strict):
     """
 
     model: Annotated[str, Field(min_length=1)]
-    task: TextTask | RepeatTask | PromptsTask | ClassifyTask
-    explanation: ProgramFields | ListFields | ConstantFields
+    task: TextTask | RepeatTask | PromptsTask | ClassifyTask | PlantedTask
+    explanation: ProgramFields | ListFields | ConstantFields | CircuitFields
     ablation: (
         Annotated[list[str], BeforeValidator(_one_or_many), _known("ablation", registry.ABLATIONS), Field(min_length=1)]
         | None
@@ -185,13 +220,16 @@ class ClaimFile(_Strict):
 
     @property
     def scope(self) -> tuple[str, ...]:
-        """The components that the claim names, in the file's order."""
+        """The components that the claim names, in the file's order; of a circuit its nodes and edges, or its file."""
         return tuple(self.explanation.components)
 
     @property
     def hash(self) -> str:
-        """sha256 of what is claimed and how it is tested; not of comments, order of fields, or where results go."""
+        """sha256 of what is claimed (a circuit file's contents too) and how it is tested; not of comments, order of
+        fields, or where results go."""
         content = {k: v for k, v in _plain(self).items() if k not in ("out", "register")}
+        if isinstance(self.explanation, CircuitFields) and self.explanation.file is not None:
+            content["circuit"] = hashlib.sha256(Path(self.explanation.file).read_bytes()).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def where(self, *path: str | int) -> str:
@@ -199,12 +237,18 @@ class ClaimFile(_Strict):
         return self._source.at(path)
 
     def build_explanation(self) -> Any:
-        """The explanation that the file describes, as `Program`, `Keep`, `Remove` or `Constant`."""
+        """The explanation that the file describes, as `Program`, `Keep`, `Remove`, `Constant` or `Circuit`."""
         fields = self.explanation
         if isinstance(fields, ProgramFields):
             from assay.explanations.program import Program
 
             return Program({name: _program(spec) for name, spec in fields.components.items()})
+        if isinstance(fields, CircuitFields):
+            from assay.explanations.circuit import Circuit
+
+            if fields.file is not None:
+                return Circuit.read(fields.file)
+            return Circuit(edges=fields.edges or (), nodes=fields.nodes or ())
         from assay.explanations.components import Constant, Keep, Remove
 
         names = list(fields.components)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
+from assay.explanations.claim_circuit import check_circuit
 from assay.explanations.claim_data import check_data
 from assay.names import Site
+from assay.planted.names import NAMES, PREFIX
 from assay.zoo.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -31,7 +33,8 @@ def check_claim(claim: ClaimFile) -> None:
     problem = model_problem(claim.model)
     if problem:
         raise ClaimError(where + problem)
-    sites = _components(claim)
+    circuit = claim.explanation.kind == "circuit"
+    sites = {} if circuit else _components(claim)
     _task(claim)
     check_data(claim)
     family = claim.family
@@ -39,6 +42,8 @@ def check_claim(claim: ClaimFile) -> None:
         tail = nearest(family, FAMILIES)
         raise ClaimError(f"{claim.where('family')}the family {family!r} is neither built in nor a file here{tail}")
     shape = known_shape(claim.model)
+    if circuit:
+        check_circuit(claim, None if shape is None else lambda site: out_of_range(site, shape))
     if shape:
         for name, (index, site) in sites.items():
             problem = out_of_range(site, shape)
@@ -53,6 +58,9 @@ def model_problem(model: str) -> str | None:
     if model.startswith("zoo:"):
         name = model.removeprefix("zoo:")
         return None if name in MODELS else f"unknown model {model!r}" + nearest(model, [f"zoo:{n}" for n in MODELS])
+    if model.startswith(PREFIX):
+        name = model.removeprefix(PREFIX)
+        return None if name in NAMES else f"unknown model {model!r}" + nearest(model, [PREFIX + n for n in NAMES])
     if model in MODELS:
         return f"unknown model {model!r}; did you mean 'zoo:{model}'?"
     if Path(model).expanduser().exists() or (_HUB.match(model) and not model.startswith(".")):
@@ -151,6 +159,11 @@ def _program(claim: ClaimFile, path: tuple[str | int, ...], spec: Any, site: Sit
 
 
 def _task(claim: ClaimFile) -> None:
+    if claim.task.kind == "planted" and not claim.model.startswith(PREFIX):
+        where = claim.where("task", "kind")
+        raise ClaimError(
+            f"{where}a task of kind 'planted' is of a model such as 'planted:induction', not {claim.model!r}"
+        )
     for field, value in (("task", claim.task), ("reference", claim.reference)):
         if value is None:
             continue

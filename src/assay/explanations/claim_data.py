@@ -27,8 +27,10 @@ def check_data(claim: ClaimFile, ablations: Sequence[str] | None = None) -> None
     """
     task, reference = claim.task, claim.reference
     columns = _columns(task.file) if task.kind == "prompts" else ()
-    if reference is not None and task.kind == "repeat":
-        raise ClaimError(f"{claim.where('reference')}a task of kind 'repeat' makes its own reference; leave it out")
+    if reference is not None and task.kind in ("repeat", "planted"):
+        raise ClaimError(
+            f"{claim.where('reference')}a task of kind {task.kind!r} makes its own reference; leave it out"
+        )
     if reference is not None and task.kind in ("prompts", "classify") and len(reference.files or ()) != 1:
         raise ClaimError(f"{claim.where('reference')}a task of kind {task.kind!r} takes one file as 'reference'")
     metric = task.metric or (ALSO_INCORRECT if task.kind == "prompts" else "loss")
@@ -40,7 +42,7 @@ def check_data(claim: ClaimFile, ablations: Sequence[str] | None = None) -> None
             f"{'' if task.metric else ', the default,'} needs" + nearest(metric, fitting)
         )
     for i, ablation in enumerate(ablations or claim.ablation or ()):
-        if ablation == COUNTERFACTUAL and "corrupted" not in columns:
+        if ablation == COUNTERFACTUAL and "corrupted" not in columns and task.kind != "planted":
             # a flag has no line: then the task's says where the lack is
             path = ("ablation", i) if ablation in (claim.ablation or ()) else ("task",)
             fitting = [name for name in registry.ABLATIONS if name != ablation]

@@ -49,6 +49,11 @@ def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed:
             raise TaskError(_placed(claim, str(problem))) from problem
     if fields.kind == "repeat":
         return Task.repeat(model, **options)
+    if fields.kind == "planted":
+        from assay.planted.library import planted
+        from assay.planted.names import PREFIX
+
+        return planted(claim.model.removeprefix(PREFIX)).task(**options)
     other = None if reference is None or reference.files is None else reference.files[0]  # `check_data`: just one
     if fields.kind == "prompts":
         return Task.prompts(model, fields.file, reference=other, **options)
@@ -106,6 +111,7 @@ def _arrays(file: str) -> dict[str, Any]:
 
 def check_components(claim: ClaimFile, model: Any) -> None:
     """Raises `ClaimError`, with file and line, for a component that a loaded model does not have."""
+    from assay.explanations.claim_circuit import check_on_model
     from assay.intervene.ablations import NEEDS_STREAM
     from assay.intervene.components import check
     from assay.model.transformer import Model
@@ -115,6 +121,9 @@ def check_components(claim: ClaimFile, model: Any) -> None:
             raise ClaimError(
                 f"{claim.where(option)}the option {option!r} {NEEDS_STREAM}; {claim.model} is none, so leave it out"
             )
+    if claim.explanation.kind == "circuit":
+        check_on_model(claim, model)
+        return
     listed = isinstance(claim.explanation.components, list)
     for index, name in enumerate(claim.scope):
         where = claim.where("explanation", "components", index if listed else name)

@@ -21,8 +21,8 @@ DEFAULT_ABLATIONS = ("mean", "resample_joint")
 FLOORS = ("ablated", "empty", "bigram", "ngram", "unigram")
 METRICS = ("loss", "logit_diff", "kl", "accuracy", "probability")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-KINDS = ("program", "keep", "remove", "constant")
-LATER_KINDS = ("circuit", "hypothesis", "dictionary", "subspace")
+KINDS = ("program", "keep", "remove", "constant", "circuit")
+LATER_KINDS = ("hypothesis", "dictionary", "subspace")
 
 CONSTANTS = ("mean", "mean_position", "zero", "optimal")
 

@@ -25,6 +25,7 @@ from assay.methods.edge_scores import EdgeScores
 from assay.stats.keyed import generator, torch_generator
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1  # temperature, and the interval that is clipped to [0, 1]
+SPREAD = 2.0  # log-alphas of the worst and best edge of scores that training begins from
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +68,7 @@ def learned_masks(
     ablation: str,
     size: int,
     *,
+    begin: EdgeScores | None = None,
     steps: int = 400,
     rate: float = 0.3,
     samples: int = 1,
@@ -82,6 +84,7 @@ def learned_masks(
     The target moves from all edges to `size`, by equal factors, over the first half of the steps.
 
     Args:
+        begin: another method's scores, by whose ranks log-alphas are spread at the start (default: all alike).
         rate: of Adam, falling to a tenth by the end.
         samples: of the gates in each step, side by side; together: rows of a step.
         draws: of a random ablation, taken in turn.
@@ -100,7 +103,8 @@ def learned_masks(
         )
     before = bench.runner.forwards
     batches = _Batches(bench, ablation, draws_of(ablation, draws), rows, together, seed, memory)
-    log_alpha = torch.zeros(len(edges), device=bench.model.device, dtype=bench.model.dtype, requires_grad=True)
+    first = np.zeros(len(edges)) if begin is None else SPREAD * (2 * begin.ranks() - 1)
+    log_alpha = torch.tensor(first, device=bench.model.device, dtype=bench.model.dtype, requires_grad=True)
     gates = torch.optim.Adam([log_alpha], lr=rate)
     kls, sizes = [], []
     for step in range(steps):
@@ -129,8 +133,9 @@ def learned_masks(
         "draws": draws_of(ablation, draws),
         "rows": len(bench.task.tokens) if rows is None else len(rows),
         "seed": seed,
+        "seeded_by": None if begin is None else begin.summary,
     }
-    passes = bench.runner.forwards - before + batches.backward
+    passes = bench.runner.forwards - before + batches.backward + (0.0 if begin is None else begin.passes)
     scores = EdgeScores(last.double().cpu().numpy(), "learned masks", settings, passes)
     return Learned(scores, tuple(kls), tuple(sizes))
 

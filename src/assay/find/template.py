@@ -56,6 +56,7 @@ task: {text}
 # program: these parts compute what a program says (induction, previous_token, duplicate_token, copy, ngram, ...).
 #   level: pattern (the head's own V and O), pattern_token (V reads the token alone), full (one number is all it keeps).
 # keep: [parts] suffice. remove: [parts] are needed. constant: [parts] carry nothing that matters.
+# circuit: some edges suffice: {{kind: circuit, edges: [m0->logits, ...]}}, or nodes: [parts], or file: circuit.json.
 explanation:
   kind: program
   components:

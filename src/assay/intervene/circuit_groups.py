@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Bool, Float64, Int
 
 from assay.intervene.circuit_schedule import Schedule, schedule
-from assay.intervene.circuits import Circuits, State
+from assay.intervene.circuit_state import State
+from assay.intervene.circuits import Circuits
 
 MEMORY = 1 << 30  # bytes that states and the variants of a call may take
 TOKENS = 2_048  # tokens of one variant in a call: more leave the cache and gain nothing
@@ -147,4 +148,5 @@ def _known(circuits: Circuits, clean: bool) -> State:
     matrix = circuits.edges.matrix(np.full(len(circuits.edges), clean))
     zero = np.full(writers, circuits.consistent and not clean)
     zero[0] = False
-    return State(matrix, [], [], [], torch.empty(writers, 0, 0, 0), zero, np.zeros(writers, dtype=bool))
+    none = np.zeros(writers, dtype=bool)
+    return State(matrix, [], [], [], torch.empty(writers, 0, 0, 0), zero, none, none.copy())

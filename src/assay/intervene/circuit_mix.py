@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.intervene.circuit_schedule import Schedule
+from assay.intervene.circuit_state import Written
 
 if TYPE_CHECKING:
-    from assay.intervene.circuits import CircuitBatch, State
+    from assay.intervene.circuit_state import State
+    from assay.intervene.circuits import CircuitBatch
 
 At = tuple[Tensor, Tensor] | None
 DENSE = 6  # a sum over edges one by one takes about as long as a product of matrices with one live edge in so many
@@ -34,25 +36,38 @@ class Mix:
         self.variants = len(weights)
         self.known = plan.known  # writers whose difference is the base's, and not zero
         self.written = np.zeros(0, dtype=int)  # writers that were computed for each variant
+        self.at_items = np.zeros(0, dtype=int)  # those that were computed at the scored items alone
         self._blocks: list[Tensor] = []
         self._buffer: Tensor | None = None  # [some, variants, rows, pos, d_model]
+        self._narrow: Tensor | None = None  # [some, variants, rows, items of each, d_model]
         self._positions = weights.ndim == 4
         self._last: tuple[bytes, Tensor] | None = None
 
-    def room(self, count: int) -> Float[Tensor, "some variants rows pos d_model"] | None:
+    def room(self, count: int, narrow: bool = False) -> Float[Tensor, "some variants rows pos d_model"] | None:
         """Where the differences of the next so many writers may be put, to be given to `add`."""
         if torch.is_grad_enabled():
             return None
+        fill = self.batch.fill_input
+        if narrow:
+            if self._narrow is None:
+                size = (int(self.plan.at_items.sum()), self.variants, len(fill), self.batch.few, fill.shape[-1])
+                self._narrow = fill.new_empty(size)
+            start = len(self.at_items)
+            return self._narrow[start : start + count]
         if self._buffer is None:
-            fill = self.batch.fill_input
             self._buffer = fill.new_empty(self.plan.count, self.variants, *fill.shape)
         start = len(self.written)
         return self._buffer[start : start + count]
 
-    def add(self, writers: np.ndarray, delta: Float[Tensor, "some variants rows pos d_model"]) -> None:
+    def add(
+        self, writers: np.ndarray, delta: Float[Tensor, "some variants rows pos d_model"], narrow: bool = False
+    ) -> None:
         """Differences of writers that were computed."""
-        room = self.room(len(writers))
-        self.written = np.concatenate([self.written, writers])
+        room = self.room(len(writers), narrow)
+        if narrow:
+            self.at_items = np.concatenate([self.at_items, writers])
+        else:
+            self.written = np.concatenate([self.written, writers])
         if room is None:
             self._blocks.append(delta)
         elif room.data_ptr() != delta.data_ptr():
@@ -62,6 +77,15 @@ class Mix:
         if self._blocks:
             return torch.cat(self._blocks).transpose(0, 1)
         return None if self._buffer is None else self._buffer[: len(self.written)].transpose(0, 1)
+
+    def blocks(self) -> list[Written]:
+        """All that was computed."""
+        own, out = self.own(), []
+        if own is not None and len(self.written):
+            out.append(Written(self.written, own, narrow=False))
+        if self._narrow is not None:
+            out.append(Written(self.at_items, self._narrow.flatten(2, 3).transpose(0, 1), narrow=True))
+        return out
 
     def read(self, readers: np.ndarray, items: bool = False) -> Tensor:
         """[readers, variants, rows, pos, d_model]; with `items` [readers, variants, items, d_model].
@@ -73,7 +97,10 @@ class Mix:
         new = np.flatnonzero(self.written < before)  # what is computed later is not there yet
         at = self.batch.items if items else None
         if self.hard is not None:
-            return self._hard(self.hard[:, readers], before, known, new, at)
+            live = self.hard[:, readers]
+            if items and self.batch.few:
+                return self._at_items(live, before, known, new)
+            return self._hard(live, before, known, new, at)
         fill = self.batch.fill[before]
         fill = fill if at is None else fill[at]
         out = fill.expand(len(readers), self.variants, *fill.shape)
@@ -130,6 +157,35 @@ class Mix:
         if key:
             self._last = key, out
         return out.expand(readers, *out.shape[1:])
+
+    def _at_items(self, live: np.ndarray, before: int, known: np.ndarray, new: np.ndarray) -> Tensor:
+        """`read` of the few scored items, by `live` [variants, readers, writers]."""
+        at, fill = self.batch.items, self.batch.fill[before]
+        start, variants, readers = fill[self.batch.items], *live.shape[:2]
+        out: Tensor = start
+        parts = []  # (live, or its one row where all are alike; writers; values [variants or 1, some, items, d_model])
+        used = live[:, :, known].any((0, 1))
+        if used.any():
+            places, alike = known[used], bool((live[:, :, known] == live[:1, :, known]).all())
+            values = self.base.delta[torch.from_numpy(places)[:, None], *at]
+            parts.append((live[:1] if alike else live, places, values.unsqueeze(0)))
+        used = live[:, :, self.written[new]].any((0, 1))
+        if used.any() and self._buffer is not None:
+            row = torch.from_numpy(new[used])[:, None]
+            parts.append((live, self.written[new[used]], self._buffer[row, :, *at].permute(2, 0, 1, 3)))
+        near = np.flatnonzero(self.at_items < before)
+        used = live[:, :, self.at_items[near]].any((0, 1))
+        if used.any() and self._narrow is not None:
+            values = self._narrow[torch.from_numpy(near[used])].flatten(2, 3).transpose(0, 1)
+            parts.append((live, self.at_items[near[used]], values))
+        for which, places, values in parts:
+            numbers = torch.from_numpy(which[:, :, places]).to(start)
+            if len(values) == 1:
+                found = numbers.flatten(0, 1) @ values[0].flatten(1)
+            else:
+                found = torch.bmm(numbers, values.flatten(2)).flatten(0, 1)
+            out = out + found.view(len(numbers), readers, *start.shape)
+        return out.expand(variants, readers, *start.shape).transpose(0, 1)
 
     def _edge_by_edge(
         self, fill: Tensor, shared: np.ndarray, own: np.ndarray, known: np.ndarray, new: np.ndarray

@@ -196,7 +196,7 @@ def circuit_scores(
         for start in range(0, len(rows), calls.rows):
             scorer = Scorer(circuits.batch(rows[start : start + calls.rows]))
             for group in plan:
-                found = scorer.scores(_run(scorer.batch, masks, group))
+                found = scorer.scores(run_group(scorer.batch, masks, group))
                 for variant, columns in zip(group.members, found.swapaxes(0, 1), strict=True):
                     for column, values in enumerate(columns):
                         sums[column, index, variant] += np.bincount(scorer.document, values, size)
@@ -209,5 +209,6 @@ def circuit_scores(
 
 
 @torch.no_grad()
-def _run(batch: CircuitBatch, masks: np.ndarray, group: Group) -> Float[Tensor, "variants items vocab"]:
+def run_group(batch: CircuitBatch, masks: np.ndarray, group: Group) -> Float[Tensor, "variants items vocab"]:
+    """Logits of a group's variants, as changes to the known run that is nearer to them."""
     return batch.vary(batch.clean if group.clean else batch.empty, batch.matrix(masks[group.members])).logits

@@ -8,7 +8,6 @@ their fill.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -21,6 +20,7 @@ from assay.errors import ComponentError
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_mix import Mix
 from assay.intervene.circuit_schedule import schedule
+from assay.intervene.circuit_state import State, Variants
 from assay.intervene.plan import Plan
 from assay.intervene.products import product
 from assay.model.edges import Edges
@@ -30,55 +30,6 @@ from assay.names import parse_site
 # fills that are one unedited run: a node that reads fills alone gives its own fill, unless norms have other scales
 CONSISTENT = frozenset({"resample_joint", "counterfactual"})
 Masks = Bool[np.ndarray, "variants edges *pos"] | Float[Tensor, "variants edges *pos"]
-
-
-@dataclass(eq=False)
-class State:
-    """A run of some rows with everything that a change to it needs.
-
-    Attributes:
-        matrix: [readers, writers] (or [..., pos]) which edges carry the writer's own value.
-        q, k, v: per layer [heads or groups, rows, pos, d_head], as attention uses them (after norms and RoPE).
-        delta: [writers, rows, pos, d_model] what each writes here less its fill.
-        zero: [writers] where that is exactly 0; stale: [writers] where q, k, v and delta were not computed, as nothing
-            that leads to the logits reads them.
-    """
-
-    matrix: Bool[np.ndarray, "readers writers *pos"]
-    q: list[Tensor]
-    k: list[Tensor]
-    v: list[Tensor]
-    delta: Float[Tensor, "writers rows pos d_model"]
-    zero: Bool[np.ndarray, "writers"]
-    stale: Bool[np.ndarray, "writers"]
-
-
-@dataclass(eq=False)
-class Variants:
-    """What variants of a state gave.
-
-    Attributes:
-        logits: [variants, items, vocab].
-        parts: layer -> part -> (heads or groups, [some, variants, rows, pos, d_head]), those that were recomputed.
-        delta: (writers, [variants, some, rows, pos, d_model]).
-    """
-
-    matrix: np.ndarray
-    logits: Tensor
-    parts: dict[tuple[int, str], tuple[np.ndarray, Tensor]]
-    writers: np.ndarray
-    delta: Tensor | None
-    stale: np.ndarray
-
-    def into(self, state: State, variant: int) -> None:
-        """Makes the state this variant, in place; a batch's known run is then no longer what its name says."""
-        state.matrix = self.matrix[variant].copy()
-        for (layer, part), (index, values) in self.parts.items():
-            getattr(state, part)[layer][torch.from_numpy(index)] = values[:, variant]
-        if self.delta is not None and len(self.writers):
-            state.delta[torch.from_numpy(self.writers)] = self.delta[variant]
-        state.zero[self.writers] = False
-        state.stale = self.stale.copy()
 
 
 def transformer_of(bench: Workbench) -> Model:
@@ -129,11 +80,14 @@ class Circuits:
 class CircuitBatch:
     """Rows of the task under a fill, on which circuits are run.
 
+    Args:
+        every: logits of every position are wanted, not of the scored items alone.
+
     Attributes:
         items: (row within the batch, position that predicts) of each scored item.
     """
 
-    def __init__(self, circuits: Circuits, rows: Int[np.ndarray, "rows"]):
+    def __init__(self, circuits: Circuits, rows: Int[np.ndarray, "rows"], *, every: bool = False):
         self.circuits, self.model, self.edges, self.rows = circuits, circuits.model, circuits.edges, rows
         runner, shape = circuits.bench.runner, circuits.model.config
         self.tokens = runner.inputs("scored", rows)
@@ -161,6 +115,9 @@ class CircuitBatch:
         self.fill[place] = stream
         items = runner.task.items(rows)
         self.items = torch.from_numpy(items.row), torch.from_numpy(items.position - 1)
+        if every:
+            grid = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(self.tokens.shape[1]))
+            self.items = grid[:, 0], grid[:, 1]
         self._scales: dict[tuple[str, int], Tensor] = {}
         if circuits.bench.frozen_norm:
             _ = self.clean  # keeps its scales
@@ -168,6 +125,24 @@ class CircuitBatch:
     @cached_property
     def rotation(self) -> tuple[Tensor, Tensor] | None:
         return self.model._rotation(self.fill_input)
+
+    @cached_property
+    def few(self) -> int:
+        """How many scored items each row has, where all have as many and most positions have none; else 0.
+
+        Nodes that nothing but these items' logits depends on are then computed there alone.
+        """
+        (rows, positions), row = self.tokens.shape, self.items[0]
+        count = len(row) // rows
+        even = torch.equal(row, torch.arange(rows).repeat_interleave(count))
+        return count if even and 2 * count <= positions else 0
+
+    @cached_property
+    def seen(self) -> Bool[Tensor, "rows items pos"] | None:
+        """Which positions each of the few items of a row sees; None: all."""
+        positions = self.tokens.shape[1]
+        last = self.items[1].view(-1, self.few, 1)
+        return None if bool((last == positions - 1).all()) else torch.arange(positions) <= last
 
     @cached_property
     def clean(self) -> State:
@@ -201,7 +176,7 @@ class CircuitBatch:
         writers = len(self.edges.writers)
         matrix = self.edges.matrix(np.ones(len(self.edges), dtype=bool))
         none = np.zeros(writers, dtype=bool)
-        return State(matrix, q, k, v, torch.cat(deltas), none, none.copy())
+        return State(matrix, q, k, v, torch.cat(deltas), none, none.copy(), none.copy())
 
     @cached_property
     def empty(self) -> State:
@@ -239,7 +214,8 @@ class CircuitBatch:
         zero = np.full(writers, self.circuits.consistent)
         zero[0] = False
         matrix = self.edges.matrix(np.zeros(len(self.edges), dtype=bool))
-        return State(matrix, q, k, v, torch.cat(deltas), zero, np.zeros(writers, dtype=bool))
+        none = np.zeros(writers, dtype=bool)
+        return State(matrix, q, k, v, torch.cat(deltas), zero, none, none.copy())
 
     def deltas(self) -> Float[Tensor, "writers rows pos d_model"]:
         """What every writer writes in the model's own run less its fill."""
@@ -266,58 +242,63 @@ class CircuitBatch:
             return self.edges.matrix(masks)
         return np.moveaxis(self.edges.matrix(np.moveaxis(masks, 1, -1)), 1, -1)
 
-    def vary(self, base: State, matrix: np.ndarray | Tensor) -> Variants:
+    def vary(self, base: State, matrix: np.ndarray | Tensor, *, stream: bool = False) -> Variants:
         """Runs variants as changes to a state.
 
         Args:
             matrix: [variants, readers, writers] (and positions): bool, or a tensor of weights between fill (0) and own
                 value (1), which may ask for gradients.
+            stream: in place of logits, what the final norm reads.
         """
         if torch.is_grad_enabled() and not isinstance(matrix, Tensor):
             with torch.no_grad():
-                return self.vary(base, matrix)
+                return self.vary(base, matrix, stream=stream)
         hard = None
         if isinstance(matrix, Tensor):  # soft: whatever may carry something is run
             live = self.edges.matrix(np.ones((len(matrix), len(self.edges)), dtype=bool))
             weights, plan = matrix, schedule(self.circuits, base, live, soft=True)
         else:
-            plan = schedule(self.circuits, base, matrix if matrix.ndim == 3 else np.any(matrix, -1), exact=matrix)
+            live, hard = matrix if matrix.ndim == 3 else np.any(matrix, -1), matrix if matrix.ndim == 3 else None
+            few = self.few / self.tokens.shape[1] if hard is not None else 0.0
+            plan = schedule(self.circuits, base, live, exact=matrix, few=few)
             weights = torch.from_numpy(matrix).to(self.fill_input)
-            hard = matrix if matrix.ndim == 3 else None
         mix = Mix(self, base, weights, plan, hard)
-        parts: dict[tuple[int, str], tuple[np.ndarray, Tensor]] = {}
-        shape = self.model.config
-        for layer in range(shape.layers):
-            if not plan.layers[layer]:
+        parts: dict[tuple[int, str, bool], tuple[np.ndarray, Tensor]] = {}
+        for layer, found in enumerate(plan.layers):
+            if not found:
                 continue
-            found = plan.layers[layer]
-            for part in "qkv":
-                index = found[part]
+            for part, narrow in (("q", False), ("q", True), ("k", False), ("v", False)):
+                index = found[part + "!" if narrow else part]
                 if len(index):
-                    x = mix.read(self.circuits.layers[layer][part][index])
-                    parts[layer, part] = index, self._project(self._normed(x, layer, "scale1"), layer, part, index)
-            heads = found["heads"]
-            if len(heads):
-                q, k, v = (
-                    self._full(base, parts.get((layer, part)), layer, part, heads, mix.variants) for part in "qkv"
-                )
-                z = self._attend(q, k, v, layer, heads)
-                z = z - self.fill_z[layer][heads].unsqueeze(1)
-                mix.add(plan.head_writers(layer, heads), self._written(z, layer, heads, mix.room(len(heads))))
+                    x = self._spread(mix.read(self.circuits.layers[layer][part][index], narrow), narrow)
+                    normed = self._normed(x, layer, "scale1", narrow)
+                    parts[layer, part, narrow] = index, self._project(normed, layer, part, index, narrow)
+            for heads, narrow in ((found["heads"], False), (found["heads!"], True)):
+                if len(heads):
+                    q = self._full(base, parts.get((layer, "q", narrow)), layer, "q", heads, mix.variants, narrow)
+                    k, v = (self._full(base, parts.get((layer, x, False)), layer, x, heads, mix.variants) for x in "kv")
+                    z = self._attend(q, k, v, layer, heads, narrow)
+                    fill = self.fill_z[layer][heads]
+                    fill = self._spread(fill[:, *self.items], narrow) if narrow else fill
+                    room = mix.room(len(heads), narrow)
+                    z = self._written(z - fill.unsqueeze(1), layer, heads, room)
+                    mix.add(plan.head_writers(layer, heads), z, narrow)
             if found["mlp"].size:
+                narrow = bool(plan.at_items[plan.mlp_writer(layer)[0]])
                 fill = self.fill_mlp[layer]
                 assert fill is not None
-                x = mix.read(self.circuits.layers[layer]["mlp"])
-                mix.add(plan.mlp_writer(layer), torch.sub(self._mlp(x, layer), fill, out=mix.room(1)))
+                x = self._mlp(self._spread(mix.read(self.circuits.layers[layer]["mlp"], narrow), narrow), layer, narrow)
+                fill = self._spread(fill[self.items], narrow) if narrow else fill
+                mix.add(plan.mlp_writer(layer), torch.sub(x, fill, out=mix.room(1, narrow)), narrow)
         self.circuits.bench.runner.forwards += len(self.rows) * plan.work * mix.variants
-        delta = mix.own()
         return Variants(
             matrix if isinstance(matrix, np.ndarray) else np.zeros(0),
-            self._unembed(mix),
+            self._last(mix) if stream else self._unembed(mix),
             parts,
-            mix.written,
-            delta,
+            mix.blocks(),
             plan.stale,
+            plan.narrow,
+            self.items,
         )
 
     # --- pieces ---
@@ -330,6 +311,7 @@ class CircuitBatch:
         part: str,
         heads: np.ndarray,
         variants: int,
+        narrow: bool = False,
     ) -> Tensor:
         """[heads, variants, rows, pos, d_head] of these heads (or of their groups), recomputed or as in the base."""
         share = 1 if part == "q" else self.model.config.heads // self.model.config.kv_heads
@@ -338,25 +320,35 @@ class CircuitBatch:
             out = new[1]
         else:
             known = getattr(base, part)[layer]
-            known = known if len(groups) == len(known) else known[torch.from_numpy(groups)]
+            if narrow:
+                known = self._spread(known[torch.from_numpy(groups)[:, None], *self.items], narrow)
+            elif len(groups) != len(known):
+                known = known[torch.from_numpy(groups)]
             out = known.unsqueeze(1).expand(-1, variants, -1, -1, -1)
             if new is not None:
-                at = torch.from_numpy(np.searchsorted(groups, new[0]))
-                out = out.index_copy(0, at, new[1])
+                ours = np.isin(new[0], groups)
+                at = torch.from_numpy(np.searchsorted(groups, new[0][ours]))
+                out = out.index_copy(0, at, new[1] if ours.all() else new[1][torch.from_numpy(ours)])
         return out if len(heads) == len(groups) else out[torch.from_numpy(np.searchsorted(groups, heads // share))]
 
-    def _normed(self, x: Tensor, layer: int, which: str) -> Tensor:
+    def _spread(self, x: Tensor, narrow: bool) -> Tensor:
+        """[..., items, d] of narrow nodes as [..., rows, items of each, d]."""
+        return x.unflatten(-2, (len(self.rows), self.few)) if narrow else x
+
+    def _normed(self, x: Tensor, layer: int, which: str, narrow: bool = False) -> Tensor:
         if len(x) > 1 and x.stride(0) == 0:  # the same for all
-            return self._normed(x[:1], layer, which).expand(x.shape)
+            return self._normed(x[:1], layer, which, narrow).expand(x.shape)
         weights = self.model.weights
         norm = weights.final_norm if which == "scale" else weights.layers[layer].norm1
         norm = weights.layers[layer].norm2 if which == "scale2" else norm
         scale = self._scales.get((which, layer))
         if scale is None and norm.centred and x.dtype in (torch.float32, torch.float64):
             return functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)  # in one pass
+        if scale is not None and narrow:
+            scale = self._spread(scale[self.items], narrow)
         return norm(x, None if scale is None else lambda _: scale)
 
-    def _project(self, x: Tensor, layer: int, part: str, index: np.ndarray) -> Tensor:
+    def _project(self, x: Tensor, layer: int, part: str, index: np.ndarray, narrow: bool = False) -> Tensor:
         """[some, variants, rows, pos, d_model] to queries, keys or values [some, variants, rows, pos, d_head]."""
         which, weights = "qkv".index(part), self.model.weights.layers[layer]
         bias = self.model.qkv_bias(layer, which)
@@ -367,9 +359,12 @@ class CircuitBatch:
         out = out.unflatten(1, x.shape[1:4])
         norm = {"q": weights.q_norm, "k": weights.k_norm}.get(part)
         out = out if norm is None else norm(out)
-        return out if self.rotation is None or part == "v" else rotate(out, self.rotation)
+        if self.rotation is None or part == "v":
+            return out
+        at = self.items[1].view(-1, self.few) if narrow else slice(None)
+        return rotate(out, (self.rotation[0][at], self.rotation[1][at]))
 
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor, layer: int, heads: np.ndarray) -> Tensor:
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, layer: int, heads: np.ndarray, narrow: bool = False) -> Tensor:
         """[heads, variants, rows, pos, d_head]; keys and values may come as groups of the same heads."""
         if len(k) != len(q):
             share = self.model.config.heads // self.model.config.kv_heads
@@ -377,7 +372,12 @@ class CircuitBatch:
             k, v = k[at], v[at]
         scaling = self.model.weights.layers[layer].scaling
         out = functional.scaled_dot_product_attention(
-            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), is_causal=True, scale=scaling
+            q.flatten(0, 1),
+            k.flatten(0, 1),
+            v.flatten(0, 1),
+            attn_mask=self.seen if narrow else None,
+            is_causal=not narrow,
+            scale=scaling,
         )
         return out.unflatten(0, q.shape[:2])
 
@@ -386,18 +386,20 @@ class CircuitBatch:
         out = product(z.flatten(1, -2), self.model.W_O(layer), heads, None if room is None else room.flatten(1, -2))
         return out.unflatten(1, z.shape[1:-1])
 
-    def _mlp(self, x: Tensor, layer: int) -> Tensor:
+    def _mlp(self, x: Tensor, layer: int, narrow: bool = False) -> Tensor:
         weights, act = self.model.weights.layers[layer], self.model.weights.act
         assert weights.up is not None
         assert weights.down is not None
-        read = self._normed(x, layer, "scale2")
+        read = self._normed(x, layer, "scale2", narrow)
         return weights.down(
             act(weights.up(read)) if weights.gate is None else act(weights.gate(read)) * weights.up(read)
         )
 
+    def _last(self, mix: Mix) -> Tensor:
+        return mix.read(np.array([len(self.edges.readers) - 1]), items=True)[0]
+
     def _unembed(self, mix: Mix) -> Tensor:
-        layers = self.model.config.layers
-        x = mix.read(np.array([len(self.edges.readers) - 1]), items=True)[0]
+        layers, x = self.model.config.layers, self._last(mix)
         scale = self._scales.get(("scale", layers))
         norm = self.model.weights.final_norm
         x = norm(x, None if scale is None else lambda _: scale[self.items])

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
+from assay.model.edge_sets import EdgeSet
 from assay.names import Site
 
 Data = Literal["scored", "reference", "counterfactual"]
@@ -95,9 +96,9 @@ class Edit:
 
 @dataclass(frozen=True, eq=False)
 class Circuits:
-    """The dense form of circuits: which edges are live in each variant, and the run that fills all others."""
+    """The dense form of a circuit: which edges carry their writer's own value, and the run that fills all others."""
 
-    mask: Bool[Tensor, "variants edges"]
+    edges: EdgeSet
     fill: str
 
 

@@ -38,6 +38,7 @@ class Pass:
     Attributes:
         streams: what leaves each stage, by where a run can start; z, mlp: what heads and MLPs gave.
         attended, mlp_read, final: what readers read (the last one at the scored items).
+        apart: whether gradients and outputs are kept by step.
     """
 
     batch: CircuitBatch
@@ -49,30 +50,48 @@ class Pass:
     z: dict[int, Tensor] = field(default_factory=dict)
     mlp: dict[int, Tensor] = field(default_factory=dict)
     share: float = 1.0  # of a whole forward pass
+    apart: bool = False
 
 
-def forward(batch: CircuitBatch, stream: Float[Tensor, "steps rows pos d_model"], start: Start = (0, 0)) -> Pass:
-    """Runs the model from this stream on; differentiable in the stream where gradients are enabled."""
+def forward(
+    batch: CircuitBatch,
+    stream: Float[Tensor, "steps rows pos d_model"],
+    start: Start = (0, 0),
+    carried: Float[Tensor, "steps"] | None = None,
+) -> Pass:
+    """Runs the model from this stream on; differentiable in the stream where gradients are enabled.
+
+    Args:
+        carried: how much of its writer's value every edge carries in each step, the rest is fill; for whole runs.
+    """
     model, shape = batch.model, batch.model.config
     x = stream.requires_grad_() if torch.is_grad_enabled() else stream
-    run = Pass(batch, x.new_zeros(0, 0, 0), x.new_zeros(0, 0, 0))
+    run = Pass(batch, x.new_zeros(0, 0, 0), x.new_zeros(0, 0, 0), apart=carried is not None)
+    layers, rows, positions = batch.circuits.layers, *(index.to(x.device) for index in batch.items)
+
+    def mixed(x: Tensor, reader: int | np.integer) -> Tensor:
+        if carried is None:
+            return x
+        fill = batch.fill[batch.edges.readers[reader].writers]
+        return torch.lerp(fill.expand_as(x), x, carried.view(-1, 1, 1, 1))
+
     for layer in range(start[0], shape.layers):
         weights, before = model.weights.layers[layer], x
         if (layer, 0) >= start:
             run.streams[layer, 0] = x
-            q, k, v = model._qkv(batch._normed(x, layer, "scale1"), weights)
-            run.attended[layer] = Attended(x, q, k, v)
+            read = mixed(x, layers[layer]["q"][0])
+            q, k, v = model._qkv(batch._normed(read, layer, "scale1"), weights)
+            run.attended[layer] = Attended(read, q, k, v)
             run.z[layer] = _attend(batch, weights, q, k, v)
             x = x + weights.out(run.z[layer].flatten(-2))
         run.streams[layer, 1] = x
         if weights.down is not None:
-            read = before if shape.parallel else x
+            read = mixed(before if shape.parallel else x, layers[layer]["mlp"][0])
             read = run.mlp_read[layer] = read.view_as(read)  # a branch of its own, at which a gradient can be asked for
             run.mlp[layer] = batch._mlp(read, layer)
             x = x + run.mlp[layer]
     run.streams[shape.layers, 0] = x
-    rows, positions = (index.to(x.device) for index in batch.items)
-    run.final = x[:, rows, positions]
+    run.final = mixed(x, -1)[:, rows, positions]
     norm, scale = model.weights.final_norm, batch._scales.get(("scale", shape.layers))
     run.logits = model.weights.unembedding(norm(run.final, None if scale is None else lambda _: scale[rows, positions]))
     run.share = 1 - (start[0] + start[1] / 2) / shape.layers
@@ -85,26 +104,28 @@ def start_after(batch: CircuitBatch, layer: int, mlp: bool) -> Start:
     return (layer + 1, 0) if mlp or batch.model.config.parallel else (layer, 1)
 
 
-def written(batch: CircuitBatch, run: Pass, *, less_fill: bool) -> Float[Tensor, "writers rows pos d_model"]:
-    """What every writer put into the stream in a whole run of one step, or that less its fill."""
+def written(batch: CircuitBatch, run: Pass, *, less_fill: bool) -> Float[Tensor, "writers *steps rows pos d_model"]:
+    """What every writer put into the stream in a whole run (by step where kept apart), or that less its fill."""
     shape, heads = batch.model.config, np.arange(batch.model.config.heads)
     with torch.no_grad():
-        own = run.streams[0, 0].detach()[0]
+        own = run.streams[0, 0].detach()
         parts = [(own - batch.fill_input if less_fill else own).unsqueeze(0)]
         for layer in range(shape.layers):
-            z = run.z[layer].detach()[0].permute(2, 0, 1, 3)
-            parts.append(batch._written(z - batch.fill_z[layer] if less_fill else z, layer, heads))
+            z = run.z[layer].detach().permute(3, 0, 1, 2, 4)
+            z = z - batch.fill_z[layer].unsqueeze(1) if less_fill else z
+            parts.append(batch._written(z, layer, heads))
             fill = batch.fill_mlp[layer]
             if fill is not None:
-                out = run.mlp[layer].detach()[0]
+                out = run.mlp[layer].detach()
                 parts.append((out - fill if less_fill else out).unsqueeze(0))
-    return torch.cat([part.expand(-1, *own.shape) for part in parts])
+        found = torch.cat([part.expand(-1, *own.shape) for part in parts])
+    return found if run.apart else found[:, 0]
 
 
 def reader_gradients(
     run: Pass, loss: Float[Tensor, ""]
 ) -> Iterator[tuple[Int[np.ndarray, "some"], Float[Tensor, "some *where d_model"]]]:
-    """Places of readers, and the gradient at the input of each (before its norm), summed over steps.
+    """Places of readers, and the gradient at the input of each (before its norm), summed over steps or by step.
 
     Every reader after the run's start is given once: a layer's queries, keys, values and MLP at every row and position,
     `logits` at the scored items.
@@ -118,10 +139,10 @@ def reader_gradients(
     batch.circuits.bench.runner.forwards += steps * rows * run.share
     for layer, attended in run.attended.items():
         for part in "qkv":
-            yield layers[layer][part], _back(batch, layer, part, attended, next(gradients))
-    for layer in run.mlp_read:
-        yield layers[layer]["mlp"], next(gradients).sum(0, keepdim=True)
-    yield np.array([len(batch.edges.readers) - 1]), next(gradients).sum(0, keepdim=True)
+            yield layers[layer][part], _back(batch, layer, part, attended, next(gradients), run.apart)
+    for place in [*(layers[layer]["mlp"] for layer in run.mlp_read), np.array([len(batch.edges.readers) - 1])]:
+        found = next(gradients)
+        yield place, found.unsqueeze(0) if run.apart else found.sum(0, keepdim=True)
 
 
 def _attend(batch: CircuitBatch, weights: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -140,8 +161,13 @@ def _attend(batch: CircuitBatch, weights: Layer, q: Tensor, k: Tensor, v: Tensor
 
 
 def _back(
-    batch: CircuitBatch, layer: int, part: str, at: Attended, gradient: Float[Tensor, "steps rows pos some d_head"]
-) -> Float[Tensor, "some rows pos d_model"]:
+    batch: CircuitBatch,
+    layer: int,
+    part: str,
+    at: Attended,
+    gradient: Float[Tensor, "steps rows pos some d_head"],
+    apart: bool,
+) -> Float[Tensor, "some *steps rows pos d_model"]:
     """From a gradient at queries, keys or values to one at the stream that each head or group reads, over all steps.
 
     With x̂ the stream over its scale s, g the norm's gain and W a head's map, y = W'(g x̂) + const and
@@ -154,12 +180,14 @@ def _back(
     centred = stream - stream.mean(-1, keepdim=True) if norm.centred else stream
     scale = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt() if frozen is None else frozen
     over = gradient / scale.unsqueeze(-1)
-    out = torch.einsum("rphe,hde->hrpd", over.sum(0), model._W_qkv(layer, which)) * norm.weight
+    steps = "s" if apart else ""
+    out = torch.einsum(f"{steps}rphe,hde->h{steps}rpd", over if apart else over.sum(0), model._W_qkv(layer, which))
+    out = out * norm.weight
     if norm.centred:
         out = out - out.mean(-1, keepdim=True)
     if frozen is None:
         none = stream.new_zeros(stream.shape[-1])
         constant = model._qkv(none if norm.bias is None else norm.bias, weights)[which]
         along = (over * (getattr(at, part).detach() - constant)).sum(-1) / stream.shape[-1]
-        out = out - torch.einsum("srph,srpd->hrpd", along, centred / scale)
+        out = out - torch.einsum(f"srph,srpd->h{steps}rpd", along, centred / scale)
     return out

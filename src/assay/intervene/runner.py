@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.errors import ClaimError, TaskError, nearest
+from assay.errors import ClaimError, ComponentError, TaskError, nearest
 from assay.intervene.components import pick, tap
 from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value
 from assay.model.module import ModuleModel
@@ -129,7 +129,7 @@ class Runner:
     ) -> Tensor:
         """One forward pass; `keep` names the taps to keep and receives their values (after the edits)."""
         if run.circuits is not None:
-            raise NotImplementedError("edge circuits need the edge engine, which this version does not have")
+            return self._circuit(plan, run, rows, keep)
         seen = Seen(self.inputs(run.data, rows), rows, run.data)
         taps, first = self._taps(plan, run, seen, keep)
         if isinstance(self.model, ModuleModel):
@@ -145,6 +145,18 @@ class Runner:
             return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first)
         self.forwards += len(rows)
         return self.model.forward(seen.tokens, taps, positions=positions)
+
+    def _circuit(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Tensor:
+        from assay.intervene.circuit_runs import run_circuit  # it runs fills through this class
+
+        if not keep:
+            return run_circuit(self, plan, run, rows)
+        assert isinstance(self.model, Model)
+        final = ("stream", self.model.config.layers)
+        if set(keep) != {final}:
+            raise ComponentError("every reader of a circuit has an input of its own; only the final stream can be read")
+        keep[final] = run_circuit(self, plan, run, rows, stream=True)
+        return keep[final]
 
     def _frozen(self, data: Data, rows: np.ndarray, unembed: bool) -> dict[Key, Callable[[Tensor], Tensor | None]]:
         assert isinstance(self.model, Model)

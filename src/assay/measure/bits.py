@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from scipy.special import gammaln
 
 from assay.explanations.base import Explanation
+from assay.explanations.circuit import Circuit
 from assay.explanations.components import Constant, Keep, Remove
 from assay.explanations.program import Program
 from assay.explanations.programs import AttentionProgram, CustomProgram, LabelProgram
+from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 
@@ -37,12 +39,24 @@ class ClaimBits:
     how: str
 
 
+def circuit_bits(edges: EdgeSet, model: Model) -> ClaimBits:
+    """A set of k edges of E: log2(E+1) + log2 C(E, k). With positions E counts an edge once for every column of the
+    model's context, and once more for all of them."""
+    total, kept = len(edges.kept), edges.count
+    if edges.by_position:
+        total *= model.config.context + 1
+    return ClaimBits(subset_bits(total, kept), f"log2({total}+1) + log2 C({total}, {kept}) edges")
+
+
 def claim_bits(explanation: Explanation, model: Model | ModuleModel, channels: int = 0) -> ClaimBits:
     """The length of the claim itself: which parts, and for programs which productions and fitted numbers.
 
     Args:
         channels: of a module: how many names such as `conv1[3]` it has.
     """
+    if isinstance(explanation, Circuit):
+        assert isinstance(model, Model)
+        return circuit_bits(explanation.kept(model), model)
     parts = explanation.scope(model)
     if isinstance(model, ModuleModel):
         total = len(model.components) + (channels if any(site.index is not None for site in parts) else 0)

@@ -223,8 +223,8 @@ def scope_share(scored: Scored, resamples: Resamples, scope: str) -> Estimate:
 
 def _tiny_scope(e: Evidence, t: Thresholds) -> Check:
     threshold = f"the scope carries less than {t.tiny_scope:.0%} of the gap from bigram to model"
-    if e.kind == "keep":
-        return _verdict("tiny scope", False, "the scope of a component set that is kept is the whole model", threshold)
+    if e.kind in ("keep", "circuit"):
+        return _verdict("tiny scope", False, "the scope of what is kept is the whole model", threshold)
     if e.scored is None or e.resamples is None or e.scope is None or "bigram" not in e.scored.systems:
         return _verdict("tiny scope", None, "no bigram was scored beside the ablated scope", threshold)
     share = scope_share(e.scored, e.resamples, e.scope)
@@ -250,7 +250,7 @@ def _leak(e: Evidence, t: Thresholds) -> Check:
     if e.overlap is None:
         return _verdict("leak", None, f"what it was found on, {e.found_on!r}, is not at hand to compare", threshold)
     documents = len(e.overlap.documents)
-    shared = f"{e.overlap.shared} of {e.overlap.total} 13-grams"
+    shared = f"{e.overlap.shared:,} of {e.overlap.total:,} 13-grams"
     text = f"found on {e.found_on!r}, which shares {documents} documents and {shared} with what is scored"
     return _verdict("leak", documents > 0 or e.overlap.share > t.shared_13grams, text, threshold)
 
@@ -276,7 +276,7 @@ def _weak_floor(e: Evidence, t: Thresholds) -> Check:
     threshold = f"the n-gram floors are fitted on fewer than {t.ngram_tokens:g} tokens a vocabulary entry"
     if e.ngram_tokens is None:
         return _verdict("weak floor", None, "no n-gram was fitted", threshold)
-    return _verdict("weak floor", e.ngram_tokens < t.ngram_tokens, f"{e.ngram_tokens:.1f} tokens an entry", threshold)
+    return _verdict("weak floor", e.ngram_tokens < t.ngram_tokens, f"{e.ngram_tokens:,.1f} tokens an entry", threshold)
 
 
 def _few_clusters(e: Evidence, t: Thresholds) -> Check:

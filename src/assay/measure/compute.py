@@ -232,5 +232,7 @@ def _text(figures: Figures, marks: Mapping[str, Mark], curve: MonotoneCurve, par
 def _percent(estimate: Estimate) -> str:
     if estimate.value is None:
         return str(estimate)
+    if estimate.low is None and estimate.high is None:
+        return f"{100 * estimate.value:.3g} % (no interval: {estimate.reason})"
     ends = ["open" if end is None else f"{100 * end:.3g}" for end in (estimate.low, estimate.high)]
     return f"{100 * estimate.value:.3g} % [{', '.join(ends)}]"

@@ -117,7 +117,9 @@ def row_of(sample: Sample, g: int, group: Group, remove: bool) -> dict[str, Any]
     ranked = not group.near and bool(values)
     row: dict[str, Any] = {"name": group.name, "what": group.what, "n": len(values), "values": values, "nats": nats}
     row |= {"names": names, "possible": group.possible, "enumerated": len(values) == group.possible}
-    row |= {"measure": "kl" if remove else "recovered", "claim": {"value": own, "nats": own_nats}}
+    pair = sample.kl("claim"), sample.kl("claim floor")
+    own_estimate = sample.beside(pair, pair, remove)["claim"]  # its interval; the value is `own`
+    row |= {"measure": "kl" if remove else "recovered", "claim": {**own_estimate, "value": own, "nats": own_nats}}
     row |= {"undefined": len(values) - len(defined)}
     row["p"] = p_value(own, defined) if ranked and defined and own is not None else None
     row["p_nats"] = p_value(own_nats, nats) if ranked else None

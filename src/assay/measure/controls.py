@@ -16,11 +16,13 @@ from jaxtyping import Int
 
 from assay.errors import ModelError
 from assay.explanations.base import Explanation
+from assay.explanations.circuit import Circuit
 from assay.explanations.components import Constant, Keep, Remove
 from assay.explanations.program import Program, words
 from assay.explanations.programs import AttentionProgram, LabelProgram
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan, Run
+from assay.measure.circuit_controls import circuit_controls
 from assay.measure.control_draws import (
     Assignment,
     Draws,
@@ -91,6 +93,17 @@ def controls(
     out: dict[str, Any] = {"groups": [], "random_weights": None, "random_weights_reason": None}
     out |= {"ablation": ablation, "draws": 1}
     out |= {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
+    if isinstance(explanation, Circuit):
+        block = circuit_controls(
+            bench,
+            explanation,
+            settings,
+            ablation=ablation,
+            rows=rows,
+            random_weights=random_weights,
+            advance=advance,
+        )
+        return {**out, **block}
     claim = assignment_of(explanation, bench.model)
     if not claim:
         return {**out, "reason": "the claim names no part", "random_weights_reason": "the claim names no part"}
@@ -232,7 +245,7 @@ def _groups(
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
         several = "s" if len(set(claim.values())) > 1 else ""
         doing = f"the same program{several} on" if program else "the claim made about"
-        what = f"{doing} {len(sets.items)} of the {sets.possible} other sets of {len(claim)} with {sets.how}"
+        what = f"{doing} {len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
         group(f"other {noun}", what, sets.items, sets.possible)
     if program and most:
         _other_programs(aside, explanation, claim, settings, most, ablation, groups, own[1])
@@ -274,7 +287,7 @@ def _other_programs(
     draws = program_sets(aside.original, claim, most, settings.seed)
     others = Group(
         "other programs",
-        f"{len(draws.items)} of the {draws.possible} ways to give the same parts other programs of the library",
+        f"{len(draws.items):,} of the {draws.possible:,} ways to give the same parts other programs of the library",
         possible=draws.possible,
     )
     for item in draws.items:

@@ -10,10 +10,12 @@ import numpy as np
 
 from assay.errors import UserError
 from assay.explanations.base import Explanation
+from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import Workbench
 from assay.measure import beside, checks, module_parts, residual
 from assay.measure.bits import claim_bits
+from assay.measure.circuit import circuit_block
 from assay.measure.compute import Compute, compute
 from assay.measure.controls import control_rows
 from assay.measure.family import LEAST, Endpoint, load_endpoints, load_family
@@ -31,6 +33,8 @@ from assay.measure.systems import EXPLAINED, NOOP, Systems
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
+from assay.task.found_on import read_found_on, shared_with
+from assay.task.overlap import Overlap
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES
 
@@ -47,6 +51,7 @@ class Gathered:
     beside: dict[str, Any]
     residual: dict[str, Any]
     checks: list[checks.Check]
+    circuit: dict[str, Any] | None = None
 
 
 def gather(
@@ -83,12 +88,17 @@ def gather(
     small = [name for name in smaller_members(model) if name in scored.systems] if isinstance(model, Model) else []
     say("residual", 0, None)
     around = beside.beside(scored, resamples, explained=explained, floor=there, smaller=small)
-    rest = {
+    rest: dict[str, Any] = {
         "slices": residual.slices(scored, bench.task, resamples, explained=explained),
         "worst": residual.worst(scored, bench.task, explained=explained, floor=floor),
-        "parts": residual.parts(bench, explanation, scored, resamples, ablation=ablation),
-        "signal": residual_signal(bench, explanation, scored, resamples, ablation=ablation).to_json(),
     }
+    circuit = None
+    if isinstance(explanation, Circuit):
+        circuit = circuit_block(bench, explanation, scored, resamples, ablation=ablation, floor=plans.floor(ablation))
+        rest |= {"parts": circuit.parts, "signal": circuit.signal.to_json()}
+    else:
+        rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=ablation)
+        rest["signal"] = residual_signal(bench, explanation, scored, resamples, ablation=ablation).to_json()
     say("checks", 0, None)
     evidence = checks.Evidence(
         kind=explanation.kind,
@@ -103,13 +113,24 @@ def gather(
         self_match=checks.self_match(bench, settings.ablation, settings.draws),
         ngram_tokens=_ngram_tokens(bench.model.config.vocab, people) if isinstance(bench.model, Model) else None,
         found_on=settings.found_on,
-        overlap=bench.task.overlap() if settings.found_on is not None else None,
+        overlap=_found_overlap(bench, settings.found_on),
         tried=None,
-        knockouts=knockouts(bench, explanation, ablation=ablation),
+        knockouts=knockouts(bench, explanation, ablation=ablation) if circuit is None else circuit.knockouts,
         merges=merges(bench, explanation, scored, resamples, explained=explained, floor=floor),
         off_manifold=_off_manifold(bench, explanation, plans),
     )
-    return Gathered(worth, long, around, rest, checks.run_checks(evidence))
+    block = None if circuit is None else circuit.block
+    return Gathered(worth, long, around, rest, checks.run_checks(evidence), block)
+
+
+def _found_overlap(bench: Workbench, given: str | None) -> Overlap | None:
+    """What is scored against the data that the claim was found on: that of its file, else the reference."""
+    if given is None:
+        return None
+    found = read_found_on(given)
+    if found is not None:
+        return shared_with(bench.task, found)
+    return None if given.endswith(".json") else bench.task.overlap()
 
 
 def _by_ablation(numbers: Figures, name: str) -> dict[str, Any]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool
 from torch import Tensor
 
 from assay.explanations.base import Explanation
+from assay.explanations.circuit import Circuit
 from assay.explanations.components import Constant, Keep, Remove
 from assay.explanations.program import Program
 from assay.explanations.programs import AttentionProgram, CustomProgram, LabelProgram, NGramProgram
@@ -22,8 +24,9 @@ from assay.measure.bits import NUMBER, ClaimBits, claim_bits, subset_bits
 from assay.measure.quantise import Coded, Reads
 from assay.measure.score import Distribution, score
 from assay.model.transformer import Model
-from assay.names import Site
+from assay.names import Site, parse_site
 from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)
 RIVAL_PRECISIONS = (8, 4, 3, 2)
@@ -33,12 +36,17 @@ CODE_TOKENS = tuple(10**k for k in range(4, 10))
 
 @dataclass(frozen=True)
 class Point:
-    """Something on the length plot: stand-alone bits against KL(model || it) in nats a token."""
+    """Something on the length plot: stand-alone bits against KL(model || it) in nats a token, with its interval."""
 
     name: str
     bits: float
     kl: float
     kind: str  # "claim" or "rival"
+    interval: Estimate | None = None
+
+    def to_json(self) -> dict:
+        kl = self.kl if self.interval is None else self.interval.to_json()
+        return {"name": self.name, "bits": self.bits, "kl": kl, "kind": self.kind}
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Length:
             },
             "two_part": [{"tokens": n, "bits": two_part(mine, n)} for n in CODE_TOKENS],
             "overtaken": [{"rival": p.name, "tokens": overtakes(mine, p)} for p in rivals],
-            "points": [{"name": p.name, "bits": p.bits, "kl": p.kl, "kind": p.kind} for p in self.points],
+            "points": [point.to_json() for point in self.points],
             "measured_on": {"rows": self.rows},
         }
 
@@ -131,6 +139,12 @@ def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
             neurons[place[0]] = (shape.d_mlp[place[0]] or 0 if left is None else left) - 1
 
     match explanation:
+        case Circuit():
+            if not read_everywhere(explanation, model, ablation):
+                used = used_nodes(model, explanation.mask(model))
+                for site in complement([], model):
+                    if str(site) not in used:
+                        drop(site)
         case Program():
             for site, program in explanation.assigned(model):
                 if isinstance(program, AttentionProgram):
@@ -149,6 +163,35 @@ def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
                 for site in complement(parts, model) if isinstance(explanation, Keep) else parts:
                     drop(site)
     return Reads(everything - gone_q, everything - gone_v, everything - gone_o, neurons)
+
+
+def used_nodes(model: Model, mask: Bool[np.ndarray, "edges"]) -> set[str]:
+    """Nodes from which kept edges lead to the logits: those that are computed."""
+    edges = model.edges
+    m, live = edges.matrix(mask), np.zeros(len(edges.readers), dtype=bool)
+    live[-1] = True
+    out = set()
+    for writer in reversed(range(len(edges.writers))):
+        if np.any(m[:, writer] & live):
+            live |= edges.node_of[:, writer]
+            out.add(edges.writers[writer])
+    return out
+
+
+def read_fills(circuit: Circuit, model: Model) -> list[str]:
+    """Writers whose fill is read: by a node that is computed, through an edge that is cut (at some position)."""
+    edges, kept = model.edges, circuit.kept(model)
+    used = used_nodes(model, kept.anywhere)
+    computed = np.array([writer in used for writer in edges.writers])
+    readers = np.any(edges.node_of & computed, 1)
+    readers[-1] = True
+    cut = edges.matrix(kept.complement().anywhere) & readers[:, None]
+    return [name for name, there in zip(edges.writers, cut.any(0), strict=True) if there]
+
+
+def read_everywhere(circuit: Circuit, model: Model, ablation: str) -> bool:
+    """Whether fills are made by running the model on other examples, which reads all of its weights."""
+    return (ablation in RANDOM or ablation == "counterfactual") and bool(read_fills(circuit, model))
 
 
 def constants_bits(explanation: Explanation, bench: Workbench, ablation: str) -> float:
@@ -170,14 +213,26 @@ def constants_bits(explanation: Explanation, bench: Workbench, ablation: str) ->
                     count = int(rows) if rows is not None else 0
                     total += subset_bits(model.config.vocab**n, count) + NUMBER * size * (count + 1)
         return total
+    if isinstance(explanation, Circuit):
+        ablated = [parse_site(name) for name in read_fills(explanation, model)]
+        if not ablated:
+            return total
+        return _filled_bits(bench, ablation, ablated)
     parts = explanation.scope(model)
     ablated = complement(parts, model) if isinstance(explanation, Keep) else parts
-    how = explanation.value if isinstance(explanation, Constant) else ablation
+    return _filled_bits(bench, explanation.value if isinstance(explanation, Constant) else ablation, ablated)
+
+
+def _filled_bits(bench: Workbench, how: str, sites: Sequence[Site]) -> float:
+    """What these parts take under an ablation: constants, or the tokens of the donors."""
+    model = bench.model
+    assert isinstance(model, Model)
+    width = {"head": model.config.d_head, "mlp": model.config.d_model, "input": model.config.d_model, "neuron": 1}
     positions = {"mean": 2, "optimal": 2, "mean_position": bench.task.tokens.shape[1], "zero": 0}.get(how)
     if positions is None:
         assert bench.task.reference is not None  # donors: the tokens of the pool
         return 64 * bench.task.tokens.shape[1] * math.log2(model.config.vocab)
-    return float(NUMBER * positions * sum(width[site.kind] for site in ablated))
+    return float(NUMBER * positions * sum(width[site.kind] for site in sites))
 
 
 def length(
@@ -215,6 +270,9 @@ def length(
     def mean(name: str) -> float:
         return float(scored[name].kl[used].sum() / count.sum())
 
+    def point(name: str, bits: float, system: str, kind: str = "rival") -> Point:
+        return Point(name, bits, mean(system), kind, resamples.mean(scored[system].kl[used], count))
+
     own = mean("explained")
     precision = PRECISIONS[-1]
     for bits in PRECISIONS:
@@ -228,14 +286,12 @@ def length(
     constants = constants_bits(explanation, bench, ablation)
     parts = {"claim": claim.bits, "weights": weights, "constants and tables": constants}
     total = sum(parts.values())
-    whole = subset_bits(len(model.components) - 1, len(model.components) - 1)
-    points = [Point("claim", total, mean(f"explained@{precision}"), "claim")]
-    points += [
-        Point(f"model at {b} bits", coded[b].total + whole, mean(f"model at {b} bits"), "rival")
-        for b in RIVAL_PRECISIONS
-    ]
-    points += [Point(f"model {name}", copy.total + whole, mean(f"model {name}"), "rival") for name, copy in cut.items()]
-    points += [Point(name, bits, mean(name), "rival") for name, (_, bits) in (others or {}).items()]
+    names = len(model.edges) if isinstance(explanation, Circuit) else len(model.components) - 1
+    whole = subset_bits(names, names)
+    points = [point("claim", total, f"explained@{precision}", "claim")]
+    points += [point(f"model at {b} bits", coded[b].total + whole, f"model at {b} bits") for b in RIVAL_PRECISIONS]
+    points += [point(f"model {name}", copy.total + whole, f"model {name}") for name, copy in cut.items()]
+    points += [point(name, bits, name) for name, (_, bits) in (others or {}).items()]
     return Length(claim.bits, claim.how, total, precision, parts, tuple(points), len(rows))
 
 

@@ -16,11 +16,13 @@ import torch
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations.base import Explanation
+from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile, load_claim
 from assay.explanations.claim_data import check_data
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure import recorded, rivals
+from assay.measure.circuit_controls import circuit_rivals
 from assay.measure.controls import control_rows, controls
 from assay.measure.examples import examples
 from assay.measure.figures import Figures, figures
@@ -29,9 +31,9 @@ from assay.measure.measurement import Measurement
 from assay.measure.score import Scored, score
 from assay.measure.settings import Settings
 from assay.measure.systems import NOOP, Systems, systems
-from assay.model.load import load
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
+from assay.planted.opened import load
 from assay.stats.bootstrap import Resamples
 from assay.task.task import Task
 
@@ -87,6 +89,9 @@ def measure(
     say("fitting on the reference", 0, None)
     plans = systems(bench, job.explanation, job.settings.ablation, job.settings.draws)
     people = rivals.contestants(bench, job.settings, job.explanation, ablation=job.settings.ablation[0])
+    if isinstance(job.explanation, Circuit):
+        rows = control_rows(job.task)
+        people += circuit_rivals(bench, job.settings, job.explanation, job.settings.ablation[0], rows)
     scored = scored_systems(bench, plans, people, say)
     used = scored.count > 0
     strata = [job.task.documents[i].stratum for i in np.flatnonzero(used)]
@@ -120,7 +125,7 @@ def resolve(
         explanation: Any = claim
         if not isinstance(explanation, Explanation):
             raise ClaimError(
-                f"{claim!r} is no explanation; use assay.Program, Keep, Remove or Constant, or a claim file"
+                f"{claim!r} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, or a claim file"
             )
     else:
         explanation = file.build_explanation()

@@ -114,15 +114,18 @@ class Measurement:
         return Residual(self.record["residual"])
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Writes measurement.json, examples.parquet, report.html (and claim.yaml, where there is one); all or nothing.
+        """Writes measurement.json, examples.parquet, report.html (and claim.yaml, circuit.svg); all or nothing.
 
         Raises:
             RunError: when the folder exists (without `overwrite`) or cannot be written.
         """
+        from assay.report import circuit
         from assay.report.page import render
         from assay.store.runs import write_run
 
         extra = {} if self.claim is None else {"claim.yaml": self.claim}
+        drawn = circuit.save(self.record)
+        extra |= {} if drawn is None else {"circuit.svg": drawn}
         page = render(self.record, self.examples)
         return write_run(folder, self.record, self.examples, page, overwrite=overwrite, extra=extra)
 
@@ -131,7 +134,7 @@ class Measurement:
         return self.examples
 
     def plot(self, name: str = "recovered") -> Any:
-        """One of the report's pictures, as an altair chart: recovered, controls, scaling, length or slices.
+        """One of the report's pictures, as an altair chart: recovered, parts, controls, scaling, length or slices.
 
         Raises:
             UserError: for a picture that there is not, or that this run has no figures for.

@@ -57,10 +57,16 @@ class OffManifold:
 def off_manifold(bench: Workbench, plan: Plan, *, rows: int = ROWS, positions: int = POSITIONS) -> OffManifold:
     """Trains the classifier on half of the documents and scores it on the other half."""
     edits = plan.final.edits
-    if not isinstance(bench.model, Model) or not edits:
-        return OffManifold(None, reason="nothing is edited" if not edits else "the model has no residual stream")
-    last = max(edit.site.layer or 0 for edit in edits)
-    site = Site("stream", last if all(e.site.kind == "stream" for e in edits if e.site.layer == last) else last + 1)
+    circuit = plan.final.circuits is not None
+    if not isinstance(bench.model, Model) or not (edits or circuit):
+        edited = edits or circuit
+        return OffManifold(None, reason="the model has no residual stream" if edited else "nothing is edited")
+    if circuit:  # each reader has an input of its own; all lead to that of the logits
+        site = Site("stream", bench.model.config.layers)
+    else:
+        last = max(edit.site.layer or 0 for edit in edits)
+        after = all(e.site.kind == "stream" for e in edits if e.site.layer == last)
+        site = Site("stream", last if after else last + 1)
     task = bench.task
     chance = generator(bench.seed, "off-manifold")
     chosen = np.sort(chance.permutation(len(task.tokens))[:rows])

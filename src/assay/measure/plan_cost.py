@@ -10,7 +10,9 @@ import numpy as np
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
+from assay.measure.circuit_trials import EDGES_TRIED
 from assay.measure.controls import control_rows
+from assay.measure.knockouts import MOST_PARTS
 from assay.measure.measure import resolve
 from assay.measure.parts import components
 from assay.measure.residual import MOST_RUNS
@@ -26,6 +28,7 @@ KNOCKOUTS = 1_300
 LENGTH = 240
 RESIDUAL = 6  # runs of all rows: the residual's signal, merged distinctions; and one for each part that is restored
 GROUPS = 3  # groups of controls, each of so many
+CIRCUIT_RIVALS, CIRCUIT_CONTEXTS, MOST_KNOCKED = 12, 4, 8
 FEW_CONTROLS = 8  # the claim, the largest parts, the same search on shuffled tasks
 
 
@@ -45,6 +48,11 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     restored = min(rows * alone, MOST_RUNS)
     controls = (GROUPS * settings.controls + FEW_CONTROLS) * len(control_rows(job.task))
     forwards = runs * rows + restored + controls + REFERENCE + RANDOM_WEIGHTS + KNOCKOUTS + LENGTH
+    if (
+        job.explanation.kind == "circuit"
+    ):  # fills and known runs beside each circuit; parts left out, put back, knocked out
+        trials = (EDGES_TRIED + 2 * MOST_PARTS * CIRCUIT_CONTEXTS + 4 * MOST_KNOCKED) * len(control_rows(job.task, 16))
+        forwards += (draws + CIRCUIT_RIVALS) * rows + trials
     few = np.arange(min(rows, bench.runner.batch))
     score(bench, {}, rows=few)
     started = time.perf_counter()

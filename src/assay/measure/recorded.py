@@ -16,6 +16,7 @@ import torch
 
 from assay import __version__
 from assay.explanations.claim import ClaimFile
+from assay.explanations.components import Constant
 from assay.intervene.ablations import Workbench
 from assay.measure.checks import Check
 from assay.measure.figures import Figures, row_json
@@ -30,17 +31,22 @@ from assay.report import words
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.store import SCHEMA
-from assay.store.register import Entry, Tried, log, register_path
+from assay.store.register import Adjusted, Entry, Tried, adjusted, log, register_path
 
 if TYPE_CHECKING:
     from assay.measure.measure import Job
 
 
-def register(claim: ClaimFile, settings: Settings) -> Tried:
-    """Logs the try beside the run folder, by the data's description: it can be stored before the data is opened."""
+def register(claim: ClaimFile, settings: Settings, p: float | None = None) -> tuple[Tried, Adjusted | None]:
+    """Logs the try beside the run folder, by the data's description: it can be stored before the data is opened.
+
+    Args:
+        p: how it came out, once it was measured.
+    """
     assert settings.out is not None
     split = f"{claim.model} {claim.task.model_dump(exclude_none=True)}"
-    return log(register_path(settings.out), Entry(split, claim.hash, tuple(settings.ablation)))
+    path, entry = register_path(settings.out), Entry(split, claim.hash, tuple(settings.ablation), p=p)
+    return log(path, entry), adjusted(path, entry)
 
 
 def record(
@@ -64,9 +70,9 @@ def record(
 
     ablation = numbers.ablation
     head = headline(numbers)
-    tried = None
+    tried, over = None, None
     if job.claim is not None and job.settings.out is not None:
-        tried = register(job.claim, job.settings)
+        tried, over = register(job.claim, job.settings, _largest_p(controls))
     found = [_one_of_m(check, tried) for check in gathered.checks]
     floor = plans.floor(ablation) if plans.floor(ablation) in scored.systems else "bigram"
     floors = {
@@ -80,7 +86,7 @@ def record(
     sentence = job.explanation.sentence(name)
     return {
         "schema": SCHEMA,
-        "assay": {"version": __version__, "revision": _revision()},
+        "assay": {"version": __version__, "revision": revision()},
         "claim": {
             "sentence": sentence,
             "kind": job.explanation.kind,
@@ -95,7 +101,7 @@ def record(
             "fingerprint": model.fingerprint,
             "family": model.family,
             "parameters": model.parameters,
-            "shape": _shape(model) if transformer else None,
+            "shape": shape_of(model) if transformer else None,
             "noise": {"kl": numbers.noise_kl, "loss": numbers.noise_loss, "proof": model.noise},
         },
         "task": task,
@@ -111,6 +117,7 @@ def record(
         "compute": gathered.compute.to_json(),
         "parts": parts_block(plans, scored, resamples, numbers, gathered.compute),
         "bits": gathered.length.to_json(),
+        "circuit": gathered.circuit,
         "controls": controls,
         "rivals": rivals(people, scored, resamples, floor=floor if floor in scored.systems else None),
         "rivals_reason": None if people else _no_rivals(transformer),
@@ -118,7 +125,7 @@ def record(
         "residual": gathered.residual,
         "unmatched": _unmatched(job, bench),
         "sentence": verdict(job, numbers, gathered, controls, found),
-        "register": None if tried is None else {"tried": tried.tried, "this": tried.this},
+        "register": None if tried is None else _register_block(tried, over),
         "versions": versions(bench),
         "timing": {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
@@ -187,6 +194,12 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
     assert row is not None
     share = row.figures.recovered
     what = job.explanation.sentence(job.model.name)
+    if isinstance(job.explanation, Constant) and row.floor == "ablated" and row.ablation == job.explanation.value:
+        kl = row.figures.kl_explained
+        return (
+            f"{what}: that is 0 over {row.ablation} by construction, because the floor puts the same constant there; "
+            f"what it costs is a KL of {kl} nats a token to the model.{tail}"
+        )
     if share.value is None:
         return f"How much is explained by “{what}” is undefined, because {share.reason}.{tail}"
     worth = gathered.compute.recovered
@@ -216,6 +229,18 @@ def versions(bench: Workbench) -> dict[str, Any]:
     }
 
 
+def _largest_p(controls: dict[str, Any]) -> float | None:
+    """A try's p: the largest over its groups of controls, since the claim has to be better than each of them."""
+    return max((group["p"] for group in controls.get("groups", []) if group.get("p") is not None), default=None)
+
+
+def _register_block(tried: Tried, over: Adjusted | None) -> dict[str, Any]:
+    """The record's `register` block; `without_p` tries count as p = 1."""
+    block: dict[str, Any] = {"tried": tried.tried, "this": tried.this}
+    p, holm, without = (None, None, 0) if over is None else (over.p, over.holm, over.without)
+    return block | {"p": p, "p_holm": holm, "without_p": without}
+
+
 def _one_of_m(check: Check, tried: Tried | None) -> Check:
     if check.name != "1 of m" or tried is None:
         return check
@@ -234,7 +259,7 @@ def _unmatched(job: Job, bench: Workbench) -> float | None:
     return None if share is None else share(bench)
 
 
-def _shape(model: Model) -> dict[str, Any]:
+def shape_of(model: Model) -> dict[str, Any]:
     shape = model.config
     names = ("layers", "d_model", "heads", "kv_heads", "d_head", "vocab", "context")
     return {**{name: getattr(shape, name) for name in names}, "d_mlp": list(shape.d_mlp)}
@@ -252,7 +277,7 @@ def _whole(number: float) -> str:
     return f"{round(number)}".replace("-", "−")
 
 
-def _revision() -> str | None:
+def revision() -> str | None:
     """The commit of a development install; None for an installed wheel."""
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from assay.errors import ClaimError
 from assay.explanations.base import Explanation
+from assay.explanations.circuit import Circuit
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.components import complement
 from assay.intervene.plan import Edit, Own, Plan, Run
@@ -54,6 +55,9 @@ def systems(bench: Workbench, explanation: Explanation, ablations: Sequence[str]
             plans[f"{FLOOR}:{ablation}"] = [explanation.floor(bench, ablation, draw) for draw in numbers]
     parts, several = alone(bench, explanation, ablations[0], draws)
     plans |= several
+    if isinstance(explanation, Circuit):  # the engine's own noise
+        plans[NOOP] = [explanation.whole(bench, ablations[0])]
+        return Systems(plans, explained, parts)
     touched = [edit.site for edit in plans[next(iter(explained.values()))][0].final.edits]
     touched = touched or complement([], bench.model)
     if not touched:

@@ -24,7 +24,8 @@ MEMORY = 512 << 20  # bytes that a batch's differences, gradients and logits may
 STEPS = 5
 LOSSES = ("task", "kl")
 RULES = {"left": 0.0, "midpoint": 0.5, "right": 1.0}  # where in a part of the path its gradient is taken
-PATHS = ("inputs", "activations")
+ENDS = "ends"
+PATHS = ("inputs", "activations", "masks")
 Rows = Int[np.ndarray, "rows"]
 Objective = Callable[[Tensor], Tensor]  # logits [steps, items, vocab] to the sum over items of each step
 
@@ -44,8 +45,8 @@ def attribution(
     _check(circuits, loss, at_model=True)
     tally = _Tally(circuits, rows)
     for batch in tally.batches(1, memory):
-        run, deltas, _, total = _own_run(batch, loss, gradients=True)
-        tally.add(batch, reader_gradients(run, total), deltas, slice(None))
+        run, _, total = _own_run(batch, loss, gradients=True)
+        tally.add(batch, reader_gradients(run, total), written(batch, run, less_fill=True), slice(None))
     return tally.scores("attribution", {"loss": loss})
 
 
@@ -73,9 +74,11 @@ def integrated_attribution(
     Args:
         along: "inputs" moves the input from its fill to its own value and lets every node follow; "activations" moves
             the output of a layer's heads together, then of its MLP, and so on, for the edges out of these alone, with
-            what comes before as in the model's run.
+            what comes before as in the model's run; "masks" lets every edge carry a growing share of its writer's
+            value, so that the scores are gradients of soft edge masks (Miller et al. 2024).
         rule: where in each of the equal parts of the path the gradient is taken; "left" includes the fill itself, as in
-            the authors' code, "right" the model's own run, as in their paper.
+            the authors' code, "right" the model's own run, as in their paper; "ends" has evenly spaced gradients from
+            one to the other, both of them included.
         each: with "activations", one path for each head instead of one for each layer's heads.
         loss: "task", or "kl" for KL(model || run).
         check: also gives `completeness`, for one more forward pass of each path.
@@ -83,18 +86,30 @@ def integrated_attribution(
     Raises:
         TaskError: for an unknown option, no steps, or a loss without a gradient.
     """
-    for name, value, valid in (("along", along, PATHS), ("rule", rule, RULES)):
+    for name, value, valid in (("along", along, PATHS), ("rule", rule, (*RULES, ENDS))):
         if value not in valid:
             raise TaskError(f"unknown {name} {value!r}" + nearest(value, valid))
     if steps < 1:
         raise TaskError(f"steps={steps}: a path needs at least one step")
     _check(circuits, loss, at_model=rule == "right" and steps == 1)
-    at = (np.arange(steps) + RULES[rule]) / steps
+    at = np.linspace(0, 1, steps) if rule == ENDS else (np.arange(steps) + RULES[rule]) / steps
     tally = _Tally(circuits, rows)
     filled: dict[str, float] = {}
-    for batch in tally.batches(steps, memory):
-        run, deltas, loss_of, total = _own_run(batch, loss, gradients=False)
+    for batch in tally.batches(steps, memory, apart=along == "masks"):
+        run, loss_of, total = _own_run(batch, loss, gradients=False)
         tally.clean += float(total)
+        if along == "masks":
+            inputs = run.streams[0, 0].expand(steps, -1, -1, -1)
+            with torch.enable_grad():
+                step = forward(batch, inputs, carried=torch.from_numpy(at).to(inputs))
+                gradients = reader_gradients(step, loss_of(step.logits).sum() / steps)
+            tally.add(batch, gradients, written(batch, step, less_fill=True), slice(None))
+            if check:
+                with torch.no_grad():
+                    end = loss_of(forward(batch, inputs[:1], carried=inputs.new_zeros(1)).logits)
+                filled["edges"] = filled.get("edges", 0.0) + float(end.sum())
+            continue
+        deltas = written(batch, run, less_fill=True)
         for part in _parts(batch, along, each):
             own, away = run.streams[part.start], deltas[part.writers].sum(0)
             back = torch.from_numpy(1 - at).to(own).view(-1, 1, 1, 1)
@@ -114,9 +129,10 @@ def integrated_attribution(
         return out
     assert out.signed is not None
     signed = circuits.edges.matrix(out.signed).sum(0)
+    whose = {"edges": slice(None)} if along == "masks" else {p.name: p.writers for p in _parts(batch, along, each)}
     pairs = {
-        part.name: (float(signed[part.writers].sum()), (filled[part.name] - tally.clean) / tally.items)
-        for part in _parts(batch, along, each)
+        name: (float(signed[writers].sum()), (filled[name] - tally.clean) / tally.items)
+        for name, writers in whose.items()
     }
     return EdgeScores(out.scores, out.method, out.settings, out.passes, out.signed, pairs)
 
@@ -158,13 +174,13 @@ def _check(circuits: Circuits, loss: str, *, at_model: bool) -> None:
         )
 
 
-def _own_run(batch: CircuitBatch, loss: str, *, gradients: bool) -> tuple[Pass, Tensor, Objective, Tensor]:
-    """The model's own run, every writer's difference from its fill, the loss of a run, and that of this one."""
+def _own_run(batch: CircuitBatch, loss: str, *, gradients: bool) -> tuple[Pass, Objective, Tensor]:
+    """The model's own run, the loss of a run, and that of this one."""
     with torch.set_grad_enabled(gradients):
         run = forward(batch, batch.model.embed(batch.tokens).unsqueeze(0))
         loss_of = _objective(batch, loss, run.logits.detach()[0])
         total = loss_of(run.logits).sum()
-    return run, written(batch, run, less_fill=True), loss_of, total
+    return run, loss_of, total
 
 
 def _objective(batch: CircuitBatch, loss: str, own: Float[Tensor, "items vocab"]) -> Objective:
@@ -200,13 +216,15 @@ class _Tally:
         self.clean = 0.0  # the model's own loss, summed over items
         self._before = circuits.bench.runner.forwards
 
-    def batches(self, steps: int, memory: int) -> Iterator[CircuitBatch]:
-        """Rows in batches whose size depends on shapes and the memory alone."""
+    def batches(self, steps: int, memory: int, *, apart: bool = False) -> Iterator[CircuitBatch]:
+        """Rows in batches whose size depends on shapes and the memory alone; `apart`: writers differ by step."""
         shape, task = self.circuits.model.config, self.circuits.bench.task
         positions, size = task.tokens.shape[1], torch.finfo(self.circuits.model.dtype).bits // 8
         width = max((d or 0 for d in shape.d_mlp), default=0)
         kept = steps * shape.layers * (12 * shape.d_model + 4 * width) + 3 * shape.heads * shape.d_model
-        row = positions * (3 * len(self.circuits.edges.writers) * shape.d_model + kept)
+        copies = (3 if not apart else 2 + steps) * len(self.circuits.edges.writers)
+        copies += 3 * (steps - 1) * shape.heads if apart else 0
+        row = positions * (copies * shape.d_model + kept)
         row += 6 * steps * int(task.scored.sum(1).max()) * shape.vocab
         together = int(max(1, min(64, memory // (row * size))))
         for start in range(0, len(self.rows), together):
@@ -216,7 +234,7 @@ class _Tally:
         self,
         batch: CircuitBatch,
         gradients: Iterator[tuple[np.ndarray, Tensor]],
-        deltas: Float[Tensor, "writers rows pos d_model"],
+        deltas: Float[Tensor, "writers *steps rows pos d_model"],
         writers: slice,
     ) -> None:
         """One product for each part of a layer: readers' gradients with the differences of the writers before them."""
@@ -224,8 +242,8 @@ class _Tally:
             before = self.circuits.edges.readers[places[0]].writers
             first, last, _ = writers.indices(before)
             difference = deltas[first:last]
-            if gradient.ndim == 3:  # at the scored items alone
-                difference = difference[:, *batch.items]
+            if places[0] == len(self.circuits.edges.readers) - 1:  # at the scored items alone
+                difference = difference[..., *batch.items, :]
             rise = -(gradient.flatten(1) @ difference.flatten(1).T).double().cpu()
             self.matrix[torch.from_numpy(places), first:last] += rise
 

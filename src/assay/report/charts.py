@@ -16,40 +16,43 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assay.errors import UserError, nearest
+from assay.report.intervals import parts, recovered
+from assay.report.style import (
+    CLAIM,
+    CONTROL,
+    FLOOR,
+    INK,
+    MODEL,
+    MUTED,
+    RIVAL,
+    chart_of,
+    finish,
+    interval_tip,
+    log_axis,
+    nice_step,
+)
 from assay.report.words import as_estimate, plain_text
-
-CLAIM, MODEL, FLOOR = "#9a6700", "#1c6b67", "#b0452c"
-RIVAL, CONTROL, INK, MUTED, GRID = "#4d5f80", "#bdb7a8", "#26241f", "#6a655a", "#e8e4da"
-DARK = {
-    CLAIM: "#e3b341",
-    MODEL: "#5cc2bb",
-    FLOOR: "#f08a6e",
-    RIVAL: "#9fb3d9",
-    CONTROL: "#5d5a53",
-    INK: "#ece8df",
-    MUTED: "#a8a294",
-    GRID: "#33322e",
-}
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
 def controls(record: Mapping[str, Any], index: int = 0) -> alt.LayerChart | None:
-    """Histogram of one group of controls, R_D (KL for a remove claim), with the claim's figure and interval marked."""
+    """Histogram of one group of controls, R_D (KL for a remove claim), and the claim's figure on the same rows, marked.
+
+    The headline is on other rows (all of them) and is not drawn among them.
+    """
     groups = (record.get("controls") or {}).get("groups") or []
     values = [v for v in groups[index].get("values") or [] if v is not None] if index < len(groups) else []
     if not values:
         return None
-    head = record.get("headline") or {}
     kl = groups[index].get("measure") == "kl"
     what = "KL" if kl else "recovered"
-    claim = as_estimate(head.get("kl") if kl else head.get("recovered", record.get("recovered")))
+    claim = as_estimate(groups[index].get("claim"))
     ends = [float(v) for v in (claim["value"], claim["low"], claim["high"]) if v is not None]
     low, high = min(values + ends + [0.0]), max(values + ends + ([] if kl else [1.0]))
     high = high if high > low else low + 1e-3
     if low < -1.0:  # one disastrous control must not squeeze all others into one bar
-        low = max(low, sorted(values)[len(values) // 10] - 0.5)
+        low = max(low, min([sorted(values)[len(values) // 10] - 0.5, *ends]))
     # The bins are ours, so that equal records give equal pictures at every width.
-    step = _nice((high - low) / 30)
+    step = nice_step((high - low) / 30)
     counts: dict[int, int] = {}
     for value in values:
         place = math.floor(max(value, low) / step + 1e-9)
@@ -62,22 +65,27 @@ def controls(record: Mapping[str, Any], index: int = 0) -> alt.LayerChart | None
         title="KL, nats a token" if kl else "recovered (R_D)",
         scale=alt.Scale(domain=[round(e, 9) for e in edges], nice=False),
     )
+    most = max(counts.values())
+    every = max(1, round(nice_step(most / 5)))
+    ticks = alt.Axis(values=list(range(0, most + 1, every)), format=",d")
+    y = alt.Y("n:Q", title="controls", axis=ticks, scale=alt.Scale(domain=[0, 1.25 * most]))  # the name stands above
     tip = [alt.Tooltip("from:Q"), alt.Tooltip("to:Q"), alt.Tooltip("n:Q", title="controls")]
     x = x.axis(alt.Axis(labelFlush=False, labelOverlap="greedy", labelSeparation=8, tickCount=7, format="~g"))
-    bars = _chart(bins).mark_bar(color=CONTROL, binSpacing=1)
-    bars = bars.encode(x=x, x2="to:Q", y=alt.Y("n:Q", title="controls", axis=alt.Axis(tickMinStep=1)), tooltip=tip)
+    bars = chart_of(bins).mark_bar(color=CONTROL, binSpacing=1)
+    bars = bars.encode(x=x, x2="to:Q", y=y, tooltip=tip)
     layers: list[Any] = [bars]
     if claim["value"] is not None:
-        mark = [{"value": claim["value"], "low": claim["low"], "high": claim["high"], "name": "the claim"}]
-        if claim["low"] is not None and claim["high"] is not None:
-            band = _chart(mark).mark_rect(color=CLAIM, opacity=0.18)
-            layers.append(band.encode(x="low:Q", x2="high:Q", tooltip=_interval_tip("value", what)))
-        rule = _chart(mark).mark_rule(color=CLAIM, strokeWidth=2.5)
-        layers.append(rule.encode(x="value:Q", tooltip=_interval_tip("value", what)))
+        known = claim["low"] is not None and claim["high"] is not None
+        mark = [{"value": claim["value"], "low": claim["low"], "high": claim["high"], "name": "the claim, same rows"}]
+        if known:
+            band = chart_of(mark).mark_rect(color=CLAIM, opacity=0.18)
+            layers.append(band.encode(x="low:Q", x2="high:Q", tooltip=interval_tip("value", what)))
+        rule = chart_of(mark).mark_rule(color=CLAIM, strokeWidth=2.5)
+        layers.append(rule.encode(x="value:Q", tooltip=interval_tip("value", what)))
         side = "right" if (claim["value"] - edges[0]) > 0.5 * (edges[1] - edges[0]) else "left"
-        text = _chart(mark).mark_text(color=CLAIM, align=side, dx=-6 if side == "right" else 6, y=9, fontWeight=600)
+        text = chart_of(mark).mark_text(color=CLAIM, align=side, dx=-6 if side == "right" else 6, y=9, fontWeight=600)
         layers.append(text.encode(x="value:Q", text="name:N"))
-    return _finish(alt.layer(*layers), height=150)
+    return finish(alt.layer(*layers), height=150)
 
 
 def scaling(record: Mapping[str, Any]) -> alt.LayerChart | None:
@@ -88,35 +96,48 @@ def scaling(record: Mapping[str, Any]) -> alt.LayerChart | None:
         return None
     rows = [{**p, "loss": _value(p["loss"]), "model": plain_text(p.get("model", "?"))} for p in points]
     x = alt.X("flops:Q", title="training compute, FLOP (log)", scale=alt.Scale(type="log", nice=False, padding=18))
-    x = x.axis(_log_axis([row["flops"] for row in rows], "~e"))
+    x = x.axis(log_axis([row["flops"] for row in rows], "~e"))
     y = alt.Y("loss:Q", title="loss, nats a token", scale=alt.Scale(zero=False, padding=14))
     tip = [alt.Tooltip("model:N"), alt.Tooltip("flops:Q", format=".2e"), alt.Tooltip("loss:Q", format=".4f")]
     tip.append(alt.Tooltip("tokens:Q", format=",", title="training tokens"))
     layers: list[Any] = []
     curve = [{"flops": c["flops"], "loss": _value(c["loss"])} for c in compute.get("curve") or [] if c.get("flops")]
     if curve:
-        layers.append(_chart(curve).mark_line(color=MUTED, strokeWidth=1.5).encode(x=x, y=y))
+        layers.append(chart_of(curve).mark_line(color=MUTED, strokeWidth=1.5).encode(x=x, y=y))
     layers.append(
-        _chart(rows).mark_point(color=MUTED, size=34, filled=True, opacity=0.75).encode(x=x, y=y, tooltip=tip)
+        chart_of(rows).mark_point(color=MUTED, size=34, filled=True, opacity=0.75).encode(x=x, y=y, tooltip=tip)
     )
     marks, beyond = [], []
-    for name in ("model", "explained", "floor"):
-        mark = (compute.get("marks") or {}).get(name) or {}
-        loss = as_estimate(mark.get("loss"))
-        flops = _value(mark.get("flops"))
+    for name, loss, flops in marks_of(record):
         row = {"what": name, "loss": loss["value"], "low": loss["low"], "high": loss["high"], "flops": flops}
-        if loss["value"] is not None:
-            (marks if flops else beyond).append(row)
+        (marks if flops else beyond).append(row)
     colour = _colours({"model": MODEL, "explained": CLAIM, "floor": FLOOR})
     shape = alt.Shape("what:N", scale=alt.Scale(domain=["model", "explained", "floor"], range=_SHAPES[:3]), title=None)
-    tip = [alt.Tooltip("what:N"), alt.Tooltip("flops:Q", format=".2e"), *_interval_tip("loss", "loss", ".4f")]
+    tip = [alt.Tooltip("what:N"), alt.Tooltip("flops:Q", format=".2e"), *interval_tip("loss", "loss", ".4f")]
     if beyond:  # outside the family's range there is a loss and no compute: a level line
-        rule = _chart(beyond).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
-        layers.append(rule.encode(y=y, color=colour, tooltip=_interval_tip("loss", "loss", ".4f")))
+        rule = chart_of(beyond).mark_rule(strokeDash=[5, 4], strokeWidth=1.5)
+        layers.append(rule.encode(y=y, color=colour, tooltip=interval_tip("loss", "loss", ".4f")))
     if marks:
-        dots = _chart(marks).mark_point(size=150, filled=True, opacity=1, stroke=INK, strokeWidth=0.6)
+        ends = [row for row in marks if row["low"] is not None and row["high"] is not None]
+        rule = chart_of(ends).mark_rule(strokeWidth=1.5)
+        layers.append(rule.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour))
+        dots = chart_of(marks).mark_point(size=150, filled=True, opacity=1, stroke=INK, strokeWidth=0.6)
         layers.append(dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip))
-    return _finish(alt.layer(*layers), height=280)
+    return finish(alt.layer(*layers), height=280)
+
+
+def marks_of(record: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], float | None]]:
+    """Model, explained run and floor on the compute axis: name, loss with its interval, and FLOP (None: outside)."""
+    losses = record.get("losses") or {}
+    headline = next((row for row in record.get("table") or [] if row.get("headline")), {})
+    known = {"model": losses.get("model"), "explained": losses.get("explained"), "floor": headline.get("loss_floor")}
+    rows = []
+    for name, loss in known.items():
+        mark = ((record.get("compute") or {}).get("marks") or {}).get(name) or {}
+        own = as_estimate(mark.get("loss"))
+        if own["value"] is not None:
+            rows.append((name, as_estimate(loss) if own["low"] is None and loss else own, _value(mark.get("flops"))))
+    return rows
 
 
 def length(record: Mapping[str, Any]) -> alt.LayerChart | None:
@@ -132,15 +153,15 @@ def length(record: Mapping[str, Any]) -> alt.LayerChart | None:
     if not rows:
         return None
     x = alt.X("bits:Q", title="stand-alone bits (log)", scale=alt.Scale(type="log", nice=False, padding=30))
-    x = x.axis(_log_axis([row["bits"] for row in rows], "~s"))
+    x = x.axis(log_axis([row["bits"] for row in rows], "~s"))
     y = alt.Y("kl:Q", title="KL to the model, nats a token (log)", scale=alt.Scale(type="log", nice=False, padding=18))
-    y = y.axis(_log_axis([row[end] for row in rows for end in ("low", "high")], "~g"))
+    y = y.axis(log_axis([row[end] for row in rows for end in ("low", "high")], "~g"))
     colour = _colours({"claim": CLAIM, "rival": RIVAL})
     shape = alt.Shape("kind:N", scale=alt.Scale(domain=["claim", "rival"], range=["diamond", "circle"]), title=None)
-    tip = [alt.Tooltip("name:N"), alt.Tooltip("bits:Q", format=",.0f"), *_interval_tip("kl", "KL", ".4f")]
-    bars = _chart(rows).mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
+    tip = [alt.Tooltip("name:N"), alt.Tooltip("bits:Q", format=",.0f"), *interval_tip("kl", "KL", ".4f")]
+    bars = chart_of(rows).mark_rule(strokeWidth=1.5).encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour)
     dots = (
-        _chart(rows)
+        chart_of(rows)
         .mark_point(size=110, filled=True, opacity=1)
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=tip)
     )
@@ -148,9 +169,9 @@ def length(record: Mapping[str, Any]) -> alt.LayerChart | None:
     for row, (dx, dy, align) in zip(rows, _places(rows), strict=True):
         # Too narrow for names: the table below the chart has them, and so has the tooltip.
         style: dict[str, Any] = {"align": align, "dx": dx, "dy": dy, "opacity": alt.expr("width < 420 ? 0 : 1")}
-        text = _chart([row]).mark_text(**style, fontSize=11, color=INK, limit=150)
+        text = chart_of([row]).mark_text(**style, fontSize=11, color=INK, limit=150)
         layers.append(text.encode(x=x, y=y, text="name:N"))
-    return _finish(alt.layer(*layers), height=320)
+    return finish(alt.layer(*layers), height=320)
 
 
 def tokens(examples: pa.Table | None, ablation: str | None) -> alt.LayerChart | None:
@@ -167,36 +188,13 @@ def tokens(examples: pa.Table | None, ablation: str | None) -> alt.LayerChart | 
             {"run": what, "share": s, "kl": max(v, 1e-6)} for s, v in zip(shares, found, strict=True) if v is not None
         ]
     x = alt.X("kl:Q", title="KL on a token, nats (log)", scale=alt.Scale(type="log", nice=False))
-    x = x.axis(_log_axis([row["kl"] for row in rows], "~g"))
+    x = x.axis(log_axis([row["kl"] for row in rows], "~g"))
     y = alt.Y("share:Q", title="share of tokens at most", axis=alt.Axis(format="%"))
     dash = alt.StrokeDash("run:N", scale=alt.Scale(domain=["explained", "floor"], range=[[1, 0], [5, 3]]), title=None)
     tip = [alt.Tooltip("run:N"), alt.Tooltip("kl:Q", format=".3g"), alt.Tooltip("share:Q", format=".0%")]
-    line = _chart(rows).mark_line(strokeWidth=2.2, interpolate="step-after")
+    line = chart_of(rows).mark_line(strokeWidth=2.2, interpolate="step-after")
     colour = _colours({"explained": CLAIM, "floor": FLOOR})
-    return _finish(alt.layer(line.encode(x=x, y=y, color=colour, strokeDash=dash, tooltip=tip)), height=220)
-
-
-def recovered(record: Mapping[str, Any]) -> alt.LayerChart | None:
-    """Recovered with its interval for every floor and ablation."""
-    rows = []
-    for row in record.get("table") or []:
-        figure = as_estimate(row.get("recovered"))
-        if figure["value"] is not None:
-            option = f", {row['option']}" if row.get("option") else ""
-            name = plain_text(f"{row.get('ablation', '?')}{option} · {row.get('floor', '')}")
-            kind = "headline" if row.get("headline") else "other"
-            ends = {end: figure["value"] if figure[end] is None else figure[end] for end in ("low", "high")}
-            rows.append({"name": name, "kind": kind, "value": figure["value"], **ends})
-    if not rows:
-        return None
-    low = min(0.0, *(row["low"] for row in rows))
-    x = alt.X("value:Q", title="recovered (R_D)", scale=alt.Scale(domain=[max(low, -2.0), 1.0], clamp=True))
-    y = alt.Y("name:N", title=None, sort=None)
-    colour = _colours({"headline": CLAIM, "other": RIVAL})
-    rule = _chart(rows).mark_rule(strokeWidth=2).encode(x=alt.X("low:Q"), x2="high:Q", y=y, color=colour)
-    dots = _chart(rows).mark_point(size=80, filled=True, opacity=1)
-    dots = dots.encode(x=x, y=y, color=colour, tooltip=["name:N", *_interval_tip("value", "recovered")])
-    return _finish(alt.layer(rule, dots), height=max(90, 30 * len(rows)))
+    return finish(alt.layer(line.encode(x=x, y=y, color=colour, strokeDash=dash, tooltip=tip)), height=220)
 
 
 def slices(record: Mapping[str, Any], by: str = "source") -> alt.LayerChart | None:
@@ -211,15 +209,16 @@ def slices(record: Mapping[str, Any], by: str = "source") -> alt.LayerChart | No
     if not rows:
         return None
     y = alt.Y("slice:N", title=None, sort=None)
-    bars = _chart(rows).mark_bar(color=CONTROL, height={"band": 0.6})
-    tip = ["slice:N", *_interval_tip("kl", "KL", ".4f")]
+    bars = chart_of(rows).mark_bar(color=CONTROL, height={"band": 0.6})
+    tip = ["slice:N", *interval_tip("kl", "KL", ".4f")]
     bars = bars.encode(x=alt.X("kl:Q", title="KL to the model, nats a token"), y=y, tooltip=tip)
-    rule = _chart(rows).mark_rule(strokeWidth=2, color=INK).encode(x=alt.X("low:Q"), x2="high:Q", y=y)
-    return _finish(alt.layer(bars, rule), height=max(80, 26 * len(rows)))
+    rule = chart_of(rows).mark_rule(strokeWidth=2, color=INK).encode(x=alt.X("low:Q"), x2="high:Q", y=y)
+    return finish(alt.layer(bars, rule), height=max(80, 26 * len(rows)))
 
 
 PICTURES = {
     "recovered": recovered,
+    "parts": parts,
     "controls": controls,
     "scaling": scaling,
     "length": length,
@@ -265,10 +264,6 @@ def save(chart: alt.LayerChart, path: str | Path) -> Path:
 _SHAPES = ["square", "diamond", "triangle-up"]
 
 
-def _chart(rows: list[dict[str, Any]]) -> alt.Chart:
-    return alt.Chart(alt.InlineData(values=rows))
-
-
 def _value(figure: object) -> float | None:
     return as_estimate(figure)["value"]
 
@@ -277,24 +272,6 @@ def _colours(colours: dict[str, str]) -> Any:
     scale = alt.Scale(domain=list(colours), range=list(colours.values()))
     field = {"model": "what", "claim": "kind", "headline": "kind", "explained": "run"}[next(iter(colours))]
     return alt.Color(f"{field}:N", scale=scale, title=None)
-
-
-def _interval_tip(field: str, title: str, form: str = ".3f") -> list[alt.Tooltip]:
-    pairs = ((field, title), ("low", "95 % from"), ("high", "to"))
-    return [alt.Tooltip(f"{name}:Q", title=said, format=form) for name, said in pairs]
-
-
-def _log_axis(values: list[float], form: str) -> Any:
-    """An axis with a line a decade (1, 2, 5 where the range is short): all of a logarithm's lines drown the marks."""
-    low, high = math.log10(min(values)), math.log10(max(values))
-    steps = (1,) if high - low > 1.7 else (1, 2, 5)
-    decades = range(math.floor(low) - 1, math.ceil(high) + 2)
-    return alt.Axis(values=[step * 10.0**k for k in decades for step in steps], format=form, labelOverlap=True)
-
-
-def _nice(step: float) -> float:
-    base = 10.0 ** math.floor(math.log10(step))
-    return next(m * base for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * base >= step - 1e-12)
 
 
 def _places(rows: list[dict[str, Any]]) -> list[tuple[int, int, str]]:
@@ -324,16 +301,3 @@ def _places(rows: list[dict[str, Any]]) -> list[tuple[int, int, str]]:
         taken.append(kept)
         places.append(best)
     return places
-
-
-def _finish(chart: Any, height: int) -> Any:
-    axis = {"labelColor": MUTED, "titleColor": MUTED, "gridColor": GRID, "domainColor": GRID, "tickColor": GRID}
-    axis |= {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": 500, "titlePadding": 8, "labelPadding": 5}
-    legend = {"orient": "top", "direction": "horizontal", "labelColor": INK, "labelFontSize": 12, "symbolSize": 90}
-    return (
-        chart.properties(height=height, width="container", background="transparent")
-        .configure(font=FONT, padding={"left": 2, "right": 6, "top": 4, "bottom": 2})
-        .configure_view(stroke=None)
-        .configure_axis(**axis)
-        .configure_legend(**legend)
-    )

@@ -53,8 +53,10 @@
   // One tooltip for terms and tokens: pointer, touch and keyboard.
   const tip = document.getElementById("tip");
   let current = null;
+  let pointer = null; // an edge of a drawing is large: its tooltip goes to the pointer
   const place = (target) => {
-    const at = target.getBoundingClientRect();
+    const near = pointer && target instanceof SVGElement;
+    const at = near ? { left: pointer.x + 10, top: pointer.y - 6, bottom: pointer.y + 6 } : target.getBoundingClientRect();
     const box = tip.getBoundingClientRect();
     const left = Math.max(12, Math.min(at.left, innerWidth - box.width - 12));
     const above = at.bottom + 8 + box.height > innerHeight;
@@ -75,9 +77,24 @@
     if (target) target.removeAttribute("aria-describedby");
   };
   const of = (event) => event.target instanceof Element && event.target.closest("[data-tip]");
-  document.addEventListener("pointerover", (event) => { const target = of(event); if (target) show(target); });
-  document.addEventListener("pointerout", (event) => { const target = of(event); if (target) hide(target); });
-  document.addEventListener("focusin", (event) => { const target = of(event); if (target) show(target); });
+  // In a drawing, what is pointed at stands out: a node with its edges, or one edge.
+  const light = (target) => {
+    const drawing = target && target.closest("svg.circuit");
+    for (const other of document.querySelectorAll("svg.circuit.focus")) other.classList.remove("focus");
+    if (!drawing) return;
+    const name = target.dataset.n;
+    for (const edge of drawing.querySelectorAll(".edges .e")) {
+      edge.classList.toggle("on", name ? edge.dataset.w === name || edge.dataset.r === name : edge === target);
+    }
+    drawing.classList.add("focus");
+  };
+  document.addEventListener("pointerover", (event) => {
+    const target = of(event);
+    pointer = { x: event.clientX, y: event.clientY };
+    if (target) { show(target); light(target); }
+  });
+  document.addEventListener("pointerout", (event) => { const target = of(event); if (target) { hide(target); light(null); } });
+  document.addEventListener("focusin", (event) => { const target = of(event); pointer = null; if (target) show(target); });
   document.addEventListener("focusout", (event) => hide(of(event)));
   document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(null); });
   // Focus scrolls to what it reaches: the tooltip goes along.

@@ -1,29 +1,25 @@
-"""One self-contained page: takes a record and its per-token table, gives HTML that loads nothing from the network.
-
-Text of a record is escaped by the template, inside JSON blocks by `inline_json`, and a content policy with the
-hashes of our two scripts lets no other script run.
-"""
+"""One self-contained page of a measurement: takes a record and its per-token table, gives HTML."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from importlib import resources
 from typing import Any
 
-import jinja2
 import pyarrow as pa
-from markupsafe import Markup
 
-from assay.report import charts, terminal, words
+from assay.report import charts, circuit, shell, terminal, words
+from assay.report.shell import cleaned, present
 
 _SLICES = (("source", "source"), ("token_class", "token class"), ("position", "position"), ("document", "document"))
 _STATES = ("fired", "unknown", "passed")
 _STEPS = (0.05, 0.3, 1.0, 2.0)  # nats of gap at which a token's colour deepens
 _SHOWN = 12  # rows of a slice, and worst examples, that the page shows
+_ACCURACY = (
+    ("accuracy_model", "accuracy of the model"),
+    ("accuracy", "accuracy of the explained run"),
+    ("accuracy_floor", "accuracy of the floor"),
+    ("accuracy_recovered", "accuracy recovered: (explained − floor) / (model − floor)"),
+)
 _CONTEXT = 96  # tokens of an example that the page shows before and after the worst one
 
 
@@ -36,91 +32,60 @@ def render(record: Mapping[str, Any], examples: pa.Table | None = None) -> str:
     """
     head = record.get("headline") or {}
     compute = record.get("compute") or {}
-    bundle, script = _bundle(), _asset("page.js")
     nines_big, _, nines_rest = words.plain_text((head.get("nines") or {}).get("text") or "").partition(" ")
     certified = words.as_estimate(record.get("nines"))
-    context = {
-        "r": {"assay": {}, "table": [], "rivals": [], "level": "", "next": None, "nines": None, **_present(record)},
-        "head": {"ablation": "", "recovered": None, "recovered_loss": None, "kl": None, **_present(head)},
-        "removal": head.get("necessity") is not None,
-        "losses": {"model": None, **(record.get("losses") or {})},
-        "verdict": words.sentence(record),
-        "claim_line": words.claim_line(record),
-        "level_note": words.level_note(record),
-        "checks_line": words.checks_line(record),
-        "register": _register(record),
-        "nines_big": nines_big,
-        "nines_rest": nines_rest,
-        "nines_interval": words.said(certified) if certified["value"] is not None else "",
-        "compute": {"recovered": None, "share_floor": None, "points": [], **_present(compute)},
-        "placed": _placed(compute),
-        "ladder": _rungs(compute),
-        "compute_reason": words.plain_text(compute.get("reason") or words.why(compute.get("recovered"))),
-        "compute_facts": _compute_facts(compute),
-        "marks": _marks(compute),
+    return shell.render(
+        "template.html",
+        _specs(record, examples),
+        assay=cleaned(record.get("assay") or {}),
+        glossary=words.TERMS | (words.CIRCUIT_TERMS if record.get("circuit") else {}),
+        r={"table": [], "rivals": [], "level": "", "next": None, "nines": None, **present(record)},
+        head={"ablation": "", "recovered": None, "recovered_loss": None, "kl": None, **present(head)},
+        removal=head.get("necessity") is not None,
+        losses={"model": None, **(record.get("losses") or {})},
+        verdict=words.sentence(record),
+        claim_line=words.claim_line(record),
+        level_note=words.level_note(record),
+        checks_line=words.checks_line(record),
+        tries=_capital(words.tries_line(record)),
+        nines_big=nines_big,
+        nines_rest=nines_rest,
+        nines_interval=words.said(certified) if certified["value"] is not None else "",
+        compute={"recovered": None, "share_floor": None, "points": [], **present(compute)},
+        placed=_placed(compute),
+        **_rungs(compute),
+        worth_text=_capital(words.tidy(compute.get("text") or "")),
+        law_warning=_capital(words.tidy((compute.get("power_law") or {}).get("warning") or "")),
+        compute_reason=words.plain_text(compute.get("reason") or words.why(compute.get("recovered"))),
+        compute_facts=_compute_facts(compute),
+        marks=_marks(record),
         **_lengths(record.get("bits") or {}),
-        "facts": _facts(record),
-        "beside": _beside(record.get("beside") or {}),
-        "checks": _cleaned(sorted(record.get("checks") or [], key=lambda check: _order(check.get("state")))),
-        "groups": _groups(record),
-        "controls_reason": words.plain_text((record.get("controls") or {}).get("reason") or ""),
-        "random": _cleaned((record.get("controls") or {}).get("random_weights") or {}),
+        facts=_facts(record),
+        beside=_beside(record.get("beside") or {}),
+        alone=_alone(record.get("parts") or {}),
+        circuit=circuit.block(record.get("circuit")),
+        checks=_checks(record),
+        **_controls(record),
         **_residual(record.get("residual") or {}),
-        "gap_key": _gap_key(),
-        "command": words.plain_text((record.get("arguments") or {}).get("command") or ""),
-        "claim_text": (record.get("claim") or {}).get("text") or "",
-        "markdown": terminal.as_markdown(record),
-        "versions": _versions(record),
-        "specs": {name: inline_json(spec) for name, spec in _specs(record, examples).items()},
-        "dark": inline_json(charts.DARK),
-        "css": Markup(_asset("page.css")),
-        "bundle": Markup(bundle),
-        "script": Markup(script),
-        "policy": _policy(bundle, script),
-    }
-    return _template().render(context)
+        gap_key=_gap_key(),
+        command=words.plain_text((record.get("arguments") or {}).get("command") or ""),
+        claim_text=(record.get("claim") or {}).get("text") or "",
+        markdown=terminal.as_markdown(record),
+        versions=_versions(record),
+    )
 
 
-def inline_json(value: object) -> Markup:
-    """JSON that is safe inside a script element: no character in it can end the element or begin a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return Markup(text)
-
-
-def _cleaned(value: Any) -> Any:
-    """The same values with control characters of every text made visible; escaping is the template's."""
-    if isinstance(value, str):
-        return words.plain_text(value)
-    if isinstance(value, Mapping):
-        return {key: _cleaned(item) for key, item in value.items()}
-    return [_cleaned(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _present(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in _cleaned(block).items() if value is not None}
+def _checks(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = sorted(record.get("checks") or [], key=lambda check: _order(check.get("state")))
+    return [{**cleaned(check), "evidence": words.tidy(check.get("evidence") or "")} for check in found]
 
 
 def _order(state: object) -> int:
     return _STATES.index(str(state)) if state in _STATES else len(_STATES)
 
 
-def _bar(figure: object, top: float) -> str:
-    """Where a figure and its interval lie on a line from 0 to `top`, as CSS custom properties."""
-    estimate = words.as_estimate(figure)
-    ends = {key: estimate[key] if estimate[key] is not None else estimate["value"] for key in ("value", "low", "high")}
-    shares = {key: 100 * min(1.0, max(0.0, end / top if top > 0 else 0.0)) for key, end in ends.items()}
-    return f"--v:{shares['value']:.2f}%;--l:{shares['low']:.2f}%;--h:{shares['high']:.2f}%"
-
-
-def _register(record: Mapping[str, Any]) -> str:
-    register = record.get("register") or {}
-    if not register.get("tried"):
-        return ""
-    return (
-        f"Claim {words.count(register.get('this'))} of {words.count(register['tried'])} that were tried on this split."
-    )
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -156,8 +121,9 @@ def _beside(beside: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("same most likely token", words.percent(beside["agreement"])))
     for bound, figure in (beside.get("within") or {}).items():
         rows.append((f"tokens with KL ≤ {bound}, of those where the floor's is above", words.percent(figure)))
-    if words.defined(beside.get("accuracy")):
-        rows.append(("accuracy on the task", words.percent(beside["accuracy"])))
+    for key, name in _ACCURACY:
+        if beside.get(key) is not None:
+            rows.append((name, words.percent(beside[key]) if key != "accuracy_recovered" else words.said(beside[key])))
     hard = beside.get("hard_tokens")
     if hard:
         share = words.percent(hard.get("share"))
@@ -194,25 +160,26 @@ def _placed(compute: Mapping[str, Any]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: words.as_estimate(row["loss"])["value"] or 0.0)
 
 
-def _rungs(compute: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What 50, 90, 99 and 99.9 % recovered of a floor's loss are worth: a row a floor."""
+def _rungs(compute: Mapping[str, Any]) -> dict[str, Any]:
+    """What 50, 90, 99 and 99.9 % recovered of a floor's loss are worth: a row a floor; reasons stand below."""
     rows: dict[str, dict[str, Any]] = {}
+    reasons: list[str] = []
     for rung in compute.get("ladder") or []:
-        name = rung["floor"].removeprefix("floor:")
-        rows.setdefault(name, {"floor": name, "shares": []})["shares"].append(rung["share"])
-    return list(rows.values())
+        name = words.plain_text(rung["floor"]).removeprefix("floor:")
+        share = words.as_estimate(rung["share"])
+        without = bool(words.ends_why(share))
+        if without:
+            reasons.append(words.why(share))
+        shown = {"figure": {**share, "reason": None} if without else share, "without": without}
+        rows.setdefault(name, {"floor": name, "shares": []})["shares"].append(shown)
+    return {"ladder": list(rows.values()), "ladder_why": "; ".join(dict.fromkeys(reasons))}
 
 
-def _marks(compute: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    rows = []
-    for name in ("model", "explained", "floor"):
-        mark = (compute.get("marks") or {}).get(name)
-        if mark:
-            flops = words.as_estimate(mark.get("flops"))["value"]
-            rows.append(
-                (name, {"loss": mark.get("loss"), "flops": words.power(flops) if flops else "outside the family"})
-            )
-    return rows
+def _marks(record: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        (name, {"loss": loss, "flops": words.power(flops) if flops else "outside the family"})
+        for name, loss, flops in charts.marks_of(record)
+    ]
 
 
 def _lengths(bits: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,21 +194,48 @@ def _lengths(bits: Mapping[str, Any]) -> dict[str, Any]:
         "claim_how": words.plain_text(claim.get("how") or ""),
         "standalone": alone.get("bits"),
         "standalone_how": words.plain_text(alone.get("how") or ""),
-        "bits_reason": words.plain_text(bits.get("reason") or claim.get("reason") or alone.get("reason") or ""),
-        "parts": list(_cleaned(alone.get("parts") or {}).items()),
-        "points": _cleaned(bits.get("points") or []),
+        "standalone_why": words.plain_text(alone.get("reason") or bits.get("reason") or "it was not counted"),
+        "claim_why": words.plain_text(claim.get("reason") or bits.get("reason") or "it was not counted"),
+        "bit_parts": list(cleaned(alone.get("parts") or {}).items()),
+        "points": cleaned(bits.get("points") or []),
         "two_part": bits.get("two_part") or [],
         "overtaken": overtaken,
     }
 
 
-def _groups(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    groups = []
-    for group in (record.get("controls") or {}).get("groups") or []:
+def _controls(record: Mapping[str, Any]) -> dict[str, Any]:
+    """The groups that are drawn, those of a single figure as rows of a table, and why what is missing is missing."""
+    block = record.get("controls") or {}
+    groups: list[dict[str, Any]] = []
+    singles: list[dict[str, Any]] = []
+    for index, group in enumerate(block.get("groups") or []):
         values = sorted((v for v in group.get("values") or [] if v is not None), reverse=True)
         listed = ", ".join(words.number(v, 4 if group.get("measure") == "kl" else 2) for v in values)
-        groups.append({**_cleaned(group), "values": values, "line": terminal.group_line(group), "listed": listed})
-    return groups
+        known = {"values": values, "listed": listed, "index": index, "difference": None}
+        known = {**known, "line": terminal.group_line(group), "named": terminal.group_name(group)}
+        row = {**known, **cleaned({**group, "values": values}), "why": terminal.group_why(group)}
+        (groups if len(values) > 1 else singles).append(row)
+    random = block.get("random_weights") or {}
+    return {
+        "groups": groups,
+        "singles": singles,
+        "on_controls": _capital(words.claim_on_controls(record)),
+        "controls_reason": words.plain_text(block.get("reason") or ""),
+        "random": cleaned([random, *(random.get("also") or [])]) if random else [],
+        "random_reason": words.plain_text(block.get("random_weights_reason") or ""),
+        "rivals_reason": words.plain_text(record.get("rivals_reason") or ""),
+    }
+
+
+def _alone(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Each component alone and all at once, or why they were not measured."""
+    rows = [
+        {**cleaned(row), "whole": row is block.get("compound"), "worth": (row.get("compute") or {}).get("recovered")}
+        for row in [*(block.get("components") or []), block.get("compound")]
+        if row
+    ]
+    reason = words.plain_text(block.get("reason") or "")
+    return {"rows": rows, "reason": reason, "ablation": words.plain_text(block.get("ablation") or "")}
 
 
 def _residual(residual: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,14 +245,25 @@ def _residual(residual: Mapping[str, Any]) -> dict[str, Any]:
         kls = [words.as_estimate(row.get("kl")) for row in rows]
         top = max((kl["high"] or kl["value"] for kl in kls if kl["value"] is not None), default=0.0)
         if rows:
-            shown = {"rows": _cleaned(rows[:_SHOWN]), "top": top, "more": max(0, len(rows) - _SHOWN)}
+            shown = {"rows": cleaned(rows[:_SHOWN]), "top": top, "more": max(0, len(rows) - _SHOWN)}
             slices.append({"name": name, "folded": key in {"position", "document"}, **shown})
     return {
         "slices": slices,
-        "residual_parts": _cleaned(residual.get("parts") or []),
-        "signal": _cleaned(residual.get("signal") or {}),
+        "residual_parts": cleaned(residual.get("parts") or []),
+        "signal": _signal(residual.get("signal") or {}),
         "worst": [_example(example) for example in (residual.get("worst") or [])[:_SHOWN]],
     }
+
+
+def _signal(signal: Mapping[str, Any]) -> dict[str, Any]:
+    """The residual's signal; of controls that are all undefined for one reason the reason is said once."""
+    rest = [key for key in ("noise", "shuffled", "reader") if signal.get(key) is not None]
+    reasons = {words.why(signal[key]) for key in rest if not words.defined(signal[key])}
+    if len(rest) < 2 or len(reasons) != 1 or any(words.defined(signal[key]) for key in rest):
+        return cleaned(signal)
+    kept = {key: value for key, value in signal.items() if key not in rest}
+    said = f"Its controls are undefined, because {reasons.pop()}."
+    return cleaned({**kept, "text": " ".join([*([str(kept["text"])] if kept.get("text") else []), said])})
 
 
 def _example(example: Mapping[str, Any]) -> dict[str, Any]:
@@ -315,59 +320,14 @@ def _versions(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _specs(record: Mapping[str, Any], examples: pa.Table | None) -> dict[str, Any]:
+    groups: Sequence[Any] = (record.get("controls") or {}).get("groups") or []
     drawn = {
         "scaling": charts.scaling(record),
         "length": charts.length(record),
         "tokens": charts.tokens(examples, (record.get("headline") or {}).get("ablation")),
+        "parts": charts.parts(record),
     }
-    groups: Sequence[Any] = (record.get("controls") or {}).get("groups") or []
-    drawn |= {f"controls-{i}": charts.controls(record, i) for i in range(len(groups))}
-    specs = {}
-    for name, chart in drawn.items():
-        if chart is not None:
-            specs[name] = chart.to_dict(validate=False)  # the tests validate
-            specs[name].pop("$schema", None)  # an address that nothing needs
-    return specs
-
-
-def _policy(*scripts: str) -> str:
-    # The digest is of the text as the browser sees it, which has no carriage returns.
-    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    rest = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
-    return f"default-src 'none'; script-src {allowed}; {rest}"
-
-
-@lru_cache(maxsize=1)
-def _bundle() -> str:
-    import vl_convert
-
-    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    # Inside a script element only these two could be misread as markup; both may be written otherwise in JavaScript.
-    return text.replace("\r", "").replace("</script", "<\\/script").replace("<!--", "\\x3c!--")
-
-
-@lru_cache(maxsize=4)
-def _asset(name: str) -> str:
-    return resources.files("assay.report").joinpath(name).read_text(encoding="utf-8").replace("\r", "")
-
-
-@lru_cache(maxsize=1)
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined, keep_trailing_newline=True)
-    environment.globals |= {
-        "terms": words.TERMS,
-        "states": words.STATES,
-        "defined": words.defined,
-        "value_text": words.value_text,
-        "interval_text": words.interval_text,
-        "why": words.why,
-        "has_reason": lambda figure: bool(words.as_estimate(figure)["reason"]),
-        "percent": words.percent,
-        "power": words.power,
-        "count": words.count,
-        "bits": words.bits,
-        "bar": _bar,
-        "row_name": terminal.row_name,
-    }
-    return environment.from_string(_asset("template.html"))
+    for index, group in enumerate(groups):
+        if sum(value is not None for value in group.get("values") or []) > 1:
+            drawn[f"controls-{index}"] = charts.controls(record, index)
+    return drawn

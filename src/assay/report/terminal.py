@@ -93,12 +93,9 @@ def nines_text(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
 def group_line(group: Mapping[str, Any]) -> str:
     """One group of controls: how many, what they are, how the best and the middle one score, and p."""
     values = sorted(v for v in group.get("values") or [] if v is not None)
-    what = words.few_names(words.plain_text(group.get("what") or group.get("name") or "controls"))
-    n = group.get("n", len(values))
-    lead = what if n < 2 or str(n) in what.split() else f"{n} × {what}"
+    lead = group_name(group)
     if not values:
-        own = "ablating the parts of each changes nothing (under 10⁻⁶ nats a token)" if n else "there is none"
-        return f"{lead}: not scored, because {words.plain_text(group.get('reason') or own)}"
+        return f"{lead}: not scored, because {group_why(group)}"
     middle = values[len(values) // 2] if len(values) % 2 else sum(values[len(values) // 2 - 1 :][:2]) / 2
     kl, places = ("KL ", 3) if group.get("measure") == "kl" else ("", 2)  # a remove claim's parts cost KL
     if len(values) == 1:
@@ -106,14 +103,31 @@ def group_line(group: Mapping[str, Any]) -> str:
     else:
         best = words.number(values[-1], places)
         text = f"{lead}: median {kl}{words.number(middle, places)}, {'largest' if kl else 'best'} {best}"
+    if words.defined(group.get("difference")):
+        text += f", the claim less this {words.said(group['difference'], places)}"
     return text + (f", p = {words.p_text(group['p'])}" if words.defined(group.get("p")) else "")
+
+
+def group_name(group: Mapping[str, Any]) -> str:
+    """How many controls, and what they are."""
+    what = words.few_names(words.plain_text(group.get("what") or group.get("name") or "controls"))
+    n = group.get("n", len(group.get("values") or []))
+    said = {str(n), words.count(n)}
+    return what if n < 2 or said & set(what.split()) else f"{words.count(n)} × {what}"
+
+
+def group_why(group: Mapping[str, Any]) -> str:
+    """Why a group has no figures."""
+    n = group.get("n", len(group.get("values") or []))
+    own = "ablating the parts of each changes nothing (under 10⁻⁶ nats a token)" if n else "there is none"
+    return words.plain_text(group.get("reason") or own)
 
 
 def worth_line(record: Mapping[str, Any]) -> str:
     """What the claim is worth in training compute, and its length."""
     compute = record.get("compute") or {}
     if compute.get("text"):
-        worth = words.plain_text(compute["text"])
+        worth = words.tidy(compute["text"])
     elif words.defined(compute.get("recovered")):
         worth = f"compute recovered {words.said(compute['recovered'])}"
     else:
@@ -129,8 +143,14 @@ def _ladder(compute: Mapping[str, Any]) -> str:
     told = [r for r in told if words.defined(r["share"])]
     if not told:
         return ""
-    shares = ", ".join(f"{100 * r['recovered']:g} % {words.said(r['share'])}" for r in told)
-    return f"; of the model's compute, a loss recovered over {_floor_words(told[0]['floor'])} by {shares}"
+    whys = list(dict.fromkeys(words.ends_why(r["share"]) for r in told))
+    if len(whys) == 1:  # one reason for both: said once
+        shown = [words.said({**words.as_estimate(r["share"]), "reason": None}) for r in told]
+        tail = f" {whys[0]}" if whys[0] else ""
+    else:
+        shown, tail = [words.said(r["share"]) for r in told], ""
+    shares = ", ".join(f"{100 * r['recovered']:g} % {share}" for r, share in zip(told, shown, strict=True))
+    return f"; of the model's compute, a loss recovered over {_floor_words(told[0]['floor'])} by {shares}{tail}"
 
 
 def _floor_words(name: str) -> str:
@@ -207,13 +227,18 @@ def _controls(record: Mapping[str, Any]) -> Text | None:
     groups = (record.get("controls") or {}).get("groups") or []
     if not groups:
         return None
-    return Text.assemble(("controls ", _DIM), "; ".join(group_line(group) for group in groups))
+    own = words.claim_on_controls(record)
+    lines = ([own] if own else []) + [group_line(group) for group in groups]
+    return Text.assemble(("controls ", _DIM), "; ".join(lines))
 
 
 def _random_weights(record: Mapping[str, Any]) -> Text | None:
-    found = (record.get("controls") or {}).get("random_weights")
+    block = record.get("controls") or {}
+    found = block.get("random_weights")
     if not found:
-        return None
+        reason = block.get("random_weights_reason")
+        text = f"not measured, because {words.plain_text(reason)}" if reason else ""
+        return Text.assemble(("random weights ", _DIM), text) if text else None
     what = words.few_names(words.plain_text(found.get("what") or "the search re-run on shuffled weights"))
     text = f"{what}: "
     control, difference = words.said(found.get("control")), words.said(found.get("difference"))
@@ -225,12 +250,10 @@ def _worth(record: Mapping[str, Any]) -> Text:
 
 
 def _tried(record: Mapping[str, Any]) -> Text | None:
-    """Which of how many claims on this split: said from the second on."""
-    register = record.get("register") or {}
-    if (register.get("tried") or 0) < 2:
+    """Which of how many claims on this split, with the p over all of them: said from the second on."""
+    if ((record.get("register") or {}).get("tried") or 0) < 2:
         return None
-    this, tried = words.count(register.get("this")), words.count(register["tried"])
-    return Text.assemble(("tries ", _DIM), f"this is claim {this} of {tried} that were tried on this split")
+    return Text.assemble(("tries ", _DIM), f"this is {words.tries_line(record)}")
 
 
 def _fired(record: Mapping[str, Any]) -> bool:

@@ -46,6 +46,28 @@ TERMS: dict[str, str] = {
     "necessity": "(loss with the parts removed − model) / (bigram − model): how much is lost without these parts.",
 }
 
+CIRCUIT_TERMS: dict[str, str] = {
+    "edge": "What one part writes, as one later part reads it (a head's queries, keys and values apart). A circuit "
+    "keeps some edges; every other one carries its ablation.",
+    "completeness": "Whether the circuit still behaves as the model does when parts of it are knocked out in both: a "
+    "circuit that leaves out a backup fails here.",
+    "minimality": "By how much KL rises when one part of the circuit is left out; where it does not, the part is idle.",
+}
+
+FRONTIER_TERMS: dict[str, str] = {
+    "frontier": "What circuits of growing size recover, each made of a search's best edges without those that lead "
+    "nowhere. The size is that of what is left.",
+    "control band": "Random circuits made of whole paths, with as many edges and the same layers: from their 5 % to "
+    "their 95 % quantile, the line is their median.",
+    "|1 − R_L|": "How far the loss is from the model's, as a share of the gap, in either direction; 0 is the model.",
+    "area (share)": "Mean recovered over all shares of edges, from nothing kept to everything kept.",
+    "area (log)": "Mean recovered over the logarithm of the number of edges: it weighs small circuits.",
+    "CPR": "MIB's circuit performance ratio: the area under recovered (loss) over the share of edges. More is better, "
+    "but a circuit that does better than the model adds to it.",
+    "CMD": "MIB's circuit–model distance: the area under |1 − R_L| over the same sizes. Less is better.",
+    "passes": "What the search cost, in forward passes of the model over its documents.",
+}
+
 LEVELS = {
     "where": "Tested at the level where: these parts matter. That is not yet an explanation of what they do.",
     "what": "Tested at the level what: these parts carry these variables. It does not say how they are computed.",
@@ -109,7 +131,7 @@ def value_text(value: object, least: int = 2) -> str:
 
 
 def interval_text(value: object, least: int = 2) -> str:
-    """The interval as "[0.59, 0.65]", "open" for an end that is not bounded, empty where there is none."""
+    """The interval as "[0.59, 0.65]", "open" for an end that is not bounded, empty where there is none (`ends_why`)."""
     estimate = as_estimate(value)
     if estimate["value"] is None or (estimate["low"] is None and estimate["high"] is None):
         return ""
@@ -130,8 +152,20 @@ def said(value: object, least: int = 2) -> str:
     estimate = as_estimate(value)
     if estimate["value"] is None:
         return f"undefined, because {why(estimate)}"
-    interval = interval_text(estimate, least)
-    return value_text(estimate, least) + (f" {interval}" if interval else "")
+    return f"{value_text(estimate, least)} {interval_text(estimate, least) or ends_why(estimate)}".rstrip()
+
+
+def ends_why(value: object) -> str:
+    """Why a figure has no interval, in parentheses; empty where it has one or nothing is known of it.
+
+    Example:
+        >>> ends_why({"value": 0.63, "low": None, "high": None, "n": 1, "reason": "1 document cannot give one"})
+        '(no interval: 1 document cannot give one)'
+    """
+    estimate = as_estimate(value)
+    if estimate["value"] is None or interval_text(estimate) or not estimate["reason"]:
+        return ""
+    return f"(no interval: {why(estimate)})"
 
 
 def why(value: object) -> str:
@@ -151,8 +185,18 @@ def percent(value: object) -> str:
     } | {"value": value}
     near = min(abs(100 - value), abs(value))
     least = 0 if near >= 1.5 or near == 0 else 2
-    interval = interval_text(scaled, least)
-    return f"{number(scaled['value'], decimals(scaled, least))} %" + (f" {interval}" if interval else "")
+    interval = interval_text(scaled, least) or ends_why(estimate)
+    return f"{number(scaled['value'], decimals(scaled, least))} % {interval}".rstrip()
+
+
+def share(value: float) -> str:
+    """A share that is known exactly, in per cent with two digits.
+
+    Example:
+        >>> share(57 / 1519), share(1.0), share(0.00012)
+        ('3.8 %', '100 %', '0.012 %')
+    """
+    return f"{number(100 * value, max(0, 1 - math.floor(math.log10(100 * value))) if value > 0 else 0)} %"
 
 
 def p_text(value: object) -> str:
@@ -191,6 +235,17 @@ def plain_text(value: object) -> str:
     return "".join(shown)
 
 
+def tidy(value: object) -> str:
+    """A sentence of a record with true minus signs and powers of ten.
+
+    Example:
+        >>> tidy("from -2.6 (a-1) to 1.8e+13 FLOPs")
+        'from −2.6 (a-1) to 1.8 × 10¹³ FLOPs'
+    """
+    text = re.sub(r"(?<![\w.])-?\d+(?:\.\d+)?e[+-]\d+\b", lambda found: power(float(found[0])), plain_text(value))
+    return re.sub(r"(?<![\w.\-])-(?=\d)", "−", text)
+
+
 def few_names(text: str, most: int = 6) -> str:
     """The text with long lists of components cut short.
 
@@ -219,6 +274,49 @@ def checks_line(record: Mapping[str, Any]) -> str:
     if not checks:
         return "no checks were run"
     return f"{len(fired)} fired ({', '.join(fired)})" if fired else f"none of {len(checks)} fired"
+
+
+def tries_line(record: Mapping[str, Any]) -> str:
+    """Which of how many claims on this split, and the p that is left of it after all of them; empty for no register.
+
+    Example:
+        >>> tries_line({"register": {"tried": 3, "this": 2, "p": 0.01, "p_holm": 0.03, "without_p": 1}})
+        'claim 2 of 3 tried on this split; p = 0.010, Holm-adjusted for 3 tries 0.030 (1 without a p counts as 1)'
+    """
+    register = record.get("register") or {}
+    tried = register.get("tried")
+    if not tried:
+        return ""
+    text = f"claim {count(register.get('this'))} of {count(tried)} tried on this split"
+    if "p_holm" not in register:
+        return text
+    if register["p_holm"] is None:
+        return f"{text}; no p to adjust, because no group of controls gives one"
+    many = f"{count(tried)} tries" if tried > 1 else "1 try"
+    text += f"; p = {p_text(register['p'])}, Holm-adjusted for {many} {p_text(register['p_holm'])}"
+    without = register.get("without_p")
+    return text + (f" ({count(without)} without a p count{'s' * (without == 1)} as 1)" if without else "")
+
+
+def claim_on_controls(record: Mapping[str, Any]) -> str:
+    """The claim's figure on the rows that controls are scored on, apart from its headline on all rows."""
+    controls = record.get("controls") or {}
+    groups = [g for g in controls.get("groups") or [] if g.get("claim")]
+    group = next((g for g in groups if defined(g["claim"])), groups[0] if groups else None)
+    if group is None:
+        return ""
+    kl = group.get("measure") == "kl"
+    head = record.get("headline") or {}
+    headline = head.get("kl") if kl else head.get("recovered", record.get("recovered"))
+    own, places, name = as_estimate(group["claim"]), (3 if kl else 2), ("KL" if kl else "figure")
+    inside = ", ".join(f"{count(controls[key])} {key}" for key in ("documents", "tokens") if controls.get(key))
+    rows = (
+        f"{count(controls['rows'])} rows{f' ({inside})' if inside else ''}" if controls.get("rows") else "the same rows"
+    )
+    text = f"controls are scored on {rows}, where the claim's own {name} is {said(own, places)}"
+    if own["value"] is not None and own["low"] is None and own["high"] is None and not own["reason"]:
+        text += " (no interval was recorded)"
+    return f"{text}; its headline, on everything that is scored, is {said(headline, places)}"
 
 
 def level_note(record: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The register: every claim and set of ablations that was tried on a split, so that a report can say "1 of m".
 
-One JSON line each; it lies beside the run folders. Lines are only ever appended; the same try twice counts once.
+One JSON line each; it lies beside the run folders. Lines are only ever appended; the same try twice counts once, and a
+line that repeats a try with a p-value says how it came out.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ REGISTER = "register.jsonl"
 class Entry:
     """One try: a claim (its hash), the ablations it was measured under, and the split (its fingerprint).
 
-    `when` (any text) and `sentence` are for readers; they are no part of what makes two tries the same.
+    `when` (any text) and `sentence` are for readers, `p` is how the try came out (its largest over the groups of
+    controls; None before it was measured, or where nothing gives one); they do not make a try another one.
     """
 
     split: str
@@ -30,6 +32,7 @@ class Entry:
     ablations: tuple[str, ...]
     sentence: str | None = None
     when: str | None = None
+    p: float | None = None
 
     @property
     def key(self) -> tuple[str, str, tuple[str, ...]]:
@@ -40,7 +43,8 @@ class Entry:
         """The line's content; what is not known is left out."""
         split, claim, ablations = self.key
         line: dict[str, Any] = {"split": split, "claim": claim, "ablations": list(ablations)}
-        return line | {name: text for name, text in (("sentence", self.sentence), ("when", self.when)) if text}
+        line |= {name: text for name, text in (("sentence", self.sentence), ("when", self.when)) if text}
+        return line if self.p is None else line | {"p": self.p}
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,20 @@ class Tried:
         return f"{self.this} of {self.tried}"
 
 
+@dataclass(frozen=True)
+class Adjusted:
+    """A try's p-value over all tries on its split.
+
+    Attributes:
+        p: as it was logged; holm: adjusted by Holm's method for all tries; None where this try has no p.
+        without: how many of the tries have no p; they count as 1, which gives the largest adjusted value.
+    """
+
+    p: float | None
+    holm: float | None
+    without: int
+
+
 def register_path(folder: str | Path, register: str | Path | None = None) -> Path:
     """Where the register of a run folder lies: the file that was asked for, else beside the folder."""
     return (
@@ -62,7 +80,7 @@ def register_path(folder: str | Path, register: str | Path | None = None) -> Pat
 
 
 def log(path: str | Path, entry: Entry) -> Tried:
-    """Append the try unless it is there already; give its place among the tries on its split.
+    """Append the try unless it is there already (or now has another p); give its place among the tries on its split.
 
     Raises:
         RunError: the register cannot be read or written.
@@ -75,8 +93,27 @@ def tried(path: str | Path, entry: Entry) -> Tried | None:
     return _places(entries(path)).get(entry.key)
 
 
+def adjusted(path: str | Path, entry: Entry) -> Adjusted | None:
+    """The p of a logged try, adjusted for all tries on its split; None for one that was not logged.
+
+    Raises:
+        RunError: as `entries`.
+    """
+    from assay.stats.fits import holm
+
+    on_split = {known.key: known.p for known in entries(path) if known.split == entry.split}
+    if entry.key not in on_split:
+        return None
+    without = sum(p is None for p in on_split.values())
+    own = on_split[entry.key]
+    if own is None:
+        return Adjusted(None, None, without)
+    every = holm([1.0 if p is None else p for p in on_split.values()])
+    return Adjusted(own, every[list(on_split).index(entry.key)], without)
+
+
 def entries(path: str | Path) -> list[Entry]:
-    """All tries in the order in which they were first logged; none where there is no register yet.
+    """All tries in the order in which they were first logged, each with its latest p; none where there is no register.
 
     Raises:
         RunError: a line that is not an entry, with its number. An unfinished last line (of a run that was killed) is
@@ -91,11 +128,12 @@ def entries(path: str | Path) -> list[Entry]:
 
 def merge(into: str | Path, *others: str | Path) -> list[Entry]:
     """Append what other registers hold and this one lacks; merging twice, or with itself, changes nothing."""
-    _log_all(Path(into), [entry for other in others for entry in entries(other)])
+    _log_all(Path(into), [entry for other in others for entry in entries(other)], replaced=False)
     return entries(into)
 
 
-def _log_all(path: Path, new: Iterable[Entry]) -> dict[tuple[str, str, tuple[str, ...]], Tried]:
+def _log_all(path: Path, new: Iterable[Entry], replaced: bool = True) -> dict[tuple[str, str, tuple[str, ...]], Tried]:
+    """Append what is not there; a p takes the place of another one only where `replaced`."""
     new = list(new)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -103,11 +141,13 @@ def _log_all(path: Path, new: Iterable[Entry]) -> dict[tuple[str, str, tuple[str
             file.seek(0)
             content = file.read()
             known = _parse(content, path)
-            keys = {entry.key for entry in known}
+            there = {entry.key: entry.p for entry in known}
             lines = []
             for entry in new:
-                if entry.key not in keys:
-                    keys.add(entry.key)
+                old = there.get(entry.key)
+                later = entry.p is not None and entry.p != old and (replaced or old is None)
+                if entry.key not in there or later:
+                    there[entry.key] = entry.p
                     known.append(entry)
                     lines.append(json.dumps(entry.to_json(), ensure_ascii=True))
             if lines:
@@ -132,19 +172,25 @@ def _places(known: Iterable[Entry]) -> dict[tuple[str, str, tuple[str, ...]], Tr
 
 
 def _parse(content: bytes, path: Path) -> list[Entry]:
-    found = []
+    found: dict[tuple[str, str, tuple[str, ...]], Entry] = {}
     for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
         if not line.strip():
             continue
         try:
             raw = json.loads(line)
             texts = [raw["split"], raw["claim"], *raw["ablations"]]
-            if not all(isinstance(text, str) for text in texts):
+            p = raw.get("p")
+            known = p is None or (isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1)
+            if not known or not all(isinstance(text, str) for text in texts):
                 raise TypeError
         except (ValueError, KeyError, TypeError) as error:
             raise RunError(f"line {number} of the register '{path}' is not an entry; mend or move the file") from error
-        found.append(Entry(raw["split"], raw["claim"], tuple(raw["ablations"]), raw.get("sentence"), raw.get("when")))
-    return found
+        more = raw.get("sentence"), raw.get("when"), p
+        entry = Entry(raw["split"], raw["claim"], tuple(raw["ablations"]), *more)
+        first = found.setdefault(entry.key, entry)
+        if p is not None:
+            found[entry.key] = replace(first, p=p)
+    return list(found.values())
 
 
 @contextmanager

@@ -26,8 +26,13 @@ RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
 _OURS = frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml"})
 
 
-def check_target(folder: str | Path, overwrite: bool = False) -> Path:
+def check_target(
+    folder: str | Path, overwrite: bool = False, *, record: str = RECORD, ours: frozenset[str] = _OURS
+) -> Path:
     """The folder's path if a run may be written there; ask this before anything expensive starts.
+
+    Args:
+        record: the file that makes a folder a run of its kind; ours: the files that such a run has.
 
     Raises:
         RunError: it exists (without `overwrite`), is not a run folder, or its parent cannot hold it.
@@ -41,8 +46,8 @@ def check_target(folder: str | Path, overwrite: bool = False) -> Path:
         if target.is_symlink():
             target = target.resolve()
         others = {entry.name for entry in target.iterdir()}
-        if RECORD not in others and not others <= _OURS:
-            raise RunError(f"'{folder}' is not a run folder (it has no {RECORD}), so it is not overwritten")
+        if record not in others and not others <= ours:
+            raise RunError(f"'{folder}' is not a run folder (it has no {record}), so it is not overwritten")
     for parent in target.parents:
         if parent.exists():
             if not parent.is_dir():
@@ -89,7 +94,26 @@ def write_run(
         if Path(name).name != name or name in files or name in {"", ".", ".."}:
             raise ValueError(f"{name!r} is not a free file name in a run folder")
         files[name] = text.encode("utf-8", "replace")
-    target = check_target(folder, overwrite)
+    return write_folder(folder, files, overwrite)
+
+
+def write_folder(
+    folder: str | Path,
+    files: Mapping[str, bytes],
+    overwrite: bool = False,
+    *,
+    record: str = RECORD,
+    ours: frozenset[str] = _OURS,
+) -> Path:
+    """Write these files or none of them; whatever else lies in an overwritten folder is kept.
+
+    Args:
+        record, ours: as in `check_target`.
+
+    Raises:
+        RunError: the folder exists, is not a run of this kind, or cannot be written.
+    """
+    target = check_target(folder, overwrite, record=record, ours=ours)
     mark = f"{os.getpid()}-{secrets.token_hex(4)}"
     scratch = target.parent / f".{target.name}.{mark}.partial"
     old = target.parent / f".{target.name}.{mark}.old"

@@ -68,8 +68,8 @@ def overlap(scored: Examples, reference: Examples | None) -> Overlap:
     equal = tuple((d.name, by_hash[d.hash]) for d in scored.documents if d.hash in by_hash)
     if scored.tokens.ndim != 2 or scored.tokens.is_floating_point():
         return Overlap(equal, 0, 0, ())
-    known = _unique([ngram_hashes(row) for row in _rows(reference)])
-    rows = [ngram_hashes(row) for row in _rows(scored)]
+    known = _unique([ngram_hashes(row) for row in rows_of(reference)])
+    rows = [ngram_hashes(row) for row in rows_of(scored)]
     owner = np.repeat(scored.document, [len(hashes) for hashes in rows])
     everything = np.concatenate(rows) if rows else known[:0]
     distinct, which = np.unique(everything, return_inverse=True)
@@ -78,7 +78,7 @@ def overlap(scored: Examples, reference: Examples | None) -> Overlap:
     return Overlap(equal, int(common.sum()), len(distinct), tuple(scored.documents[d].name for d in affected))
 
 
-def _rows(examples: Examples) -> Iterable[Integer[np.ndarray, "_"]]:
+def rows_of(examples: Examples) -> Iterable[Integer[np.ndarray, "_"]]:
     """The real tokens of each row but the first, which is BOS in most."""
     tokens, real = examples.tokens.numpy(), examples.real.numpy()
     return (row[keep][1:] for row, keep in zip(tokens, real, strict=True))

@@ -1,0 +1,132 @@
+"""ACDC beside auto-circuit's, at thresholds that keep given shares of the edges: same order, same edges kept.
+
+Both go through the layers from the logits downwards and try the edges into a layer in one order, reader after reader.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speed.models import bench_of, handed, network
+from speed.peers import MissingPeerError, Peer
+from speed.timing import Row, Seconds, in_turn, timed
+
+TOKENS, TARGET = 15, 20.0
+SHARES = (0.002, 0.02, 0.2)
+
+
+def order_of(edges: Any) -> np.ndarray:
+    """Edges in the order in which they are tried."""
+    readers = reversed(range(len(edges.readers)))
+    return np.concatenate([np.arange(edges.offsets[r], edges.offsets[r + 1]) for r in readers])
+
+
+def threshold(bench: Any, share: float, tries: int = 12) -> float:
+    """A tau at which about this share of the edges is kept, by bisection of its logarithm."""
+    from assay.find.acdc import acdc
+
+    low, high, best = -18.0, 4.0, (np.inf, 1.0)
+    for _ in range(tries):
+        middle = (low + high) / 2
+        kept = float(acdc(bench, "counterfactual", float(np.exp(middle))).mask.mean())
+        best = min(best, (abs(np.log(max(kept, 1e-9) / share)), float(np.exp(middle))))
+        if best[0] < 0.1:
+            break
+        low, high = (middle, high) if kept > share else (low, middle)
+    return float(f"{best[1]:.3g}")
+
+
+def compared(
+    name: str, prompts: int, repeats: int, threads: int, *, only: int | None = None, shares: tuple[float, ...] = SHARES
+) -> Iterator[Row]:
+    """Seconds of a whole search at each threshold, after a check that both keep the same edges.
+
+    Args:
+        only: the peer tries that many edges alone, evenly spaced; what it takes a whole search is extrapolated (each of
+            its steps is a forward pass, whatever was cut before), and the edges kept are not compared.
+    """
+    from assay.find.acdc import acdc
+
+    model = network(name)
+    bench = bench_of(model, prompts, TOKENS)
+    edges = bench.model.edges
+    order = order_of(edges)
+    some = order if only is None else order[np.linspace(0, len(order) - 1, only).astype(int)]
+    with tempfile.TemporaryDirectory() as folder:
+        handed(model, bench, Path(folder) / "given.safetensors")
+        with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
+            for share in shares:
+                tau = threshold(bench, share)
+                kept: dict[str, Any] = {}
+
+                def ours(tau: float = tau, kept: dict[str, Any] = kept) -> Seconds:
+                    taken, kept["ours"] = timed(lambda: acdc(bench, "counterfactual", tau))
+                    return taken
+
+                def theirs(tau: float = tau, kept: dict[str, Any] = kept) -> Seconds:
+                    taken, kept["theirs"] = peer("acdc", tau=tau, order=[edges[int(i)] for i in some])
+                    return taken.over(len(some) / len(order))
+
+                taken = in_turn({"ours": ours, "theirs": theirs}, repeats)
+                found = kept["ours"]
+                note = f"{found.mask.mean():.2%} kept, tau {tau:g}, {found.steps} steps of {found.tried} runs"
+                if only is None:
+                    note += "; " + _same(edges, found, edges.mask(kept["theirs"]))
+                else:
+                    note += f"; theirs extrapolated from {only} edges"
+                what = f"{name}, {prompts} prompts: ACDC at {share:.1%}"
+                yield Row(what, taken["ours"], peer.name, taken["theirs"], TARGET, note)
+
+
+def _same(edges: Any, found: Any, kept: np.ndarray) -> str:
+    """Whether the same edges are kept; those that are not, with how near their decision was."""
+    differ = np.flatnonzero(kept != found.mask)
+    if not len(differ):
+        return f"the same {int(kept.sum())} edges kept"
+    exempt = np.isin(differ, found.close)
+    named = ", ".join(edges[int(i)] for i in differ[:5])
+    return f"{len(differ)} edges differ ({int(exempt.sum())} of them within a thousandth of tau): {named}"
+
+
+def steps(name: str, threads: int, count: int, tau: float, whole: bool) -> Iterator[Row]:
+    """Seconds an edge over consecutive steps after those into `logits`, and what follows for all edges.
+
+    Args:
+        whole: ours goes through all edges instead, and says how long that took.
+    """
+    from assay.find.acdc import AcdcSearch
+
+    model = network(name)
+    bench = bench_of(model, 1, TOKENS)
+    edges = bench.model.edges
+    readers, done, last = list(reversed(range(len(edges.readers)))), 0, 0
+    for place, reader in enumerate(readers[1:], 1):
+        done += edges.readers[reader].writers
+        last = place
+        if done >= count:
+            break
+    search = AcdcSearch(bench, "counterfactual", tau)
+    search.reader(readers[0])
+    taken, _ = timed(lambda: [search.reader(reader) for reader in readers[1 : last + 1]])
+    note = f"{done} edges, {search.steps} steps, {taken.cpu / done * len(edges):.0f} s for all {len(edges)} at that"
+    if whole:
+        rest, _ = timed(lambda: [search.reader(reader) for reader in readers[last + 1 :]])
+        all_of = Seconds(taken.wall + rest.wall, taken.cpu + rest.cpu)
+        note += f"; in fact {all_of.cpu:.0f} s, {int(search.result()[0].sum())} kept"
+    order = order_of(edges)[edges.readers[-1].writers :][:done]
+    with tempfile.TemporaryDirectory() as folder:
+        handed(model, bench, Path(folder) / "given.safetensors")
+        try:
+            with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
+                theirs, _ = peer("acdc", tau=tau, order=[edges[int(i)] for i in order[:count]])
+                theirs = theirs.over(count)
+                note += f"; theirs {count} edges, {theirs.cpu * len(edges):.0f} s for all"
+                beside = peer.name
+                yield Row(f"{name}, 1 prompt: ACDC, an edge", taken.over(done), beside, theirs, TARGET, note)
+        except MissingPeerError as why:
+            print(why)

@@ -1,0 +1,384 @@
+"""Circuit files: the JSON of EAP-IG and MIB, read and written, and a compact form of our own with a bit for each edge.
+
+A file is read and checked for itself first (nothing heavy is imported), and then against a model.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from assay.errors import ClaimError, ComponentError, nearest
+from assay.model.edge_sets import EdgeSet, Position
+
+if TYPE_CHECKING:
+    from assay.model.transformer import Model
+
+FORMAT, VERSION = "assay circuit", 1
+NUMBERS = 1_000  # circuits of so many edges are written as numbers that can be read, larger ones as bits
+LARGEST, MOST_POSITIONS = 10**8, 10**4  # edges and named positions that a file may have
+_PER_HEAD = re.compile(r"a\d+\.h\d+<[kv]>$")
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """A circuit of a model.
+
+    Attributes:
+        edges: what is kept.
+        scores: of every edge, where the file has them.
+        notes: what was done to the file's contents, in sentences.
+    """
+
+    edges: EdgeSet
+    scores: Float32[np.ndarray, "edges"] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class CircuitFile:
+    """A file that was read, not yet held against a model.
+
+    Attributes:
+        path: for messages.
+        form: "eap-ig" or "assay".
+        data: its contents.
+        kept, total: how many edges it keeps, of how many.
+    """
+
+    path: str
+    form: Literal["eap-ig", "assay"]
+    data: Mapping[str, Any] = field(repr=False)
+    kept: int
+    total: int
+
+    @property
+    def method(self) -> str | None:
+        """The search that found it, where the file says so."""
+        return self.data.get("method") if self.form == "assay" else None
+
+    def resolve(self, model: Model) -> Resolved:
+        """The circuit as one of this model.
+
+        Raises:
+            ClaimError: for a circuit of another model, and for edges that this model cannot have.
+        """
+        return _from_names(self, model) if self.form == "eap-ig" else _from_numbers(self, model)
+
+
+def read_circuit(path: str | Path, model: Model) -> Resolved:
+    """A circuit file as a circuit of this model; see `parse` and `CircuitFile.resolve`."""
+    return parse(path).resolve(model)
+
+
+def parse(path: str | Path) -> CircuitFile:
+    """Reads a circuit file of either form.
+
+    Raises:
+        ClaimError: when it is not there, not of either form, or contradicts itself; when it keeps no edge.
+    """
+    name = str(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        data = json.loads(text, object_pairs_hook=lambda pairs: _once(name, pairs))
+    except OSError as problem:
+        raise ClaimError(f"the circuit file {name!r} cannot be read: {problem.strerror or problem}") from None
+    except (ValueError, RecursionError) as problem:
+        raise ClaimError(f"the circuit file {name!r} is not JSON: {problem}") from None
+    if not isinstance(data, dict):
+        raise ClaimError(f"the circuit file {name!r} holds no JSON object")
+    if data.get("format") == FORMAT:
+        return _parse_numbers(name, data)
+    if isinstance(data.get("edges"), dict) and isinstance(data.get("nodes"), dict):
+        return _parse_names(name, data)
+    raise ClaimError(
+        f"the circuit file {name!r} is of no form that is known; it needs the fields 'cfg', 'nodes' and 'edges' of "
+        f"EAP-IG, or the field 'format': {FORMAT!r}"
+    )
+
+
+def _once(path: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in out:
+            same = "twice" if out[key] == value else "twice, with contradictory values"
+            raise ClaimError(f"the circuit file {path!r} names {key!r} {same}")
+        out[key] = value
+    return out
+
+
+# -- EAP-IG and MIB ----------------------------------------------------------------------------------------------------
+
+
+def _parse_names(path: str, data: dict[str, Any]) -> CircuitFile:
+    nodes = {name: _flag(path, name, value) for name, value in data["nodes"].items()}
+    for name, value in data["nodes"].items():
+        if isinstance(value, dict) and value.get("neurons") is not None:
+            raise ClaimError(f"the circuit file {path!r} selects neurons of {name!r}; circuits here are of whole nodes")
+    kept = 0
+    for name, value in data["edges"].items():
+        inside = _flag(path, name, value)
+        score = value.get("score") if isinstance(value, dict) else None
+        number = isinstance(score, int | float) and not isinstance(score, bool)
+        if score is not None and not (number and math.isfinite(score)):
+            raise ClaimError(f"the circuit file {path!r} gives the edge {name!r} the score {score!r}, not a number")
+        kept += inside
+        if inside:
+            for end in _ends(name):
+                if nodes.get(end) is False:
+                    raise ClaimError(
+                        f"the circuit file {path!r} contradicts itself: the edge {name!r} is in the graph and its node "
+                        f"{end!r} is not"
+                    )
+    if not kept:
+        raise ClaimError(f"the circuit in {path!r} is empty: none of its {len(data['edges']):,} edges is in the graph")
+    return CircuitFile(path, "eap-ig", data, kept, len(data["edges"]))
+
+
+def _flag(path: str, name: str, value: Any) -> bool:
+    inside = value.get("in_graph") if isinstance(value, dict) else value
+    if not isinstance(inside, bool):
+        raise ClaimError(f"the circuit file {path!r} does not say whether {name!r} is in the graph ('in_graph')")
+    return inside
+
+
+def _ends(edge: str) -> list[str]:
+    return [re.sub(r"<.*", "", end) for end in edge.split("->")]
+
+
+def _from_names(file: CircuitFile, model: Model) -> Resolved:
+    cfg, shape, edges = file.data.get("cfg"), model.config, model.edges
+    if isinstance(cfg, dict):
+        own = {"n_layers": shape.layers, "n_heads": shape.heads, "parallel_attn_mlp": shape.parallel}
+        own["d_model"] = shape.d_model
+        for name, value in own.items():
+            if name in cfg and cfg[name] != value:
+                raise ClaimError(
+                    f"the circuit in {file.path!r} is of another model: {name} is {cfg[name]!r} there and {value!r} in "
+                    f"{model.name}"
+                )
+    grouped = shape.kv_heads != shape.heads
+    kept, named = np.zeros(len(edges), dtype=bool), np.zeros(len(edges), dtype=bool)
+    scores, scored, folded = np.zeros(len(edges), dtype=np.float32), 0, 0
+    for name, value in file.data["edges"].items():
+        try:
+            number, position = edges.number(name, fold=True)
+        except ComponentError as problem:
+            raise ClaimError(f"the circuit in {file.path!r} is not one of {model.name}: {problem}") from None
+        if position is not None:
+            raise ClaimError(
+                f"the circuit file {file.path!r} has the edge {name!r} with a position, which EAP-IG has not"
+            )
+        shared = grouped and _PER_HEAD.search(name) is not None
+        if named[number] and not shared:
+            raise ClaimError(f"the circuit file {file.path!r} names {name!r} twice, in two ways of writing it")
+        folded += shared
+        named[number] = True
+        kept[number] |= value["in_graph"] if isinstance(value, dict) else value
+        score = value.get("score") if isinstance(value, dict) else None
+        if score is not None:
+            scored += 1
+            scores[number] = score if abs(score) > abs(scores[number]) else scores[number]
+    if not named.all():
+        missing = edges[int(np.flatnonzero(~named)[0])]
+        raise ClaimError(
+            f"the circuit in {file.path!r} is of another model: it lists {int(named.sum()):,} of the {len(edges):,} "
+            f"edges of {model.name}, and not {missing!r}"
+        )
+    notes = ()
+    if folded:
+        notes = (
+            f"{file.path}: {folded:,} edges to one head's keys or values went to the group that the head shares them "
+            "with, with the largest score by absolute value; the group's edge is kept where any of them is",
+        )
+    return Resolved(EdgeSet.whole(kept), scores if scored else None, notes)
+
+
+# -- our own -----------------------------------------------------------------------------------------------------------
+
+
+def _parse_numbers(path: str, data: dict[str, Any]) -> CircuitFile:
+    if data.get("version") != VERSION:
+        raise ClaimError(f"the circuit file {path!r} is of version {data.get('version')!r}; this assay reads {VERSION}")
+    for name, kind in (("model", dict), ("total", int), ("kept", int), ("edges", dict), ("positions", list)):
+        if not isinstance(data.get(name), kind) or isinstance(data.get(name), bool):
+            raise ClaimError(f"the circuit file {path!r} has no field {name!r} that could be one")
+    positions = data["positions"]
+    if not 0 < data["total"] <= LARGEST or not 0 < len(positions) <= MOST_POSITIONS:
+        raise ClaimError(
+            f"the circuit file {path!r} has {data['total']} edges at {len(positions)} positions, which is no circuit"
+        )
+    if len(set(map(str, positions))) != len(positions) or not all(
+        p is None or isinstance(p, int | str) for p in positions
+    ):
+        raise ClaimError(
+            f"the circuit file {path!r} names the positions {positions!r}, which are not different columns"
+        )
+    kept = _kept(path, data)
+    if int(kept.sum()) != data["kept"]:
+        raise ClaimError(
+            f"the circuit file {path!r} says that it keeps {data['kept']} edges and keeps {int(kept.sum())}"
+        )
+    if not data["kept"]:
+        raise ClaimError(f"the circuit in {path!r} is empty: none of its {data['total']:,} edges is kept")
+    return CircuitFile(path, "assay", data, data["kept"], data["total"])
+
+
+def _kept(path: str, data: Mapping[str, Any]) -> Bool[np.ndarray, "edges positions"]:
+    total, columns, given = data["total"], len(data["positions"]), data["edges"]
+    out = np.zeros((total, columns), dtype=bool)
+    if "bits" in given:
+        raw = _unpacked(path, given["bits"], -(-total * columns // 8))
+        return np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=total * columns).reshape(out.shape).astype(bool)
+    numbers = given.get("numbers")
+    if not isinstance(numbers, list) or len(numbers) != columns or not all(isinstance(n, list) for n in numbers):
+        raise ClaimError(f"the circuit file {path!r} has neither 'bits' nor a list of 'numbers' for each position")
+    for column, several in enumerate(numbers):
+        for number in several:
+            if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < total:
+                raise ClaimError(f"the circuit file {path!r} keeps edge {number!r}; its model's are 0 to {total - 1}")
+            if out[number, column]:
+                raise ClaimError(f"the circuit file {path!r} names edge {number} twice")
+            out[number, column] = True
+    return out
+
+
+def _from_numbers(file: CircuitFile, model: Model) -> Resolved:
+    data, own = file.data, _shape(model)
+    for name, value in own.items():
+        if name in data["model"] and data["model"][name] != value:
+            raise ClaimError(
+                f"the circuit in {file.path!r} is of another model: {name} is {data['model'][name]!r} there and "
+                f"{value!r} in {model.name}"
+            )
+    if data["total"] != len(model.edges):
+        raise ClaimError(
+            f"the circuit in {file.path!r} is of another model: that has {data['total']:,} edges and {model.name} "
+            f"{len(model.edges):,}"
+        )
+    scores = None
+    if data.get("scores") is not None:
+        raw = _unpacked(file.path, data["scores"], 4 * data["total"])
+        scores = np.frombuffer(raw, dtype="<f4").astype(np.float32)
+        if not np.isfinite(scores).all():
+            raise ClaimError(f"the circuit file {file.path!r} has a score that is no number")
+    notes = ()
+    if data["model"].get("fingerprint") not in (None, model.fingerprint):
+        notes = (f"{file.path}: the circuit was found on {data['model'].get('name')}, whose weights are others",)
+    return Resolved(EdgeSet(_kept(file.path, data), tuple(data["positions"])), scores, notes)
+
+
+def write_circuit(
+    path: str | Path,
+    model: Model,
+    circuit: EdgeSet | Bool[np.ndarray, "edges"],
+    *,
+    form: str = "assay",
+    scores: np.ndarray | None = None,
+    method: str | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a circuit of a model.
+
+    Args:
+        circuit: its edges, as a set or a mask over all edges.
+        form: "assay": compact, with the model's fingerprint; "eap-ig": a name for each edge, as peers read it (edges to
+            a group's keys or values are written for each of its heads).
+        scores: of every edge.
+        method: the search that found it: a name of `assay find circuit --method`.
+        more: further fields, for readers (compact form only).
+
+    Raises:
+        ClaimError: for what the form cannot hold.
+    """
+    edges = circuit if isinstance(circuit, EdgeSet) else EdgeSet.whole(np.asarray(circuit, dtype=bool))
+    if edges.inverted:
+        raise ClaimError("a circuit that is everything but other edges is not written; write those edges")
+    for what, found in (("mask", len(edges.kept)), ("scores", None if scores is None else len(scores))):
+        if found not in (None, len(model.edges)):
+            raise ClaimError(f"{what} of {found} edges cannot be written as a circuit of {len(model.edges)} edges")
+    if form == "eap-ig":
+        text = json.dumps(_names(model, edges, scores), ensure_ascii=False)
+    elif form == "assay":
+        text = json.dumps({**_numbers(model, edges, scores, method), **(more or {})}, ensure_ascii=False, indent=1)
+    else:
+        raise ClaimError(f"a circuit cannot be written as {form!r}" + nearest(form, ("assay", "eap-ig")))
+    Path(path).write_text(text + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def _shape(model: Model) -> dict[str, Any]:
+    shape = model.config
+    mlps = [width is not None for width in shape.d_mlp]
+    own = {"layers": shape.layers, "heads": shape.heads, "kv_heads": shape.kv_heads, "d_model": shape.d_model}
+    return {**own, "parallel": shape.parallel, "mlps": mlps}
+
+
+def _numbers(model: Model, edges: EdgeSet, scores: np.ndarray | None, method: str | None) -> dict[str, Any]:
+    kept: dict[str, Any] = {"numbers": [np.flatnonzero(column).tolist() for column in edges.kept.T]}
+    if edges.count > NUMBERS:
+        kept = {"bits": _packed(np.packbits(edges.kept.reshape(-1)).tobytes())}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": {"name": model.name, "fingerprint": model.fingerprint, **_shape(model)},
+        "total": len(model.edges),
+        "kept": edges.count,
+        "positions": list(edges.positions),
+        "edges": kept,
+        "scores": None if scores is None else _packed(np.asarray(scores, dtype="<f4").tobytes()),
+        "method": method,
+    }
+
+
+def _names(model: Model, edges: EdgeSet, scores: np.ndarray | None) -> dict[str, Any]:
+    if edges.by_position:
+        raise ClaimError("the form of EAP-IG has no positions; write the circuit in the form 'assay'")
+    shape, every, mask = model.config, model.edges, edges.anywhere
+    share = shape.heads // shape.kv_heads
+    out: dict[str, Any] = {}
+    touched = {"logits"} if mask.any() else set()
+    for reader, offset in zip(every.readers, every.offsets, strict=False):
+        names = [reader.name]
+        if share > 1 and reader.part in ("k", "v"):
+            heads = range(reader.index * share, (reader.index + 1) * share)
+            names = [f"a{reader.layer}.h{head}<{reader.part}>" for head in heads]
+        for place in range(reader.writers):
+            number, writer = int(offset) + place, every.writers[place]
+            for name in names:
+                score = {} if scores is None else {"score": float(scores[number])}
+                out[f"{writer}->{name}"] = {**score, "in_graph": bool(mask[number])}
+                touched |= {writer, _ends(name)[0]} if mask[number] else set()
+    cfg = {"n_layers": shape.layers, "n_heads": shape.heads, "parallel_attn_mlp": shape.parallel}
+    nodes = {name: {"in_graph": name in touched} for name in (*every.writers, "logits")}
+    return {"cfg": {**cfg, "d_model": shape.d_model}, "nodes": nodes, "edges": out}
+
+
+def _packed(raw: bytes) -> str:
+    return base64.b64encode(zlib.compress(raw, 9)).decode("ascii")
+
+
+def _unpacked(path: str, text: Any, size: int) -> bytes:
+    """So many bytes and no more, whatever the file claims."""
+    try:
+        if not isinstance(text, str):
+            raise ValueError("it is no text")
+        out = zlib.decompressobj().decompress(base64.b64decode(text, validate=True), size + 1)
+    except (ValueError, zlib.error) as problem:
+        raise ClaimError(f"the circuit file {path!r} holds bits that cannot be unpacked: {problem}") from None
+    if len(out) != size:
+        raise ClaimError(f"the circuit file {path!r} holds {'more' if len(out) > size else 'fewer'} bits than edges")
+    return out
+
+
+__all__ = ["CircuitFile", "Position", "Resolved", "parse", "read_circuit", "write_circuit"]

@@ -1,0 +1,89 @@
+"""How circuits are searched for and scored, as one asks for it; checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.errors import ClaimError, UserError, nearest
+from assay.explanations.registry import ABLATIONS
+from assay.find.catalogue import check_methods
+from assay.methods.edge_sizes import log_sizes
+
+SHARE, FEWEST = 0.01, 12  # of the edges, and how many at least, where no size is asked for
+SIZES = 24
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How circuits are searched for and scored.
+
+    Attributes:
+        methods: names of searches; ablation: what fills every edge that is cut.
+        sizes: of the frontier: how many, or the numbers of edges.
+        keep_edges, share: the size of the circuit that is written, and that masks and greedy aim at.
+        controls: random circuits of each size; draws: of a random ablation.
+    """
+
+    methods: tuple[str, ...]
+    ablation: str = "mean"
+    sizes: int | tuple[int, ...] = SIZES
+    keep_edges: int | None = None
+    share: float | None = None
+    tau: tuple[float, ...] | None = None
+    steps: int | None = None
+    seed_with: str | None = None
+    controls: int = 100
+    draws: int = 4
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises a `UserError` for what no model could have; nothing is loaded."""
+        check_methods(self.methods, self.seed_with)
+        if self.ablation not in ABLATIONS:
+            raise UserError(f"unknown ablation {self.ablation!r}" + nearest(self.ablation, ABLATIONS))
+        if self.keep_edges is not None and self.share is not None:
+            raise UserError(f"keep_edges={self.keep_edges} and share={self.share:g} are both given; give one")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise UserError(f"a share of {self.share:g} of the edges cannot be kept; give one above 0 and up to 1")
+        if any(not tau > 0 for tau in self.tau or ()):
+            raise UserError(f"ACDC's threshold tau must be above 0, not {min(self.tau or ()):g}")
+        if isinstance(self.sizes, int) and self.sizes < 2:
+            raise UserError(f"a frontier needs at least 2 sizes, not {self.sizes}")
+        if not isinstance(self.sizes, int) and (len(set(self.sizes)) < 2 or min(self.sizes) < 1):
+            raise UserError(f"a frontier needs at least 2 sizes of 1 edge or more, not {list(self.sizes)}")
+        for name, least in (("controls", 0), ("draws", 1), ("seed", 0), ("keep_edges", 1), ("steps", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{name!r} must be at least {least}, not {value}")
+        for given, method in (("tau", "acdc"), ("steps", "masks")):
+            if getattr(self, given) is not None and method not in self.methods:
+                raise UserError(f"{given!r} is of the method {method!r}, which is not among those given")
+
+    def size(self, edges: int, name: str) -> int:
+        """The size of the circuit that is written.
+
+        Raises:
+            ClaimError: for one that the model does not have.
+        """
+        size = self.keep_edges
+        if size is None:
+            size = round(self.share * edges) if self.share is not None else max(round(SHARE * edges), FEWEST)
+            size = min(max(size, 1), edges)
+        if size > edges:
+            raise ClaimError(f"a circuit of {size} edges was asked for; {name} has 1 to {edges}")
+        return size
+
+    def all_sizes(self, edges: int, name: str) -> Int[np.ndarray, "sizes"]:
+        """The sizes of the frontier, with the written circuit's among them.
+
+        Raises:
+            ClaimError: for one that the model does not have.
+        """
+        if isinstance(self.sizes, int):
+            return np.union1d(log_sizes(edges, self.sizes), [self.size(edges, name)])
+        if max(self.sizes) > edges:
+            raise ClaimError(f"a circuit of {max(self.sizes)} edges was asked for; {name} has 1 to {edges}")
+        return np.union1d(np.array(self.sizes), [self.size(edges, name)])

@@ -1,0 +1,92 @@
+"""The run folder of a search: frontier.json, the circuit, a claim file that is ready to be measured, and the page."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from assay.explanations.circuit_files import write_circuit
+from assay.find.circuit import Found
+from assay.find.split import Split
+from assay.store.canonical import canonical_json
+from assay.store.runs import check_target, write_folder
+
+RECORD, CIRCUIT, CLAIM, SELECTION, PAGE, DRAWING = (
+    "frontier.json",
+    "circuit.json",
+    "claim.yaml",
+    "selection.json",
+    "report.html",
+    "circuit.svg",
+)
+OURS = frozenset({RECORD, CIRCUIT, CLAIM, SELECTION, PAGE, DRAWING})
+
+
+def check_folder(folder: str, overwrite: bool) -> Path:
+    """Whether a search may be written there; ask this before anything expensive starts.
+
+    Raises:
+        RunError: as `assay.store.runs.check_target`.
+    """
+    return check_target(folder, overwrite, record=RECORD, ours=OURS)
+
+
+def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, seed: int) -> str:
+    """The claim file: the circuit that was found, on the data that it was not found on."""
+    record, place = found.record, Path(folder)
+    claim: dict[str, Any] = {
+        "model": model,
+        **split.claim,
+        "explanation": {"kind": "circuit", "file": str(place / CIRCUIT)},
+        "ablation": [record["ablation"]],
+        "found_on": str(place / SELECTION),
+        "seed": seed,
+        "draws": max(4, draws),
+    }
+    circuit = record["circuit"]
+    head = (
+        f"# A circuit of {circuit['edges']} of {record['total']} edges of {model}, found by {circuit['method']}.\n"
+        f"# The task is the evaluation's; the search saw {SELECTION} only. Paths are relative to where assay runs.\n\n"
+    )
+    body = yaml.safe_dump(claim, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+    return head + body
+
+
+def save(
+    found: Found, split: Split, *, model: str, folder: str, draws: int, seed: int, overwrite: bool = False
+) -> Path:
+    """Writes everything, or nothing.
+
+    Args:
+        model: as the claim file names it.
+
+    Raises:
+        RunError: when the folder exists (without `overwrite`) or cannot be written.
+    """
+    from assay.report.find_page import render, save_circuit
+
+    record = found.record
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / CIRCUIT
+        write_circuit(path, found.model, found.mask, scores=found.scores.scores, method=found.scores.method)
+        circuit = path.read_text(encoding="utf-8")
+    files: dict[str, str] = {
+        RECORD: canonical_json(record),
+        CIRCUIT: circuit,
+        CLAIM: claim_text(found, split, model, folder, draws, seed),
+        SELECTION: found.found_on.to_text(),
+        PAGE: render(record),
+        **split.files,
+    }
+    drawing = save_circuit(record)
+    if drawing is not None:
+        files[DRAWING] = drawing
+    return write_folder(folder, _bytes(files), overwrite, record=RECORD, ours=OURS)
+
+
+def _bytes(files: Mapping[str, str]) -> dict[str, bytes]:
+    return {name: text.encode("utf-8", "replace") for name, text in files.items()}

@@ -1,0 +1,270 @@
+"""Frontiers: what circuits of growing size recover, for a method's scores, beside random circuits of the same size.
+
+Sizes are realised ones: the edges that are left when dangling parts are pruned, ties in the declared order. Every
+figure has its interval over documents, and all methods and controls are scored on the same documents and draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from assay.errors import ClaimError
+from assay.intervene.ablations import Workbench
+from assay.intervene.circuit_groups import MEMORY
+from assay.intervene.circuit_scores import Advance, CircuitScores, circuit_scores, draws_of
+from assay.intervene.circuits import transformer_of
+from assay.measure.bands import Bands, Table, bands
+from assay.measure.controls import control_rows
+from assay.measure.curves import Curve, area_linear, area_log, cmd, cpr
+from assay.measure.recovered import recovered_kl, recovered_loss
+from assay.methods.edge_scores import EdgeScores
+from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
+from assay.model.edges import Edges
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+
+DRAWS = 4
+TIE = 1e-6  # of a recovered share: a control that is so near is as good
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """A circuit of the frontier.
+
+    Attributes:
+        asked: the size that was asked for; edges: the realised one; taken: of how many of the best edges it was pruned.
+        recovered: R_D; recovered_loss: R_L; gap: |1 − R_L|; kl: nats a token; accuracy: share of correct answers.
+        control: what the band of this size recovers; None without controls, and for the whole model.
+    """
+
+    asked: int
+    edges: int
+    taken: int
+    nodes: int
+    mask: Bool[np.ndarray, "edges"]
+    recovered: Estimate
+    recovered_loss: Estimate
+    gap: Estimate
+    kl: Estimate
+    accuracy: Estimate
+    control: Mapping[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        named = ("recovered", "recovered_loss", "gap", "kl", "accuracy")
+        return {
+            "asked": self.asked,
+            "edges": self.edges,
+            "taken": self.taken,
+            "share": self.edges / len(self.mask),
+            "nodes": self.nodes,
+            **{name: getattr(self, name).to_json() for name in named},
+            "control": None if self.control is None else dict(self.control),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Frontier:
+    """A method's circuits, smallest first.
+
+    Attributes:
+        area: under R_D over the share of edges ("linear") and over the logarithm of their number ("log"); see `curves`.
+        mib: CPR and CMD (Mueller et al. 2025) over our sizes, and whether some circuit does better than the model.
+    """
+
+    scores: EdgeScores
+    points: tuple[Point, ...]
+    area: Mapping[str, Estimate]
+    mib: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "method": self.scores.method,
+            "settings": dict(self.scores.settings),
+            "passes": float(self.scores.passes),
+            "sizes": [point.to_json() for point in self.points],
+            "area": {name: one.to_json() for name, one in self.area.items()},
+            "mib": {k: v.to_json() if isinstance(v, Estimate) else v for k, v in self.mib.items()},
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Frontiers:
+    """Frontiers of several methods on the same documents.
+
+    Attributes:
+        losses: "model" and "empty", and "empty_kl" (nats a token of the run with every edge cut).
+        draws: how many the methods' circuits and the controls were filled by; control_rows: rows of the controls.
+        bands: how many bands of controls there are; documents, tokens: what was scored.
+        forwards: forward passes of one row that this took.
+    """
+
+    total: int
+    each: tuple[Frontier, ...]
+    losses: Mapping[str, Estimate]
+    bands: int
+    documents: int
+    tokens: int
+    forwards: float
+    draws: Mapping[str, Any] = field(default_factory=dict)
+    control_rows: int = 0
+
+
+def frontier(bench: Workbench, scores: EdgeScores, ablation: str, **options: Any) -> Frontier:
+    """The frontier of one method's scores; options as in `frontiers`."""
+    return frontiers(bench, [scores], ablation, **options).each[0]
+
+
+def frontiers(
+    bench: Workbench,
+    several: Sequence[EdgeScores],
+    ablation: str,
+    *,
+    rows: Int[np.ndarray, "rows"] | None = None,
+    sizes: Int[np.ndarray, "sizes"] | None = None,
+    controls: int = 100,
+    draws: Sequence[int] = tuple(range(DRAWS)),
+    control_draws: int = 1,
+    seed: int = 0,
+    memory: int = MEMORY,
+    advance: Advance | None = None,
+) -> Frontiers:
+    """Scores the circuits of every method at every size, and random circuits of each realised size.
+
+    A circuit takes a method's best edges until the asked number is left after pruning; sizes that give the same one
+    count once. Methods whose circuits have the same size (within 2 %) share its band, whose circuits take turns in
+    having the layers of theirs.
+
+    Args:
+        rows: scored rows of the task (default: all).
+        sizes: numbers of edges (default: 24 from 1 to all, evenly spaced in the logarithm).
+        controls: random circuits of each size; 0: none.
+        draws: of a random ablation. The controls get the first `control_draws` of them and, as all controls, at most
+            32 rows (those given as `rows`, where they are); so does the circuit that is compared with them.
+        seed: of the controls and the resamples.
+
+    Raises:
+        ClaimError: for no methods, fewer than two sizes, or a number of controls below 0.
+    """
+    edges, before = transformer_of(bench).edges, bench.runner.forwards
+    sizes = log_sizes(len(edges)) if sizes is None else np.unique(sizes)
+    if not several or len(sizes) < 2 or controls < 0:
+        raise ClaimError(f"{len(several)} methods, {len(sizes)} sizes and {controls} controls give no frontier")
+    sized = [_distinct(sized_circuits(edges, scores, sizes, fill_up=True)) for scores in several]
+    table = Table(edges)
+    empty, whole = table.add(np.zeros(len(edges), dtype=bool)), table.add(np.ones(len(edges), dtype=bool))
+    places = [[table.add(mask) for mask in one.masks] for one in sized]
+    used_draws = draws_of(ablation, draws)
+    scores_of = circuit_scores(
+        bench, table.masks, ablation, draws=used_draws, rows=rows, memory=memory, advance=advance
+    )
+    mine = _Scored(bench, scores_of, empty, whole, seed)
+    few = control_rows(bench.task) if rows is None else np.asarray(rows)
+    around = bands(
+        bench, several, sized, ablation, controls=controls, draws=used_draws[: max(1, control_draws)], rows=few,
+        seed=seed, memory=memory, advance=advance,
+    )  # fmt: skip
+    each = tuple(_frontier(edges, s, one, at, mine, around) for s, one, at in zip(several, sized, places, strict=True))
+    return Frontiers(
+        total=len(edges),
+        each=each,
+        losses=mine.losses,
+        bands=len({id(band) for band in around.each.values()}),
+        documents=mine.resamples.n,
+        tokens=int(mine.counts.sum()),
+        forwards=bench.runner.forwards - before,
+        draws={"methods": len(used_draws), "controls": around.draws},
+        control_rows=around.rows,
+    )
+
+
+def _distinct(sized: SizedCircuits) -> SizedCircuits:
+    """Each circuit once, with the smallest size that was asked for: circuits of one ranking differ where sizes do."""
+    _, first = np.unique(sized.realised, return_index=True)
+    return SizedCircuits(sized.masks[first], sized.asked[first], sized.taken[first], sized.realised[first])
+
+
+class _Scored:
+    """Scores by document as estimates over the documents in which something was scored."""
+
+    def __init__(self, bench: Workbench, scores: CircuitScores, empty: int, whole: int, seed: int):
+        used = scores.count > 0
+        self.counts = scores.count[used]
+        strata = [bench.task.documents[i].stratum for i in np.flatnonzero(used)]
+        self.resamples = Resamples(len(strata), strata, seed=seed)
+        self.kl, self.loss, self.correct = (x[:, used] for x in (scores.kl, scores.loss, scores.correct))
+        self.empty, self.whole = empty, whole
+        mean = self.resamples.mean
+        self.losses = {
+            "model": mean(self.loss[whole], self.counts),
+            "empty": mean(self.loss[empty], self.counts),
+            "empty_kl": mean(np.maximum(self.kl[empty], 0), self.counts),
+        }
+
+    def recovered(self, circuit: int) -> Estimate:
+        return recovered_kl(self.resamples, self.kl[circuit], self.kl[self.empty], self.counts)
+
+    def recovered_loss(self, circuit: int) -> Estimate:
+        losses = (self.loss[self.whole], self.loss[circuit], self.loss[self.empty])
+        return recovered_loss(self.resamples, *losses, self.counts)
+
+    def gap(self, circuit: int, by_loss: Estimate) -> Estimate:
+        if by_loss.value is None:
+            return by_loss
+        return self.resamples.function(
+            lambda m, e, f: np.abs(1 - (f - e) / (f - m)),
+            *(self.loss[i] for i in (self.whole, circuit, self.empty)),
+            counts=self.counts,
+        )
+
+
+def _frontier(
+    edges: Edges,
+    scores: EdgeScores,
+    sized: SizedCircuits,
+    places: Sequence[int],
+    scored: _Scored,
+    around: Bands,
+) -> Frontier:
+    points = []
+    for row, (mask, place) in enumerate(zip(sized.masks, places, strict=True)):
+        size = int(sized.realised[row])
+        by_loss = scored.recovered_loss(place)
+        points.append(
+            Point(
+                asked=int(sized.asked[row]),
+                edges=size,
+                taken=int(sized.taken[row]),
+                nodes=node_count(edges, mask),
+                mask=mask,
+                recovered=scored.recovered(place),
+                recovered_loss=by_loss,
+                gap=scored.gap(place, by_loss),
+                kl=scored.resamples.mean(np.maximum(scored.kl[place], 0), scored.counts),
+                accuracy=scored.resamples.mean(scored.correct[place], scored.counts),
+                control=around.control(size, mask),
+            )
+        )
+    curve = Curve(
+        sizes=sized.realised,
+        total=len(edges),
+        kl=np.maximum(scored.kl[list(places)], 0),
+        kl_empty=np.maximum(scored.kl[scored.empty], 0),
+        loss=scored.loss[list(places)],
+        loss_empty=scored.loss[scored.empty],
+        loss_model=scored.loss[scored.whole],
+        counts=scored.counts,
+        resamples=scored.resamples,
+    )
+    over = [p.edges for p in points if p.recovered_loss.low is not None and p.recovered_loss.low > 1]
+    mib = {"cpr": cpr(curve), "cmd": cmd(curve), "over_recovery": bool(over), "over_recovery_at": over}
+    return Frontier(scores, tuple(points), {"linear": area_linear(curve), "log": area_log(curve)}, mib)
+
+
+def node_count(edges: Edges, mask: Bool[np.ndarray, "edges"]) -> int:
+    """Heads and MLPs on paths of a pruned circuit; all of them write, so their writers are counted."""
+    return int(edges.matrix(mask).any(0)[1:].sum())

@@ -1,0 +1,176 @@
+"""Charts of a frontier: figures against the realised size with their intervals, and the band of random circuits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from assay.report.style import (
+    CONTROL,
+    MUTED,
+    SERIES,
+    SHAPES,
+    chart_of,
+    finish,
+    log_axis,
+)
+from assay.report.words import as_estimate, count, number, percent, plain_text, said
+from assay.report.words import share as exact
+
+LEAST = -0.5  # shares below are drawn at the lower edge, as a triangle
+MEASURES = {
+    "recovered": "recovered (R_D)",
+    "recovered_loss": "recovered (R_L)",
+    "gap": "|1 − R_L|",
+    "kl": "KL, nats a token (log)",
+    "accuracy": "accuracy",
+}
+
+
+def methods_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The methods, the one whose circuit was written first."""
+    chosen = (record.get("circuit") or {}).get("method")
+    return sorted(record.get("methods") or [], key=lambda method: method.get("method") != chosen)
+
+
+def overview(record: Mapping[str, Any], measure: str = "recovered", height: int = 320) -> alt.LayerChart | None:
+    """All methods against the number of edges; None where no figure of this kind is defined."""
+    methods = methods_of(record)
+    names = [plain_text(method.get("method", "?")) for method in methods]
+    rows = [row for i, method in enumerate(methods) for row in _rows(method, names[i], measure)]
+    return _chart(rows, names, measure, height, legend=measure == "recovered")
+
+
+def band(record: Mapping[str, Any], index: int, height: int = 230) -> alt.LayerChart | None:
+    """One method beside random circuits of the same sizes: 5 % to 95 %, their median; None without controls."""
+    methods = methods_of(record)
+    if index >= len(methods):
+        return None
+    name = plain_text(methods[index].get("method", "?"))
+    around = []
+    for point in _sizes(methods[index]):
+        control = point.get("control") or {}
+        if all(isinstance(control.get(key), int | float) for key in ("low", "high", "median")):
+            text = f"median {number(control['median'], 2)} [{number(control['low'], 2)}, {number(control['high'], 2)}]"
+            ends = {key: max(LEAST, float(control[key])) for key in ("low", "high", "median")}
+            around.append({"edges": point["edges"], "controls": text, "n": control.get("n"), **ends})
+    if not around:
+        return None
+    x = _x([row["edges"] for row in around])
+    tip = [alt.Tooltip("edges:Q", format=","), alt.Tooltip("controls:N", title="random circuits [5 %, 95 %]")]
+    tip.append(alt.Tooltip("n:Q", title="how many", format=","))
+    area = chart_of(around).mark_area(color=CONTROL, opacity=0.55, line=False)
+    middle = chart_of(around).mark_line(color=MUTED, strokeWidth=1.2, strokeDash=[4, 3])
+    y = _y("recovered", [])
+    under = [
+        area.encode(x=x, y=alt.Y("low:Q", title=MEASURES["recovered"], scale=y), y2="high:Q"),
+        middle.encode(x=x, y=alt.Y("median:Q", scale=y)),
+        # Wide and invisible rules, so that the band has a tooltip at each size.
+        chart_of(around)
+        .mark_rule(strokeWidth=9, opacity=0)
+        .encode(x=x, y=alt.Y("low:Q", scale=y), y2="high:Q", tooltip=tip),
+    ]
+    # Controls are scored on fewer rows, so the circuits beside them are drawn as they are on those.
+    own = [
+        {**p, "recovered": (p.get("control") or {}).get("own") or p.get("recovered")} for p in _sizes(methods[index])
+    ]
+    rows = _rows({"sizes": own}, name, "recovered")
+    return _chart(rows, [name], "recovered", height, legend=False, under=under, first=index)
+
+
+def _own(point: Mapping[str, Any]) -> dict[str, Any]:
+    own = (point.get("control") or {}).get("own")
+    return {"recovered": own} if own else {}
+
+
+def _sizes(method: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The sizes that a logarithmic axis has room for."""
+    return [point for point in method.get("sizes") or [] if (point.get("edges") or 0) > 0]
+
+
+def _rows(method: Mapping[str, Any], name: str, measure: str) -> list[dict[str, Any]]:
+    rows = []
+    for point in _sizes(method):
+        figure = as_estimate(point.get(measure))
+        if figure["value"] is None or (measure == "kl" and figure["value"] <= 0):
+            continue
+        text = percent(figure) if measure == "accuracy" else said(figure, 3 if measure == "kl" else 2)
+        share = f"{count(point['edges'])} ({exact(point['share'])})" if point.get("share") else None
+        row = {"method": name, "edges": point["edges"], "size": share or count(point["edges"]), "figure": text}
+        ends = {key: figure["value"] if figure[key] is None else figure[key] for key in ("value", "low", "high")}
+        if measure in ("recovered", "recovered_loss"):
+            row["below"] = ends["value"] < LEAST
+            ends = {key: max(LEAST, end) for key, end in ends.items()}
+        if measure == "kl":
+            ends = {key: max(1e-9, end) for key, end in ends.items()}
+        rows.append(row | ends)
+    return rows
+
+
+def _chart(
+    rows: list[dict[str, Any]],
+    names: Sequence[str],
+    measure: str,
+    height: int,
+    *,
+    legend: bool,
+    under: Sequence[Any] = (),
+    first: int = 0,
+) -> alt.LayerChart | None:
+    if not rows:
+        return None
+    x = _x([row["edges"] for row in rows])
+    y = alt.Y("value:Q", title=MEASURES[measure], scale=_y(measure, rows))
+    if measure == "kl":
+        y = y.axis(log_axis([row[end] for row in rows for end in ("low", "high")], "~g"))
+    elif measure == "accuracy":
+        y = y.axis(alt.Axis(format="%"))
+    columns = alt.expr("width < 420 ? 2 : 4")
+    shown = alt.Legend(columns=columns, labelLimit=150) if legend and len(names) > 1 else None
+    places = range(first, first + len(names))
+    colours = [SERIES[i % len(SERIES)] for i in places]
+    shapes = [SHAPES[i % len(SHAPES)] for i in places]
+    dashes = [[1, 0] if i < len(SERIES) else [4, 2] for i in places]
+    colour = alt.Color("method:N", title=None, legend=shown, scale=alt.Scale(domain=list(names), range=colours))
+    shape = alt.Shape("method:N", title=None, legend=shown, scale=alt.Scale(domain=list(names), range=shapes))
+    dash = alt.StrokeDash("method:N", legend=None, scale=alt.Scale(domain=list(names), range=dashes))
+    tip = [alt.Tooltip("method:N"), alt.Tooltip("size:N", title="edges"), alt.Tooltip("figure:N", title=measure)]
+    inside = [row for row in rows if not row.get("below")]
+    line = chart_of(inside).mark_line(strokeWidth=1.6, opacity=0.75)
+    rule = chart_of(inside).mark_rule(strokeWidth=1.4, opacity=0.8)
+    dots = chart_of(inside).mark_point(size=44, filled=True, opacity=1)
+    layers = [
+        *under,
+        line.encode(x=x, y=y, color=colour, strokeDash=dash),
+        rule.encode(x=x, y=alt.Y("low:Q", scale=_y(measure, rows)), y2="high:Q", color=colour),
+        dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip),
+    ]
+    low = [row for row in rows if row.get("below")]
+    if low:
+        marks = chart_of(low).mark_text(text="▾", fontSize=12, dy=-3).encode(x=x, y=y, color=colour, tooltip=tip)
+        layers.append(marks)
+    if measure in ("recovered", "recovered_loss"):
+        level = chart_of([{"at": 0.0}, {"at": 1.0}]).mark_rule(color=MUTED, strokeDash=[2, 3])
+        layers.insert(0, level.encode(y=alt.Y("at:Q", scale=_y(measure, rows))))
+    return finish(alt.layer(*layers), height=height)
+
+
+def _x(edges: Sequence[float | int]) -> Any:
+    axis = log_axis([*edges], "~s")
+    x = alt.X("edges:Q", title="edges kept (log)", scale=alt.Scale(type="log", nice=False, padding=12))
+    return x.axis(axis)
+
+
+def _y(measure: str, rows: Sequence[Mapping[str, Any]]) -> Any:
+    ends = [row[end] for row in rows for end in ("low", "high")]
+    if measure == "recovered":
+        return alt.Scale(domain=[LEAST, 1.0], nice=False)
+    if measure == "recovered_loss":
+        return alt.Scale(domain=[LEAST, max(1.1, min(2.0, max(ends, default=1.0)))], nice=False, clamp=True)
+    if measure == "gap":
+        return alt.Scale(domain=[0.0, max(0.2, min(2.0, max(ends, default=1.0)))], nice=False, clamp=True)
+    if measure == "accuracy":
+        return alt.Scale(domain=[0.0, 1.0])
+    return alt.Scale(type="log", nice=False, padding=10)

@@ -1,0 +1,72 @@
+"""A heat map of effects: a row a part, a column a position, red and green by their sign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import altair as alt
+
+from assay.report.style import BLANK, FLOOR, MODEL, chart_of, finish
+from assay.report.words import count, number, plain_text, power
+
+MOST = 40_000  # cells that are drawn
+
+
+def heat(block: Mapping[str, Any] | None) -> alt.LayerChart | None:
+    """The map, the last layer on top; None where there is nothing to draw.
+
+    Args:
+        block: "rows", "columns", "values" (a list a row; None: not measured) and "unit".
+    """
+    rows = cells(block)
+    if not rows or len(rows) > MOST:
+        return None
+    largest = max(abs(row["value"]) for row in rows) or 1.0
+    unit = plain_text((block or {}).get("unit") or "effect")
+    names = list(dict.fromkeys(row["row"] for row in rows))
+    columns = list(dict.fromkeys(row["column"] for row in rows))
+    high = max(9, min(20, 560 // len(names)))
+    x = alt.X("column:N", title="position", sort=columns, axis=alt.Axis(labelOverlap=True, labelAngle=0, labelLimit=60))
+    y = alt.Y("row:N", title=None, sort=names[::-1], axis=alt.Axis(labelOverlap=True, ticks=False))
+    if all(row["value"] >= 0 for row in rows):
+        scale = alt.Scale(domain=[0, largest], range=[BLANK, MODEL], interpolate="lab")
+    else:
+        scale = alt.Scale(domain=[-largest, 0, largest], range=[FLOOR, BLANK, MODEL], interpolate="lab")
+    legend = alt.Legend(
+        title=unit if len(unit) <= 40 else "effect",
+        gradientLength=160,
+        gradientThickness=10,
+        titleLimit=260,
+        format="~g",
+    )
+    tip = [alt.Tooltip("row:N", title="part"), alt.Tooltip("column:N", title="position")]
+    tip.append(alt.Tooltip("said:N", title="effect"))
+    marks = chart_of(rows).mark_rect()
+    marks = marks.encode(x=x, y=y, color=alt.Color("value:Q", scale=scale, legend=legend), tooltip=tip)
+    return finish(alt.layer(marks), height=high * len(names))
+
+
+def cells(block: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Every measured cell: its row, column, value, and the value in words."""
+    block = block or {}
+    rows, columns = block.get("rows") or [], block.get("columns") or []
+    out = []
+    for name, values in zip(rows, block.get("values") or [], strict=False):
+        for column, value in zip(columns, values, strict=False):
+            if isinstance(value, int | float) and abs(value) < float("inf"):
+                row = {"row": plain_text(name), "column": plain_text(column), "value": float(value)}
+                out.append({**row, "said": text_of(value)})
+    return out
+
+
+def strongest(block: Mapping[str, Any] | None, most: int = 12) -> list[dict[str, Any]]:
+    """The cells with the largest effects, either sign."""
+    return sorted(cells(block), key=lambda row: -abs(row["value"]))[:most]
+
+
+def text_of(value: float) -> str:
+    """An effect in words: few digits, since it has no interval."""
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return power(value)
+    return count(value) if abs(value) >= 1000 else number(value, 3)

@@ -1,0 +1,131 @@
+"""What all pages share: styles, scripts, the policy that lets no other script run, and how text becomes safe.
+
+A page loads nothing from the network. Text of a record is escaped by the templates and inside JSON by `inline_json`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from assay.report import style, terminal, words
+
+
+def render(template: str, specs: Mapping[str, Any], **context: Any) -> str:
+    """A page made of a template of this folder.
+
+    Args:
+        template: its file name; it extends base.html.
+        specs: name -> chart (None: there is none), which the template draws with `chart(name, label)`.
+        context: everything else that the template reads.
+    """
+    drawn = {}
+    for name, chart in specs.items():
+        if chart is not None:
+            spec = chart.to_dict(validate=False)  # the tests validate
+            spec.pop("$schema", None)  # an address that nothing needs
+            drawn[name] = inline_json(spec)
+    bundle, script = _bundle(), _asset("page.js")
+    shared = {
+        "specs": drawn,
+        "dark": inline_json(style.DARK),
+        "css": Markup(_asset("page.css")),
+        "bundle": Markup(bundle),
+        "script": Markup(script),
+        "policy": _policy(bundle, script),
+    }
+    return _environment().get_template(template).render({**shared, **context})
+
+
+def inline_json(value: object) -> Markup:
+    """JSON that is safe inside a script element: no character in it can end the element or begin a comment."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for char in "<>&\u2028\u2029":
+        text = text.replace(char, f"\\u{ord(char):04x}")
+    return Markup(text)
+
+
+def cleaned(value: Any) -> Any:
+    """The same values with control characters of every text made visible; escaping is the template's."""
+    if isinstance(value, str):
+        return words.plain_text(value)
+    if isinstance(value, Mapping):
+        return {key: cleaned(item) for key, item in value.items()}
+    return [cleaned(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def present(block: Mapping[str, Any]) -> dict[str, Any]:
+    """A block, cleaned, without what is None."""
+    return {key: value for key, value in cleaned(block).items() if value is not None}
+
+
+def facts_of(rows: list[tuple[str, object]]) -> list[tuple[str, str]]:
+    """Pairs of a name and a text, without the empty ones, cleaned."""
+    return [(words.plain_text(name), words.plain_text(text)) for name, text in rows if text not in (None, "")]
+
+
+def _bar(figure: object, top: float) -> str:
+    """Where a figure and its interval lie on a line from 0 to `top`, as CSS custom properties."""
+    estimate = words.as_estimate(figure)
+    ends = {key: estimate[key] if estimate[key] is not None else estimate["value"] for key in ("value", "low", "high")}
+    shares = {key: 100 * min(1.0, max(0.0, end / top if top > 0 else 0.0)) for key, end in ends.items()}
+    return f"--v:{shares['value']:.2f}%;--l:{shares['low']:.2f}%;--h:{shares['high']:.2f}%"
+
+
+def _policy(*scripts: str) -> str:
+    # The digest is of the text as the browser sees it, which has no carriage returns.
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    rest = "style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; script-src {allowed}; {rest}"
+
+
+@lru_cache(maxsize=1)
+def _bundle() -> str:
+    import vl_convert
+
+    text = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    # Inside a script element only these two could be misread as markup; both may be written otherwise in JavaScript.
+    return text.replace("\r", "").replace("</script", "<\\/script").replace("<!--", "\\x3c!--")
+
+
+@lru_cache(maxsize=16)
+def _asset(name: str) -> str:
+    return resources.files("assay.report").joinpath(name).read_text(encoding="utf-8").replace("\r", "")
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        undefined=jinja2.ChainableUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.globals |= {
+        "terms": words.TERMS | words.CIRCUIT_TERMS | words.FRONTIER_TERMS,
+        "states": words.STATES,
+        "defined": words.defined,
+        "value_text": words.value_text,
+        "interval_text": words.interval_text,
+        "why": words.why,
+        "ends_why": words.ends_why,
+        "has_reason": lambda figure: bool(words.as_estimate(figure)["reason"]),
+        "percent": words.percent,
+        "exact_share": words.share,
+        "power": words.power,
+        "p_text": words.p_text,
+        "count": words.count,
+        "bits": words.bits,
+        "bar": _bar,
+        "row_name": terminal.row_name,
+    }
+    return environment

@@ -1,0 +1,141 @@
+"""Frontiers on planted networks: full recovery from the true size on, a band below it, and figures by hand."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from assay.errors import ClaimError
+from assay.find.exact_edges import exact_edges
+from assay.intervene.ablations import Workbench
+from assay.intervene.circuit_scores import circuit_scores
+from assay.intervene.runner import Runner
+from assay.measure.frontier import Frontiers, frontiers, node_count
+from assay.methods.edge_rivals import random_scores
+from assay.methods.edge_scores import EdgeScores
+from assay.planted.library import planted
+from assay.planted.truth import truth
+
+NAME, ABLATION = "induction", "resample_joint"
+DRAWS = (0, 1)
+
+
+@cache
+def bench(seed: int) -> Workbench:
+    case = planted(NAME)
+    return Workbench(Runner(case.model, case.task(n=36, seed=seed)), 0)
+
+
+@cache
+def true_mask() -> np.ndarray:
+    case = planted(NAME)
+    return case.model.edges.mask(truth(case, ABLATION).used)
+
+
+@cache
+def found() -> Frontiers:
+    scores = [exact_edges(bench(0), ABLATION), random_scores(bench(0).model.edges)]
+    sizes = np.array([1, 3, 5, 8, 20, 46])
+    return frontiers(bench(1), scores, ABLATION, sizes=sizes, controls=20, draws=DRAWS, seed=0)
+
+
+def test_exact_scores_recover_everything_from_the_true_size_on():
+    exact = found().each[0]
+    true = int(true_mask().sum())
+    assert true == 5
+    for point in exact.points:
+        share = point.recovered.value
+        assert share is not None
+        if point.edges >= true:
+            assert share > 0.999
+            assert (point.mask & true_mask()).sum() == true
+            assert point.accuracy.value == 1
+        else:
+            assert share < 0.7
+    assert np.array_equal(next(p.mask for p in exact.points if p.edges == true), true_mask())
+
+
+def test_random_circuits_of_the_true_size_lie_below():
+    point = next(p for p in found().each[0].points if p.edges == 5)
+    control = point.control
+    assert control is not None
+    assert control["n"] == 20
+    assert control["high"] < 0.7
+    assert control["p"] == 1 / 21
+    assert control["low"] <= control["median"] <= control["high"] <= control["best"]
+    assert found().each[0].points[-1].control is None  # there is but one circuit of all edges
+    lone = found().each[1].points[0]
+    assert lone.control is None or lone.control["p"] > 0.05
+
+
+def test_figures_are_those_of_the_circuits_by_their_definitions():
+    point = next(p for p in found().each[0].points if p.edges == 3)
+    edges = bench(1).model.edges
+    masks = np.stack([point.mask, np.zeros(len(edges), dtype=bool), np.ones(len(edges), dtype=bool)])
+    scores = circuit_scores(bench(1), masks, ABLATION, draws=DRAWS)
+    kl, loss = scores.kl.sum(1), scores.loss.sum(1)
+    assert point.recovered.value == pytest.approx(1 - kl[0] / kl[1], abs=1e-9)
+    by_loss = (loss[1] - loss[0]) / (loss[1] - loss[2])
+    assert point.recovered_loss.value == pytest.approx(by_loss, abs=1e-9)
+    assert point.gap.value == pytest.approx(abs(1 - by_loss), abs=1e-9)
+    assert point.kl.value == pytest.approx(kl[0] / scores.count.sum(), abs=1e-9)
+    assert point.accuracy.value == pytest.approx(scores.correct[0].sum() / scores.count.sum(), abs=1e-12)
+    assert found().losses["empty_kl"].value == pytest.approx(kl[1] / scores.count.sum(), abs=1e-9)
+    for figure in (point.recovered, point.recovered_loss, point.gap, point.kl, point.accuracy):
+        assert figure.low is not None
+        assert figure.high is not None
+        assert figure.value is not None
+        assert figure.low <= figure.value <= figure.high
+        assert figure.n == 36
+    assert point.recovered.low < point.recovered.high  # type: ignore[operator]
+
+
+def test_areas_are_those_of_the_points():
+    exact = found().each[0]
+    x = [0.0, *(p.edges / 46 for p in exact.points), 1.0]
+    y = [0.0, *(p.recovered.value or 0.0 for p in exact.points), 1.0]
+    assert exact.area["linear"].value == pytest.approx(np.trapezoid(y, x), abs=1e-6)
+    x = np.log([1.0, *(p.edges for p in exact.points), 46.0]) / np.log(46)  # type: ignore[assignment]
+    assert exact.area["log"].value == pytest.approx(np.trapezoid(y, x), abs=1e-6)
+    for name in ("linear", "log"):
+        mine, random = exact.area[name], found().each[1].area[name]
+        assert mine.low > random.high  # type: ignore[operator]
+    assert not exact.mib["over_recovery"]
+
+
+def test_sizes_that_give_one_circuit_are_listed_once_and_share_a_band():
+    for one in found().each:
+        sizes = [point.edges for point in one.points]
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] == 46
+    both = {p.edges for p in found().each[0].points} & {p.edges for p in found().each[1].points} - {46}
+    for size in both:
+        bands = [next(p.control for p in one.points if p.edges == size) for one in found().each]
+        assert bands[0]["best"] == bands[1]["best"]  # type: ignore[index]
+        assert bands[0]["like"] == ["exact", "random"]  # type: ignore[index]
+    assert found().bands == len({p.edges for one in found().each for p in one.points} - {46})
+
+
+def test_ties_fall_in_the_declared_order():
+    edges = bench(1).model.edges
+    flat = EdgeScores(np.zeros(len(edges)), "flat", {}, 0.0)
+    point = frontiers(bench(1), [flat], "zero", sizes=np.array([20, 46]), controls=0).each[0].points[0]
+    assert point.edges >= 20
+    assert not point.mask[point.taken :].any()
+    np.testing.assert_array_equal(point.mask, edges.pruned(np.arange(46) < point.taken))
+    assert point.control is None
+
+
+def test_nodes_are_counted_by_what_they_write():
+    edges = bench(1).model.edges
+    assert node_count(edges, true_mask()) == 2
+    assert node_count(edges, edges.mask(["input->logits"])) == 0
+
+
+def test_what_gives_no_frontier_is_refused():
+    scores = random_scores(bench(1).model.edges)
+    for several, sizes, controls in (([], [1, 2], 0), ([scores], [3], 0), ([scores], [1, 2], -1)):
+        with pytest.raises(ClaimError, match="give no frontier"):
+            frontiers(bench(1), several, "zero", sizes=np.array(sizes), controls=controls)
