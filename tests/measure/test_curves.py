@@ -82,6 +82,19 @@ def test_an_interval_holds_the_value_and_widens_with_the_documents_spread():
     assert log10(area.value) < 0
 
 
+def test_a_distance_of_few_documents_does_not_reach_below_zero():
+    found = curve([1.0, 1.0, 1.0])
+    few = np.arange(6)
+    uneven = found.loss + np.outer([0.001, 0, 0], np.array([1.0, 0, 0, 0, 0, 0] + [0.0] * (N - 6)))
+    cut = {k: v[..., few] for k, v in vars(found).items() if isinstance(v, np.ndarray) and v.shape[-1] == N}
+    small = Curve(**{**vars(found), **cut, "loss": uneven[:, few], "resamples": Resamples(6, seed=1)})
+    distance = cmd(small)
+    assert distance.method == "jackknife_t"
+    assert distance.low == 0
+    assert distance.value is not None
+    assert distance.value > 0
+
+
 def test_without_a_gap_there_is_no_share_of_it():
     found = curve([0.1, 0.5, 0.8])
     flat = Curve(**{**vars(found), "loss_empty": found.loss_model, "loss": np.stack([found.loss_model] * 3)})

@@ -8,6 +8,10 @@ import numpy as np
 import pytest
 
 from assay.errors import ClaimError
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
+from assay.measure.checks import Evidence, run_checks
+from assay.measure.gathered import found_overlap
 from assay.planted.library import planted
 from assay.task.found_on import found_on, read_found_on, shared_with
 from assay.task.overlap import overlap
@@ -58,3 +62,20 @@ def test_words_are_no_file_and_a_broken_file_is_named(tmp_path):
         path.write_text(text)
         with pytest.raises(ClaimError, match="named by 'found_on', cannot be read"):
             read_found_on(path)
+
+
+def test_a_measurement_compares_its_data_with_what_the_claim_was_found_on(tmp_path):
+    case = planted("and_gate")
+    task = case.task(n=8)
+    bench = Workbench(Runner(case.model, task), 0)
+    path = tmp_path / "selection.json"
+    for found, count in ((task.subset([2, 5]), 2), (case.task(n=8, seed=3), 0)):
+        path.write_text(found_on(found, "search").to_text())
+        overlap = found_overlap(bench, str(path))
+        assert overlap is not None
+        assert len(overlap.documents) == count
+        evidence = Evidence("circuit", "zero", {}, found_on=str(path), overlap=overlap)
+        (leak,) = [check for check in run_checks(evidence) if check.name == "leak"]
+        assert leak.state == ("fired" if count else "passed")
+    assert found_overlap(bench, str(tmp_path / "gone.json")) is None
+    assert found_overlap(bench, None) is None

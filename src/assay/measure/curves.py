@@ -5,7 +5,7 @@ All are sums of the points with fixed weights (the trapezoidal rule), so that th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int
@@ -101,7 +101,13 @@ def cmd(curve: Curve) -> Estimate:
     def distance(model: np.ndarray, empty: np.ndarray, *circuits: np.ndarray) -> np.ndarray:
         return weights @ np.abs((np.stack(circuits) - model) / (empty - model))
 
-    return curve.resamples.function(distance, curve.loss_model, curve.loss_empty, *curve.loss, counts=curve.counts)
+    columns = (curve.loss_model, curve.loss_empty, *curve.loss)
+    return not_below_zero(curve.resamples.function(distance, *columns, counts=curve.counts))
+
+
+def not_below_zero(found: Estimate) -> Estimate:
+    """A distance: the jackknife's t, which does not know that it has a sign, is cut at 0."""
+    return found if found.low is None or found.low >= 0 else replace(found, low=0.0)
 
 
 def _unresolved(curve: Curve) -> Estimate | None:

@@ -20,7 +20,7 @@ from assay.intervene.circuit_scores import Advance, CircuitScores, circuit_score
 from assay.intervene.circuits import transformer_of
 from assay.measure.bands import Bands, Table, bands
 from assay.measure.controls import control_rows
-from assay.measure.curves import Curve, area_linear, area_log, cmd, cpr
+from assay.measure.curves import Curve, area_linear, area_log, cmd, cpr, not_below_zero
 from assay.measure.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
@@ -215,10 +215,9 @@ class _Scored:
     def gap(self, circuit: int, by_loss: Estimate) -> Estimate:
         if by_loss.value is None:
             return by_loss
-        return self.resamples.function(
-            lambda m, e, f: np.abs(1 - (f - e) / (f - m)),
-            *(self.loss[i] for i in (self.whole, circuit, self.empty)),
-            counts=self.counts,
+        losses = (self.loss[i] for i in (self.whole, circuit, self.empty))
+        return not_below_zero(
+            self.resamples.function(lambda m, e, f: np.abs(1 - (f - e) / (f - m)), *losses, counts=self.counts)
         )
 
 

@@ -113,7 +113,7 @@ def gather(
         self_match=checks.self_match(bench, settings.ablation, settings.draws),
         ngram_tokens=_ngram_tokens(bench.model.config.vocab, people) if isinstance(bench.model, Model) else None,
         found_on=settings.found_on,
-        overlap=_found_overlap(bench, settings.found_on),
+        overlap=found_overlap(bench, settings.found_on),
         tried=None,
         knockouts=knockouts(bench, explanation, ablation=ablation) if circuit is None else circuit.knockouts,
         merges=merges(bench, explanation, scored, resamples, explained=explained, floor=floor),
@@ -123,7 +123,7 @@ def gather(
     return Gathered(worth, long, around, rest, checks.run_checks(evidence), block)
 
 
-def _found_overlap(bench: Workbench, given: str | None) -> Overlap | None:
+def found_overlap(bench: Workbench, given: str | None) -> Overlap | None:
     """What is scored against the data that the claim was found on: that of its file, else the reference."""
     if given is None:
         return None

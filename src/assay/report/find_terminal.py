@@ -72,7 +72,7 @@ def _sizes(method: Mapping[str, Any]) -> Table:
             words.count(point["edges"]),
             f"{100 * point['share']:.3g} %",
             words.count(point["nodes"]),
-            _short(point["recovered"], 100, " %"),
+            _short(point["recovered"], 100.0, " %"),
             _value(point["kl"]),
             _value(point["accuracy"]),
             band,
