@@ -272,7 +272,7 @@ def main() -> None:
         asked = json.loads(line)
         wall, cpu = time.perf_counter(), time.process_time()
         found = getattr(peer, asked["work"])(**asked["given"])
-        answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
+        answer: dict[str, Any] = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
         answer["found"] = found() if callable(found) else found  # put into words after the clock has stopped
         answer["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(json.dumps(answer), flush=True, file=answers)

@@ -18,6 +18,7 @@ from speed.timing import Row, Seconds, in_turn, timed
 
 TOKENS, TARGET = 15, 20.0
 SHARES = (0.002, 0.02, 0.2)
+CLOSE = 0.2  # how near a share is to be hit, as a difference of logarithms
 
 
 def order_of(edges: Any) -> np.ndarray:
@@ -26,19 +27,31 @@ def order_of(edges: Any) -> np.ndarray:
     return np.concatenate([np.arange(edges.offsets[r], edges.offsets[r + 1]) for r in readers])
 
 
-def threshold(bench: Any, share: float, tries: int = 12) -> float:
-    """A tau at which about this share of the edges is kept, by bisection of its logarithm."""
+def threshold(bench: Any, share: float, known: dict[float, float], tries: int = 10) -> float:
+    """A tau at which about this share of the edges is kept.
+
+    Args:
+        known: shares by tau, as found before; what is found now is added.
+    """
     from assay.find.acdc import acdc
 
-    low, high, best = -18.0, 4.0, (np.inf, 1.0)
+    def misses(tau: float) -> float:
+        return abs(float(np.log(max(known[tau], 1e-9) / share)))
+
+    tau = 0.03
     for _ in range(tries):
-        middle = (low + high) / 2
-        kept = float(acdc(bench, "counterfactual", float(np.exp(middle))).mask.mean())
-        best = min(best, (abs(np.log(max(kept, 1e-9) / share)), float(np.exp(middle))))
-        if best[0] < 0.1:
+        if tau not in known:
+            known[tau] = float(acdc(bench, "counterfactual", tau).mask.mean())
+        if misses(tau) < CLOSE:
             break
-        low, high = (middle, high) if kept > share else (low, middle)
-    return float(f"{best[1]:.3g}")
+        more = [t for t, kept in known.items() if kept > share]  # too low
+        less = [t for t, kept in known.items() if kept <= share]
+        low, high = max(more, default=min(known) / 30), min(less, default=max(known) * 30)
+        part = 0.5
+        if more and less and known[high] > 0:
+            part = float(np.log(known[low] / share) / np.log(known[low] / known[high]))
+        tau = float(f"{low * (high / low) ** min(max(part, 0.1), 0.9):.3g}")
+    return min(known, key=misses)
 
 
 def compared(
@@ -60,8 +73,9 @@ def compared(
     with tempfile.TemporaryDirectory() as folder:
         handed(model, bench, Path(folder) / "given.safetensors")
         with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
+            known: dict[float, float] = {}
             for share in shares:
-                tau = threshold(bench, share)
+                tau = threshold(bench, share, known)
                 kept: dict[str, Any] = {}
 
                 def ours(tau: float = tau, kept: dict[str, Any] = kept) -> Seconds:

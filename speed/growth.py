@@ -74,13 +74,13 @@ def bench_for(case: str, model: Any, prompts: int, tokens: int = TOKENS) -> Any:
 
 
 def memory(name: str, prompts: int, threads: int) -> Iterator[str]:
-    """Lines of the most memory that a process of each case has had, less that of a process that opened the model."""
+    """Lines of the most memory that a process of each case has had, and one that only opened the model."""
     model = network(name)
     for case, (library, asked) in BESIDE.items():
         bench = bench_for(case, model, prompts)
         edges, names = bench.model.edges, list(bench.model.edges)
-        ours = _peak(name, case, prompts, threads) - _peak(name, "open", prompts, threads)
-        line = f"{name}, {prompts} prompts, {case}: {ours / 2**20:.0f} MiB beyond the open model"
+        ours, opened = _peak(name, case, prompts, threads), _peak(name, "open", prompts, threads)
+        line = f"{name}, {prompts} prompts, {case}: {ours / 2**20:.0f} MiB ({opened / 2**20:.0f} with the model open)"
         with tempfile.TemporaryDirectory() as folder:
             handed(model, bench, Path(folder) / "given.safetensors")
             try:
@@ -97,7 +97,7 @@ def memory(name: str, prompts: int, threads: int) -> Iterator[str]:
                             peer(asked, sizes=_sizes(bench)[[0, -1]].tolist())
                         case _:
                             peer(asked, steps=0)
-                    line += f"; {peer.name}: {(peer.peak - before) / 2**20:.0f} MiB"
+                    line += f"; {peer.name}: {peer.peak / 2**20:.0f} MiB ({before / 2**20:.0f} with the model open)"
             except MissingPeerError as why:
                 line += f"; {why}"
         yield line

@@ -230,6 +230,17 @@ def test_the_scope_is_the_nodes_that_kept_edges_begin_or_end_at():
     assert touched(model, dangling.mask(model)) == ["m0", "a1.h2", "m1"]
 
 
+def test_the_claim_in_words_is_short_whatever_its_form():
+    model = tiny("llama")
+    edges = [f"a0.h{head}->logits" for head in range(4)]
+    assert Circuit(edges=edges[:2]).sentence("m").startswith("a0.h0->logits, a0.h1->logits of m suffice; every other")
+    assert (
+        Circuit(edges=["m0->m1", *edges]).sentence("m").startswith("5 edges (m0->m1, a0.h0->logits, ...) of m suffice")
+    )
+    assert Circuit(nodes=["m0"]).sentence("m").startswith("the edges between m0, input and logits of m suffice")
+    assert Circuit.of(model.edges.node_edges(["m0"])).sentence("m").startswith("3 of 82 edges of m suffice")
+
+
 def test_edges_and_nodes_together_are_their_union():
     model = tiny("llama")
     both = Circuit(edges=["a1.h0->logits", "input->a1.h0<q>"], nodes=["m0"]).mask(model)

@@ -98,7 +98,7 @@ def test_a_head_that_the_logits_alone_read_costs_the_items_alone():
     taken = []
     with torch.no_grad():
         for batch in (fast, plain):
-            _ = batch.empty
+            _ = batch.empty, batch.clean
             before = circuits.bench.runner.forwards
             batch.logits(mask[None])
             taken.append(circuits.bench.runner.forwards - before)

@@ -157,7 +157,7 @@ def test_every_colour_of_the_frontier_has_a_dark_counterpart():
 
 
 def test_no_text_of_a_user_is_read_as_html():
-    record = _poisoned(_record())
+    record: Any = _poisoned(_record())
     record["circuit"]["drawing"] = circuit_fixture.drawing(2, 2, 5)
     record["circuit"]["method"] = record["methods"][0]["method"]
     plain = _record()

@@ -146,3 +146,9 @@ def test_large_counts_have_their_thousands_separated():
     group = {"what": "12,345 random programs", "n": 12345, "values": [0.1, 0.2]}
     assert terminal.group_line(group) == "12,345 random programs: median 0.15, best 0.20"
     assert terminal.group_line(group | {"what": "random programs"}).startswith("12,345 × random programs")
+
+
+def test_a_figure_that_is_nearly_nothing_is_not_printed_as_zeros():
+    assert words.said(fixture.estimate(3e-12, 1e-12), 3) == "3.0 × 10⁻¹² [2.0 × 10⁻¹², 4.0 × 10⁻¹²]"
+    assert words.said(fixture.estimate(0.0, 0.0), 3) == "0.000 [0.000, 0.000]"
+    assert words.percent(fixture.estimate(1 - 1e-12, 0.0)) == "100 % [100, 100]"

@@ -132,7 +132,9 @@ class Circuit:
             what = f"{self.given.count:,} of {len(self.given.kept):,} edges"
         else:
             parts = [f"the edges between {listed(list(self.nodes))}, input and logits"] if self.nodes else []
-            parts += [listed(list(self.edges), 4)] if self.edges else []
+            names = list(self.edges)
+            long = f"{len(names):,} edges ({listed(names[:2])}, ...)"
+            parts += [] if not names else [long if len(names) > 4 else listed(names)]
             what = " and ".join(parts)
         return f"{what} of {model_name} suffice; every other edge is ablated"
 

@@ -123,6 +123,8 @@ def _nearer(circuits: Circuits, mask: Bool[np.ndarray, "one edges *pos"]) -> tup
     live = circuits.edges.matrix(mask if mask.ndim == 2 else np.any(mask, -1))
     whole = live if mask.ndim == 2 else circuits.edges.matrix(np.all(mask, -1))
     from_empty = _nodes(circuits, schedule(circuits, _known(circuits, False), live))
+    if mask.ndim == 2 and not (from_empty & ~_cut(circuits, live[0])).any():
+        return False, from_empty  # all of these nodes would be computed from the model's own run, too
     plan = schedule(circuits, _known(circuits, True), live)
     if mask.ndim == 3 and not np.array_equal(whole, live):  # edges that carry something at some positions only
         plan = schedule(circuits, _known(circuits, True), live, exact=np.stack([live, whole], -1))
@@ -130,6 +132,13 @@ def _nearer(circuits: Circuits, mask: Bool[np.ndarray, "one edges *pos"]) -> tup
     weights = node_weights(circuits)
     clean = bool(weights @ from_clean < weights @ from_empty)
     return clean, from_clean if clean else from_empty
+
+
+def _cut(circuits: Circuits, live: Bool[np.ndarray, "readers writers"]) -> Bool[np.ndarray, "writers"]:
+    """Nodes that an edge is cut into."""
+    edges = circuits.edges
+    readers = live.sum(1) < np.diff(edges.offsets)
+    return (edges.node_of & readers[:, None]).any(0)
 
 
 def _nodes(circuits: Circuits, plan: Schedule) -> Bool[np.ndarray, "writers"]:

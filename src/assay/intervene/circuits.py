@@ -128,10 +128,7 @@ class CircuitBatch:
 
     @cached_property
     def few(self) -> int:
-        """How many scored items each row has, where all have as many and most positions have none; else 0.
-
-        Nodes that nothing but these items' logits depends on are then computed there alone.
-        """
+        """Scored items of each row, where all have as many and most positions none (else 0): they may be run alone."""
         (rows, positions), row = self.tokens.shape, self.items[0]
         count = len(row) // rows
         even = torch.equal(row, torch.arange(rows).repeat_interleave(count))
@@ -142,7 +139,7 @@ class CircuitBatch:
         """Which positions each of the few items of a row sees; None: all."""
         positions = self.tokens.shape[1]
         last = self.items[1].view(-1, self.few, 1)
-        return None if bool((last == positions - 1).all()) else torch.arange(positions) <= last
+        return None if bool((last == positions - 1).all()) else (torch.arange(positions) <= last).to(self.tokens.device)
 
     @cached_property
     def clean(self) -> State:
@@ -173,9 +170,8 @@ class CircuitBatch:
             fill = self.fill_mlp[layer]
             if fill is not None:
                 deltas.append((kept["mlp", layer] - fill).unsqueeze(0))
-        writers = len(self.edges.writers)
         matrix = self.edges.matrix(np.ones(len(self.edges), dtype=bool))
-        none = np.zeros(writers, dtype=bool)
+        none = np.zeros(len(self.edges.writers), dtype=bool)
         return State(matrix, q, k, v, torch.cat(deltas), none, none.copy(), none.copy())
 
     @cached_property
@@ -210,11 +206,10 @@ class CircuitBatch:
                         at = place - shape.heads if shape.parallel else place
                         deltas.append(self._mlp(self.fill[at].unsqueeze(0), layer) - fill)
                     place += 1
-        writers = len(self.edges.writers)
-        zero = np.full(writers, self.circuits.consistent)
+        none = np.zeros(len(self.edges.writers), dtype=bool)
+        zero = none | self.circuits.consistent
         zero[0] = False
         matrix = self.edges.matrix(np.zeros(len(self.edges), dtype=bool))
-        none = np.zeros(writers, dtype=bool)
         return State(matrix, q, k, v, torch.cat(deltas), zero, none, none.copy())
 
     def deltas(self) -> Float[Tensor, "writers rows pos d_model"]:
@@ -315,20 +310,20 @@ class CircuitBatch:
     ) -> Tensor:
         """[heads, variants, rows, pos, d_head] of these heads (or of their groups), recomputed or as in the base."""
         share = 1 if part == "q" else self.model.config.heads // self.model.config.kv_heads
-        groups = np.unique(heads // share)
+        groups = heads if share == 1 else np.unique(heads // share)
         if new is not None and np.array_equal(new[0], groups):
             out = new[1]
         else:
             known = getattr(base, part)[layer]
-            if narrow:
-                known = self._spread(known[torch.from_numpy(groups)[:, None], *self.items], narrow)
-            elif len(groups) != len(known):
-                known = known[torch.from_numpy(groups)]
-            out = known.unsqueeze(1).expand(-1, variants, -1, -1, -1)
-            if new is not None:
-                ours = np.isin(new[0], groups)
-                at = torch.from_numpy(np.searchsorted(groups, new[0][ours]))
-                out = out.index_copy(0, at, new[1] if ours.all() else new[1][torch.from_numpy(ours)])
+            known = self._spread(known[:, *self.items], narrow) if narrow else known
+            if new is None:
+                known = known if len(groups) == len(known) else known[torch.from_numpy(groups)]
+                out = known.unsqueeze(1).expand(-1, variants, -1, -1, -1)
+            else:
+                spot = {int(group): place for place, group in enumerate(new[0])}
+                out = known.new_empty(len(groups), variants, *known.shape[1:])
+                for place, group in enumerate(groups):
+                    out[place] = new[1][spot[group]] if group in spot else known[group]
         return out if len(heads) == len(groups) else out[torch.from_numpy(np.searchsorted(groups, heads // share))]
 
     def _spread(self, x: Tensor, narrow: bool) -> Tensor:
@@ -370,14 +365,13 @@ class CircuitBatch:
             share = self.model.config.heads // self.model.config.kv_heads
             at = torch.from_numpy(heads // share)
             k, v = k[at], v[at]
-        scaling = self.model.weights.layers[layer].scaling
         out = functional.scaled_dot_product_attention(
             q.flatten(0, 1),
             k.flatten(0, 1),
             v.flatten(0, 1),
             attn_mask=self.seen if narrow else None,
             is_causal=not narrow,
-            scale=scaling,
+            scale=self.model.weights.layers[layer].scaling,
         )
         return out.unflatten(0, q.shape[:2])
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from assay.report import drawing, words
 from assay.report.shell import cleaned
 
-_SHOWN = 16  # parts of minimality, and strongest edges, that the page shows
+_SHOWN = 10  # parts of minimality, and strongest edges, that the page shows
 NO_INTERVAL = "An edge's score is what the search gave it, not an estimate, so it has no interval."
 _SIDES = (
     ("sufficiency", "The circuit alone", "every edge that it lacks is ablated"),

@@ -83,7 +83,7 @@ def layout(drawing: Mapping[str, Any]) -> Layout:
     groups = _groups(drawing, wanted, heads)
     pitch = min(76.0, max(15.0, 900.0 / max(heads, 1)))
     across = pitch * max(heads, 1)
-    width = max(340.0, _LEFT + across + (74.0 if any(mlps) else _MARGIN))
+    width = max(640.0, _LEFT + across + (74.0 if any(mlps) else _MARGIN))
     shift = (width - _LEFT - across - (74.0 if any(mlps) else _MARGIN)) / 2
     rows = layers + sum(mlps)
     step = min(60.0, max(24.0, 980.0 / max(rows, 1)))
@@ -106,7 +106,7 @@ def layout(drawing: Mapping[str, Any]) -> Layout:
             label = name if box >= 36 else f"{head}" if box >= 14 else ""
             nodes[name] = Node(x, y, box, high, label, "head")
         if heads:
-            labels.append((8.0, y + 3.5, f"attn {layer}", "start"))
+            labels.append((shift + 8.0, y + 3.5, f"attn {layer}", "start"))
         for group in range(groups):
             share = xs[group * heads // groups : (group + 1) * heads // groups]
             name, at = f"a{layer}.kv{group}", sum(share) / len(share)

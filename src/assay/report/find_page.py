@@ -10,7 +10,7 @@ from assay.report.shell import cleaned
 
 _DRAWN = 8  # methods whose band is drawn
 _SMALL = (
-    ("kl", "Divergence from the model: lower is better."),
+    ("kl", "Divergence from the model: lower is better. Under 10⁻⁶ nats it is drawn there."),
     ("gap", "How far the loss is from the model's, in either direction: lower is better."),
     (
         "recovered_loss",
@@ -43,7 +43,7 @@ def render(record: Mapping[str, Any]) -> str:
         total=record.get("total"),
         found=cleaned({key: value for key, value in found.items() if key != "drawing"}),
         chosen=chosen or {},
-        control=(chosen or {}).get("control") or {},
+        control=_control((chosen or {}).get("control") or {}),
         share=words.share(found["edges"] / record["total"]) if found.get("edges") and record.get("total") else "",
         losses=record.get("losses") or {},
         facts=_facts(record),
@@ -159,6 +159,12 @@ def _leak(leak: Any) -> dict[str, str] | None:
     evidence = leak.get("evidence") or leak.get("text") or ""
     row = {"name": leak.get("name") or "leak", "state": state, "evidence": evidence}
     return cleaned(row | {"threshold": leak.get("threshold") or ""})
+
+
+def _control(control: Mapping[str, Any]) -> dict[str, Any]:
+    """The random circuits of a size in words: they are many, so a share of 10⁻⁸ is none."""
+    said = {key: words.number(control[key], 2) for key in ("median", "low", "high", "best") if key in control}
+    return {**control, **said} if control else {}
 
 
 def _band(method: Mapping[str, Any], index: int) -> dict[str, Any]:

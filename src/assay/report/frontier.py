@@ -20,6 +20,7 @@ from assay.report.words import as_estimate, count, number, percent, plain_text, 
 from assay.report.words import share as exact
 
 LEAST = -0.5  # shares below are drawn at the lower edge, as a triangle
+LEAST_KL = 1e-6  # nats a token: less is drawn there
 MEASURES = {
     "recovered": "recovered (R_D)",
     "recovered_loss": "recovered (R_L)",
@@ -63,7 +64,9 @@ def band(record: Mapping[str, Any], index: int, height: int = 230) -> alt.LayerC
     tip.append(alt.Tooltip("n:Q", title="how many", format=","))
     area = chart_of(around).mark_area(color=CONTROL, opacity=0.55, line=False)
     middle = chart_of(around).mark_line(color=MUTED, strokeWidth=1.2, strokeDash=[4, 3])
-    y = _y("recovered", [])
+    sizes = [{**p, **_own(p)} for p in _sizes(methods[index])]
+    rows = _rows({"sizes": sizes}, name, "recovered")
+    y = _y("recovered", [*rows, *around])
     under = [
         area.encode(x=x, y=alt.Y("low:Q", title=MEASURES["recovered"], scale=y), y2="high:Q"),
         middle.encode(x=x, y=alt.Y("median:Q", scale=y)),
@@ -72,15 +75,11 @@ def band(record: Mapping[str, Any], index: int, height: int = 230) -> alt.LayerC
         .mark_rule(strokeWidth=9, opacity=0)
         .encode(x=x, y=alt.Y("low:Q", scale=y), y2="high:Q", tooltip=tip),
     ]
-    # Controls are scored on fewer rows, so the circuits beside them are drawn as they are on those.
-    own = [
-        {**p, "recovered": (p.get("control") or {}).get("own") or p.get("recovered")} for p in _sizes(methods[index])
-    ]
-    rows = _rows({"sizes": own}, name, "recovered")
-    return _chart(rows, [name], "recovered", height, legend=False, under=under, first=index)
+    return _chart(rows, [name], "recovered", height, legend=False, under=under, first=index, scale=y)
 
 
 def _own(point: Mapping[str, Any]) -> dict[str, Any]:
+    """A circuit beside controls as it is on theirs, which are fewer rows."""
     own = (point.get("control") or {}).get("own")
     return {"recovered": own} if own else {}
 
@@ -94,7 +93,7 @@ def _rows(method: Mapping[str, Any], name: str, measure: str) -> list[dict[str, 
     rows = []
     for point in _sizes(method):
         figure = as_estimate(point.get(measure))
-        if figure["value"] is None or (measure == "kl" and figure["value"] <= 0):
+        if figure["value"] is None:
             continue
         text = percent(figure) if measure == "accuracy" else said(figure, 3 if measure == "kl" else 2)
         share = f"{count(point['edges'])} ({exact(point['share'])})" if point.get("share") else None
@@ -104,7 +103,7 @@ def _rows(method: Mapping[str, Any], name: str, measure: str) -> list[dict[str, 
             row["below"] = ends["value"] < LEAST
             ends = {key: max(LEAST, end) for key, end in ends.items()}
         if measure == "kl":
-            ends = {key: max(1e-9, end) for key, end in ends.items()}
+            ends = {key: max(LEAST_KL, end) for key, end in ends.items()}
         rows.append(row | ends)
     return rows
 
@@ -118,11 +117,13 @@ def _chart(
     legend: bool,
     under: Sequence[Any] = (),
     first: int = 0,
+    scale: Any = None,
 ) -> alt.LayerChart | None:
     if not rows:
         return None
     x = _x([row["edges"] for row in rows])
-    y = alt.Y("value:Q", title=MEASURES[measure], scale=_y(measure, rows))
+    scale = scale or _y(measure, rows)
+    y = alt.Y("value:Q", title=MEASURES[measure], scale=scale)
     if measure == "kl":
         y = y.axis(log_axis([row[end] for row in rows for end in ("low", "high")], "~g"))
     elif measure == "accuracy":
@@ -144,7 +145,7 @@ def _chart(
     layers = [
         *under,
         line.encode(x=x, y=y, color=colour, strokeDash=dash),
-        rule.encode(x=x, y=alt.Y("low:Q", scale=_y(measure, rows)), y2="high:Q", color=colour),
+        rule.encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour),
         dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip),
     ]
     low = [row for row in rows if row.get("below")]
@@ -153,7 +154,7 @@ def _chart(
         layers.append(marks)
     if measure in ("recovered", "recovered_loss"):
         level = chart_of([{"at": 0.0}, {"at": 1.0}]).mark_rule(color=MUTED, strokeDash=[2, 3])
-        layers.insert(0, level.encode(y=alt.Y("at:Q", scale=_y(measure, rows))))
+        layers.insert(0, level.encode(y=alt.Y("at:Q", scale=scale)))
     return finish(alt.layer(*layers), height=height)
 
 
@@ -165,10 +166,11 @@ def _x(edges: Sequence[float | int]) -> Any:
 
 def _y(measure: str, rows: Sequence[Mapping[str, Any]]) -> Any:
     ends = [row[end] for row in rows for end in ("low", "high")]
+    bottom = max(LEAST, min([0.0, *ends]) - 0.03)
     if measure == "recovered":
-        return alt.Scale(domain=[LEAST, 1.0], nice=False)
+        return alt.Scale(domain=[bottom, 1.0], nice=False)
     if measure == "recovered_loss":
-        return alt.Scale(domain=[LEAST, max(1.1, min(2.0, max(ends, default=1.0)))], nice=False, clamp=True)
+        return alt.Scale(domain=[bottom, max(1.1, min(2.0, max(ends, default=1.0)))], nice=False, clamp=True)
     if measure == "gap":
         return alt.Scale(domain=[0.0, max(0.2, min(2.0, max(ends, default=1.0)))], nice=False, clamp=True)
     if measure == "accuracy":

@@ -29,7 +29,7 @@ def heat(block: Mapping[str, Any] | None) -> alt.LayerChart | None:
     high = max(9, min(20, 560 // len(names)))
     x = alt.X("column:N", title="position", sort=columns, axis=alt.Axis(labelOverlap=True, labelAngle=0, labelLimit=60))
     y = alt.Y("row:N", title=None, sort=names[::-1], axis=alt.Axis(labelOverlap=True, ticks=False))
-    if all(row["value"] >= 0 for row in rows):
+    if min(row["value"] for row in rows) >= -1e-6 * largest:  # nothing but rounding is below 0
         scale = alt.Scale(domain=[0, largest], range=[BLANK, MODEL], interpolate="lab")
     else:
         scale = alt.Scale(domain=[-largest, 0, largest], range=[FLOOR, BLANK, MODEL], interpolate="lab")

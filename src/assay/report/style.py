@@ -60,7 +60,14 @@ def finish(chart: Any, height: int) -> Any:
     """The chart at the page's width, with the frame of all charts."""
     axis = {"labelColor": MUTED, "titleColor": MUTED, "gridColor": GRID, "domainColor": GRID, "tickColor": GRID}
     axis |= {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": 500, "titlePadding": 8, "labelPadding": 5}
-    legend = {"orient": "top", "direction": "horizontal", "labelColor": INK, "labelFontSize": 12, "symbolSize": 90}
+    legend = {
+        "orient": "top",
+        "direction": "horizontal",
+        "labelColor": INK,
+        "labelFontSize": 12,
+        "symbolSize": 90,
+        "titleColor": INK,
+    }
     return (
         chart.properties(height=height, width="container", background="transparent")
         .configure(font=FONT, padding={"left": 2, "right": 6, "top": 4, "bottom": 2})

@@ -127,7 +127,7 @@ def value_text(value: object, least: int = 2) -> str:
     if estimate["value"] is None:
         return "—"
     places = decimals(estimate, least)
-    return power(estimate["value"]) if places > 6 else number(estimate["value"], places)
+    return power(estimate["value"]) if places > 6 or _tiny(estimate) else number(estimate["value"], places)
 
 
 def interval_text(value: object, least: int = 2) -> str:
@@ -136,8 +136,15 @@ def interval_text(value: object, least: int = 2) -> str:
     if estimate["value"] is None or (estimate["low"] is None and estimate["high"] is None):
         return ""
     places = decimals(estimate, least)
-    ends = ["open" if estimate[end] is None else number(estimate[end], places) for end in ("low", "high")]
+    show = power if _tiny(estimate) else lambda end: number(end, places)
+    ends = ["open" if estimate[end] is None else show(estimate[end]) for end in ("low", "high")]
     return f"[{ends[0]}, {ends[1]}]"
+
+
+def _tiny(estimate: Mapping[str, Any]) -> bool:
+    """Whether six decimals would show nothing but zeros of a figure that is not 0."""
+    ends = [abs(estimate[key]) for key in ("value", "low", "high") if estimate[key] is not None]
+    return 0 < max(ends) < 5e-7
 
 
 def said(value: object, least: int = 2) -> str:
@@ -184,7 +191,7 @@ def percent(value: object) -> str:
         key: None if estimate[key] is None else 100 * estimate[key] for key in ("low", "high")
     } | {"value": value}
     near = min(abs(100 - value), abs(value))
-    least = 0 if near >= 1.5 or near == 0 else 2
+    least = 0 if near >= 1.5 or near < 1e-6 else 2
     interval = interval_text(scaled, least) or ends_why(estimate)
     return f"{number(scaled['value'], decimals(scaled, least))} % {interval}".rstrip()
 
