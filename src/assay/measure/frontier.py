@@ -266,4 +266,4 @@ def _frontier(
 
 def node_count(edges: Edges, mask: Bool[np.ndarray, "edges"]) -> int:
     """Heads and MLPs on paths of a pruned circuit; all of them write, so their writers are counted."""
-    return int(edges.matrix(mask).any(0)[1:].sum())
+    return int(np.logical_or.reduce(edges.matrix(mask))[1:].sum())
