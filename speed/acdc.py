@@ -18,6 +18,7 @@ from speed.timing import Row, Seconds, in_turn, timed
 
 TOKENS, TARGET = 15, 20.0
 SHARES = (0.002, 0.02, 0.2)
+FEW = 2
 CLOSE = 0.2  # how near a share is to be hit, as a difference of logarithms
 
 
@@ -60,8 +61,9 @@ def compared(
     """Seconds of a whole search at each threshold, after a check that both keep the same edges.
 
     Args:
-        only: the peer tries that many edges alone, evenly spaced; what it takes a whole search is extrapolated (each of
-            its steps is a forward pass, whatever was cut before), and the edges kept are not compared.
+        only: the peer tries that many edges alone, evenly spaced, and once a few; what it takes for a whole search is
+            extrapolated from the difference (each of its steps is a forward pass, whatever was cut before), and the
+            edges kept are not compared.
     """
     from assay.find.acdc import acdc
 
@@ -84,7 +86,11 @@ def compared(
 
                 def theirs(tau: float = tau, kept: dict[str, Any] = kept) -> Seconds:
                     taken, kept["theirs"] = peer("acdc", tau=tau, order=[edges[int(i)] for i in some])
-                    return taken.over(len(some) / len(order))
+                    if len(some) == len(order):
+                        return taken
+                    few, _ = peer("acdc", tau=tau, order=[edges[int(i)] for i in some[:FEW]])
+                    each = [(a - b) / (len(some) - FEW) for a, b in zip(taken, few, strict=True)]
+                    return Seconds(*(b + a * (len(order) - FEW) for a, b in zip(each, few, strict=True)))
 
                 taken = in_turn({"ours": ours, "theirs": theirs}, repeats)
                 found = kept["ours"]
@@ -107,11 +113,11 @@ def _same(edges: Any, found: Any, kept: np.ndarray) -> str:
     return f"{len(differ)} edges differ ({int(exempt.sum())} of them within a thousandth of tau): {named}"
 
 
-def steps(name: str, threads: int, count: int, tau: float, whole: bool) -> Iterator[Row]:
+def steps(name: str, threads: int, count: int, tau: float, every: bool) -> Iterator[Row]:
     """Seconds an edge over consecutive steps after those into `logits`, and what follows for all edges.
 
     Args:
-        whole: ours goes through all edges instead, and says how long that took.
+        every: ours then goes through all other edges, too, and says how long all of them took.
     """
     from assay.find.acdc import AcdcSearch
 
@@ -128,7 +134,7 @@ def steps(name: str, threads: int, count: int, tau: float, whole: bool) -> Itera
     search.reader(readers[0])
     taken, _ = timed(lambda: [search.reader(reader) for reader in readers[1 : last + 1]])
     note = f"{done} edges, {search.steps} steps, {taken.cpu / done * len(edges):.0f} s for all {len(edges)} at that"
-    if whole:
+    if every:
         rest, _ = timed(lambda: [search.reader(reader) for reader in readers[last + 1 :]])
         all_of = Seconds(taken.wall + rest.wall, taken.cpu + rest.cpu)
         note += f"; in fact {all_of.cpu:.0f} s, {int(search.result()[0].sum())} kept"
@@ -137,8 +143,9 @@ def steps(name: str, threads: int, count: int, tau: float, whole: bool) -> Itera
         handed(model, bench, Path(folder) / "given.safetensors")
         try:
             with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
-                theirs, _ = peer("acdc", tau=tau, order=[edges[int(i)] for i in order[:count]])
-                theirs = theirs.over(count)
+                whole, _ = peer("acdc", tau=tau, order=[edges[int(i)] for i in order[:count]])
+                few, _ = peer("acdc", tau=tau, order=[edges[int(i)] for i in order[:FEW]])
+                theirs = Seconds(*((a - b) / (count - FEW) for a, b in zip(whole, few, strict=True)))
                 note += f"; theirs {count} edges, {theirs.cpu * len(edges):.0f} s for all"
                 beside = peer.name
                 yield Row(f"{name}, 1 prompt: ACDC, an edge", taken.over(done), beside, theirs, TARGET, note)
