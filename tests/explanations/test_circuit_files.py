@@ -14,7 +14,7 @@ from assay.explanations.circuit_files import NUMBERS, parse, read_circuit, write
 from assay.model.edge_sets import EdgeSet
 from tests.model.tiny import tiny
 
-IOI = Path("/work/shared/data/formats/ioi-eap-ig.json")
+IOI = Path(__file__).parents[3] / "shared" / "data" / "formats" / "ioi-eap-ig.json"
 POSITIONS = (None, -1, "S2", 3)
 
 
