@@ -30,7 +30,10 @@ def lines(case: str, given: argparse.Namespace) -> Iterator[Callable[[], Iterato
                 for everywhere in (False, True):
                     yield lambda name=name, e=everywhere: sweep.compared(name, e, repeats, threads, given.count)
             case "acdc":
-                yield lambda name=name: acdc.compared(name, prompts, repeats, threads, only=given.count)
+                shares = tuple(given.share or acdc.SHARES)
+                yield lambda name=name, s=shares: acdc.compared(
+                    name, prompts, repeats, threads, only=given.count, shares=s
+                )
             case "steps" if name != ZOO:
                 yield lambda name=name: acdc.steps(name, threads, given.count or 500, given.tau, given.whole)
             case "frontier":
@@ -59,6 +62,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=int(os.environ.get("OMP_NUM_THREADS", "2")))
     parser.add_argument("--tau", type=float, default=0.01, help="of the steps")
     parser.add_argument("--count", type=int, help="patches or edges that peers run, steps, or circuits of the band")
+    parser.add_argument("--share", type=float, action="append", help="of the edges that ACDC keeps (default: three)")
     parser.add_argument("--whole", action="store_true", help="the steps: ours goes through all edges")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)

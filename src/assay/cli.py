@@ -232,22 +232,28 @@ def compare(
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, such as runs/demo.")], as_json: Json = False
 ) -> None:
-    """Print a run again, and draw its report.html anew."""
-    from assay.store.runs import read_run
+    """Print a run again, and draw its report.html anew: a measurement, or a search for circuits."""
+    from assay.store.runs import PAGE, SEARCH, kind_of, read_record, read_run
 
-    record, table = read_run(run)
+    folder, kind = Path(run), kind_of(run)
+    record, examples = (read_record(run, kind), None) if kind is SEARCH else read_run(run)
     if as_json:
         print(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
         return
-    from assay.report import circuit
-    from assay.report.page import render
-    from assay.report.terminal import measurement
+    from assay.report import circuit, find_page, find_terminal, page, terminal
 
-    (Path(run) / "report.html").write_text(render(record, table), encoding="utf-8")
-    drawn = circuit.save(record)
+    folder = folder.parent if folder.is_file() else folder
+    html = find_page.render(record) if examples is None else page.render(record, examples)
+    (folder / PAGE).write_text(html, encoding="utf-8")
+    drawn = find_page.save_circuit(record) if examples is None else circuit.save(record)
     if drawn is not None:
-        (Path(run) / "circuit.svg").write_text(drawn, encoding="utf-8")
-    _console().print(measurement(record, report=str(Path(run) / "report.html")))
+        (folder / "circuit.svg").write_text(drawn, encoding="utf-8")
+    where = str(folder / PAGE)
+    if examples is None:
+        follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
+        _console().print(find_terminal.table(record, report=where, follow=follow))
+    else:
+        _console().print(terminal.measurement(record, report=where))
 
 
 @app.command()

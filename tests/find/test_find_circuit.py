@@ -80,6 +80,21 @@ def test_a_planted_circuit_is_found_and_written(run):
     assert Path("found/frontier.json").read_bytes() == before
 
 
+def test_a_search_is_reported_again(run, capsys):
+    options = (*SMALL, "--out", "found")
+    assert run("planted:and_gate", "--method", "patching", "--ablation", "resample_joint", *options)[0] == 0
+    files = {path: path.read_bytes() for path in Path("found").iterdir()}
+    page, drawn = Path("found/report.html"), Path("found/circuit.svg")
+    page.write_text("lost")
+    drawn.unlink()
+    for given in ("found", "found/frontier.json"):
+        with pytest.raises(SystemExit) as end:
+            cli.main(["report", given])
+        assert (end.value.code or 0) == 0
+        assert "next: assay measure found/claim.yaml" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in Path("found").iterdir()} == files
+
+
 def test_what_is_measured_does_not_depend_on_the_selection_being_run_first():
     """The same arguments give the same record, but for its timing."""
     model = load("planted:and_gate")

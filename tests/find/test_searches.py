@@ -87,6 +87,9 @@ def test_a_components_score_is_the_kl_when_it_alone_is_filled():
     assert values[head].argmax() == 6
     assert values[head, 6] == pytest.approx(found.components["a0.h0"], rel=1e-3)
     assert values[list(found.heat["rows"]).index("input"), 1] > 0.01
+    low, high = np.array(found.heat["low"]), np.array(found.heat["high"])
+    assert ((low >= 0) & (low <= values) & (values <= high)).all()
+    assert (high - low).max() > 0.001  # documents differ
 
 
 def test_an_edge_is_as_good_as_the_worse_of_its_ends():

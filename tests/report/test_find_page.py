@@ -143,6 +143,8 @@ def test_the_heat_map_has_every_cell_once_and_leaves_out_what_was_not_measured()
     top = heat.strongest(block, 5)
     assert all(abs(row["value"]) > 0.2 for row in top)
     assert {row["row"] for row in top} == {"a3.h4", "a3.h5", "a3.h6", "a3.h7", "a7.h6"}
+    cell = {"rows": ["a0.h1"], "columns": ["3"], "values": [[0.5]], "low": [[0.25]], "high": [[0.75]]}
+    assert [row["said"] for row in heat.cells(cell)] == ["0.500 [0.250, 0.750]"]
     assert heat.heat(None) is None
     assert heat.heat({"rows": ["a"], "columns": ["0"], "values": [[None]]}) is None
     used = set(re.findall(r'"(#[0-9a-f]{6})"', json.dumps(chart.to_dict())))

@@ -31,10 +31,10 @@ from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
+from assay.store.runs import SEARCH
 from assay.task.found_on import FoundOn, found_on, shared_with
 from assay.task.task import Task
 
-SCHEMA, KIND = 1, "frontier"
 Say = Callable[[str, int, int | None], None]
 
 
@@ -97,8 +97,8 @@ def find_circuit(
     )  # fmt: skip
     kept = found_on(split.selection, split.selection.name)
     record = {
-        "schema": SCHEMA,
-        "kind": KIND,
+        "schema": SEARCH.schema,
+        "kind": "frontier",
         "assay": {"version": __version__, "revision": revision()},
         "arguments": dict(arguments or {"passed": {}, "resolved": _plain(plan), "command": None}),
         "model": {

@@ -15,9 +15,12 @@ from jaxtyping import Float64, Int
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import transformer_of
-from assay.intervene.sweep import sweep
+from assay.intervene.sweep import Sweep, sweep
+from assay.measure.curves import not_below_zero
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
 
 COLUMNS = 160  # positions of a heat map at most
 HEAT_ROWS = 16  # rows that it is a mean over
@@ -51,11 +54,15 @@ def patching(bench: Workbench, ablation: str, *, draw: int = 0, rows: Int[np.nda
     effect = dict(zip(whole.components, whole.mean("kl")[:, 0].tolist(), strict=True))
     reason, heat = _unaligned(bench), None
     if reason is None:
-        found = sweep(bench, ablation, draw=draw, rows=rows[:HEAT_ROWS])
+        found = sweep(bench, ablation, draw=draw, rows=rows[:HEAT_ROWS]).by_document()
+        cells = _cells(bench, found)
         heat = {
             "rows": list(found.components),
             "columns": [str(column) for column in found.positions],
-            "values": np.maximum(found.mean("kl"), 0).tolist(),
+            "values": [[cell.value for cell in row] for row in cells],
+            "low": [[cell.low for cell in row] for row in cells],
+            "high": [[cell.high for cell in row] for row in cells],
+            "documents": len(found.document),
             "unit": f"KL from the model, nats a token, when the part alone takes its {ablation} fill there",
         }
     scores = node_scores(model.edges, effect)
@@ -63,6 +70,13 @@ def patching(bench: Workbench, ablation: str, *, draw: int = 0, rows: Int[np.nda
     # the sweep runs suffixes of the model by itself: one pass of a row for each component at most
     passes = bench.runner.forwards - before + len(effect) * len(rows)
     return Patched(EdgeScores(scores, "patching", settings, float(passes)), effect, heat, reason)
+
+
+def _cells(bench: Workbench, found: Sweep) -> list[list[Estimate]]:
+    """KL of every component at every position, nats a token, with its interval over documents."""
+    strata = [bench.task.documents[document].stratum for document in found.document]
+    mean = Resamples(len(strata), strata, seed=bench.seed).mean
+    return [[not_below_zero(mean(np.maximum(sums, 0), found.count)) for sums in row] for row in found.kl]
 
 
 def node_scores(edges: Edges, effect: Mapping[str, float]) -> Float64[np.ndarray, "edges"]:

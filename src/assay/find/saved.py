@@ -13,17 +13,9 @@ from assay.explanations.circuit_files import write_circuit
 from assay.find.circuit import Found
 from assay.find.split import Split
 from assay.store.canonical import canonical_json
-from assay.store.runs import check_target, write_folder
+from assay.store.runs import PAGE, SEARCH, check_target, write_folder
 
-RECORD, CIRCUIT, CLAIM, SELECTION, PAGE, DRAWING = (
-    "frontier.json",
-    "circuit.json",
-    "claim.yaml",
-    "selection.json",
-    "report.html",
-    "circuit.svg",
-)
-OURS = frozenset({RECORD, CIRCUIT, CLAIM, SELECTION, PAGE, DRAWING})
+CIRCUIT, CLAIM, SELECTION, DRAWING = "circuit.json", "claim.yaml", "selection.json", "circuit.svg"
 
 
 def check_folder(folder: str, overwrite: bool) -> Path:
@@ -32,7 +24,7 @@ def check_folder(folder: str, overwrite: bool) -> Path:
     Raises:
         RunError: as `assay.store.runs.check_target`.
     """
-    return check_target(folder, overwrite, record=RECORD, ours=OURS)
+    return check_target(folder, overwrite, SEARCH)
 
 
 def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, seed: int) -> str:
@@ -75,7 +67,7 @@ def save(
         write_circuit(path, found.model, found.mask, scores=found.scores.scores, method=found.scores.method)
         circuit = path.read_text(encoding="utf-8")
     files: dict[str, str] = {
-        RECORD: canonical_json(record),
+        SEARCH.record: canonical_json(record),
         CIRCUIT: circuit,
         CLAIM: claim_text(found, split, model, folder, draws, seed),
         SELECTION: found.found_on.to_text(),
@@ -85,7 +77,7 @@ def save(
     drawing = save_circuit(record)
     if drawing is not None:
         files[DRAWING] = drawing
-    return write_folder(folder, _bytes(files), overwrite, record=RECORD, ours=OURS)
+    return write_folder(folder, _bytes(files), overwrite, SEARCH)
 
 
 def _bytes(files: Mapping[str, str]) -> dict[str, bytes]:

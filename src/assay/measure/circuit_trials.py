@@ -194,7 +194,7 @@ def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows)
         gap = resamples.difference(found.loss[0][here], found.base_loss[here], count)
         row = {"knocked": len(names), "names": names, "kl": estimate.to_json(), "loss_gap": gap.to_json()}
         out["rows"].append(row)
-        values.append(estimate.value or 0.0)
+        values.append(float(found.kl[0].sum() / found.count.sum()))
     return out | {"median": float(np.median(values)), "worst": float(np.max(values))}
 
 
@@ -205,6 +205,6 @@ def minimality(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -
     resamples, here = resamples_of(bench, found.count)
     count = found.count[here]
     rises = [resamples.difference(found.kl[1 + i][here], found.kl[0][here], count) for i in range(len(parts.names))]
-    rows_out = [{"part": name, "increase": rise.to_json()} for name, rise in zip(parts.names, rises, strict=True)]
-    rows_out.sort(key=lambda row: -(row["increase"]["value"] or 0.0))
-    return {"parts": parts.kind, "rows": rows_out, "tried": len(parts.names), "of": parts.of}
+    order = np.argsort(-(found.kl[1:].sum(1)), kind="stable")  # also where an interval, and so a figure, is undefined
+    out = [{"part": parts.names[i], "increase": rises[i].to_json()} for i in order]
+    return {"parts": parts.kind, "rows": out, "tried": len(parts.names), "of": parts.of}

@@ -56,6 +56,7 @@ def render(record: Mapping[str, Any]) -> str:
         over=[_over(method) for method in methods if (method.get("mib") or {}).get("over_recovery")],
         picture=circuit.picture(shown, note=circuit.NO_INTERVAL) if shown else None,
         heat_unit=words.plain_text((record.get("heat") or {}).get("unit") or "effect"),
+        heat_documents=(record.get("heat") or {}).get("documents"),
         strongest=heat.strongest(record.get("heat")),
         notes=cleaned(record.get("notes") or []),
         command=words.plain_text((record.get("arguments") or {}).get("command") or ""),

@@ -17,7 +17,8 @@ def heat(block: Mapping[str, Any] | None) -> alt.LayerChart | None:
     """The map, the last layer on top; None where there is nothing to draw.
 
     Args:
-        block: "rows", "columns", "values" (a list a row; None: not measured) and "unit".
+        block: "rows", "columns", "values" (a list a row; None: not measured), "low", "high" (ends of their intervals)
+            and "unit".
     """
     rows = cells(block)
     if not rows or len(rows) > MOST:
@@ -48,15 +49,15 @@ def heat(block: Mapping[str, Any] | None) -> alt.LayerChart | None:
 
 
 def cells(block: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """Every measured cell: its row, column, value, and the value in words."""
+    """Every measured cell: its row, column, value, and the value with its interval in words."""
     block = block or {}
-    rows, columns = block.get("rows") or [], block.get("columns") or []
     out = []
-    for name, values in zip(rows, block.get("values") or [], strict=False):
-        for column, value in zip(columns, values, strict=False):
+    for i, (name, values) in enumerate(zip(block.get("rows") or [], block.get("values") or [], strict=False)):
+        for j, (column, value) in enumerate(zip(block.get("columns") or [], values, strict=False)):
             if isinstance(value, int | float) and abs(value) < float("inf"):
+                low, high = (block[end][i][j] if block.get(end) else None for end in ("low", "high"))
                 row = {"row": plain_text(name), "column": plain_text(column), "value": float(value)}
-                out.append({**row, "said": text_of(value)})
+                out.append({**row, "said": text_of(value, low, high)})
     return out
 
 
@@ -65,8 +66,14 @@ def strongest(block: Mapping[str, Any] | None, most: int = 12) -> list[dict[str,
     return sorted(cells(block), key=lambda row: -abs(row["value"]))[:most]
 
 
-def text_of(value: float) -> str:
-    """An effect in words: few digits, since it has no interval."""
+def text_of(value: float, low: float | None = None, high: float | None = None) -> str:
+    """An effect in words, with its interval where it has one."""
+    if low is None or high is None:
+        return f"{_digits(value)}, no interval"
+    return f"{_digits(value)} [{_digits(low)}, {_digits(high)}]"
+
+
+def _digits(value: float) -> str:
     if value and not 1e-3 <= abs(value) < 1e5:
         return power(value)
     return count(value) if abs(value) >= 1000 else number(value, 3)

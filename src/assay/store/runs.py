@@ -1,7 +1,7 @@
 """A run folder: takes the record, the per-token table and the page, and writes all of them or nothing; reads them back.
 
-`measurement.json` is what makes a folder a run. Files are written into a hidden sibling and moved into place by a
-rename, so a finished run is never damaged by one that fails or is interrupted.
+`measurement.json` is what makes a folder a measurement, `frontier.json` a search. Files are written into a hidden
+sibling and moved into place by a rename, so a finished run is never damaged by one that fails or is interrupted.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,37 @@ from assay.store.canonical import canonical_json
 
 SCHEMA = 1
 RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
-_OURS = frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml"})
 
 
-def check_target(
-    folder: str | Path, overwrite: bool = False, *, record: str = RECORD, ours: frozenset[str] = _OURS
-) -> Path:
+@dataclass(frozen=True)
+class Kind:
+    """A kind of run folder.
+
+    Attributes:
+        record: the file that makes a folder a run of this kind; files: all that such a run may have.
+        schema: of its record; again: how to make one anew.
+    """
+
+    record: str
+    files: frozenset[str]
+    schema: int
+    again: str
+
+
+MEASUREMENT = Kind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml", "circuit.svg"}), SCHEMA, "measure again")
+SEARCH = Kind(
+    "frontier.json",
+    frozenset(
+        {"frontier.json", "circuit.json", "claim.yaml", "selection.json", PAGE, "circuit.svg"}
+        | {"evaluation.jsonl", "selection.jsonl", "reference.jsonl"}  # of prompts
+    ),
+    1,
+    "search again",
+)
+
+
+def check_target(folder: str | Path, overwrite: bool = False, kind: Kind = MEASUREMENT) -> Path:
     """The folder's path if a run may be written there; ask this before anything expensive starts.
-
-    Args:
-        record: the file that makes a folder a run of its kind; ours: the files that such a run has.
 
     Raises:
         RunError: it exists (without `overwrite`), is not a run folder, or its parent cannot hold it.
@@ -46,8 +68,8 @@ def check_target(
         if target.is_symlink():
             target = target.resolve()
         others = {entry.name for entry in target.iterdir()}
-        if record not in others and not others <= ours:
-            raise RunError(f"'{folder}' is not a run folder (it has no {record}), so it is not overwritten")
+        if kind.record not in others and not others <= kind.files:
+            raise RunError(f"'{folder}' is not a run folder (it has no {kind.record}), so it is not overwritten")
     for parent in target.parents:
         if parent.exists():
             if not parent.is_dir():
@@ -101,19 +123,14 @@ def write_folder(
     folder: str | Path,
     files: Mapping[str, bytes],
     overwrite: bool = False,
-    *,
-    record: str = RECORD,
-    ours: frozenset[str] = _OURS,
+    kind: Kind = MEASUREMENT,
 ) -> Path:
     """Write these files or none of them; whatever else lies in an overwritten folder is kept.
-
-    Args:
-        record, ours: as in `check_target`.
 
     Raises:
         RunError: the folder exists, is not a run of this kind, or cannot be written.
     """
-    target = check_target(folder, overwrite, record=record, ours=ours)
+    target = check_target(folder, overwrite, kind)
     mark = f"{os.getpid()}-{secrets.token_hex(4)}"
     scratch = target.parent / f".{target.name}.{mark}.partial"
     old = target.parent / f".{target.name}.{mark}.old"
@@ -138,22 +155,29 @@ def write_folder(
     return target
 
 
-def read_record(folder: str | Path) -> dict[str, Any]:
+def kind_of(folder: str | Path) -> Kind:
+    """Whether a folder (or a file in it) is a search; everything else is taken for a measurement."""
+    path = Path(folder).expanduser()
+    place = path.parent if path.is_file() and path.name in SEARCH.files else path
+    return SEARCH if (place / SEARCH.record).is_file() and not (place / RECORD).is_file() else MEASUREMENT
+
+
+def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> dict[str, Any]:
     """The record of a run folder (or of a file in it).
 
     Raises:
-        RunError: no such folder, not a run, not JSON, or another schema.
+        RunError: no such folder, not a run of this kind, not JSON, or another schema.
     """
-    path = _run_folder(folder) / RECORD
+    path = _run_folder(folder, kind) / kind.record
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise RunError(f"'{path}'{line} cannot be read as a record; measure again with --overwrite") from error
+        raise RunError(f"'{path}'{line} cannot be read as a record; {kind.again} with --overwrite") from error
     found = record.get("schema") if isinstance(record, dict) else None
-    if found != SCHEMA:
+    if found != kind.schema:
         said = "has no schema number" if found is None else f"has schema {found!r}"
-        raise RunError(f"'{path}' {said}, and this version of assay reads schema {SCHEMA}; measure again with it")
+        raise RunError(f"'{path}' {said}, and this version of assay reads schema {kind.schema}; {kind.again} with it")
     return record
 
 
@@ -182,22 +206,22 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _run_folder(folder: str | Path) -> Path:
+def _run_folder(folder: str | Path, kind: Kind = MEASUREMENT) -> Path:
     path = Path(folder).expanduser()
-    if path.is_file() and path.name in _OURS:
+    if path.is_file() and path.name in kind.files:
         path = path.parent
     if not path.exists():
         runs = sorted(str(found.parent) for found in _glob(path.parent))
         raise RunError(f"there is no run '{folder}'" + nearest(folder, runs))
-    if not (path / RECORD).is_file():
+    if not (path / kind.record).is_file():
         inside = sorted(str(found.parent) for found in _glob(path)) if path.is_dir() else []
-        raise RunError(f"'{folder}' is not a run folder: it has no {RECORD}" + nearest(folder, inside))
+        raise RunError(f"'{folder}' is not a run folder: it has no {kind.record}" + nearest(folder, inside))
     return path
 
 
 def _glob(parent: Path) -> list[Path]:
-    found = parent.glob(f"*/{RECORD}") if parent.is_dir() else ()
-    return [path for path in found if not path.parent.name.startswith(".")]
+    names = (RECORD, SEARCH.record) if parent.is_dir() else ()
+    return [path for name in names for path in parent.glob(f"*/{name}") if not path.parent.name.startswith(".")]
 
 
 def _write(path: Path, content: bytes) -> None:
