@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -93,6 +94,32 @@ def test_a_search_is_reported_again(run, capsys):
         assert (end.value.code or 0) == 0
         assert "next: assay measure found/claim.yaml" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in Path("found").iterdir()} == files
+
+
+def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, capsys):
+    names = ("Jane", "John", "Mary", "man", "woman", "boy", "girl")
+    said = "The {} and the {} met in the room, and the {} spoke to the"
+    rows = [
+        {"clean": said.format(a, b, b), "corrupted": said.format(b, a, a), "correct": f" {a}", "incorrect": f" {b}"}
+        for a, b in itertools.permutations(names, 2)
+    ]
+    Path("prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ("--ablation", "counterfactual", "--controls", "3", "--sizes", "4", "--keep-edges", "12")
+    code, _, err = run("zoo:novel-1l", "--task", "prompts.jsonl", *options, "--out", "found")
+    assert (code, err) == (0, "")
+    parts = {
+        part: {line for line in Path(f"found/{part}.jsonl").read_text().splitlines()}
+        for part in ("selection", "evaluation", "reference")
+    }
+    assert sum(map(len, parts.values())) == len(set().union(*parts.values())) == len(rows)
+    with pytest.raises(SystemExit) as end:
+        cli.main(["measure", "found/claim.yaml", "--quick", "--out", "measured", "--json"])
+    assert (end.value.code or 0) == 0
+    record = json.loads(capsys.readouterr().out)
+    found = json.loads(Path("found/frontier.json").read_text())
+    point = next(p for p in found["methods"][0]["sizes"] if p["edges"] == found["circuit"]["edges"])
+    same = next(row for row in record["table"] if row["floor"] == "empty")
+    assert same["recovered"]["value"] == pytest.approx(point["recovered"]["value"], abs=1e-6)
 
 
 def test_what_is_measured_does_not_depend_on_the_selection_being_run_first():
