@@ -86,6 +86,10 @@ def circuit(
         typer.Option("--seed-with", metavar="NAME", help="The method whose scores begin acdc, masks and greedy."),
     ] = None,
     controls: Annotated[int, typer.Option("--controls", metavar="N", help="Random circuits of each size.")] = 100,
+    control_rows: Annotated[
+        int | None,
+        typer.Option("--control-rows", metavar="N", help="Rows that random circuits are scored on. [default: 32]"),
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", metavar="N", help="Random fills of a document.")] = 4,
     documents: Annotated[
         int | None, typer.Option("--documents", metavar="N", help=f"Scored at most. [default: {DOCUMENTS}]", min=1)
@@ -126,6 +130,7 @@ def circuit(
         steps=steps,
         seed_with=seed_with,
         controls=controls,
+        control_rows=control_rows,
         draws=draws,
         seed=seed,
     )
@@ -134,7 +139,7 @@ def circuit(
     given |= {"ablation": ablation, "sizes": None if sizes == "24" else sizes, "keep-edges": keep_edges, "share": share}
     given |= {"tau": tau or None, "steps": steps, "seed-with": seed_with}
     given |= {"controls": None if controls == 100 else controls, "draws": None if draws == 4 else draws}
-    given |= {"documents": documents, "select": None if select == SELECT else select}
+    given |= {"control-rows": control_rows, "documents": documents, "select": None if select == SELECT else select}
     given |= {"seed": seed or None, "device": device, "dtype": dtype}
     folder = out or f"runs/find-{Path(wanted.model).name.replace(':', '-')}"
     _run(

@@ -92,8 +92,8 @@ def find_circuit(
         say("scoring circuits", done, None)
 
     scored = frontiers(
-        here, found.scores, plan.ablation, sizes=sizes, controls=plan.controls, draws=range(plan.draws), seed=plan.seed,
-        advance=advance,
+        here, found.scores, plan.ablation, sizes=sizes, controls=plan.controls, draws=range(plan.draws),
+        rows_of_controls=plan.control_rows, seed=plan.seed, advance=advance,
     )  # fmt: skip
     kept = found_on(split.selection, split.selection.name)
     record = {

@@ -46,7 +46,7 @@ def cost(model: Model, split: Split, plan: Plan) -> dict[str, Any]:
     masks = sized_circuits(edges, random_scores(edges, seed=plan.seed), sizes, fill_up=True).masks
     live = float(live_shares(Circuits(few, "zero"), masks).sum())
     circuits = live * len(plan.methods) * draws
-    around = live * plan.controls * len(control_rows(split.evaluation))
+    around = live * plan.controls * len(control_rows(split.evaluation, plan.control_rows))
     search = sum(_search(method, len(edges), len(model.components), searched, size, plan) for method in plan.methods)
     forwards = rows * (circuits + FILLS * draws) + around + search
     tokens = split.evaluation.tokens[: min(rows, few.runner.batch)]

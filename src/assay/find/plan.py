@@ -24,7 +24,9 @@ class Plan:
         methods: names of searches; ablation: what fills every edge that is cut.
         sizes: of the frontier: how many, or the numbers of edges.
         keep_edges, share: the size of the circuit that is written, and that masks and greedy aim at.
-        controls: random circuits of each size; draws: of a random ablation.
+        controls: random circuits of each size; control_rows: rows that they are scored on at most (default: as all
+            controls).
+        draws: of a random ablation.
     """
 
     methods: tuple[str, ...]
@@ -36,6 +38,7 @@ class Plan:
     steps: int | None = None
     seed_with: str | None = None
     controls: int = 100
+    control_rows: int | None = None
     draws: int = 4
     seed: int = 0
 
@@ -54,7 +57,8 @@ class Plan:
             raise UserError(f"a frontier needs at least 2 sizes, not {self.sizes}")
         if not isinstance(self.sizes, int) and (len(set(self.sizes)) < 2 or min(self.sizes) < 1):
             raise UserError(f"a frontier needs at least 2 sizes of 1 edge or more, not {list(self.sizes)}")
-        for name, least in (("controls", 0), ("draws", 1), ("seed", 0), ("keep_edges", 1), ("steps", 1)):
+        least_of = {"controls": 0, "control_rows": 2, "draws": 1, "seed": 0, "keep_edges": 1, "steps": 1}
+        for name, least in least_of.items():
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name!r} must be at least {least}, not {value}")

@@ -337,8 +337,12 @@ class CircuitBatch:
         norm = weights.final_norm if which == "scale" else weights.layers[layer].norm1
         norm = weights.layers[layer].norm2 if which == "scale2" else norm
         scale = self._scales.get((which, layer))
-        if scale is None and norm.centred and x.dtype in (torch.float32, torch.float64):
-            return functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)  # in one pass
+        if scale is None and x.dtype in (torch.float32, torch.float64):  # in fewer passes over memory
+            if norm.centred:
+                return functional.layer_norm(x, x.shape[-1:], norm.weight, norm.bias, norm.eps)
+            if norm.bias is None and not torch.is_grad_enabled():
+                square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+                return (x * square.div_(x.shape[-1]).add_(norm.eps).rsqrt_()).mul_(norm.weight)
         if scale is not None and narrow:
             scale = self._spread(scale[self.items], narrow)
         return norm(x, None if scale is None else lambda _: scale)

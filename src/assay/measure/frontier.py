@@ -129,6 +129,7 @@ def frontiers(
     controls: int = 100,
     draws: Sequence[int] = tuple(range(DRAWS)),
     control_draws: int = 1,
+    rows_of_controls: int | None = None,
     seed: int = 0,
     memory: int = MEMORY,
     advance: Advance | None = None,
@@ -143,8 +144,9 @@ def frontiers(
         rows: scored rows of the task (default: all).
         sizes: numbers of edges (default: 24 from 1 to all, evenly spaced in the logarithm).
         controls: random circuits of each size; 0: none.
-        draws: of a random ablation. The controls get the first `control_draws` of them and, as all controls, at most
-            32 rows (those given as `rows`, where they are); so does the circuit that is compared with them.
+        draws: of a random ablation. The controls get the first `control_draws` of them and at most so many
+            `rows_of_controls` (default: as all controls; or those given as `rows`); so does the circuit that is
+            compared with them.
         seed: of the controls and the resamples.
 
     Raises:
@@ -163,7 +165,7 @@ def frontiers(
         bench, table.masks, ablation, draws=used_draws, rows=rows, memory=memory, advance=advance
     )
     mine = _Scored(bench, scores_of, empty, whole, seed)
-    few = control_rows(bench.task) if rows is None else np.asarray(rows)
+    few = control_rows(bench.task, rows_of_controls) if rows is None else np.asarray(rows)
     around = bands(
         bench, several, sized, ablation, controls=controls, draws=used_draws[: max(1, control_draws)], rows=few,
         seed=seed, memory=memory, advance=advance,
