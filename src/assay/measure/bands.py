@@ -5,7 +5,7 @@ Both are scored on the same few rows and draws, as all controls are; sizes withi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,17 +118,11 @@ def bands(
                 found.setdefault(int(size), {}).setdefault(scores.method, mask)
     if not controls or not found:
         return Bands({}, {}, 0, 0)
-    groups: list[list[int]] = []
-    for size in sorted(found):
-        if groups and size <= (1 + SIZE) * groups[-1][0]:
-            groups[-1].append(size)
-        else:
-            groups.append([size])
     table = Table(edges)
     table.add(np.zeros(len(edges), dtype=bool))
     own = {np.packbits(mask).tobytes(): table.add(mask) for by in found.values() for mask in by.values()}
     drawn = []
-    for group in groups:
+    for group in shared_sizes(found):
         likes = [(name, mask) for size in group for name, mask in found[size].items()]
         masks = _drawn(edges, [mask for _, mask in likes], controls, seed)
         drawn.append((group, likes, masks, [table.add(mask) for mask in masks]))
@@ -146,6 +140,22 @@ def bands(
     sums = scored.draw_kl.sum(0)[:, used]
     intervals = {key: _own(resamples, sums[place], sums[0], float(share[place])) for key, place in own.items()}
     return Bands(each, intervals, len(rows), len(draws))
+
+
+def shared_sizes(sizes: Iterable[int]) -> list[list[int]]:
+    """Sizes that share a band: those within 2 % of the smallest of them.
+
+    Example:
+        >>> shared_sizes([100, 12, 102, 103, 12])
+        [[12], [100, 102], [103]]
+    """
+    groups: list[list[int]] = []
+    for size in sorted(set(sizes)):
+        if groups and size <= (1 + SIZE) * groups[-1][0]:
+            groups[-1].append(size)
+        else:
+            groups.append([size])
+    return groups
 
 
 def _own(
