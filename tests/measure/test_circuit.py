@@ -296,3 +296,17 @@ def test_a_circuit_at_positions_is_measured_from_end_to_end():
     assert record["circuit"]["positions"] is True
     assert record["recovered"]["value"] > 0.999  # only the last position is scored
     assert record["controls"]["groups"][0]["n"] > 0
+
+
+def test_the_sentence_names_single_controls_that_do_as_well():
+    """Attribution finds all edges of this program: a circuit by it is as good, and one by weight norm is not."""
+    name = "reversal"
+    edges = truth(planted(name), "resample_joint").used
+    record = assay.measure(
+        Circuit(edges=edges), planted(name).model, bench(name).task, ablation="resample_joint", controls=4, quick=True
+    ).record
+    groups = {group["name"]: group.get("difference") for group in record["controls"]["groups"]}
+    assert groups["top attribution"]["low"] <= 0 < groups["top weight norm"]["low"]
+    said = record["sentence"].partition("it is not told to be better than ")[2]
+    assert "“top attribution”" in said
+    assert "“top weight norm”" not in said

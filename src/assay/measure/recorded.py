@@ -211,7 +211,16 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
     if beaten:
         group = max(beaten, key=lambda g: g["p"])
         text += f"; the control that does best against it is “{group['name']}” (p = {group['p']:.2g})"
+    level = _not_beaten(controls)
+    if level:
+        text += f"; it is not told to be better than {' or '.join(f'“{name}”' for name in level)}"
     return text + "." + tail
+
+
+def _not_beaten(controls: dict[str, Any]) -> list[str]:
+    """Single controls, with no p of their own, that the claim's figure is not told to be above."""
+    given = [(group["name"], group.get("difference") or {"value": None}) for group in controls.get("groups", [])]
+    return [name for name, one in given if one["value"] is not None and (one["low"] is None or one["low"] <= 0)]
 
 
 def versions(bench: Workbench) -> dict[str, Any]:
