@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from assay import cli
@@ -46,7 +47,11 @@ def test_a_planted_circuit_is_found_and_written(run):
     assert "next: assay measure found/claim.yaml" in out
     assert "leak: passed" in out
     names = {path.name for path in Path("found").iterdir()}
-    assert names == {"frontier.json", "circuit.json", "claim.yaml", "selection.json", "report.html", "circuit.svg"}
+    written = {"frontier.json", "circuit.json", "claim.yaml", "selection.json", "report.html", "circuit.svg"}
+    assert names == written | {"scores.parquet"}
+    scores = pq.read_table("found/scores.parquet")
+    assert scores.column_names == ["edge", "exact", "random"]
+    assert scores.num_rows == 18
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
     record = json.loads(Path("found/frontier.json").read_text())
@@ -108,7 +113,7 @@ def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, caps
     code, _, err = run("zoo:novel-1l", "--task", "prompts.jsonl", *options, "--out", "found")
     assert (code, err) == (0, "")
     parts = {
-        part: {line for line in Path(f"found/{part}.jsonl").read_text().splitlines()}
+        part: set(Path(f"found/{part}.jsonl").read_text().splitlines())
         for part in ("selection", "evaluation", "reference")
     }
     assert sum(map(len, parts.values())) == len(set().union(*parts.values())) == len(rows)

@@ -58,12 +58,20 @@ def test_below_the_smallest_circuit_nothing_is_recovered():
 def test_cpr_and_cmd_by_hand_and_what_over_recovery_does():
     shares, sizes = [0.2, 1.5, 1.0], (10, 500, 1_000)
     found = curve(shares, sizes=sizes)
-    steps = (0.49, 0.5)
-    assert cpr(found).value == pytest.approx(steps[0] * (0.2 + 1.5) / 2 + steps[1] * (1.5 + 1) / 2, abs=1e-9)
-    assert cmd(found).value == pytest.approx(steps[0] * (0.8 + 0.5) / 2 + steps[1] * (0.5 + 0) / 2, abs=1e-9)
+    by_hand = 0.01 * (0 + 0.2) / 2 + 0.49 * (0.2 + 1.5) / 2 + 0.5 * (1.5 + 1) / 2
+    assert cpr(found).value == pytest.approx(by_hand, abs=1e-9)
+    by_hand = 0.01 * (1 + 0.8) / 2 + 0.49 * (0.8 + 0.5) / 2 + 0.5 * (0.5 + 0) / 2
+    assert cmd(found).value == pytest.approx(by_hand, abs=1e-9)
     fair = curve([0.2, 1.0, 1.0], sizes=sizes)
     assert cpr(found).value > cpr(fair).value  # type: ignore[operator]
     assert cmd(found).value > cmd(fair).value  # type: ignore[operator]
+
+
+def test_sizes_that_end_before_all_edges_still_count_the_way_to_the_model():
+    """A lone bad circuit is far from the model; the area is not 0 because it has one point."""
+    found = curve([-0.5], sizes=(100,))
+    assert cpr(found).value == pytest.approx(0.1 * (0 - 0.5) / 2 + 0.9 * (-0.5 + 1) / 2, abs=1e-9)
+    assert cmd(found).value == pytest.approx(0.1 * (1 + 1.5) / 2 + 0.9 * (1.5 + 0) / 2, abs=1e-9)
 
 
 def test_an_interval_holds_the_value_and_widens_with_the_documents_spread():
@@ -85,7 +93,7 @@ def test_an_interval_holds_the_value_and_widens_with_the_documents_spread():
 def test_a_distance_of_few_documents_does_not_reach_below_zero():
     found = curve([1.0, 1.0, 1.0])
     few = np.arange(6)
-    uneven = found.loss + np.outer([0.001, 0, 0], np.array([1.0, 0, 0, 0, 0, 0] + [0.0] * (N - 6)))
+    uneven = found.loss + np.outer([30.0, 0, 0], np.array([1.0, 0, 0, 0, 0, 0] + [0.0] * (N - 6)))
     cut = {k: v[..., few] for k, v in vars(found).items() if isinstance(v, np.ndarray) and v.shape[-1] == N}
     small = Curve(**{**vars(found), **cut, "loss": uneven[:, few], "resamples": Resamples(6, seed=1)})
     distance = cmd(small)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from assay.errors import ComponentError
-from assay.measure.path_sampled import layer_profile, misplaced, path_sampled
+from assay.measure.path_sampled import different, layer_profile, misplaced, path_sampled
 from assay.model.edges import Edges
 from assay.model.transformer import Shape
 
@@ -107,3 +107,13 @@ def test_positions_are_dealt_out_among_the_edges_of_a_layer():
 def test_a_mask_of_another_model_is_refused():
     with pytest.raises(ComponentError, match="a circuit of 7 edges was given; this model has"):
         path_sampled(edges_of("plain"), np.ones(7, dtype=bool), 1)
+
+
+def test_controls_all_differ_and_none_is_the_circuit_itself():
+    edges = edges_of("plain")
+    assert len(different(edges, edges.mask(["input->logits"]), 50)) == 0  # there is but one path of one edge
+    like = path_sampled(edges, edges.mask(["input->logits"]) | edges.mask(["input->m0", "m0->logits"]), 1)[0]
+    found = different(edges, like, 30, seed=2)
+    assert len({mask.tobytes() for mask in found}) == len(found) > 0
+    assert not (found == edges.pruned(like)).all(1).any()
+    np.testing.assert_array_equal(different(edges, like, 2, seed=2), found[:2])

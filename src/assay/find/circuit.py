@@ -44,6 +44,7 @@ class Found:
 
     Attributes:
         record: frontier.json; mask: the circuit that is written; scores: of every edge, by the method that found it.
+        every: scores by all methods.
         found_on: what is kept of the data that it was found on.
     """
 
@@ -51,6 +52,7 @@ class Found:
     model: Model
     mask: Bool[np.ndarray, "edges"]
     scores: EdgeScores
+    every: tuple[EdgeScores, ...]
     found_on: FoundOn
 
 
@@ -133,7 +135,7 @@ def find_circuit(
             "forwards": round(there.runner.forwards + here.runner.forwards),
         },
     }
-    return Found(record, model, mask, chosen, kept)
+    return Found(record, model, mask, chosen, found.scores, kept)
 
 
 def _needs_counterfactuals(task: Task, ablation: str) -> None:
@@ -177,11 +179,11 @@ def _notes(plan: Plan, scored: Frontiers, found: Searched, sizes: Int[np.ndarray
     ]
     if plan.controls:
         notes.append(
-            f"{scored.bands} bands of {plan.controls} random circuits, unions of paths from input to logits with as "
-            f"many live edges in each layer; sizes within 2 % of each other share one, over all methods; they, and the "
-            f"circuits that are compared with them, are scored on {scored.control_rows} rows"
+            f"{scored.bands} bands of up to {plan.controls} different random circuits, unions of paths from input to "
+            f"logits with as many live edges in each layer as the method's own; circuits that are alike share one; they, "
+            f"and the circuits that are compared with them, are scored on {scored.control_rows} rows"
         )
-    if scored.draws["controls"] < scored.draws["methods"]:
+    if plan.controls and scored.draws["controls"] < scored.draws["methods"]:
         notes.append(
             f"methods are scored on the mean of {scored.draws['methods']} draws, controls (and the circuit compared "
             f"with them) on {scored.draws['controls']}"

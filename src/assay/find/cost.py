@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-import numpy as np
-
 from assay.find.plan import Plan
 from assay.find.searches import STEPS, TAUS
 from assay.find.split import Split
@@ -14,7 +12,6 @@ from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.circuit_groups import live_shares
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
-from assay.measure.bands import shared_sizes
 from assay.measure.controls import control_rows
 from assay.methods.edge_rivals import random_scores
 from assay.methods.edge_sizes import sized_circuits
@@ -46,17 +43,10 @@ def cost(model: Model, split: Split, plan: Plan) -> dict[str, Any]:
     rows, searched = len(split.evaluation.tokens), len(split.selection.tokens)
     draws = plan.draws if plan.ablation in RANDOM else 1
     few = Workbench(Runner(model, split.evaluation), plan.seed)
-    # a random order stands for each method's: their sizes after pruning differ, so that bands are shared by few
-    sized = [
-        sized_circuits(edges, random_scores(edges, seed=plan.seed + i), sizes, fill_up=True)
-        for i in range(len(plan.methods))
-    ]
-    engine = Circuits(few, "zero")
-    of_size = {int(n): mask for one in sized for n, mask in zip(one.realised, one.masks, strict=True) if n < len(edges)}
-    banded = np.array([of_size[group[0]] for group in shared_sizes(of_size)], dtype=bool).reshape(-1, len(edges))
-    circuits = sum(float(live_shares(engine, one.masks).sum()) for one in sized) * draws
-    around = float(live_shares(engine, banded).sum()) * plan.controls
-    around *= len(control_rows(split.evaluation, plan.control_rows))
+    masks = sized_circuits(edges, random_scores(edges, seed=plan.seed), sizes, fill_up=True).masks
+    live = float(live_shares(Circuits(few, "zero"), masks).sum()) * len(plan.methods)
+    circuits = live * draws
+    around = live * plan.controls * len(control_rows(split.evaluation, plan.control_rows))
     search = sum(_search(method, len(edges), len(model.components), searched, size, plan) for method in plan.methods)
     forwards = rows * (circuits + FILLS * draws) + around + search
     tokens = split.evaluation.tokens[: min(rows, few.runner.batch)]
@@ -64,7 +54,7 @@ def cost(model: Model, split: Split, plan: Plan) -> dict[str, Any]:
     begun = time.perf_counter()
     model(tokens)
     seconds = (time.perf_counter() - begun) / len(tokens)
-    memory = 1.6 + 4 * model.parameters / 1e9 + len(edges) * len(banded) * plan.controls / 1e9
+    memory = 1.6 + 4 * model.parameters / 1e9 + masks.size * len(plan.methods) * plan.controls / 1e9
     return {"forwards": int(forwards), "minutes": round(forwards * seconds / 60, 1), "memory_gb": round(memory, 1)}
 
 

@@ -7,15 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from assay.explanations.circuit_files import write_circuit
 from assay.find.circuit import Found
 from assay.find.split import Split
 from assay.store.canonical import canonical_json
-from assay.store.runs import PAGE, SEARCH, check_target, write_folder
+from assay.store.runs import PAGE, SEARCH, check_target, parquet_bytes, write_folder
 
 CIRCUIT, CLAIM, SELECTION, DRAWING = "circuit.json", "claim.yaml", "selection.json", "circuit.svg"
+SCORES = "scores.parquet"  # of every edge by every method
 
 
 def check_folder(folder: str, overwrite: bool) -> Path:
@@ -66,6 +68,8 @@ def save(
         path = Path(scratch) / CIRCUIT
         write_circuit(path, found.model, found.mask, scores=found.scores.scores, method=found.scores.method)
         circuit = path.read_text(encoding="utf-8")
+    columns = {one.method: one.scores for one in found.every}
+    table = pa.table({"edge": [found.model.edges[i] for i in range(len(found.mask))], **columns})
     files: dict[str, str] = {
         SEARCH.record: canonical_json(record),
         CIRCUIT: circuit,
@@ -77,7 +81,7 @@ def save(
     drawing = save_circuit(record)
     if drawing is not None:
         files[DRAWING] = drawing
-    return write_folder(folder, _bytes(files), overwrite, SEARCH)
+    return write_folder(folder, _bytes(files) | {SCORES: parquet_bytes(table)}, overwrite, SEARCH)
 
 
 def _bytes(files: Mapping[str, str]) -> dict[str, bytes]:

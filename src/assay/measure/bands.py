@@ -1,11 +1,12 @@
-"""Bands: random circuits like the methods' own at every size, as controls of their frontiers.
+"""Bands: random circuits like each method's own at every size, as controls of their frontiers.
 
-Both are scored on the same few rows and draws, as all controls are; sizes within 2 % of each other share a band.
+Both are scored on the same few rows and draws, as all controls are. Circuits that are alike share a band: within 2 % in
+size, and with 95 % of their edges in the same layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,29 +17,24 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuit_scores import Advance, circuit_scores
 from assay.intervene.circuits import transformer_of
-from assay.measure.path_sampled import SIZE, path_sampled
-from assay.methods.edge_scores import EdgeScores
+from assay.measure.path_sampled import PROFILE, SIZE, different, misplaced
 from assay.methods.edge_sizes import SizedCircuits
 from assay.model.edges import Edges
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
-
-TIE = 1e-9  # of a recovered share: a control that is so near is as good
+from assay.stats.fits import p_value
 
 
 @dataclass(frozen=True, eq=False)
 class Band:
-    """Random circuits that serve as controls of one realised size.
+    """Random circuits, all different, that serve as controls of circuits of about one size and one profile of layers.
 
     Attributes:
         masks: the circuits; recovered: R_D of each, on the draws of the controls.
-        distinct: how many of them differ; like: the methods whose circuits' layers they have.
     """
 
     masks: Bool[np.ndarray, "controls edges"]
     recovered: Float64[np.ndarray, "controls"]
-    distinct: int
-    like: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,35 +42,34 @@ class Bands:
     """The bands of several frontiers.
 
     Attributes:
-        each: realised size -> its band; none for the whole model.
-        own: packed mask -> R_D of a method's circuit on the rows and draws of the controls, with its interval.
+        each: packed mask of a method's circuit -> its band; none for the whole model.
+        own: packed mask -> R_D of that circuit on the rows and draws of the controls, with its interval.
         rows, draws: how many of them.
     """
 
-    each: Mapping[int, Band]
+    each: Mapping[bytes, Band]
     own: Mapping[bytes, Estimate]
     rows: int
     draws: int
 
-    def control(self, size: int, mask: Bool[np.ndarray, "edges"]) -> dict[str, Any] | None:
+    def control(self, mask: Bool[np.ndarray, "edges"]) -> dict[str, Any] | None:
         """The record's block for a method's circuit; None where no control exists."""
-        band = self.each.get(size)
+        key = np.packbits(mask).tobytes()
+        band = self.each.get(key)
         if band is None:
             return None
-        found, own = band.recovered, self.own[np.packbits(mask).tobytes()]
+        found, own = band.recovered, self.own[key]
         mine = own.value
         assert mine is not None  # there is a band, so the floor differs from the model
         return {
             "n": len(found),
-            "distinct": band.distinct,
             "median": float(np.median(found)),
             "low": float(np.quantile(found, 0.05)),
             "high": float(np.quantile(found, 0.95)),
             "best": float(found.max()),
             "mine": mine,
             "own": own.to_json(),
-            "p": (1 + int((found >= mine - TIE).sum())) / (1 + len(found)),
-            "like": list(band.like),
+            "p": p_value(mine, found),
         }
 
 
@@ -98,7 +93,6 @@ class Table:
 
 def bands(
     bench: Workbench,
-    several: Sequence[EdgeScores],
     sized: Sequence[SizedCircuits],
     ablation: str,
     *,
@@ -109,32 +103,27 @@ def bands(
     memory: int = MEMORY,
     advance: Advance | None = None,
 ) -> Bands:
-    """Random circuits of every realised size of the methods' circuits, and what both recover on these rows."""
+    """Random circuits like each of the methods' circuits, and what both recover on these rows."""
     edges = transformer_of(bench).edges
-    found: dict[int, dict[str, np.ndarray]] = {}
-    for scores, one in zip(several, sized, strict=True):
-        for size, mask in zip(one.realised, one.masks, strict=True):
-            if 0 < size < len(edges):
-                found.setdefault(int(size), {}).setdefault(scores.method, mask)
-    if not controls or not found:
+    circuits = [mask for one in sized for mask in one.masks if 0 < mask.sum() < len(edges)]
+    if not controls or not circuits:
         return Bands({}, {}, 0, 0)
     table = Table(edges)
     table.add(np.zeros(len(edges), dtype=bool))
-    own = {np.packbits(mask).tobytes(): table.add(mask) for by in found.values() for mask in by.values()}
+    own = {np.packbits(mask).tobytes(): table.add(mask) for mask in circuits}
     drawn = []
-    for group in shared_sizes(found):
-        likes = [(name, mask) for size in group for name, mask in found[size].items()]
-        masks = _drawn(edges, [mask for _, mask in likes], controls, seed)
-        drawn.append((group, likes, masks, [table.add(mask) for mask in masks]))
+    for like, alike in alikes(edges, circuits):
+        masks = different(edges, like, controls, seed)
+        if len(masks):
+            drawn.append((alike, masks, [table.add(mask) for mask in masks]))
     scored = circuit_scores(bench, table.masks, ablation, draws=draws, rows=rows, memory=memory, advance=advance)
     kl = scored.draw_kl.sum((0, 2))
     if not kl[0] > 0:  # the run with every edge cut is the model's
         return Bands({}, {}, 0, 0)
     share = 1 - kl / kl[0]
-    each: dict[int, Band] = {}
-    for group, likes, masks, at in drawn:
-        band = Band(masks, share[at], len(set(at)), tuple(dict.fromkeys(name for name, _ in likes)))
-        each |= dict.fromkeys(group, band)
+    each: dict[bytes, Band] = {}
+    for alike, masks, at in drawn:
+        each |= dict.fromkeys((np.packbits(mask).tobytes() for mask in alike), Band(masks, share[at]))
     used = scored.count > 0
     resamples = Resamples(int(used.sum()), [bench.task.documents[i].stratum for i in np.flatnonzero(used)], seed=seed)
     sums = scored.draw_kl.sum(0)[:, used]
@@ -142,20 +131,22 @@ def bands(
     return Bands(each, intervals, len(rows), len(draws))
 
 
-def shared_sizes(sizes: Iterable[int]) -> list[list[int]]:
-    """Sizes that share a band: those within 2 % of the smallest of them.
-
-    Example:
-        >>> shared_sizes([100, 12, 102, 103, 12])
-        [[12], [100, 102], [103]]
-    """
-    groups: list[list[int]] = []
-    for size in sorted(set(sizes)):
-        if groups and size <= (1 + SIZE) * groups[-1][0]:
-            groups[-1].append(size)
+def alikes(
+    edges: Edges, circuits: Sequence[Bool[np.ndarray, "edges"]]
+) -> list[tuple[Bool[np.ndarray, "edges"], list[Bool[np.ndarray, "edges"]]]]:
+    """Circuits that are alike in size and layers, with the one that they are like."""
+    sizes = np.array([mask.sum() for mask in circuits])
+    out: list[tuple[np.ndarray, list[np.ndarray]]] = []
+    for place in np.argsort(sizes, kind="stable"):
+        mask = circuits[place]
+        for like, alike in out:
+            near = sizes[place] <= (1 + SIZE) * like.sum()
+            if near and misplaced(edges, like, mask[None])[0] <= PROFILE:
+                alike.append(mask)
+                break
         else:
-            groups.append([size])
-    return groups
+            out.append((mask, [mask]))
+    return out
 
 
 def _own(
@@ -166,16 +157,3 @@ def _own(
     if found.value is None:
         return Estimate(value, None, None, found.n, found.reason)
     return replace(found, value=value)
-
-
-def _drawn(
-    edges: Edges, likes: Sequence[Bool[np.ndarray, "edges"]], controls: int, seed: int
-) -> Bool[np.ndarray, "controls edges"]:
-    """So many random circuits, which take turns in being like each of the given ones."""
-    counts = [len(range(start, controls, len(likes))) for start in range(len(likes))]
-    return np.concatenate(
-        [
-            path_sampled(edges, like, count, seed + 7919 * i)
-            for i, (like, count) in enumerate(zip(likes, counts, strict=True))
-        ]
-    )

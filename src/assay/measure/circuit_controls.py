@@ -19,7 +19,7 @@ from assay.intervene.circuits import Circuits, transformer_of
 from assay.intervene.runner import Runner
 from assay.measure.circuit_trials import score_sets
 from assay.measure.control_figures import Group, Sample, row_of
-from assay.measure.path_sampled import path_sampled
+from assay.measure.path_sampled import different
 from assay.measure.random_weights import How, beside, randomised
 from assay.measure.rivals import Rival
 from assay.measure.score import Scored, Scores
@@ -86,7 +86,7 @@ def found_by(bench: Workbench, method: str, ablation: str, rows: Rows, size: int
 
 
 def sampled(bench: Workbench, circuit: Circuit, count: int, seed: int) -> list[EdgeSet]:
-    """Path-sampled circuits like this one, none of them it itself; each with positions as the circuit's edges have.
+    """Path-sampled circuits like this one, all different, none of them it itself; with positions as its edges have.
 
     Raises:
         ComponentError: when none was found.
@@ -94,10 +94,9 @@ def sampled(bench: Workbench, circuit: Circuit, count: int, seed: int) -> list[E
     model = transformer_of(bench)
     edges = circuit.kept(model)
     like = edges.kept if edges.by_position else edges.anywhere
-    masks = path_sampled(model.edges, like, count, seed)
+    masks = different(model.edges, like, count, seed)
     masks = masks[..., None] if masks.ndim == 2 else masks
-    sets = [EdgeSet(mask, edges.positions if edges.by_position else (None,)) for mask in masks]
-    return [one for one in sets if not np.array_equal(one.kept, edges.kept)]
+    return [EdgeSet(mask, edges.positions if edges.by_position else (None,)) for mask in masks]
 
 
 def circuit_controls(
@@ -160,6 +159,8 @@ def _groups(
     group = Group("path-sampled circuits", what, possible=MANY)
     try:
         several = sampled(bench, circuit, settings.controls, settings.seed)
+        if len(several) < settings.controls:
+            group.what += "; more that differ were not found"
         out.append((group, [(f"sample {i}", one) for i, one in enumerate(several)]))
         group.reason = "the only circuit of this profile is the claim itself"
     except ComponentError as problem:

@@ -17,7 +17,7 @@ from assay.stats.estimate import Estimate
 DEFINITIONS = {
     "linear": "area under R_D over the share of edges, from 0 (nothing kept, R_D = 0) to 1 (all kept, R_D = 1)",
     "log": "area under R_D over log(edges) / log(all edges), from 1 edge to all; below the smallest circuit R_D = 0",
-    "cpr": "MIB's circuit performance ratio: area under R_L over the share of edges, from the smallest circuit to all; "
+    "cpr": "MIB's circuit performance ratio: area under R_L over the share of edges, from 0 (R_L = 0) to 1 (R_L = 1); "
     "more is better, but a circuit that does better than the model (R_L > 1) adds to it",
     "cmd": "MIB's circuit-model distance: area under |1 - R_L| over the same sizes; less is better",
 }
@@ -86,8 +86,8 @@ def cpr(curve: Curve) -> Estimate:
     reason = _unresolved(curve)
     if reason:
         return reason
-    weights = trapezoid_weights(curve.sizes / curve.total)
-    won = weights @ (curve.loss_empty - curve.loss)
+    weights = _share_weights(curve)
+    won = weights[1:-1] @ (curve.loss_empty - curve.loss) + weights[-1] * (curve.loss_empty - curve.loss_model)
     return curve.resamples.ratio(won, curve.loss_empty - curve.loss_model, curve.counts)
 
 
@@ -96,13 +96,18 @@ def cmd(curve: Curve) -> Estimate:
     reason = _unresolved(curve)
     if reason:
         return reason
-    weights = trapezoid_weights(curve.sizes / curve.total)
+    weights = _share_weights(curve)
 
     def distance(model: np.ndarray, empty: np.ndarray, *circuits: np.ndarray) -> np.ndarray:
-        return weights @ np.abs((np.stack(circuits) - model) / (empty - model))
+        return weights[0] + weights[1:-1] @ np.abs((np.stack(circuits) - model) / (empty - model))
 
     columns = (curve.loss_model, curve.loss_empty, *curve.loss)
     return not_below_zero(curve.resamples.function(distance, *columns, counts=curve.counts))
+
+
+def _share_weights(curve: Curve) -> Float64[np.ndarray, "points"]:
+    """Of the shares of edges from none, through the circuits, to all."""
+    return trapezoid_weights(np.concatenate([[0.0], curve.sizes / curve.total, [1.0]]))
 
 
 def not_below_zero(found: Estimate) -> Estimate:

@@ -29,7 +29,6 @@ from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
 DRAWS = 4
-TIE = 1e-6  # of a recovered share: a control that is so near is as good
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,8 +136,7 @@ def frontiers(
     """Scores the circuits of every method at every size, and random circuits of each realised size.
 
     A circuit takes a method's best edges until the asked number is left after pruning; sizes that give the same one
-    count once. Methods whose circuits have the same size (within 2 %) share its band, whose circuits take turns in
-    having the layers of theirs.
+    count once. Random circuits have as many edges in each layer as the method's own.
 
     Args:
         rows: scored rows of the task (default: all).
@@ -167,7 +165,7 @@ def frontiers(
     mine = _Scored(bench, scores_of, empty, whole, seed)
     few = control_rows(bench.task, rows_of_controls) if rows is None else np.asarray(rows)
     around = bands(
-        bench, several, sized, ablation, controls=controls, draws=used_draws[: max(1, control_draws)], rows=few,
+        bench, sized, ablation, controls=controls, draws=used_draws[: max(1, control_draws)], rows=few,
         seed=seed, memory=memory, advance=advance,
     )  # fmt: skip
     each = tuple(_frontier(edges, s, one, at, mine, around) for s, one, at in zip(several, sized, places, strict=True))
@@ -247,7 +245,7 @@ def _frontier(
                 gap=scored.gap(place, by_loss),
                 kl=scored.resamples.mean(np.maximum(scored.kl[place], 0), scored.counts),
                 accuracy=scored.resamples.mean(scored.correct[place], scored.counts),
-                control=around.control(size, mask),
+                control=around.control(mask),
             )
         )
     curve = Curve(

@@ -16,6 +16,7 @@ SIZE = 0.02  # by how much the number of live edges may differ
 PROFILE = 0.05  # the share of edges that may sit in another layer without a new attempt
 ATTEMPTS = 25  # for one circuit
 MISSES = 12  # paths in a row that fit nowhere, before the rest is drawn between nodes that are there
+ROUNDS = 4  # times as many draws as circuits are wanted, before these are taken for all that there are
 PATHS = 3  # for each node of the model: by then nearly all nodes are in
 
 
@@ -34,13 +35,13 @@ def misplaced(edges: Edges, like: Bool[np.ndarray, "edges"], masks: Bool[np.ndar
 
 
 def path_sampled(
-    edges: Edges, like: Bool[np.ndarray, "edges *pos"], count: int, seed: int = 0
+    edges: Edges, like: Bool[np.ndarray, "edges *pos"], count: int, seed: int = 0, *, first: int = 0
 ) -> Bool[np.ndarray, "count edges *pos"]:
     """Random circuits of as many live edges as `like` (within 2 %), layer by layer.
 
     Each begins empty. Again and again an edge is drawn in a layer that has too few, and joined to `input` and `logits`
     by random steps through nodes in layers that still have room, until it meets what is there. Every edge of the
-    result is live. Draws are keyed one by one: the first of them do not depend on `count`.
+    result is live. Draws are keyed one by one: none depends on `count`, and they go on from `first`.
 
     Args:
         like: the circuit; what dangles of it does not count. With positions, the control has those of `like`'s edges,
@@ -55,10 +56,34 @@ def path_sampled(
     live = edges.pruned(whole)
     paths = _Paths(edges)
     out = np.zeros((count, *like.shape), dtype=bool)
-    for index in range(count):
+    for place in range(count):
+        index = first + place
         mask = paths.draw(layer_profile(edges, live), seed, index)
-        out[index] = mask if like.ndim == 1 else _dealt(edges, like & live[:, None], mask, seed, index)
+        out[place] = mask if like.ndim == 1 else _dealt(edges, like & live[:, None], mask, seed, index)
     return out
+
+
+def different(
+    edges: Edges, like: Bool[np.ndarray, "edges *pos"], count: int, seed: int = 0
+) -> Bool[np.ndarray, "found edges *pos"]:
+    """Up to `count` path-sampled circuits that all differ, none of them `like` itself.
+
+    A small circuit has few of its kind. Where `ROUNDS` times as many draws hold fewer, these are about all there are;
+    drawn again and again they would make a rank among them look better than it is.
+
+    Raises:
+        ComponentError: as `path_sampled`.
+    """
+    live = edges.pruned(like if like.ndim == 1 else np.any(like, 1))
+    own = like & (live if like.ndim == 1 else live[:, None])
+    found: dict[bytes, np.ndarray] = {}
+    for part in range(ROUNDS):
+        for mask in path_sampled(edges, like, count, seed, first=part * count):
+            if len(found) < count and not np.array_equal(mask, own):
+                found.setdefault(mask.tobytes(), mask)
+        if len(found) >= count:
+            break
+    return np.array(list(found.values()), dtype=bool).reshape(-1, *like.shape)
 
 
 def _dealt(

@@ -35,13 +35,19 @@ class SizedCircuits:
 
 
 def log_sizes(edges: int, count: int = COUNT) -> Int[np.ndarray, "sizes"]:
-    """From 1 to all edges, evenly spaced in the logarithm, each once (so fewer than `count` of a small model).
+    """From 1 to all edges, `count` of them or just over, evenly spaced in the logarithm as far as they are whole.
 
     Example:
-        >>> log_sizes(1000, 4).tolist()
-        [1, 10, 100, 1000]
+        >>> log_sizes(1000, 4).tolist(), log_sizes(3, 4).tolist()
+        ([1, 10, 100, 1000], [1, 2, 3])
     """
-    return np.unique(np.rint(np.geomspace(1, edges, count)).astype(np.int64))
+    if count >= edges:
+        return np.arange(1, edges + 1)
+    out, points = np.zeros(0, dtype=np.int64), count
+    while len(out) < count:  # small ones fall together
+        out = np.unique(np.rint(np.geomspace(1, edges, points)).astype(np.int64))
+        points += max(1, count // 20)
+    return out
 
 
 def sized_circuits(

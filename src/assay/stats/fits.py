@@ -16,6 +16,7 @@ from assay.stats.bootstrap import TAIL
 from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator
 
+TIE = 1e-6  # of a recovered share
 HUBER = 1e-3  # residuals of log L beyond this count linearly (Hoffmann et al. 2022)
 STEEPEST = 5.0  # bound on the exponent
 LARGEST = 60.0  # bound on the log of a at the middle of the range
@@ -218,6 +219,8 @@ def _fit(
 def p_value(claim: float, controls: Num[np.ndarray, " controls"] | Sequence[float]) -> float:
     """(1 + number of controls at least as good) / (1 + number of controls); higher is better.
 
+    A control within `TIE` is as good: equal runs differ by that much in float32.
+
     Example:
         >>> p_value(0.9, [0.1, 0.95, 0.2])
         0.5
@@ -225,7 +228,7 @@ def p_value(claim: float, controls: Num[np.ndarray, " controls"] | Sequence[floa
     values = np.asarray(controls, dtype=float)
     if np.isnan(values).any() or np.isnan(claim):
         raise ValueError("a p-value needs scores that are defined")
-    return float((1 + (values >= claim).sum()) / (1 + len(values)))
+    return float((1 + (values >= claim - TIE).sum()) / (1 + len(values)))
 
 
 def holm(p_values: Num[np.ndarray, " tests"] | Sequence[float]) -> list[float]:

@@ -45,7 +45,7 @@ MEASUREMENT = Kind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml", "cir
 SEARCH = Kind(
     "frontier.json",
     frozenset(
-        {"frontier.json", "circuit.json", "claim.yaml", "selection.json", PAGE, "circuit.svg"}
+        {"frontier.json", "scores.parquet", "circuit.json", "claim.yaml", "selection.json", PAGE, "circuit.svg"}
         | {"evaluation.jsonl", "selection.jsonl", "reference.jsonl"}  # of prompts
     ),
     1,
