@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from assay import cli
+from assay.errors import ClaimError
 from assay.explanations.circuit_files import write_circuit
+from assay.explanations.claim import load_claim
+from assay.explanations.claim_check import check_claim
 from tests.model.tiny import tiny
 from tests.test_bad_input import Run, refused, run
 
@@ -34,6 +37,10 @@ def circuit(contents: str) -> str:
         ("file: twice.json", "claim.yaml:3: the circuit file 'twice.json' names 'm0->m1' twice, with contradictory"),
         ("file: none.json", "claim.yaml:3: the circuit in 'none.json' is empty: none of its 110 edges is kept"),
         ("file: nowhere.json", "claim.yaml:3: the circuit file 'nowhere.json' does not exist here"),
+        ("file: other.json", "claim.yaml:3: the circuit in 'other.json' is of another model: layers is 2 there and 5"),
+        ("file: odd.json", "claim.yaml:3: the circuit file 'odd.json' names the method ['x'], which is no text"),
+        ("file: huge.json", "claim.yaml:3: the circuit file 'huge.json' gives the edge 'm0->m1' the score 1000"),
+        ("file: back.json", "claim.yaml:3: the circuit file 'back.json' keeps an edge that cannot be: 'a0.h0->a0"),
     ],
 )
 def test_what_is_wrong_by_itself_is_said_before_a_model_is_loaded(
@@ -42,6 +49,11 @@ def test_what_is_wrong_by_itself_is_said_before_a_model_is_loaded(
     monkeypatch.setattr("assay.model.load.load", lambda *_, **__: pytest.fail("a model was loaded"))
     edges = '{"m0->m1": {"in_graph": true}, "m0->m1": {"in_graph": false}}'
     Path("twice.json").write_text(f'{{"cfg": {{}}, "nodes": {{}}, "edges": {edges}}}')
+    other = write_circuit("other.json", tiny("gpt2"), tiny("gpt2").edges.node_edges(["m0"]))
+    Path("odd.json").write_text(json.dumps({**json.loads(other.read_text()), "method": ["x"]}))
+    for name, edge, score in (("huge", "m0->m1", 10**400), ("back", "a0.h0->a0.h1<q>", 1)):
+        kept = {edge: {"in_graph": True, "score": score}}
+        Path(f"{name}.json").write_text(json.dumps({"cfg": {}, "nodes": {}, "edges": kept}))
     write_circuit("none.json", tiny("gpt2"), np.zeros(len(tiny("gpt2").edges), dtype=bool))
     refused(run(task=REPEAT, explanation=circuit(explanation)), sentence)
 
@@ -49,7 +61,9 @@ def test_what_is_wrong_by_itself_is_said_before_a_model_is_loaded(
 @pytest.mark.parametrize(
     ("explanation", "sentence"),
     [
-        ("file: gpt2.json", "claim.yaml:3: the circuit in 'gpt2.json' is of another model: layers is 2 there and 5 in"),
+        ("file: gpt2.json", "claim.yaml:3: the circuit in 'gpt2.json' is of another model: d_model is "),
+        ("edges: [input->logits@99]", "claim.yaml:3: an edge is kept @99, and the shortest example has columns 0 to"),
+        ("edges: [input->m0, m0->logits@S2]", "claim.yaml:3: an edge is kept @S2, and the task has no column 'S2'"),
         ("file: more.json", "claim.yaml:3: the circuit in 'more.json' is of another model: that has 7 edges and"),
         ("edges: [input->a0.h1<k>]", "'a0.h1<k>' reads nothing here; did you mean"),
         ("edges: [m0->logits]", "claim.yaml:3: the circuit of 1 edges is empty: none of them lies on a path"),
@@ -58,8 +72,19 @@ def test_what_is_wrong_by_itself_is_said_before_a_model_is_loaded(
 def test_what_only_the_model_can_tell(run: Run, explanation: str, sentence: str):
     path = write_circuit("gpt2.json", tiny("gpt2"), tiny("gpt2").edges.node_edges(["m0"]))
     data = json.loads(path.read_text())
+    size = {"layers": 5, "heads": 8}
+    Path("gpt2.json").write_text(json.dumps({**data, "model": {**data["model"], **size}}))
     Path("more.json").write_text(json.dumps({**data, "model": {}, "total": 7, "kept": 1, "edges": {"numbers": [[3]]}}))
     refused(run(task=REPEAT, explanation=circuit(explanation)), sentence)
+
+
+@pytest.mark.parametrize("explanation", ["edges: [a0.h9->logits]", "edges: [input->a5.h0<q>]", "nodes: [m7]"])
+def test_validate_knows_the_shapes_of_planted_programs(run: Run, monkeypatch: pytest.MonkeyPatch, explanation: str):
+    monkeypatch.setattr("assay.model.load.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    text = f"model: planted:induction\ntask: {{kind: planted}}\nexplanation: {circuit(explanation)}\n"
+    Path("claim.yaml").write_text(text)
+    with pytest.raises(ClaimError, match=r"^claim.yaml:3: '.*' is not in planted:induction: "):
+        check_claim(load_claim("claim.yaml"))
 
 
 def test_a_counterfactual_of_another_length(run: Run):

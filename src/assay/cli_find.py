@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from assay.find.asked import Asked
     from assay.find.plan import Plan
 
-DOCUMENTS, SELECT = 64, 32
+DOCUMENTS, SELECT, DRAWS = 64, 32, 4
 
 find = typer.Typer(name="find", help="Search for explanations.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -90,7 +90,10 @@ def circuit(
         int | None,
         typer.Option("--control-rows", metavar="N", help="Rows that random circuits are scored on. [default: 32]"),
     ] = None,
-    draws: Annotated[int, typer.Option("--draws", metavar="N", help="Random fills of a document.")] = 4,
+    draws: Annotated[
+        int | None,
+        typer.Option("--draws", metavar="N", help="Random fills of a scored document; searches see one. [default: 4]"),
+    ] = None,
     documents: Annotated[
         int | None, typer.Option("--documents", metavar="N", help=f"Scored at most. [default: {DOCUMENTS}]", min=1)
     ] = None,
@@ -122,7 +125,7 @@ def circuit(
     seed = seed if seed is not None else wanted.seed or 0
     plan = Plan(
         methods=tuple(method or ["attribution"]),
-        ablation=ablation or wanted.ablation or "mean",
+        ablation=ablation or _only(wanted.ablations, source) or "mean",
         sizes=_sizes(sizes),
         keep_edges=keep_edges,
         share=share,
@@ -131,14 +134,14 @@ def circuit(
         seed_with=seed_with,
         controls=controls,
         control_rows=control_rows,
-        draws=draws,
+        draws=draws if draws is not None else wanted.draws or DRAWS,
         seed=seed,
     )
     plan.check()
     given: dict[str, Any] = {"method": list(plan.methods), "task": task, "text": text or None, **options}
     given |= {"ablation": ablation, "sizes": None if sizes == "24" else sizes, "keep-edges": keep_edges, "share": share}
     given |= {"tau": tau or None, "steps": steps, "seed-with": seed_with}
-    given |= {"controls": None if controls == 100 else controls, "draws": None if draws == 4 else draws}
+    given |= {"controls": None if controls == 100 else controls, "draws": draws}
     given |= {"control-rows": control_rows, "documents": documents, "select": None if select == SELECT else select}
     given |= {"seed": seed or None, "device": device, "dtype": dtype}
     folder = out or f"runs/find-{Path(wanted.model).name.replace(':', '-')}"
@@ -154,6 +157,14 @@ def circuit(
         as_json,
         overwrite,
     )
+
+
+def _only(ablations: tuple[str, ...], source: str) -> str | None:
+    if len(ablations) > 1:
+        raise UserError(
+            f"{source!r} has {len(ablations)} ablations, and a search takes one; give --ablation {ablations[0]}"
+        )
+    return ablations[0] if ablations else None
 
 
 def _sizes(text: str) -> int | tuple[int, ...]:

@@ -101,6 +101,19 @@ def test_a_search_is_reported_again(run, capsys):
     assert {path: path.read_bytes() for path in Path("found").iterdir()} == files
 
 
+def test_a_written_circuit_is_a_try_and_to_measure_it_is_the_same_one(run, capsys):
+    for keep, tries in ((5, 1), (7, 2)):
+        options = ("--ablation", "resample_joint", "--draws", "1", *SMALL[:-1], str(keep), "--overwrite")
+        assert run("planted:and_gate", "--method", "exact", *options, "--out", "found")[0] == 0
+        lines = [json.loads(line) for line in Path("register.jsonl").read_text().splitlines()]
+        assert len(lines) == tries
+        assert 0 < lines[-1]["p"] <= 1
+    with pytest.raises(SystemExit):
+        cli.main(["measure", "found/claim.yaml", "--quick", "--out", "measured", "--json"])
+    record = json.loads(capsys.readouterr().out)
+    assert (record["register"]["this"], record["register"]["tried"]) == (2, 2)
+
+
 def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, capsys):
     names = ("Jane", "John", "Mary", "man", "woman", "boy", "girl")
     said = "The {} and the {} met in the room, and the {} spoke to the"
@@ -199,7 +212,9 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(run):
         (["--share", "1.5"], "a share of 1.5 of the edges cannot be kept"),
         (["--share", "0.5", "--keep-edges", "3"], "keep_edges=3 and share=0.5 are both given; give one"),
         (["--tau", "0.1"], "'tau' is of the method 'acdc', which is not among those given"),
-        (["--method", "acdc", "--tau", "0"], "ACDC's threshold tau must be above 0, not 0"),
+        (["--method", "acdc", "--tau", "inf"], "ACDC's threshold tau must be a number above 0, not inf"),
+        (["--seed", str(10**20)], "'seed' must be below 2**63, not 100000000000000000000"),
+        (["--method", "acdc", "--tau", "0"], "ACDC's threshold tau must be a number above 0, not 0"),
         (["--seed-with", "exact"], "no method is given that the scores of 'exact' could seed"),
         (["--controls", "-1"], "'controls' must be at least 0, not -1"),
         (["--task", "repeats"], "unknown task 'repeats'; give text, repeat, planted, or a file of prompts"),

@@ -15,6 +15,7 @@ from assay.model.transformer import Model
 from assay.planted.compiled import network_of
 from assay.planted.library import PROGRAMS, planted
 from assay.planted.meaning import execute
+from assay.planted.names import SHAPES
 from assay.planted.program import Head, Match, Program
 from assay.planted.truth import ABLATIONS, CHANGED, Truth, truth
 from tests.planted import by_hand
@@ -66,6 +67,13 @@ def test_network_gives_the_right_answers(name: str) -> None:
     right = task.gather(probabilities, items).gather(-1, targets.reshape(len(targets), -1)[:, :1])
     assert float(right.min()) > 1 - SAME
     assert len(items.row) == len(task) * len(case.inputs.columns)
+
+
+@every
+def test_the_shape_that_is_known_without_loading_is_the_networks(name: str) -> None:
+    shape = planted(name).model.config
+    assert SHAPES[name] == (shape.layers, shape.heads)
+    assert shape.kv_heads == shape.heads
 
 
 @every

@@ -129,7 +129,7 @@ class Circuit:
         if self.file is not None:
             what = f"{self.file.kept:,} of {self.file.total:,} edges ({Path(self.file.path).name})"
         elif self.given is not None:
-            what = f"{self.given.count:,} of {len(self.given.kept):,} edges"
+            what = f"{int(self.given.anywhere.sum()):,} of {len(self.given.kept):,} edges"
         else:
             parts = [f"the edges between {listed(list(self.nodes))}, input and logits"] if self.nodes else []
             names = list(self.edges)

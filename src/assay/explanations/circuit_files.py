@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import re
 import zlib
 from collections.abc import Mapping
@@ -19,12 +18,14 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from assay.errors import ClaimError, ComponentError, nearest
+from assay.explanations.circuit_names import split_edge
 from assay.model.edge_sets import EdgeSet, Position
 
 if TYPE_CHECKING:
     from assay.model.transformer import Model
 
 FORMAT, VERSION = "assay circuit", 1
+LARGEST = float(np.finfo(np.float32).max)  # of a score
 NUMBERS = 1_000  # circuits of so many edges are written as numbers that can be read, larger ones as bits
 LARGEST, MOST_POSITIONS = 10**8, 10**4  # edges and named positions that a file may have
 _PER_HEAD = re.compile(r"a\d+\.h\d+<[kv]>$")
@@ -53,7 +54,7 @@ class CircuitFile:
         path: for messages.
         form: "eap-ig" or "assay".
         data: its contents.
-        kept, total: how many edges it keeps, of how many.
+        kept, total: how many edges it keeps (at some position), of how many.
     """
 
     path: str
@@ -66,6 +67,16 @@ class CircuitFile:
     def method(self) -> str | None:
         """The search that found it, where the file says so."""
         return self.data.get("method") if self.form == "assay" else None
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """Layers and heads of the circuit's model, as far as the file says them."""
+        found = self.data.get("model" if self.form == "assay" else "cfg")
+        if not isinstance(found, dict):
+            return {}
+        names = {"layers": "layers" if self.form == "assay" else "n_layers"}
+        names["heads"] = "heads" if self.form == "assay" else "n_heads"
+        return {what: found[name] for what, name in names.items() if name in found}
 
     def resolve(self, model: Model) -> Resolved:
         """The circuit as one of this model.
@@ -130,10 +141,14 @@ def _parse_names(path: str, data: dict[str, Any]) -> CircuitFile:
         inside = _flag(path, name, value)
         score = value.get("score") if isinstance(value, dict) else None
         number = isinstance(score, int | float) and not isinstance(score, bool)
-        if score is not None and not (number and math.isfinite(score)):
+        if score is not None and not (number and abs(score) <= LARGEST):
             raise ClaimError(f"the circuit file {path!r} gives the edge {name!r} the score {score!r}, not a number")
         kept += inside
         if inside:
+            try:
+                split_edge(name)
+            except ClaimError as problem:
+                raise ClaimError(f"the circuit file {path!r} keeps an edge that cannot be: {problem}") from None
             for end in _ends(name):
                 if nodes.get(end) is False:
                     raise ClaimError(
@@ -231,7 +246,9 @@ def _parse_numbers(path: str, data: dict[str, Any]) -> CircuitFile:
         )
     if not data["kept"]:
         raise ClaimError(f"the circuit in {path!r} is empty: none of its {data['total']:,} edges is kept")
-    return CircuitFile(path, "assay", data, data["kept"], data["total"])
+    if not isinstance(data.get("method"), str | None):
+        raise ClaimError(f"the circuit file {path!r} names the method {data['method']!r}, which is no text")
+    return CircuitFile(path, "assay", data, int(kept.any(1).sum()), data["total"])
 
 
 def _kept(path: str, data: Mapping[str, Any]) -> Bool[np.ndarray, "edges positions"]:

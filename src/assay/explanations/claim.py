@@ -267,7 +267,12 @@ class ClaimFile(_Strict):
         """
         from assay.explanations.claim_task import build_task
 
-        return build_task(self, model, documents, seed)
+        task = build_task(self, model, documents, seed)
+        if self.explanation.kind == "circuit":
+            from assay.explanations.claim_circuit import check_positions
+
+            check_positions(self, task)
+        return task
 
     def check(self, model: Any) -> None:
         """Whether every component of the claim is one of a loaded model's.

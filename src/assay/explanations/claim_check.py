@@ -13,7 +13,7 @@ from assay.explanations import registry
 from assay.explanations.claim_circuit import check_circuit
 from assay.explanations.claim_data import check_data
 from assay.names import Site
-from assay.planted.names import NAMES, PREFIX
+from assay.planted.names import NAMES, PREFIX, SHAPES
 from assay.zoo.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def check_claim(claim: ClaimFile) -> None:
         raise ClaimError(f"{claim.where('family')}the family {family!r} is neither built in nor a file here{tail}")
     shape = known_shape(claim.model)
     if circuit:
-        check_circuit(claim, None if shape is None else lambda site: out_of_range(site, shape))
+        size = None if shape is None else {"layers": shape.layers, "heads": shape.heads}
+        check_circuit(claim, None if shape is None else lambda site: out_of_range(site, shape), size)
     if shape:
         for name, (index, site) in sites.items():
             problem = out_of_range(site, shape)
@@ -79,7 +80,10 @@ class KnownShape(NamedTuple):
 
 
 def known_shape(model: str) -> KnownShape | None:
-    """The shape of a model whose configuration lies on this disk."""
+    """The shape of a planted program, or of a model whose configuration lies on this disk."""
+    if model.startswith(PREFIX):
+        layers, heads = SHAPES[model.removeprefix(PREFIX)]
+        return KnownShape(layers, heads, heads, None, native=True)
     folder = _ZOO / model.removeprefix("zoo:") if model.startswith("zoo:") else Path(model).expanduser()
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -101,6 +105,8 @@ def out_of_range(site: Site, shape: KnownShape) -> str | None:
         return "its components are named like 'a1.h3', 'm2' or 'm2.n137'" + _nearest_site(str(site), shape)
     if site.layer is not None and site.layer >= shape.layers:
         return f"it has {shape.layers} layers, 0 to {shape.layers - 1}"
+    if site.kind == "kv" and shape.groups == shape.heads:
+        return f"its heads share no keys and values; name heads, such as a{site.layer}.h{site.index}"
     for kind, what, count in (
         ("head", "heads", shape.heads),
         ("kv", "key/value groups", shape.groups),

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import ClaimError, ComponentError, nearest
-from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes
+from assay.errors import ClaimError, ComponentError, TaskError, nearest
+from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes, split_edge
 from assay.names import Site, parse_site
 
 if TYPE_CHECKING:
     from assay.explanations.claim import ClaimFile
+    from assay.task.task import Task
 
 Range = Callable[[Site], str | None]
 
 
-def check_circuit(claim: ClaimFile, out_of_range: Range | None) -> None:
+def check_circuit(claim: ClaimFile, out_of_range: Range | None, size: Mapping[str, int] | None) -> None:
     """Raises `ClaimError` at the first thing that cannot be right, without a model.
 
     Args:
         out_of_range: one clause on a site that the model does not have, or None; itself None where that is not known.
+        size: the model's layers and heads, where they are known.
     """
     fields: Any = claim.explanation
     given = [name for name in ("edges", "nodes", "file") if getattr(fields, name) is not None]
@@ -36,7 +38,7 @@ def check_circuit(claim: ClaimFile, out_of_range: Range | None) -> None:
         where = claim.where("task", "kind")
         raise ClaimError(f"{where}circuits are of transformers, whose tasks are of kind 'text', 'repeat' or 'prompts'")
     if fields.file is not None:
-        _file(claim, fields.file)
+        _file(claim, fields.file, size or {})
         return
     for field, check in (("nodes", check_nodes), ("edges", check_edges)):
         names = getattr(fields, field) or []
@@ -81,7 +83,7 @@ def about(claim: ClaimFile) -> str:
     return " and ".join(several)
 
 
-def _file(claim: ClaimFile, name: str) -> None:
+def _file(claim: ClaimFile, name: str, size: Mapping[str, int]) -> None:
     from assay.explanations.circuit_files import parse
 
     where = claim.where("explanation", "file")
@@ -92,9 +94,29 @@ def _file(claim: ClaimFile, name: str) -> None:
         tail = tail if "did you mean" in tail else ""
         raise ClaimError(f"{where}the circuit file {name!r} does not exist here ({Path.cwd()}){tail}")
     try:
-        parse(name)
+        found = parse(name)
     except ClaimError as problem:
         raise ClaimError(f"{where}{problem}") from None
+    for what, value in size.items():
+        if found.size.get(what, value) != value:
+            raise ClaimError(
+                f"{where}the circuit in {name!r} is of another model: {what} is {found.size[what]!r} there and {value} "
+                f"in {claim.model}"
+            )
+
+
+def check_positions(claim: ClaimFile, task: Task) -> None:
+    """Raises `TaskError`, with file and line, for an edge at a position that the task does not have."""
+    import numpy as np
+
+    from assay.intervene.circuit_runs import columns_of
+
+    fields: Any = claim.explanation
+    for index, name in enumerate(fields.edges or ()):
+        try:
+            columns_of(task, (split_edge(name)[1],), np.arange(len(task.tokens)))
+        except TaskError as problem:
+            raise TaskError(f"{claim.where('explanation', 'edges', index)}{problem}") from None
 
 
 def _sites(name: str) -> list[Site]:

@@ -23,15 +23,17 @@ class Asked:
     """A model's name, and its task as fields of a claim file.
 
     Attributes:
-        reference: fields of other examples; ablation, seed, documents: of a claim file, None where it is silent.
+        reference: fields of other examples; ablations, seed, documents, draws: of a claim file, empty or None where it
+            is silent.
     """
 
     model: str
     task: Mapping[str, Any]
     reference: Mapping[str, Any] | None = None
-    ablation: str | None = None
+    ablations: tuple[str, ...] = ()
     seed: int | None = None
     documents: int | None = None
+    draws: int | None = None
 
 
 def asked(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Asked:
@@ -84,10 +86,13 @@ def _of_claim(source: str, task: str | None, texts: Sequence[str], options: Mapp
         if value:
             raise UserError(f"{name!r} is given, and so is the claim file {source!r}, which has a task; leave one out")
     claim = load_claim(source)
-    ablation = None if claim.ablation is None else claim.ablation[0]
+    for name in ("frozen_norm", "refit"):
+        if getattr(claim, name):
+            raise UserError(f"{name!r} is set in {source!r}, and a search does not have it; leave it out")
     reference = None if claim.reference is None else claim.reference.model_dump(exclude_none=True)
     fields = claim.task.model_dump(exclude_none=True)
-    return Asked(claim.model, fields, reference, ablation, claim.seed, claim.documents)
+    documents = claim.documents if claim.documents is not None else fields.get("n")
+    return Asked(claim.model, fields, reference, tuple(claim.ablation or ()), claim.seed, documents, claim.draws)
 
 
 _TAKES = {

@@ -123,7 +123,7 @@ def find_circuit(
             "method": chosen.method,
             "edges": int(mask.sum()),
             "nodes": node_count(edges, mask),
-            "drawing": drawing(here, EdgeSet.whole(mask), chosen.scores),
+            "drawing": drawing(here, EdgeSet.whole(mask), chosen.strengths(mask)),
         },
         "definitions": dict(DEFINITIONS),
         "notes": _notes(plan, scored, found, sizes, size),
@@ -180,8 +180,8 @@ def _notes(plan: Plan, scored: Frontiers, found: Searched, sizes: Int[np.ndarray
     if plan.controls:
         notes.append(
             f"{scored.bands} bands of up to {plan.controls} different random circuits, unions of paths from input to "
-            f"logits with as many live edges in each layer as the method's own; circuits that are alike share one; they, "
-            f"and the circuits that are compared with them, are scored on {scored.control_rows} rows"
+            f"logits with as many live edges in each layer as the method's own; circuits that are alike share one; "
+            f"they, and the circuits that are compared with them, are scored on {scored.control_rows} rows"
         )
     if plan.controls and scored.draws["controls"] < scored.draws["methods"]:
         notes.append(

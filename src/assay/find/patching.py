@@ -54,7 +54,9 @@ def patching(bench: Workbench, ablation: str, *, draw: int = 0, rows: Int[np.nda
     effect = dict(zip(whole.components, whole.mean("kl")[:, 0].tolist(), strict=True))
     reason, heat = _unaligned(bench), None
     if reason is None:
-        found = sweep(bench, ablation, draw=draw, rows=rows[:HEAT_ROWS]).by_document()
+        lengths, count = np.unique(task.last[rows], return_counts=True)  # of one length, so that positions correspond
+        alike = rows[task.last[rows] == lengths[count.argmax()]]
+        found = sweep(bench, ablation, draw=draw, rows=alike[:HEAT_ROWS]).by_document()
         cells = _cells(bench, found)
         heat = {
             "rows": list(found.components),

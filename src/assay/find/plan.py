@@ -51,8 +51,9 @@ class Plan:
             raise UserError(f"keep_edges={self.keep_edges} and share={self.share:g} are both given; give one")
         if self.share is not None and not 0 < self.share <= 1:
             raise UserError(f"a share of {self.share:g} of the edges cannot be kept; give one above 0 and up to 1")
-        if any(not tau > 0 for tau in self.tau or ()):
-            raise UserError(f"ACDC's threshold tau must be above 0, not {min(self.tau or ()):g}")
+        for tau in self.tau or ():
+            if not 0 < tau < np.inf:
+                raise UserError(f"ACDC's threshold tau must be a number above 0, not {tau:g}")
         if isinstance(self.sizes, int) and self.sizes < 2:
             raise UserError(f"a frontier needs at least 2 sizes, not {self.sizes}")
         if not isinstance(self.sizes, int) and (len(set(self.sizes)) < 2 or min(self.sizes) < 1):
@@ -62,6 +63,8 @@ class Plan:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name!r} must be at least {least}, not {value}")
+        if self.seed >= 2**63:
+            raise UserError(f"'seed' must be below 2**63, not {self.seed}")
         for given, method in (("tau", "acdc"), ("steps", "masks")):
             if getattr(self, given) is not None and method not in self.methods:
                 raise UserError(f"{given!r} is of the method {method!r}, which is not among those given")

@@ -1,4 +1,7 @@
-"""The run folder of a search: frontier.json, the circuit, a claim file that is ready to be measured, and the page."""
+"""The run folder of a search: frontier.json, the circuit, a claim file that is ready to be measured, and the page.
+
+The circuit that is written has been scored on the evaluation: it counts as a try there, whether it is measured or not.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import pyarrow as pa
 import yaml
 
 from assay.explanations.circuit_files import write_circuit
+from assay.explanations.claim import load_claim
 from assay.find.circuit import Found
 from assay.find.split import Split
 from assay.store.canonical import canonical_json
@@ -53,7 +57,7 @@ def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, 
 def save(
     found: Found, split: Split, *, model: str, folder: str, draws: int, seed: int, overwrite: bool = False
 ) -> Path:
-    """Writes everything, or nothing.
+    """Writes everything, or nothing, and logs the circuit as a try on the evaluation's split.
 
     Args:
         model: as the claim file names it.
@@ -61,12 +65,14 @@ def save(
     Raises:
         RunError: when the folder exists (without `overwrite`) or cannot be written.
     """
-    from assay.report.find_page import render, save_circuit
+    from assay.measure.recorded import register
+    from assay.report.find_page import chosen_size, render, save_circuit
 
     record = found.record
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / CIRCUIT
-        write_circuit(path, found.model, found.mask, scores=found.scores.scores, method=found.scores.method)
+        strengths = found.scores.strengths(found.mask)
+        write_circuit(path, found.model, found.mask, scores=strengths, method=found.scores.method)
         circuit = path.read_text(encoding="utf-8")
     columns = {one.method: one.scores for one in found.every}
     table = pa.table({"edge": [found.model.edges[i] for i in range(len(found.mask))], **columns})
@@ -81,7 +87,10 @@ def save(
     drawing = save_circuit(record)
     if drawing is not None:
         files[DRAWING] = drawing
-    return write_folder(folder, _bytes(files) | {SCORES: parquet_bytes(table)}, overwrite, SEARCH)
+    where = write_folder(folder, _bytes(files) | {SCORES: parquet_bytes(table)}, overwrite, SEARCH)
+    control = (chosen_size(record) or {}).get("control") or {}
+    register(load_claim(str(Path(folder) / CLAIM)), folder, [record["ablation"]], control.get("p"))
+    return where
 
 
 def _bytes(files: Mapping[str, str]) -> dict[str, bytes]:

@@ -85,7 +85,7 @@ def _streams(
 ) -> Split:
     """Rows of two random streams; the selection loses what the evaluation has too."""
     own = int(options.pop("seed", seed))
-    n = int(options.pop("n", documents))
+    n = min(int(options.pop("n", documents)), documents)
 
     def rows(count: int, stream: int) -> Task:
         if wanted["kind"] == "repeat":

@@ -80,7 +80,8 @@ def circuit_block(
     smallest = minimality(bench, edges, ablation, rows=rows)
     block = {
         "total": len(model.edges),
-        "edges": edges.count,
+        "edges": int(edges.anywhere.sum()),
+        "pairs": edges.count if edges.by_position else None,  # of an edge and a position
         "live": int(live.sum()),
         "nodes": len(touched(model, live)),
         "positions": edges.by_position,

@@ -37,6 +37,7 @@ RANDOM_SETS = 4  # whose mean is one rival
 MANY = 10**9  # path-sampled circuits are not counted
 NAMED = 24  # edges of a found circuit that the record names
 WAYS: dict[How, str] = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}
+ON_SHUFFLED = "search on a shuffled task"
 SIMPLE = (("weight norm", "weight_norm"), ("activation norm", "activation_norm"), ("attribution", "attribution"))
 
 Rows = Int[np.ndarray, "rows"]
@@ -65,6 +66,12 @@ def search_of(circuit: Circuit) -> Search | None:
     if named is None:
         return Search(DEFAULT, False)
     return Search(named, True) if named in EDGE_METHODS else None
+
+
+def not_again(circuit: Circuit) -> str:
+    """Why there is no control by the circuit's own search."""
+    method = circuit.file.method if circuit.file else None
+    return f"the search {method!r} that found the circuit cannot be run again from here"
 
 
 def live_edges(bench: Workbench, circuit: Circuit) -> int:
@@ -127,8 +134,7 @@ def circuit_controls(
     out["groups"] = [row_of(sample, g, group, False) for g, group in enumerate(groups)]
     search = search_of(circuit)
     if random_weights and search is None:
-        method = circuit.file.method if circuit.file else None
-        out["random_weights_reason"] = f"the search {method!r} that found the circuit cannot be run again from here"
+        out["random_weights_reason"] = not_again(circuit)
     elif random_weights and search is not None:
         try:
             out["random_weights"] = _random_weights(bench, circuit, settings, search, ablation, rows, sample)
@@ -177,6 +183,8 @@ def _groups(
     search = search_of(circuit)
     if search is not None:
         out.append(_on_shuffled(bench, search, settings, ablation, rows, size))
+    else:
+        out.append((Group(ON_SHUFFLED, "", near=True, reason=not_again(circuit)), []))
     return out
 
 
@@ -188,7 +196,7 @@ def _on_shuffled(
     bench: Workbench, search: Search, settings: Settings, ablation: str, rows: Rows, size: int
 ) -> tuple[Group, list[tuple[str, EdgeSet]]]:
     several: list[tuple[str, EdgeSet]] = []
-    group = Group("search on a shuffled task", "", near=True)
+    group = Group(ON_SHUFFLED, "", near=True)
     try:
         for draw in range(min(SEARCHES, settings.controls)):
             other = shuffled(bench, settings.seed, draw)

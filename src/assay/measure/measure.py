@@ -118,7 +118,7 @@ def resolve(
     if file is not None and task is None:
         check_data(file, settings.ablation)  # flags may name an ablation that the file did not
     if settings.register and file is not None and settings.out is not None:
-        recorded.register(file, settings)  # before any data is opened
+        recorded.register(file, settings.out, settings.ablation)  # before any data is opened
     if file is None:
         if model is None or task is None:
             raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")

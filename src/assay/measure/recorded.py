@@ -24,7 +24,6 @@ from assay.measure.gathered import Gathered
 from assay.measure.parts import parts_block
 from assay.measure.rivals import Rival, rivals
 from assay.measure.score import Scored
-from assay.measure.settings import Settings
 from assay.measure.systems import Systems
 from assay.model.transformer import Model
 from assay.report import words
@@ -37,15 +36,16 @@ if TYPE_CHECKING:
     from assay.measure.measure import Job
 
 
-def register(claim: ClaimFile, settings: Settings, p: float | None = None) -> tuple[Tried, Adjusted | None]:
-    """Logs the try beside the run folder, by the data's description: it can be stored before the data is opened.
+def register(
+    claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None = None
+) -> tuple[Tried, Adjusted | None]:
+    """Logs the try beside the run folder `out`, by the data's description: it can be stored before the data is opened.
 
     Args:
         p: how it came out, once it was measured.
     """
-    assert settings.out is not None
     split = f"{claim.model} {claim.task.model_dump(exclude_none=True)}"
-    path, entry = register_path(settings.out), Entry(split, claim.hash, tuple(settings.ablation), p=p)
+    path, entry = register_path(out), Entry(split, claim.hash, tuple(ablations), p=p)
     return log(path, entry), adjusted(path, entry)
 
 
@@ -72,7 +72,7 @@ def record(
     head = headline(numbers)
     tried, over = None, None
     if job.claim is not None and job.settings.out is not None:
-        tried, over = register(job.claim, job.settings, _largest_p(controls))
+        tried, over = register(job.claim, job.settings.out, job.settings.ablation, _largest_p(controls))
     found = [_one_of_m(check, tried) for check in gathered.checks]
     floor = plans.floor(ablation) if plans.floor(ablation) in scored.systems else "bigram"
     floors = {
@@ -219,8 +219,13 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
 
 def _not_beaten(controls: dict[str, Any]) -> list[str]:
     """Single controls, with no p of their own, that the claim's figure is not told to be above."""
-    given = [(group["name"], group.get("difference") or {"value": None}) for group in controls.get("groups", [])]
-    return [name for name, one in given if one["value"] is not None and (one["low"] is None or one["low"] <= 0)]
+    found: list[str] = []
+    for group in controls.get("groups", []):
+        difference = group.get("difference") or {"value": None}
+        low = difference.get("low")
+        if difference["value"] is not None and (low is None or low <= 0):
+            found.append(group["name"])
+    return found
 
 
 def versions(bench: Workbench) -> dict[str, Any]:

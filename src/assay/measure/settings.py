@@ -104,6 +104,8 @@ class Settings:
                     raise UserError(f"unknown {what} {value!r}" + nearest(value, valid))
         if not self.ablation:
             raise UserError("no ablation is given" + nearest("", registry.ABLATIONS))
+        if self.seed >= 2**63:
+            raise UserError(f"'seed' must be below 2**63, not {self.seed}")
         for name, least in (("seed", 0), ("draws", 4), ("controls", 0), ("documents", 1)):
             value = getattr(self, name)
             if value is not None and value < least:

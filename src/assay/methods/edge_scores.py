@@ -63,6 +63,16 @@ class EdgeScores:
         middle = np.cumsum(sizes) - (sizes + 1) / 2
         return middle[group] / max(len(self.scores) - 1, 1)
 
+    def strengths(self, mask: Bool[np.ndarray, "edges"]) -> Float64[np.ndarray, "edges"]:
+        """How strong to draw the edges of a circuit, not below 0: the scores, or ranks where its scores are negative.
+
+        Logarithms of odds and depths, for instance, order edges; that they are below 0 says nothing against an edge.
+        """
+        kept = self.scores[mask]
+        if len(kept) and kept.min() < -1e-6 * np.abs(kept).max():
+            return self.ranks()
+        return np.maximum(self.scores, 0)
+
     @property
     def summary(self) -> dict[str, Any]:
         """What the record keeps beside the scores."""

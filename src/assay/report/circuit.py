@@ -69,7 +69,9 @@ def size_line(found: Mapping[str, Any]) -> str:
         text += f", {words.count(found['live'])} of them on a path from input to logits"
     if found.get("nodes") is not None:
         text += f", {words.count(found['nodes'])} nodes"
-    return text + (", chosen at single positions." if found.get("positions") else ".")
+    if found.get("pairs") is not None:
+        text += f", chosen at single positions ({words.count(found['pairs'])} pairs of an edge and a position)"
+    return text + "."
 
 
 def picture(block: Mapping[str, Any], *, unit: str = "score", note: str = "", caption: str = "") -> dict[str, Any]:
