@@ -178,7 +178,7 @@ def _band(method: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def _method(method: Mapping[str, Any]) -> dict[str, Any]:
-    settings = ", ".join(f"{key} {value}" for key, value in (method.get("settings") or {}).items())
+    settings = ", ".join(_setting(key, value) for key, value in (method.get("settings") or {}).items())
     return {
         "name": _name(method),
         "settings": words.plain_text(settings),
@@ -187,6 +187,15 @@ def _method(method: Mapping[str, Any]) -> dict[str, Any]:
         "mib": method.get("mib") or {},
         "sizes": [_size(point) for point in _sizes(method)],
     }
+
+
+def _setting(key: str, value: Any) -> str:
+    """A setting in words: of the method that began the search its name alone, as its settings are the record's."""
+    if isinstance(value, Mapping):
+        value = value.get("method", ", ".join(f"{k} {v}" for k, v in value.items()))
+    elif isinstance(value, list | tuple):
+        value = ", ".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
+    return f"{key.replace('_', ' ')} {value}"
 
 
 def _size(point: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,8 +128,10 @@ def _chart(
         y = y.axis(log_axis([row[end] for row in rows for end in ("low", "high")], "~g"))
     elif measure == "accuracy":
         y = y.axis(alt.Axis(format="%"))
-    columns = alt.expr("width < 420 ? 2 : 4")
-    shown = alt.Legend(columns=columns, labelLimit=150) if legend and len(names) > 1 else None
+    long = max(len(name) for name in names) > 22  # then fewer side by side, none of them cut
+    columns = alt.expr(f"width < 420 ? 2 : {2 if long else 4}")
+    limit = alt.expr(f"width < 420 ? 130 : {340 if long else 150}")
+    shown = alt.Legend(columns=columns, labelLimit=limit) if legend and len(names) > 1 else None
     places = range(first, first + len(names))
     colours = [SERIES[i % len(SERIES)] for i in places]
     shapes = [SHAPES[i % len(SHAPES)] for i in places]
