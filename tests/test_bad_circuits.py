@@ -10,7 +10,7 @@ import pytest
 
 from assay import cli
 from assay.errors import ClaimError
-from assay.explanations.circuit_files import write_circuit
+from assay.explanations.circuit_writing import write_circuit
 from assay.explanations.claim import load_claim
 from assay.explanations.claim_check import check_claim
 from tests.model.tiny import tiny

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import assay
-from assay import cli
+from assay import cli, cli_output
 from assay.errors import RunError
 from assay.explanations.claim_check import MODELS
 from assay.zoo import index
@@ -156,14 +156,14 @@ def test_a_closed_pipe_is_no_error():
 
 def test_command_line_says_what_reproduces_a_run_and_not_where_it_went():
     flags = {"ablation": ["mean", "zero"], "seed": 3, "quick": True, "register": True, "dtype": None}
-    assert cli._command("measure", flags, "my claim.yaml") == (
+    assert cli_output.command_line("measure", flags, "my claim.yaml") == (
         "assay measure 'my claim.yaml' --ablation mean --ablation zero --seed 3 --quick"
     )
 
 
 def test_the_bar_waits_two_seconds_and_for_a_terminal(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    bar = cli._Progress()
+    bar = cli_output.CommandProgress()
     with bar as progress:
         progress("scoring", 0, 10)
         assert bar._bar is None

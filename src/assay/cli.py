@@ -7,8 +7,6 @@ import json
 import os
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +14,10 @@ import typer
 
 from assay.cli_find import find
 from assay.cli_options import Ablations, Claim, Device, Dtype, Json, Model, Overwrite, Quick, Register, Seed
+from assay.cli_output import CommandProgress, command_line, console, print_cost, print_table
 from assay.errors import ClaimError, UserError, nearest
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from assay.explanations.claim import ClaimFile
     from assay.measure.settings import Settings
 
@@ -70,7 +67,7 @@ def demo(
     from assay.measure.settings import Settings
 
     claim = load_claim(Path(__file__).parent / "zoo" / "claims" / "induction.yaml")
-    command = _command("demo", {"quick": quick or None, "device": device})
+    command = command_line("demo", {"quick": quick or None, "device": device})
     settings = Settings.resolve(claim, quick=quick or None, device=device, out=out, overwrite=True, command=command)
     _measure(claim, settings, as_json)
 
@@ -138,13 +135,13 @@ def measure(
         **flags,
         out=out or file.out or f"runs/{Path(claim).stem}",
         overwrite=overwrite,
-        command=_command("measure", flags, claim),
+        command=command_line("measure", flags, claim),
     )
     check_data(file, settings.ablation)
     if dry_run:
         from assay.measure.plan_cost import dry_run as cost
 
-        _print_cost(cost(file, settings), as_json)
+        print_cost(cost(file, settings), as_json)
     else:
         _measure(file, settings, as_json)
 
@@ -194,12 +191,12 @@ def list_components(
     elif scores:
         from assay.find.scores import KINDS, head_scores
 
-        with _Progress() as progress:
+        with CommandProgress() as progress:
             progress("scoring heads", 0, None)
             values = head_scores(loaded).values
         layers, heads = values[KINDS[0]].shape
         rows = [[f"a{i}.h{j}", *(f"{values[k][i, j]:.3f}" for k in KINDS)] for i in range(layers) for j in range(heads)]
-        _table(("head", *KINDS), rows)
+        print_table(("head", *KINDS), rows)
     else:
         for name in loaded.components:
             print(name)
@@ -225,7 +222,7 @@ def compare(
         block = {"runs": runs, "pairs": pairs, "cautions": compared.cautions(records)}
         print(json.dumps(block, indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        _console().print(compared.compare(records, runs, pairs))
+        console().print(compared.compare(records, runs, pairs))
 
 
 @app.command()
@@ -235,25 +232,25 @@ def report(
     """Print a run again, and draw its report.html anew: a measurement, or a search for circuits."""
     from assay.store.runs import PAGE, SEARCH, kind_of, read_record, read_run
 
-    folder, kind = Path(run), kind_of(run)
-    record, examples = (read_record(run, kind), None) if kind is SEARCH else read_run(run)
+    search = kind_of(run) is SEARCH
+    record, examples = (read_record(run, SEARCH), None) if search else read_run(run)
     if as_json:
         print(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
         return
     from assay.report import circuit, find_page, find_terminal, page, terminal
 
-    folder = folder.parent if folder.is_file() else folder
-    html = find_page.render(record) if examples is None else page.render(record, examples)
+    folder = Path(run).parent if Path(run).is_file() else Path(run)
+    where, follow = str(folder / PAGE), f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
+    if search:
+        html, drawn = find_page.render(record), find_page.save_circuit(record)
+        shown = find_terminal.table(record, report=where, follow=follow)
+    else:
+        html, drawn = page.render(record, examples), circuit.save(record)
+        shown = terminal.measurement(record, report=where)
     (folder / PAGE).write_text(html, encoding="utf-8")
-    drawn = find_page.save_circuit(record) if examples is None else circuit.save(record)
     if drawn is not None:
         (folder / "circuit.svg").write_text(drawn, encoding="utf-8")
-    where = str(folder / PAGE)
-    if examples is None:
-        follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
-        _console().print(find_terminal.table(record, report=where, follow=follow))
-    else:
-        _console().print(terminal.measurement(record, report=where))
+    console().print(shown)
 
 
 @app.command()
@@ -279,7 +276,7 @@ def zoo(
         if name is not None:
             raise UserError(f"zoo list takes no name, and {name!r} was given; to train it: assay zoo train {name}")
         rows = [[f"zoo:{entry.name}", f"{entry.parameters:,}", entry.what, entry.licence] for entry in index.entries()]
-        _table(("name", "parameters", "what", "licence"), rows, left=(0, 2, 3))
+        print_table(("name", "parameters", "what", "licence"), rows, left=(0, 2, 3))
         return
     if name is None:
         raise UserError("zoo train needs the name of a model" + nearest("", RECIPES))
@@ -299,7 +296,7 @@ def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
     from assay.measure.measure import measure
     from assay.report.terminal import measurement
 
-    with _Progress() as progress:
+    with CommandProgress() as progress:
         result = measure(claim, settings=settings, progress=progress)
         result.save(settings.out, overwrite=settings.overwrite)
     for note in (result.record["circuit"] or {}).get("notes", ()):
@@ -309,7 +306,7 @@ def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
     else:
         folder = Path(settings.out)
         follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
-        _console().print(measurement(result.record, report=str(folder / "report.html"), follow=follow))
+        console().print(measurement(result.record, report=str(folder / "report.html"), follow=follow))
 
 
 def _load(model: str, device: str | None) -> Any:
@@ -320,86 +317,9 @@ def _load(model: str, device: str | None) -> Any:
         raise UserError(problem)
     from assay.planted.opened import load
 
-    with _Progress() as progress:
+    with CommandProgress() as progress:
         progress(f"loading {model}", 0, None)
         return load(model, device=device)
-
-
-def _command(name: str, flags: dict[str, Any], *arguments: str) -> str:
-    """What reproduces the run: flags that change a number, not those that say where results go."""
-    words = ["assay", name, *arguments]
-    for flag, value in flags.items():
-        if value is True:
-            words += [] if flag == "register" else [f"--{flag}"]
-        elif value is not None:
-            for one in value if isinstance(value, list) else [value]:
-                words += [f"--{flag}", str(one)]
-    return shlex.join(words)
-
-
-def _print_cost(cost: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(cost, indent=1, allow_nan=False))
-    else:
-        print(
-            f"about {cost['forwards']:,} forward passes, {cost['minutes']:.1f} minutes on this machine, "
-            f"{cost['memory_gb']:.1f} GB of memory"
-        )
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console()
-
-
-def _table(columns: tuple[str, ...], rows: list[list[str]], left: tuple[int, ...] = (0,)) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i in left else "right", no_wrap=i == 0)
-    for row in rows:
-        table.add_row(*row)
-    _console().print(table)
-
-
-class _Progress:
-    """A bar on stderr that appears after two seconds, and only where stderr is a terminal.
-
-    Called as `progress(what, done, total)`; total None: how much there is to do is not known.
-    """
-
-    def __init__(self) -> None:
-        self._begun, self._bar, self._tasks = time.monotonic(), None, {}
-
-    def __enter__(self) -> Callable[[str, int, int | None], None]:
-        return self._show
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _show(self, what: str, done: int, total: int | None = None) -> None:
-        if self._bar is None:
-            if not sys.stderr.isatty() or time.monotonic() - self._begun < 2:
-                return
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-        if what not in self._tasks:
-            for earlier in self._tasks.values():
-                self._bar.update(earlier, visible=False)
-            self._tasks[what] = self._bar.add_task(what, total=total)
-        self._bar.update(self._tasks[what], completed=done, total=total)
 
 
 def main(arguments: list[str] | None = None) -> None:

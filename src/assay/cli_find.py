@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli_options import Device, Dtype, Json, Overwrite
+from assay.cli_output import CommandProgress, command_line, console, print_cost
 from assay.errors import UserError
 from assay.explanations.registry import ABLATIONS
 from assay.find.catalogue import SEARCHES
@@ -187,7 +188,6 @@ def _run(
     as_json: bool,
     overwrite: bool,
 ) -> None:
-    from assay.cli import _command, _console, _print_cost, _Progress
     from assay.find.saved import CLAIM, check_folder, save
 
     if not dry:
@@ -205,8 +205,8 @@ def _run(
     from assay.model.transformer import Model
     from assay.planted.opened import load
 
-    command = _command("find", given, "circuit", source)
-    with _Progress() as progress:
+    command = command_line("find", given, "circuit", source)
+    with CommandProgress() as progress:
         progress(f"loading {wanted.model}", 0, None)
         model = load(
             wanted.model, dtype=None if given["dtype"] is None else _dtype(given["dtype"]), device=given["device"]
@@ -219,7 +219,7 @@ def _run(
             folder=folder,
         )  # fmt: skip
         if dry:
-            _print_cost(cost(model, data, plan), as_json)
+            print_cost(cost(model, data, plan), as_json)
             return
         passed = {k: v for k, v in given.items() if v is not None}
         resolved = {**vars(plan), "task": dict(wanted.task), "documents": documents, "select": select}
@@ -233,7 +233,7 @@ def _run(
     from assay.report.find_terminal import table
 
     follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
-    _console().print(table(found.record, report=str(Path(folder) / "report.html"), follow=follow))
+    console().print(table(found.record, report=str(Path(folder) / "report.html"), follow=follow))
 
 
 def _dtype(name: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations import Circuit
-from assay.explanations.circuit_files import write_circuit
+from assay.explanations.circuit_writing import write_circuit
 from assay.explanations.claim import claim_of, dump, load_claim
 from assay.explanations.claim_circuit import about
 from assay.model.load import load

@@ -10,7 +10,7 @@ import pytest
 
 import assay
 from assay.explanations import Circuit, Keep
-from assay.explanations.circuit_files import write_circuit
+from assay.explanations.circuit_writing import write_circuit
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.bits import circuit_bits, claim_bits

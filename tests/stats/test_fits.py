@@ -85,6 +85,7 @@ def test_out_of_range_is_below_or_above_and_never_a_number():
 
 def test_p_value_counts_ties_against_the_claim():
     assert p_value(0.5, np.array([0.5, 0.4, 0.6])) == 0.75
+    assert p_value(0.5, [0.5 - 5e-7, 0.5 - 2e-6]) == pytest.approx(2 / 3)  # equal but for rounding, and not equal
     assert p_value(0.5, []) == 1.0
     with pytest.raises(ValueError, match="scores that are defined"):
         p_value(0.5, [float("nan")])

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from assay.errors import ClaimError, ComponentError, nearest
+from assay.errors import ClaimError, ComponentError
 from assay.explanations.circuit_names import split_edge
-from assay.model.edge_sets import EdgeSet, Position
+from assay.model.edge_sets import EdgeSet
 
 if TYPE_CHECKING:
     from assay.model.transformer import Model
@@ -149,7 +149,7 @@ def _parse_names(path: str, data: dict[str, Any]) -> CircuitFile:
                 split_edge(name)
             except ClaimError as problem:
                 raise ClaimError(f"the circuit file {path!r} keeps an edge that cannot be: {problem}") from None
-            for end in _ends(name):
+            for end in ends(name):
                 if nodes.get(end) is False:
                     raise ClaimError(
                         f"the circuit file {path!r} contradicts itself: the edge {name!r} is in the graph and its node "
@@ -167,7 +167,8 @@ def _flag(path: str, name: str, value: Any) -> bool:
     return inside
 
 
-def _ends(edge: str) -> list[str]:
+def ends(edge: str) -> list[str]:
+    """The nodes of an edge, without the part that is read."""
     return [re.sub(r"<.*", "", end) for end in edge.split("->")]
 
 
@@ -271,7 +272,7 @@ def _kept(path: str, data: Mapping[str, Any]) -> Bool[np.ndarray, "edges positio
 
 
 def _from_numbers(file: CircuitFile, model: Model) -> Resolved:
-    data, own = file.data, _shape(model)
+    data, own = file.data, shape_of(model)
     for name, value in own.items():
         if name in data["model"] and data["model"][name] != value:
             raise ClaimError(
@@ -295,94 +296,12 @@ def _from_numbers(file: CircuitFile, model: Model) -> Resolved:
     return Resolved(EdgeSet(_kept(file.path, data), tuple(data["positions"])), scores, notes)
 
 
-def write_circuit(
-    path: str | Path,
-    model: Model,
-    circuit: EdgeSet | Bool[np.ndarray, "edges"],
-    *,
-    form: str = "assay",
-    scores: np.ndarray | None = None,
-    method: str | None = None,
-    more: Mapping[str, Any] | None = None,
-) -> Path:
-    """Writes a circuit of a model.
-
-    Args:
-        circuit: its edges, as a set or a mask over all edges.
-        form: "assay": compact, with the model's fingerprint; "eap-ig": a name for each edge, as peers read it (edges to
-            a group's keys or values are written for each of its heads).
-        scores: of every edge.
-        method: the search that found it: a name of `assay find circuit --method`.
-        more: further fields, for readers (compact form only).
-
-    Raises:
-        ClaimError: for what the form cannot hold.
-    """
-    edges = circuit if isinstance(circuit, EdgeSet) else EdgeSet.whole(np.asarray(circuit, dtype=bool))
-    if edges.inverted:
-        raise ClaimError("a circuit that is everything but other edges is not written; write those edges")
-    for what, found in (("mask", len(edges.kept)), ("scores", None if scores is None else len(scores))):
-        if found not in (None, len(model.edges)):
-            raise ClaimError(f"{what} of {found} edges cannot be written as a circuit of {len(model.edges)} edges")
-    if form == "eap-ig":
-        text = json.dumps(_names(model, edges, scores), ensure_ascii=False)
-    elif form == "assay":
-        text = json.dumps({**_numbers(model, edges, scores, method), **(more or {})}, ensure_ascii=False, indent=1)
-    else:
-        raise ClaimError(f"a circuit cannot be written as {form!r}" + nearest(form, ("assay", "eap-ig")))
-    Path(path).write_text(text + "\n", encoding="utf-8")
-    return Path(path)
-
-
-def _shape(model: Model) -> dict[str, Any]:
+def shape_of(model: Model) -> dict[str, Any]:
+    """What a compact file says of its model, to be held against another."""
     shape = model.config
     mlps = [width is not None for width in shape.d_mlp]
     own = {"layers": shape.layers, "heads": shape.heads, "kv_heads": shape.kv_heads, "d_model": shape.d_model}
     return {**own, "parallel": shape.parallel, "mlps": mlps}
-
-
-def _numbers(model: Model, edges: EdgeSet, scores: np.ndarray | None, method: str | None) -> dict[str, Any]:
-    kept: dict[str, Any] = {"numbers": [np.flatnonzero(column).tolist() for column in edges.kept.T]}
-    if edges.count > NUMBERS:
-        kept = {"bits": _packed(np.packbits(edges.kept.reshape(-1)).tobytes())}
-    return {
-        "format": FORMAT,
-        "version": VERSION,
-        "model": {"name": model.name, "fingerprint": model.fingerprint, **_shape(model)},
-        "total": len(model.edges),
-        "kept": edges.count,
-        "positions": list(edges.positions),
-        "edges": kept,
-        "scores": None if scores is None else _packed(np.asarray(scores, dtype="<f4").tobytes()),
-        "method": method,
-    }
-
-
-def _names(model: Model, edges: EdgeSet, scores: np.ndarray | None) -> dict[str, Any]:
-    if edges.by_position:
-        raise ClaimError("the form of EAP-IG has no positions; write the circuit in the form 'assay'")
-    shape, every, mask = model.config, model.edges, edges.anywhere
-    share = shape.heads // shape.kv_heads
-    out: dict[str, Any] = {}
-    touched = {"logits"} if mask.any() else set()
-    for reader, offset in zip(every.readers, every.offsets, strict=False):
-        names = [reader.name]
-        if share > 1 and reader.part in ("k", "v"):
-            heads = range(reader.index * share, (reader.index + 1) * share)
-            names = [f"a{reader.layer}.h{head}<{reader.part}>" for head in heads]
-        for place in range(reader.writers):
-            number, writer = int(offset) + place, every.writers[place]
-            for name in names:
-                score = {} if scores is None else {"score": float(scores[number])}
-                out[f"{writer}->{name}"] = {**score, "in_graph": bool(mask[number])}
-                touched |= {writer, _ends(name)[0]} if mask[number] else set()
-    cfg = {"n_layers": shape.layers, "n_heads": shape.heads, "parallel_attn_mlp": shape.parallel}
-    nodes = {name: {"in_graph": name in touched} for name in (*every.writers, "logits")}
-    return {"cfg": {**cfg, "d_model": shape.d_model}, "nodes": nodes, "edges": out}
-
-
-def _packed(raw: bytes) -> str:
-    return base64.b64encode(zlib.compress(raw, 9)).decode("ascii")
 
 
 def _unpacked(path: str, text: Any, size: int) -> bytes:
@@ -396,6 +315,3 @@ def _unpacked(path: str, text: Any, size: int) -> bytes:
     if len(out) != size:
         raise ClaimError(f"the circuit file {path!r} holds {'more' if len(out) > size else 'fewer'} bits than edges")
     return out
-
-
-__all__ = ["CircuitFile", "Position", "Resolved", "parse", "read_circuit", "write_circuit"]

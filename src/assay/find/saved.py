@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from assay.explanations.circuit_files import write_circuit
+from assay.explanations.circuit_writing import write_circuit
 from assay.explanations.claim import load_claim
 from assay.find.circuit import Found
 from assay.find.split import Split

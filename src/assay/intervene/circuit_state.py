@@ -6,9 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from assay.model.edges import Edges
+
+Masks = Bool[np.ndarray, "variants edges *pos"] | Float[Tensor, "variants edges *pos"]
 Where = tuple[Tensor, Tensor]  # rows and columns of the scored items
 
 
@@ -83,3 +86,16 @@ class Variants:
             target[places[:, None], *self.items] = values.reshape(len(index), -1, values.shape[-1])
         else:
             target[places] = values
+
+
+def as_matrix(edges: Edges, masks: Masks) -> np.ndarray | Tensor:
+    """Masks over edges as [variants, readers, writers] (and positions)."""
+    if isinstance(masks, Tensor):
+        reader, writer = edges.ends(np.arange(len(edges)))
+        size = (len(masks), len(edges.readers), len(edges.writers), *masks.shape[2:])
+        out = torch.zeros(size, dtype=masks.dtype, device=masks.device)
+        at = torch.from_numpy(reader).to(masks.device), torch.from_numpy(writer).to(masks.device)
+        return out.index_put((torch.arange(len(masks), device=masks.device)[:, None], *at), masks)
+    if masks.ndim == 2:
+        return edges.matrix(masks)
+    return np.moveaxis(edges.matrix(np.moveaxis(masks, 1, -1)), 1, -1)

@@ -20,7 +20,7 @@ from assay.errors import ComponentError
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_mix import Mix
 from assay.intervene.circuit_schedule import schedule
-from assay.intervene.circuit_state import State, Variants
+from assay.intervene.circuit_state import Masks, State, Variants, as_matrix
 from assay.intervene.plan import Plan
 from assay.intervene.products import product
 from assay.model.edges import Edges
@@ -29,7 +29,6 @@ from assay.names import parse_site
 
 # fills that are one unedited run: a node that reads fills alone gives its own fill, unless norms have other scales
 CONSISTENT = frozenset({"resample_joint", "counterfactual"})
-Masks = Bool[np.ndarray, "variants edges *pos"] | Float[Tensor, "variants edges *pos"]
 
 
 def transformer_of(bench: Workbench) -> Model:
@@ -226,16 +225,8 @@ class CircuitBatch:
         return self.vary(self.empty if some[0].work <= some[1].work else self.clean, matrix).logits
 
     def matrix(self, masks: Masks) -> np.ndarray | Tensor:
-        """Masks over edges as [variants, readers, writers] (and positions)."""
-        if isinstance(masks, Tensor):
-            reader, writer = self.edges.ends(np.arange(len(self.edges)))
-            size = (len(masks), len(self.edges.readers), len(self.edges.writers), *masks.shape[2:])
-            out = torch.zeros(size, dtype=masks.dtype, device=masks.device)
-            at = torch.from_numpy(reader).to(masks.device), torch.from_numpy(writer).to(masks.device)
-            return out.index_put((torch.arange(len(masks), device=masks.device)[:, None], *at), masks)
-        if masks.ndim == 2:
-            return self.edges.matrix(masks)
-        return np.moveaxis(self.edges.matrix(np.moveaxis(masks, 1, -1)), 1, -1)
+        """As `as_matrix`."""
+        return as_matrix(self.edges, masks)
 
     def vary(self, base: State, matrix: np.ndarray | Tensor, *, stream: bool = False) -> Variants:
         """Runs variants as changes to a state.

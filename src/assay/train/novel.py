@@ -168,21 +168,28 @@ def constant(step: int) -> float:
     return min(1.0, (step + 1) / WARM_UP)
 
 
+def precision() -> torch.dtype:
+    """What matrices are multiplied in: bfloat16 where the processor does that faster than float32."""
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return torch.bfloat16 if wide else torch.float32
+
+
 def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: Callable[[str], None] = print) -> Path:
     """Trains (or goes on training) a zoo model; gives the folder, which `transformers` opens.
 
-    Beside the model stands `endpoints.json`: for each budget tokens, FLOPs, and every test document's loss sum and
-    token count. Checkpoints lie in `checkpoints/` below `out` and may be deleted afterwards.
+    The folder holds the model of the last budget that is done, so it can be used while training goes on. Beside the
+    model stands `endpoints.json`: for each budget tokens, FLOPs, and every test document's loss sum and token count.
+    Checkpoints lie in `checkpoints/` below `out` and may be deleted afterwards.
 
     Raises:
         KeyError: for a name without a recipe.
     """
     recipe = RECIPES[name]
     folder, work = out / name, out / "checkpoints" / name
-    network = build(recipe)
+    network, multiplied = build(recipe), precision()
 
     def loss(batch: Tensor) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", multiplied, enabled=multiplied != torch.float32):
             logits = network(batch).logits
         return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch[:, 1:].flatten())
 
@@ -219,26 +226,28 @@ def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: 
             def fall(step: int, branch: int = branch, end: int = end) -> float:
                 return (end - step) / (end - branch)
 
-            trainer.run(end, batch, fall, log=note)
+            falling = work / f"falling-{budget}.pt"
+            trainer.load(falling)
+            trainer.run(end, batch, fall, checkpoint=falling, log=note)
             network.half().float()  # what ships is float16: the stored losses are those of the stored weights
             endpoint = {
                 "tokens": end * tokens_a_step,
                 "repeat_steps": log["repeat_steps"],
                 "flops": flops_per_token(recipe) * end * tokens_a_step
                 + flops_per_token(recipe) * log["repeat_steps"] * REPEAT_WINDOWS * REPEAT_LENGTH,
+                "precision": str(multiplied).removeprefix("torch."),
                 "train_loss": float(np.mean([v for _, v in record[-20:]])),
                 "documents": {s: document_losses(network, s, str(tokenizer)) for s in ("test", "unseen")},
             }
             total = np.array(list(endpoint["documents"]["test"].values())).sum(0)
             say(f"{name} at {budget} tokens: test loss {total[0] / total[1]:.4f} nats")
-            if budget == recipe.budgets[-1]:
-                cast("PreTrainedModel", network.half()).save_pretrained(folder)
-                network.float()
-            done.parent.mkdir(parents=True, exist_ok=True)
+            cast("PreTrainedModel", network.half()).save_pretrained(folder)
+            network.float()
             done.write_text(json.dumps(endpoint))
             trainer.restore(trunk)
+            falling.unlink()
         endpoints.append(json.loads(done.read_text()))
-    (folder / "endpoints.json").write_text(json.dumps(endpoints))
+        (folder / "endpoints.json").write_text(json.dumps(endpoints))
     return folder
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 CONTEXT = 256
 VOCABULARY = 4_096
-BUDGETS = (750_000, 1_500_000, 3_000_000, 6_000_000)  # training tokens of the scaling points
+BUDGETS = (3_000_000, 6_000_000, 12_000_000, 24_000_000, 48_000_000)  # training tokens of the scaling points
 COOL_DOWN = 0.2  # share of a budget over which the rate falls to zero
 BATCH = 16  # windows a step
 
@@ -20,7 +20,7 @@ class Recipe:
         repeats: whether spans are repeated: a first phase of nothing but repeats, then a tenth of the windows.
         shown: whether a head of the second layer is drawn to what follows the current token's last occurrence while the
             repeat phase begins; without that the four-layer model learns to copy with no head that does so.
-        budgets: tokens at which a cooled-down endpoint is stored; the last one is the model that ships.
+        budgets: tokens at which a cooled-down endpoint is stored; the last one reached is the model that ships.
     """
 
     layers: int
@@ -38,12 +38,12 @@ class Recipe:
 
 
 RECIPES = {
-    "novel-attn2": Recipe(2, 256, 8, attention_only=True, budgets=BUDGETS[-1:]),
-    "novel-attn2-rep": Recipe(2, 256, 8, attention_only=True, repeats=True, budgets=BUDGETS[-1:]),
+    "novel-attn2": Recipe(2, 256, 8, attention_only=True),
+    "novel-attn2-rep": Recipe(2, 256, 8, attention_only=True, repeats=True),
     "novel-1l": Recipe(1, 64, 4),
     "novel-2l": Recipe(2, 128, 4),
     "novel-3l": Recipe(3, 192, 6),
     "novel-4l": Recipe(4, 256, 8),
-    "novel-4l-seed1": Recipe(4, 256, 8, seed=1, budgets=BUDGETS[-1:]),
-    "novel-4l-rep": Recipe(4, 256, 8, repeats=True, shown=True, budgets=BUDGETS[-1:]),
+    "novel-4l-seed1": Recipe(4, 256, 8, seed=1),
+    "novel-4l-rep": Recipe(4, 256, 8, repeats=True, shown=True),
 }

@@ -1,0 +1,78 @@
+"""What pydantic finds wrong with a claim file, as one sentence with file and line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from assay.errors import ClaimError, nearest
+from assay.explanations.claim_yaml import Path_, Source
+
+
+def validated(schema: type[Any], source: Source, prefix: Path_, data: dict[str, Any]) -> Any:
+    """A part of a claim file as its class.
+
+    Raises:
+        ClaimError: one sentence with file and line, the value, and the nearest valid names.
+    """
+    try:
+        return schema.model_validate(data)
+    except ValidationError as problem:
+        errors = problem.errors(include_url=False)
+        # a misspelt field is both unknown and missing: the unknown one says more
+        first = min(errors, key=lambda e: (e["type"] != "extra_forbidden", e["type"] == "missing"))
+        raise ClaimError(_sentence(first, schema, source, prefix)) from None
+
+
+_TYPES = {
+    "int_type": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "a text",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+    "literal_error": "auto, true or false",
+}
+
+
+def _sentence(error: ErrorDetails, schema: type[BaseModel], source: Source, prefix: Path_) -> str:
+    path = prefix + tuple(p for p in error["loc"] if isinstance(p, int) or (*prefix, p) in source.lines)
+    kind, value, name = error["type"], error.get("input"), str(error["loc"][-1])
+    if kind in ("extra_forbidden", "missing"):
+        inside = f" in {prefix[-1]!r}" if prefix else ""
+        valid = [f.alias or n for n, f in schema.model_fields.items()]
+        if len(error["loc"]) > 1:  # a mapping that has no kinds of its own
+            inner: Any = schema.model_fields[str(error["loc"][0])].annotation
+            inner = next((one for one in (inner, *get_args(inner)) if hasattr(one, "model_fields")), schema)
+            inside, valid = f" in {error['loc'][0]!r}", list(inner.model_fields)
+        if kind == "missing":
+            return f"{source.at(path)}the field {name!r}{inside} is missing"
+        return f"{source.at((*prefix, *error['loc']))}unknown field {name!r}{inside}" + nearest(name, valid)
+    where, field = source.at(path), next((str(p) for p in reversed(path) if isinstance(p, str)), name)
+    if kind == "sentence":
+        return where + error["ctx"]["text"]  # type: ignore[typeddict-item]
+    if value is None or value == "":
+        return f"{where}the field {field!r} has no value"
+    if kind == "too_short":
+        return f"{where}{field!r} is empty; name at least one"
+    shown = _shown(value)
+    if kind == "greater_than_equal":
+        return f"{where}{field!r} must be at least {error['ctx']['ge']}, not {shown}"  # type: ignore[typeddict-item]
+    element = "each entry of " if isinstance(path[-1], int) else ""
+    what = _TYPES.get(kind, error["msg"])
+    if field == "components":
+        what = what.replace("a mapping", "a mapping such as {a1.h3: induction}").replace(
+            "a list", "a list such as [a1.h3]"
+        )
+    return f"{where}{element}{field!r} must be {what}, not {shown}"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (dict, list)):
+        return "a mapping" if isinstance(value, dict) else "a list"
+    text = re.sub(r"\s+", " ", repr(value))
+    return text if len(text) <= 60 else text[:57] + "..."
