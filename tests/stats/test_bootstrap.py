@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
@@ -37,15 +38,6 @@ def coverage(make, truth: float, sets: int = SETS) -> float:
     return inside / sets
 
 
-def test_recovered_covers_its_truth_in_95_of_100_sets():
-    resamples = Resamples(200, seed=3, draws=1_000)
-
-    def make(rng, i):
-        return resamples.recovered(*clustered(rng, 200))
-
-    assert 0.93 <= coverage(make, 0.7) <= 0.97
-
-
 def test_stratified_mean_covers_its_truth():
     strata = np.repeat(["en", "fr", "de", "py"], 20)  # small strata, far apart
     resamples = Resamples(80, strata, seed=1, draws=1_000)
@@ -58,7 +50,7 @@ def test_stratified_mean_covers_its_truth():
     assert 0.93 <= coverage(make, 2.75) <= 0.97
 
 
-def test_under_30_clusters_t_on_the_jackknife_covers_and_is_named():
+def test_fifteen_clusters_are_covered_by_t_on_the_jackknife():
     resamples = Resamples(15, seed=3)
     tokens = np.full(15, 500.0)
 
@@ -93,34 +85,6 @@ def test_paired_difference_of_shares_is_zero_for_the_same_system():
     explained, floor, tokens = clustered(generator(0), 60)
     same = Resamples(60).recovered_difference((explained, floor), (explained, floor), tokens)
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
-
-
-@pytest.mark.parametrize(("donors", "method"), [(6, "two_way_t"), (40, "two_way")])
-def test_shared_donors_widen_the_interval_to_what_it_must_be(donors, method):
-    documents = 60
-    resamples = Resamples(documents, seed=3, draws=500)
-    tokens = np.full(documents, 100.0)
-    one_way = []
-
-    def make(rng, i):
-        effect = rng.standard_normal((documents, 1)) + rng.standard_normal(donors) * 0.5
-        matrix = tokens[:, None] * (2 + effect * 0.3 + 0.2 * rng.standard_normal((documents, donors)))
-        naive = resamples.mean(matrix.mean(1), tokens)
-        one_way.append(naive.low <= 2 <= naive.high)
-        estimate = resamples.two_way(matrix, tokens)
-        assert estimate.method == method
-        return estimate
-
-    assert 0.93 <= coverage(make, 2.0, 600) <= 0.975
-    assert np.mean(one_way) < 0.93  # the same sets, donors forgotten
-
-
-def test_two_way_with_independent_donors_of_no_effect_equals_one_way():
-    rng = generator(1)
-    column, tokens = rng.gamma(2, size=50) * 100, np.full(50, 100.0)
-    estimate = Resamples(50).two_way(np.repeat(column[:, None], 5, axis=1), tokens)
-    width = 2 * 2.01 * np.sqrt(50 / 49 * ((column - column.mean()) ** 2).sum()) / tokens.sum()
-    assert estimate.high - estimate.low == pytest.approx(width, rel=1e-3)
 
 
 def test_ratio_of_sums_is_not_the_mean_of_ratios():
@@ -188,7 +152,6 @@ def test_undefined_is_never_zero_or_nan():
         resamples.mean(one, zero),
         resamples.ratio(one, zero),
         resamples.function(lambda a: np.log(a), zero),
-        resamples.two_way(np.ones((40, 3)), zero),
     ):
         assert estimate.value is None
         assert estimate.low is None
@@ -219,31 +182,108 @@ def test_documents_without_tokens_are_no_clusters():
     assert estimate.n == 25
 
 
-def test_strata_are_resampled_within_themselves():
+def test_strata_keep_their_tokens():
     strata = ["en"] * 30 + ["fr"] * 10 + ["lone"]
-    resamples = Resamples(41, strata, draws=300)
-    weights = resamples.counts * resamples.scale
-    assert np.allclose(weights[:, :30].sum(1), 30)
-    assert np.allclose(weights[:, 30:].sum(1), 11)  # the lone one joins the smallest stratum
+    tokens = np.linspace(50.0, 90.0, 41)
+    resamples = Resamples(41, strata, draws=300, tokens=tokens)
+    assert np.allclose(resamples.totals(tokens * (np.arange(41) < 30)), tokens[:30].sum())
+    assert np.allclose(resamples.totals(tokens), tokens.sum())  # the lone one joins the smallest stratum
     between = np.array([1.0] * 30 + [5.0] * 11)  # all variance lies between strata
-    estimate = resamples.mean(between, np.ones(41))
+    estimate = resamples.mean(between * tokens, tokens)
     assert estimate.high - estimate.low < 1e-9
     with pytest.raises(ValueError, match="2 strata labels for 41 documents"):
         Resamples(41, ["en", "fr"])
 
 
+def test_pieces_of_one_work_are_one_cluster():
+    """Forty pieces of ten works, alike within a work: the interval is that of ten works, not of forty documents."""
+    level = np.repeat(generator(3).standard_normal(10), 4)
+    tokens = np.full(40, 100.0)
+    pieces = Resamples(40, clusters=np.repeat(np.arange(10), 4)).mean(level * tokens, tokens)
+    works = Resamples(10).mean(level[::4] * 400, np.full(10, 400.0))
+    apart = Resamples(40).mean(level * tokens, tokens)
+    assert (pieces.value, pieces.low, pieces.n) == (works.value, pytest.approx(works.low), 10)
+    assert apart.high - apart.low < 0.6 * (pieces.high - pieces.low)
+
+
+def test_equal_documents_give_no_interval():
+    estimate = Resamples(40, clusters=["the same"] * 40).mean(np.full(40, 31.4), np.full(40, 100.0))
+    assert (estimate.value, estimate.low, estimate.high, estimate.n) == (pytest.approx(0.314), None, None, 1)
+    assert "too few documents" in estimate.reason
+
+
+@pytest.mark.parametrize(("documents", "given"), [(7, False), (8, True)])
+def test_fewer_than_eight_clusters_give_no_interval(documents: int, given: bool):
+    estimate = Resamples(documents).mean(np.arange(1.0, 1 + documents), np.ones(documents))
+    assert estimate.value == (1 + documents) / 2
+    assert (estimate.low is not None) == given
+    assert given or "too few documents for an interval: 7 documents" in estimate.reason
+
+
+def test_one_cluster_that_outweighs_all_others_gives_no_interval():
+    tokens = np.array([1e6] + [1.0] * 19)
+    estimate = Resamples(20).mean(tokens * np.linspace(1, 2, 20), tokens)
+    assert estimate.low is None
+    assert "which weigh as 1.0 equal ones" in estimate.reason
+
+
+def test_effective_clusters_count_equal_ones_whole_and_a_heavy_one_alone():
+    assert Resamples(20).effective(np.ones(20)) == pytest.approx(20)
+    assert Resamples(20).effective(np.array([1e9] + [1.0] * 19)) == pytest.approx(1)
+    assert Resamples(20, ["a"] * 10 + ["b"] * 10).effective(np.array([1.0] * 10 + [5.0] * 10)) == pytest.approx(20)
+
+
 def test_same_seed_gives_the_same_draws_and_another_seed_others():
-    a, b, c = Resamples(50, seed=1), Resamples(50, seed=1), Resamples(50, seed=2)
-    assert np.array_equal(a.counts, b.counts)
-    assert not np.array_equal(a.counts, c.counts)
+    column = np.arange(50.0)
+    a, b, c = (Resamples(50, seed=seed).totals(column) for seed in (1, 1, 2))
+    assert np.array_equal(a, b)
+    assert not np.array_equal(a, c)
 
 
-def test_totals_equal_the_naive_sum():
-    rng = generator(0)
-    column = rng.standard_normal(33)
-    resamples = Resamples(33, draws=20)
-    naive = [sum(column[i] * k * 33 / 32 for i, k in enumerate(row)) for row in resamples.counts.tolist()]
-    assert np.allclose(resamples.totals(column)[0], naive)
+def test_resamples_of_a_total_have_the_variance_of_the_total():
+    column = generator(0).standard_normal(33)
+    found = Resamples(33, draws=20_000).totals(column)[0]
+    assert found.mean() == pytest.approx(column.sum(), abs=0.15)
+    assert found.var() == pytest.approx(33 * column.var(ddof=1), rel=0.06)
+
+
+def test_the_jackknife_equals_leaving_out_documents_one_by_one():
+    """The naive form: leave out a cluster, scale what is left of its stratum back to the stratum's tokens, sum up."""
+    rng = generator(8)
+    tokens, top, bottom = rng.integers(50, 900, 24).astype(float), rng.random(24), 1 + rng.random(24)
+    strata = ["a"] * 9 + ["b"] * 15
+    estimate = Resamples(24, strata, tokens=tokens).ratio(top * tokens, bottom * tokens)
+    variance, parts = 0.0, 0.0
+    for stratum, m in (("a", 9), ("b", 15)):
+        here = [i for i in range(24) if strata[i] == stratum]
+        left = []
+        for out in here:
+            sums = [0.0, 0.0]
+            for i in range(24):
+                scale = sum(tokens[here]) / (sum(tokens[here]) - tokens[out]) if i in here else 1.0
+                for k, column in enumerate((top, bottom)):
+                    sums[k] += 0.0 if i == out else column[i] * tokens[i] * scale
+            left.append(sums[0] / sums[1])
+        own = (m - 1) / m * sum((x - sum(left) / m) ** 2 for x in left)
+        effective = sum(tokens[here]) ** 2 / sum(tokens[here] ** 2)
+        squares = sum(tokens[here] ** 2) ** 2 / sum(tokens[here] ** 4)
+        own *= 1 + 1 / effective - 1 / m
+        variance, parts = variance + own, parts + own**2 / min(effective - 1, squares)
+    reach = scipy.stats.t.ppf(0.975, variance**2 / parts) * variance**0.5
+    assert estimate.high == pytest.approx(estimate.value + reach, rel=1e-9)
+
+
+def test_where_a_document_left_out_leaves_no_value_the_end_beyond_is_open():
+    column = np.r_[np.full(30, 0.01), 1.0]  # without the last one nothing is reached
+
+    def reached(total: np.ndarray) -> np.ndarray:
+        return np.where(total > 0.5, 1 / (total - 0.5), np.inf)
+
+    estimate = Resamples(31).function(reached, column)
+    assert estimate.method == "percentile"
+    assert estimate.low is not None
+    assert estimate.high is None
+    assert "no finite value" in estimate.reason
 
 
 def test_merged_shards_equal_one_run():

@@ -19,7 +19,6 @@ from assay.intervene.sweep import Sweep, sweep
 from assay.measure.curves import not_below_zero
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
-from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
 COLUMNS = 160  # positions of a heat map at most
@@ -76,8 +75,7 @@ def patching(bench: Workbench, ablation: str, *, draw: int = 0, rows: Int[np.nda
 
 def _cells(bench: Workbench, found: Sweep) -> list[list[Estimate]]:
     """KL of every component at every position, nats a token, with its interval over documents."""
-    strata = [bench.task.documents[document].stratum for document in found.document]
-    mean = Resamples(len(strata), strata, seed=bench.seed).mean
+    mean = bench.task.resamples(found.document, bench.seed, found.count).mean
     return [[not_below_zero(mean(np.maximum(sums, 0), found.count)) for sums in row] for row in found.kl]
 
 

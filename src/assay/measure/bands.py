@@ -125,7 +125,7 @@ def bands(
     for alike, masks, at in drawn:
         each |= dict.fromkeys((np.packbits(mask).tobytes() for mask in alike), Band(masks, share[at]))
     used = scored.count > 0
-    resamples = Resamples(int(used.sum()), [bench.task.documents[i].stratum for i in np.flatnonzero(used)], seed=seed)
+    resamples = bench.task.resamples(np.flatnonzero(used), seed, scored.count[used])
     sums = scored.draw_kl.sum(0)[:, used]
     intervals = {key: _own(resamples, sums[place], sums[0], float(share[place])) for key, place in own.items()}
     return Bands(each, intervals, len(rows), len(draws))

@@ -42,7 +42,7 @@ class Thresholds:
     over_recovery: float = 1.0  # lower end of R_L
     shared_13grams: float = 0.01  # of the distinct scored 13-grams; any shared document fires too
     ngram_tokens: float = 20.0  # reference tokens a vocabulary entry
-    clusters: int = 30  # documents
+    clusters: float = 30.0  # effective ones: works, as if all had the same number of tokens
 
 
 THRESHOLDS = Thresholds()
@@ -280,11 +280,12 @@ def _weak_floor(e: Evidence, t: Thresholds) -> Check:
 
 
 def _few_clusters(e: Evidence, t: Thresholds) -> Check:
-    threshold = f"fewer than {t.clusters} documents"
-    if e.scored is None:
+    threshold = f"fewer than {t.clusters:g} effective clusters (independent works, as if they were of equal size)"
+    if e.resamples is None:
         return _verdict("few clusters", None, "nothing was scored", threshold)
-    count = int((e.scored.count > 0).sum())
-    return _verdict("few clusters", count < t.clusters, f"{count} documents were scored", threshold)
+    effective = e.resamples.effective()
+    text = f"{e.resamples.n} documents of {e.resamples.clusters} works, which weigh as {effective:.1f} of equal size"
+    return _verdict("few clusters", effective < t.clusters, text, threshold)
 
 
 def _one_of_m(e: Evidence, t: Thresholds) -> Check:

@@ -167,8 +167,7 @@ def knocked_out(bench: Workbench, edges: EdgeSet, draws: int = DRAWS, share: flo
 def resamples_of(bench: Workbench, count: Float64[np.ndarray, "documents"]) -> tuple[Resamples, np.ndarray]:
     """Resamples of the documents that have scored tokens, and which they are."""
     here = np.flatnonzero(count > 0)
-    strata = [bench.task.documents[int(d)].stratum for d in here]
-    return Resamples(len(here), strata, seed=bench.seed), here
+    return bench.task.resamples(here, bench.seed, count[here]), here
 
 
 def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> dict:

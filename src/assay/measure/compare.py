@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from assay.errors import RunError
 from assay.measure.recovered import recovered_kl
-from assay.stats.bootstrap import FEW, Resamples, share_difference
+from assay.stats.bootstrap import Resamples, share_difference
 from assay.stats.estimate import Estimate
 from assay.stats.fits import holm
 from assay.store.runs import read_run
@@ -167,7 +167,10 @@ def shared_tokens(first: Run, second: Run) -> Shared | None:
     names = list(documents)
     strata = first.column("source")[mine][number].tolist() if "source" in first.table.column_names else None
     seed = int((((first.record.get("arguments") or {}).get("resolved") or {}).get("seed")) or 0)
-    return Shared(mine, other, index, [names[i] for i in used], Resamples(len(used), strata, seed))
+    clusters = first.column("cluster")[mine][number].tolist() if "cluster" in first.table.column_names else None
+    tokens = np.bincount(index).astype(float)
+    resamples = Resamples(len(used), strata, seed, clusters=clusters, tokens=tokens)
+    return Shared(mine, other, index, [names[i] for i in used], resamples)
 
 
 def _windows(run: Run, names: np.ndarray) -> np.ndarray:
@@ -248,8 +251,6 @@ def _sentence(first: Run, second: Run, pair: Mapping[str, Any], runs: int) -> st
     assert found.value is not None
     n = pair["documents"]
     tail = f", on the {pair['tokens']:,} tokens of {n:,} document{'s' * (n != 1)} that both scored"
-    if n < FEW:
-        tail += f" (fewer than {FEW} documents: t on the jackknife)"
     if figure["p_holm"] is not None and runs > 1:
         tail += f"; p = {figure['p_holm']:.2g}, adjusted by Holm for {runs} comparisons with the first run"
     resolved = is_resolved(figure)

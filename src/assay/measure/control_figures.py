@@ -10,7 +10,6 @@ from jaxtyping import Float
 
 from assay.intervene.plan import Plan
 from assay.measure.score import Scored
-from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.fits import p_value
 from assay.task.task import Task
@@ -46,8 +45,7 @@ class Sample:
     def __init__(self, scored: Scored, task: Task, seed: int):
         self.scored = scored
         self.here = np.flatnonzero(scored.count > 0)
-        strata = np.asarray(task.strata)[self.here]
-        self.resamples = Resamples(len(self.here), strata, seed)
+        self.resamples = task.resamples(self.here, seed, scored.count[self.here])
         self.tokens = float(scored.count.sum())
 
     def kl(self, name: str, scored: Scored | None = None) -> Float[np.ndarray, "documents"]:

@@ -30,6 +30,7 @@ def examples(task: Task, scored: Scored, systems: Systems) -> pa.Table:
     columns: dict[str, pa.Array] = {
         "document": pa.array(names[scored.document], pa.string()).dictionary_encode(),
         "source": pa.array(sources[scored.document], pa.string()).dictionary_encode(),
+        "cluster": pa.array(np.array(task.clusters)[scored.document], pa.int32()),
         "row": pa.array(scored.row, pa.int32()),
         "position": pa.array(scored.position, pa.int32()),
         "token": pa.array(token_text(task, ids), pa.string()).dictionary_encode(),

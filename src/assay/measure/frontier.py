@@ -25,7 +25,6 @@ from assay.measure.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
 from assay.model.edges import Edges
-from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
 DRAWS = 4
@@ -194,8 +193,7 @@ class _Scored:
     def __init__(self, bench: Workbench, scores: CircuitScores, empty: int, whole: int, seed: int):
         used = scores.count > 0
         self.counts = scores.count[used]
-        strata = [bench.task.documents[i].stratum for i in np.flatnonzero(used)]
-        self.resamples = Resamples(len(strata), strata, seed=seed)
+        self.resamples = bench.task.resamples(np.flatnonzero(used), seed, self.counts)
         self.kl, self.loss, self.correct = (x[:, used] for x in (scores.kl, scores.loss, scores.correct))
         self.empty, self.whole = empty, whole
         mean = self.resamples.mean

@@ -204,7 +204,7 @@ def family_of(bench: Workbench, settings: Settings) -> tuple[str, list[Endpoint]
     own = bench.model.name.removeprefix(index.PREFIX)
     if settings.family is None and own not in RECIPES:
         raise UserError(f"no family of models trained alike is known for {bench.model.name}")
-    members = [n for n, r in RECIPES.items() if len(r.budgets) > 1 and not r.attention_only and n in index.names()]
+    members = [n for n, r in RECIPES.items() if r.scaling and n in index.names()]
     if len(members) < LEAST:
         raise UserError(f"the family 'novel' has {len(members)} of the {LEAST} trained members that a curve needs")
     out: list[Endpoint] = []

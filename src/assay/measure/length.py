@@ -25,7 +25,6 @@ from assay.measure.quantise import Coded, Reads
 from assay.measure.score import Distribution, score
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
-from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)
@@ -264,8 +263,8 @@ def length(
     systems |= {name: system for name, (system, _) in (others or {}).items()}
     scored = score(bench, systems, rows=rows)
     used = scored.count > 0
-    resamples = Resamples(int(used.sum()), None, seed=seed)
     count = scored.count[used]
+    resamples = bench.task.resamples(np.flatnonzero(used), seed, count)
 
     def mean(name: str) -> float:
         return float(scored[name].kl[used].sum() / count.sum())

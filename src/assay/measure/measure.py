@@ -34,7 +34,6 @@ from assay.measure.systems import NOOP, Systems, systems
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.planted.opened import load
-from assay.stats.bootstrap import Resamples
 from assay.task.task import Task
 
 Progress = Callable[[str, int, int | None], None]
@@ -94,8 +93,7 @@ def measure(
         people += circuit_rivals(bench, job.settings, job.explanation, job.settings.ablation[0], rows)
     scored = scored_systems(bench, plans, people, say)
     used = scored.count > 0
-    strata = [job.task.documents[i].stratum for i in np.flatnonzero(used)]
-    resamples = Resamples(int(used.sum()), strata, seed=job.settings.seed)
+    resamples = job.task.resamples(np.flatnonzero(used), job.settings.seed, scored.count[used])
     numbers = figures(job.explanation, scored, resamples, plans, job.settings.floors)
     gathered = gather(bench, job.explanation, scored, resamples, plans, numbers, people, job.settings, job.claim, say)
     rows = control_rows(job.task)

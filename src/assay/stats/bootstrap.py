@@ -1,6 +1,9 @@
-"""95 % intervals over documents: one matrix of resampled counts for all systems, so that every comparison is paired.
+"""95 % intervals over documents: one object for all systems of a measurement, so that every comparison is paired.
 
-Takes per-document sums, gives estimates; percentile, Fieller's set or the jackknife's t, and the estimate says which.
+Takes per-document sums, gives estimates. The unit is the *cluster*: a work or module, whose pieces stand or fall
+together. Every source keeps its share of the tokens. The variance is the jackknife's, which leaves out one cluster at
+a time; t has Satterthwaite's degrees of freedom over the *effective* clusters of each source. What that covers:
+tools/coverage.py.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator
 
 DRAWS = 2_000
-FEW = 30  # fewer clusters: t on the jackknife
+LEAST = 8  # clusters; fewer give no interval
+LEAST_DEGREES = 1.0  # of freedom; fewer give no interval
 TAIL = 0.025
 _CHUNK = 1 << 22  # entries of the count matrix that are made float64 at a time
 
@@ -23,53 +27,68 @@ Function = Callable[..., np.ndarray]
 
 
 class Resamples:
-    """Resamples of documents, drawn once and used for every system.
-
-    A stratum of m documents gives m − 1 draws, each weighing m/(m − 1) (Rao and Wu 1988): the variance of a total is
-    then unbiased also in small strata. Strata of one document have no variance of their own and are put together.
+    """The documents of a measurement, and how far a figure would move if others had been drawn.
 
     Args:
-        n_documents: how many clusters there are.
-        strata: a label of each document (language, source); resampled within themselves.
-        seed: keys the draws.
-        draws: how many resamples.
-
-    Attributes:
-        counts: [draws, documents] how often each document was drawn.
-        scale: [documents] what a draw of it weighs.
+        n_documents: how many there are; columns are sums over each of them.
+        strata: a label of each document (language, source); each keeps its share of the tokens. Those of one cluster
+            have no variance of their own and are put together.
+        seed: keys the resamples.
+        draws: how many resamples, where a figure needs them.
+        clusters: a label of each document (work, module): equal ones vary together. Default: each its own.
+        tokens: scored tokens of each document, by which shares are kept where a method is not given counts.
 
     Raises:
         ValueError: no documents, or labels that are not one a document.
     """
 
     def __init__(
-        self, n_documents: int, strata: Sequence[Hashable] | np.ndarray | None = None, seed: int = 0, draws: int = DRAWS
+        self,
+        n_documents: int,
+        strata: Sequence[Hashable] | np.ndarray | None = None,
+        seed: int = 0,
+        draws: int = DRAWS,
+        *,
+        clusters: Sequence[Hashable] | np.ndarray | None = None,
+        tokens: Num[np.ndarray, " documents"] | None = None,
     ) -> None:
         if n_documents < 1:
             raise ValueError(f"{n_documents} documents cannot be resampled")
         self.n, self.draws, self.seed = int(n_documents), int(draws), int(seed)
-        self.strata = _codes(self.n, strata)
-        self.counts = np.zeros((self.draws, self.n), dtype=np.uint16)
-        self.scale = np.ones(self.n)
-        for code in range(self.strata.max() + 1):
-            members = np.flatnonzero(self.strata == code)
-            m = len(members)
-            if m == 1:  # one document in all
-                self.counts[:, members] = 1
-                continue
-            rng = generator(self.seed, "documents", code)
-            self.counts[:, members] = rng.multinomial(m - 1, np.full(m, 1 / m), size=self.draws)
-            self.scale[members] = m / (m - 1)
+        self._cluster = _numbered(self.n, range(self.n) if clusters is None else clusters, "cluster")
+        self.clusters = int(self._cluster.max()) + 1
+        own = _numbered(self.n, [0] * self.n if strata is None else strata, "strata")
+        self._stratum = np.zeros(self.clusters, dtype=int)
+        self._stratum[self._cluster[::-1]] = own[::-1]  # a cluster is of its first document's
+        self._tokens = np.ones(self.n) if tokens is None else _stack((tokens,), self.n)[0]
+
+    def effective(self, counts: Num[np.ndarray, " documents"] | None = None) -> float:
+        """How many clusters of equal size would say as much: Σ over strata of (Σ tokens)² / Σ tokens² (Kish 1965)."""
+        _, weight, codes = self._grouped((), counts)
+        return float(sum(_kish(weight[codes == code]) for code in np.unique(codes)))
 
     def totals(
         self, *columns: Num[np.ndarray, " documents"], draws: int | None = None
     ) -> Float64[np.ndarray, "columns draws"]:
-        """The sum of every column in every resample (or the first `draws` of them)."""
-        weighted = _stack(columns, self.n) * self.scale
-        kept = self.counts[: self.draws if draws is None else draws]
-        step = max(1, _CHUNK // self.n)
-        parts = [weighted @ kept[i : i + step].T.astype(np.float64) for i in range(0, len(kept), step)]
-        return np.concatenate(parts, axis=1)
+        """The sum of every column in every resample (or the first `draws` of them).
+
+        A stratum of m clusters gives m − 1 of them (Rao and Wu 1988) and is brought back to its tokens.
+        """
+        data, weight, codes = self._grouped(columns, None)
+        kept = self.draws if draws is None else min(draws, self.draws)
+        out = np.zeros((len(data), kept))
+        for code in np.unique(codes):
+            own = codes == code
+            m = int(own.sum())
+            if m == 1:
+                out += data[:, own]
+                continue
+            drawn = generator(self.seed, "documents", int(code)).multinomial(m - 1, np.full(m, 1 / m), size=self.draws)
+            step = max(1, _CHUNK // m)
+            for i in range(0, kept, step):
+                times = drawn[i : min(i + step, kept)].T.astype(np.float64)
+                out[:, i : i + step] += data[:, own] @ times * (weight[own].sum() / (weight[own] @ times))
+        return out
 
     def function(
         self,
@@ -79,29 +98,40 @@ class Resamples:
         draws: int | None = None,
         undefined: str = "it has no value on these documents",
     ) -> Estimate:
-        """The estimate of any function of the columns' sums.
+        """The estimate of any function of the columns' sums: t on the jackknife.
+
+        Where leaving out one cluster leaves no finite value, the quantiles of resamples serve, at a level that is as
+        far out as t is; an end that lies beyond all values is open.
 
         Args:
             f: takes one array per column, [k] sums each, and gives [k] values. NaN is a resample without a value:
                 it counts as beyond both ends of the interval. An infinity counts as beyond one.
-            counts: scored tokens of each document; documents with none are no clusters. Default: all are.
+            counts: scored tokens of each document; documents with none are no clusters. Default: `tokens`.
             draws: use the first so many resamples only.
             undefined: the reason given where `f` has no finite value on the documents themselves.
 
         Raises:
             ValueError: a NaN or an infinity in a column, or columns of another length.
         """
-        data = _stack(columns, self.n)
-        active = self._active(counts)
-        n = int(active.sum())
+        data, weight, codes = self._grouped(columns, counts)
+        n = data.shape[1]
         with np.errstate(all="ignore"):
             value = float(f(*(data.sum(1)[:, None]))[0])
             if not np.isfinite(value):
                 return Estimate.undefined(undefined, n)
-            if n < FEW:
-                return self._jackknife(f, data, active, value)
-            found = np.asarray(f(*self.totals(*data, draws=draws)), dtype=float)
-        return _percentile(value, found, n, "percentile")
+            if n < LEAST:
+                return self._too_few(value, n, None)
+            left = np.asarray(f(*_left_out(data, weight, codes)), dtype=float)
+            if np.isfinite(left).all():
+                spread, degrees = _spread(left, weight, codes)
+                if degrees < LEAST_DEGREES:
+                    return self._too_few(value, n, weight)
+                reach = float(stats.t.ppf(1 - TAIL, degrees)) * spread
+                return Estimate(value, value - reach, value + reach, n, method="jackknife_t")
+            found = np.asarray(f(*self.totals(*columns, draws=draws)), dtype=float)
+        degrees = _spread(weight / weight.sum(), weight, codes)[1]
+        tail = float(stats.norm.cdf(stats.t.ppf(TAIL, max(degrees, LEAST_DEGREES))))
+        return _percentile(value, found, n, tail)
 
     def ratio(
         self,
@@ -112,7 +142,7 @@ class Resamples:
         nonnegative: bool = False,
         undefined: str = "the denominator is 0",
     ) -> Estimate:
-        """The ratio of two sums. Percentile where the denominator's lower end is above 0, else Fieller's set.
+        """The ratio of two sums: t on the jackknife where the denominator's lower end is above 0, else Fieller's set.
 
         Args:
             counts: as in `function`.
@@ -120,20 +150,19 @@ class Resamples:
                 to the side that the value lies on.
             undefined: the reason given where the denominator is 0.
         """
-        data = _stack((numerator, denominator), self.n)
-        active = self._active(counts)
-        n = int(active.sum())
+        data, weight, codes = self._grouped((numerator, denominator), counts)
+        n = data.shape[1]
         top, bottom = data.sum(1)
         if bottom == 0:
             return Estimate.undefined(undefined, n)
-        if n < 2:
-            return self.function(_divide, *data, counts=counts)
-        lower = self.function(lambda d: d, data[1], counts=counts).low
-        if lower is not None and lower > 0:
-            return self.function(_divide, *data, counts=counts)
-        codes = _codes(n, self.strata[active])
-        degrees = n - len(np.unique(codes))
-        return _fieller(top, bottom, _covariance(data[:, active], codes), degrees, n, nonnegative)
+        below = self.function(lambda d: d, denominator, counts=counts).low
+        if n < LEAST or below is None or below > 0:
+            return self.function(_divide, numerator, denominator, counts=counts)
+        left = _left_out(data, weight, codes)
+        _, degrees = _spread(left[0] - top / bottom * left[1], weight, codes)
+        if degrees < LEAST_DEGREES:
+            return self._too_few(float(top / bottom), n, weight)
+        return _fieller(top, bottom, _covariance(left, codes), degrees, n, nonnegative)
 
     def mean(self, sums: Num[np.ndarray, " documents"], counts: Num[np.ndarray, " documents"]) -> Estimate:
         """The token-weighted mean: the sum over the number of tokens."""
@@ -179,92 +208,28 @@ class Resamples:
         found = self.function(f, *columns)
         if found.value is None or found.low is None or found.high is None:
             return None
-        if found.method == "jackknife_t":
-            degrees = self.n - len(np.unique(self.strata))
-            spread = (found.high - found.value) / float(stats.t.ppf(1 - TAIL, degrees))
-            if spread == 0:
-                return float(found.value == 0)
-            return float(2 * stats.t.sf(abs(found.value) / spread, degrees))
-        with np.errstate(all="ignore"):
-            drawn = np.asarray(f(*self.totals(*columns)), dtype=float)
-        lost = int(np.isnan(drawn).sum())  # beyond both ends, as in the interval
-        beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum())) + lost
-        return min(1.0, 2 * (1 + beyond) / (1 + len(drawn)))
+        if found.method != "jackknife_t":
+            return None
+        data, weight, codes = self._grouped(columns, None)
+        spread, degrees = _spread(np.asarray(f(*_left_out(data, weight, codes)), dtype=float), weight, codes)
+        if spread == 0:
+            return float(found.value == 0)
+        return float(2 * stats.t.sf(abs(found.value) / spread, degrees))
 
-    def two_way(
-        self,
-        matrix: Num[np.ndarray, "documents donors"],
-        denominator: Num[np.ndarray, " documents"] | Num[np.ndarray, "documents donors"],
-    ) -> Estimate:
-        """The ratio of two sums where the same donors were used for all documents: both ways vary.
+    def _grouped(
+        self, columns: Sequence[np.ndarray], counts: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sums by cluster [columns, clusters], its tokens, and its stratum; clusters without tokens are left out."""
+        counted = self._tokens if counts is None else np.asarray(counts, dtype=float)
+        every = _stack((*columns, counted), self.n)
+        sums = np.stack([np.bincount(self._cluster, weights=c, minlength=self.clusters) for c in every])
+        used = sums[-1] > 0
+        return sums[:-1, used], sums[-1, used], _pooled(self._stratum[used])
 
-        Documents and donors are resampled independently (Owen 2007); with fewer than 30 of either, t on the variance
-        of the two ways, less their interaction, with Satterthwaite's degrees of freedom.
-
-        Args:
-            matrix: sums of each document under each donor.
-            denominator: the same of the denominator, or token counts, one a document.
-        """
-        top = np.asarray(matrix, dtype=float)
-        bottom = np.asarray(denominator, dtype=float)
-        bottom = np.broadcast_to(bottom[:, None] if bottom.ndim == 1 else bottom, top.shape)
-        _stack((*top.T, *bottom.T), self.n)  # finite and of the right length
-        n, donors = top.shape
-        if bottom.sum() == 0:
-            return Estimate.undefined("the denominator is 0", n)
-        value = float(top.sum() / bottom.sum())
-        if n < 2 or donors < 2:
-            return Estimate(value, None, None, n, f"{n} documents and {donors} donors give no two-way interval")
-        spread, degrees = self._two_way_variance(bottom, 1.0)
-        if bottom.sum() - stats.t.ppf(1 - TAIL, degrees) * spread <= 0:
-            return Estimate.undefined("the denominator is not resolved from 0 over documents and donors", n)
-        if min(n, donors) < FEW:
-            spread, degrees = self._two_way_variance(top - value * bottom, float(bottom.sum()))
-            reach = float(stats.t.ppf(1 - TAIL, degrees)) * spread
-            return Estimate(value, value - reach, value + reach, n, method="two_way_t")
-        rng = generator(self.seed, "donors")
-        weights = rng.multinomial(donors - 1, np.full(donors, 1 / donors), size=self.draws) * (donors / (donors - 1))
-        tops, bottoms = (np.einsum("jb,bj->b", self.totals(*m.T), weights) for m in (top, bottom))
-        return _percentile(value, _divide(tops, bottoms), n, "two_way")
-
-    def _two_way_variance(self, scores: Float64[np.ndarray, "n donors"], unit: float) -> tuple[float, float]:
-        """Standard error of the scores' sum / unit over both ways, and its degrees of freedom."""
-        n, donors = scores.shape
-        by_document = _covariance(scores.sum(1)[None], self.strata)[0, 0]
-        by_donor = float(np.var(scores.sum(0), ddof=1) * donors)
-        both = scores - scores.mean(0) - scores.mean(1, keepdims=True) + scores.mean()
-        interaction = float((both**2).sum()) * n * donors / ((n - 1) * (donors - 1))
-        variance = max(by_document + by_donor - interaction, by_document, by_donor)
-        parts = by_document**2 / (n - 1) + by_donor**2 / (donors - 1)
-        degrees = (by_document + by_donor) ** 2 / parts if parts > 0 else n - 1.0
-        return float(np.sqrt(variance)) / unit, float(degrees)
-
-    def _active(self, counts: np.ndarray | None) -> np.ndarray:
-        if counts is None:
-            return np.ones(self.n, dtype=bool)
-        return _stack((counts,), self.n)[0] > 0
-
-    def _jackknife(self, f: Function, data: np.ndarray, active: np.ndarray, value: float) -> Estimate:
-        """t on the jackknife, deleting one document at a time, its stratum reweighted."""
-        n = int(active.sum())
-        if n < 2:
-            return Estimate(value, None, None, n, f"{n} document{'' if n == 1 else 's'} cannot give an interval")
-        codes = _codes(n, self.strata[active])
-        data = data[:, active]
-        left = np.empty_like(data)
-        sizes = np.bincount(codes)
-        for code, m in enumerate(sizes):
-            own = data[:, codes == code]
-            left[:, codes == code] = data.sum(1)[:, None] + (own.sum(1)[:, None] - m * own) / (m - 1)
-        found = np.asarray(f(*left), dtype=float)
-        if not np.isfinite(found).all():
-            bad = int((~np.isfinite(found)).sum())
-            return Estimate(value, None, None, n, f"without one document there is no value ({bad} of {n} cases)")
-        variance = sum(
-            (m - 1) / m * ((found[codes == c] - found[codes == c].mean()) ** 2).sum() for c, m in enumerate(sizes)
-        )
-        reach = float(stats.t.ppf(1 - TAIL, n - len(sizes)) * np.sqrt(variance))
-        return Estimate(value, value - reach, value + reach, n, method="jackknife_t")
+    def _too_few(self, value: float, n: int, weight: np.ndarray | None) -> Estimate:
+        weigh = "" if weight is None else f", which weigh as {_kish(weight):.1f} equal ones"
+        things = f"{n} document{'' if n == 1 else 's'}" if self.clusters == self.n else f"{n} independent works"
+        return Estimate(value, None, None, n, f"too few documents for an interval: {things}{weigh}")
 
 
 def share_difference(e0: np.ndarray, f0: np.ndarray, e1: np.ndarray, f1: np.ndarray) -> np.ndarray:
@@ -282,33 +247,71 @@ def _stack(columns: Sequence[np.ndarray], n: int) -> Float64[np.ndarray, "column
     return data
 
 
-def _codes(n: int, strata: Sequence[Hashable] | np.ndarray | None) -> Int[np.ndarray, " n"]:
-    """Strata as 0, 1, ..., none of them of one document unless there is but one document."""
-    if strata is None:
-        return np.zeros(n, dtype=int)
-    if len(strata) != n:
-        raise ValueError(f"{len(strata)} strata labels for {n} documents")
-    order = {label: i for i, label in enumerate(dict.fromkeys(list(strata)))}
-    codes = np.array([order[label] for label in list(strata)])
-    sizes = np.bincount(codes)
+def _numbered(n: int, labels: Sequence[Hashable] | np.ndarray | range, what: str) -> Int[np.ndarray, " n"]:
+    """Labels as 0, 1, ... in the order in which they first appear."""
+    if len(labels) != n:
+        raise ValueError(f"{len(labels)} {what} labels for {n} documents")
+    order = {label: i for i, label in enumerate(dict.fromkeys(list(labels)))}
+    return np.array([order[label] for label in list(labels)], dtype=int)
+
+
+def _pooled(strata: Int[np.ndarray, " clusters"]) -> Int[np.ndarray, " clusters"]:
+    """Strata as 0, 1, ..., none of them of one cluster unless there is but one.
+
+    Lone ones are put together, and a single lone one joins the smallest other.
+    """
+    codes = np.unique(strata, return_inverse=True)[1].astype(int)
+    sizes = np.bincount(codes) if len(codes) else np.zeros(0, dtype=int)
     lone = np.flatnonzero(sizes == 1)
     if len(lone) and len(sizes) > 1:
-        if len(lone) == 1:  # joins the smallest other one
-            rest = np.where(sizes > 1, sizes, n + 1)
-            codes[codes == lone[0]] = int(rest.argmin())
+        if len(lone) == 1:
+            codes[codes == lone[0]] = int(np.where(sizes > 1, sizes, len(strata) + 1).argmin())
         else:
             codes[np.isin(codes, lone)] = lone[0]
     return np.unique(codes, return_inverse=True)[1].astype(int)
 
 
-def _covariance(data: np.ndarray, codes: np.ndarray) -> Float64[np.ndarray, "columns columns"]:
-    """Covariance of the columns' totals over documents sampled within strata."""
-    out = np.zeros((len(data), len(data)))
+def _kish(weight: np.ndarray) -> float:
+    return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+def _left_out(data: np.ndarray, weight: np.ndarray, codes: np.ndarray) -> Float64[np.ndarray, "columns clusters"]:
+    """The columns' sums without each cluster in turn, its stratum brought back to the tokens that it had."""
+    out = np.empty_like(data)
     for code in np.unique(codes):
-        own = data[:, codes == code]
-        m = own.shape[1]
+        own = codes == code
+        here, tokens = data[:, own].sum(1, keepdims=True), weight[own].sum()
+        with np.errstate(all="ignore"):  # one cluster in all has nothing left
+            out[:, own] = data.sum(1, keepdims=True) - here + (here - data[:, own]) * (tokens / (tokens - weight[own]))
+    return out
+
+
+def _spread(left: np.ndarray, weight: np.ndarray, codes: np.ndarray) -> tuple[float, float]:
+    """The jackknife's standard error, and Satterthwaite's degrees of freedom over effective clusters.
+
+    Where clusters differ in size, a set that missed a large one has too small a variance: a stratum's is raised by what
+    the unevenness costs, and its degrees of freedom count large clusters by their squares. Both chosen by what covers.
+    """
+    variances, degrees = [], []
+    for code in np.unique(codes):
+        own, size = left[codes == code], weight[codes == code]
+        m, effective = len(own), _kish(size)
+        variances.append((1 + 1 / effective - 1 / m) * (m - 1) / m * ((own - own.mean()) ** 2).sum())
+        degrees.append(max(min(effective - 1, _kish(size**2)), 0.5))
+    variance, parts = np.array(variances), np.array(degrees)
+    if not variance.sum() > 0:
+        return 0.0, float(parts.sum())
+    share = variance / variance.sum()  # not squared as they are: variances may be tiny
+    return float(np.sqrt(variance.sum())), float(1 / (share**2 / parts).sum())
+
+
+def _covariance(left: np.ndarray, codes: np.ndarray) -> Float64[np.ndarray, "columns columns"]:
+    """The jackknife's covariance of the columns' sums."""
+    out = np.zeros((len(left), len(left)))
+    for code in np.unique(codes):
+        own = left[:, codes == code]
         centred = own - own.mean(1, keepdims=True)
-        out += centred @ centred.T * (m / (m - 1))
+        out += centred @ centred.T * ((own.shape[1] - 1) / own.shape[1])
     return out
 
 
@@ -318,19 +321,19 @@ def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
         return np.where(bottom > 0, top / bottom, np.where(top == 0, np.nan, np.sign(top) * np.inf))
 
 
-def _percentile(value: float, found: np.ndarray, n: int, method: str) -> Estimate:
+def _percentile(value: float, found: np.ndarray, n: int, tail: float) -> Estimate:
     # Order statistics, not interpolated: an infinity must not spread to its neighbours.
-    low = float(np.quantile(np.where(np.isnan(found), -np.inf, found), TAIL, method="lower"))
-    high = float(np.quantile(np.where(np.isnan(found), np.inf, found), 1 - TAIL, method="higher"))
+    low = float(np.quantile(np.where(np.isnan(found), -np.inf, found), tail, method="lower"))
+    high = float(np.quantile(np.where(np.isnan(found), np.inf, found), 1 - tail, method="higher"))
     reason = None
     if not (np.isfinite(low) and np.isfinite(high)):
         share = float(np.mean(~np.isfinite(found)))
         reason = f"{100 * share:.1f} % of the resamples have no finite value"
     ends = [end if np.isfinite(end) else None for end in (low, high)]
-    return Estimate(value, ends[0], ends[1], n, reason, method)
+    return Estimate(value, ends[0], ends[1], n, reason, "percentile")
 
 
-def _fieller(top: float, bottom: float, covariance: np.ndarray, degrees: int, n: int, nonnegative: bool) -> Estimate:
+def _fieller(top: float, bottom: float, covariance: np.ndarray, degrees: float, n: int, nonnegative: bool) -> Estimate:
     """Fieller's (1954) set: all r for which top − r·bottom is not told from 0."""
     squared = float(stats.t.ppf(1 - TAIL, degrees)) ** 2
     a = bottom**2 - squared * covariance[1, 1]

@@ -19,7 +19,7 @@ class Estimate:
         low, high: the interval's ends; None for an end that is open, and then `reason` says why.
         n: the number of clusters (documents) it rests on.
         reason: why the value is undefined or an end is open.
-        method: how the interval was made: "percentile", "fieller", "jackknife_t", "two_way", "two_way_t" or "exact".
+        method: how the interval was made: "jackknife_t", "fieller", "percentile" or "exact".
 
     Raises:
         ValueError: a NaN or an infinity; something missing without a reason; ends that do not enclose the value.

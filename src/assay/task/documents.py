@@ -1,10 +1,11 @@
-"""Documents: the clusters of every interval, and how a document is cut into windows that a model can read.
+"""Documents, their works (the clusters of every interval), and how they are cut into windows that a model can read.
 
 A long work is cut into blocks of 2,000 tokens; windows never cross a document, never overlap, each starts with BOS.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,11 +17,21 @@ SHORTEST_WINDOW = 16
 
 @dataclass(frozen=True)
 class Document:
-    """A cluster of scored tokens: a story, a module, a prompt group, or a block of a long work."""
+    """Scored tokens that belong together: a story, a module, a prompt group, or a block of a long work."""
 
     name: str
     source: str
     tokens: np.ndarray  # [length], token ids without BOS
+
+    @property
+    def work(self) -> str:
+        """What it is a piece of: its name without the number of the block or the place of the stretch.
+
+        Example:
+            >>> Document("en/emma#3", "en", np.zeros(4)).work, Document("python/ast#0:2", "python", np.zeros(4)).work
+            ('en/emma', 'python/ast')
+        """
+        return re.sub(r"[#@][0-9:]+$", "", self.name)
 
 
 def blocks(name: str, source: str, tokens: np.ndarray, block: int = BLOCK) -> list[Document]:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, Integer, Shaped
+from jaxtyping import Bool, Int, Integer, Num, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
+from assay.stats.bootstrap import Resamples
 from assay.task.metrics import Metric
 
 if TYPE_CHECKING:
@@ -37,12 +38,14 @@ class DocumentInfo:
         source: its language or kind: "en", "fr", "python", "stories", "text", ...
         hash: sha256 of its content (token ids, or inputs and labels).
         unseen: whether it is of a work of which nothing was trained on.
+        work: what it is a piece of, where it is one; the pieces of a work are one cluster of the intervals.
     """
 
     name: str
     source: str
     hash: str
     unseen: bool = False
+    work: str | None = None
 
     @property
     def stratum(self) -> str:
@@ -114,6 +117,41 @@ class Examples:
     def strata(self) -> list[str]:
         """The stratum of each document, in order."""
         return [document.stratum for document in self.documents]
+
+    @cached_property
+    def clusters(self) -> list[int]:
+        """A label of each document, the same for pieces of one work and for equal documents."""
+        labels: list[int] = []
+        by_work: dict[str, int] = {}
+        by_hash: dict[str, int] = {}
+        for i, document in enumerate(self.documents):
+            known = {by_work.get(document.work or document.name), by_hash.get(document.hash)} - {None}
+            label = min((k for k in known if k is not None), default=i)
+            if len(known) > 1:  # an equal document joins two works
+                labels = [label if old in known else old for old in labels]
+                by_work, by_hash = (
+                    {key: label if old in known else old for key, old in of.items()} for of in (by_work, by_hash)
+                )
+            labels.append(label)
+            by_work[document.work or document.name] = by_hash[document.hash] = label
+        return labels
+
+    def resamples(
+        self, documents: Sequence[int] | Integer[np.ndarray, "_"], seed: int, tokens: Num[np.ndarray, "_"] | None = None
+    ) -> Resamples:
+        """Intervals over these documents (indices): strata by source, clusters by work.
+
+        Args:
+            tokens: how many items were scored in each of them.
+        """
+        here = [int(d) for d in documents]
+        return Resamples(
+            len(here),
+            [self.documents[d].stratum for d in here],
+            seed,
+            clusters=[self.clusters[d] for d in here],
+            tokens=tokens,
+        )
 
     @property
     def count(self) -> int:

@@ -120,7 +120,9 @@ def cut(documents: Sequence[Document], width: int, bos: int | None, model: Any, 
         document=np.searchsorted(kept, found.document),
         offset=found.offset,
         documents=tuple(
-            DocumentInfo(documents[d].name, documents[d].source, content_hash(documents[d].tokens), unseen)
+            DocumentInfo(
+                documents[d].name, documents[d].source, content_hash(documents[d].tokens), unseen, documents[d].work
+            )
             for d in kept
         ),
     )

@@ -48,7 +48,10 @@ def zoo_documents(model: Any, split: str, most: int | None, seed: int) -> tuple[
     works = works_of(model, split)
     if split == "train":
         return train_documents(model, works, most or TRAIN_DOCUMENTS, seed)
-    return sample([d for d in documents_of(model, works) if len(d.tokens) >= SHORTEST_WINDOW], most, seed)
+    documents = [d for d in documents_of(model, works) if len(d.tokens) >= SHORTEST_WINDOW]
+    if most is None or most >= len(documents):
+        return documents, None
+    return sample([piece for d in documents for piece in pieces(d)], most, seed)
 
 
 def whole(work: Work) -> bool:
@@ -73,28 +76,46 @@ def documents_of(model: Any, works: Sequence[Work]) -> list[Document]:
     return found
 
 
+def pieces(document: Document) -> list[Document]:
+    """What a sample takes of a document: itself, or blocks of a long module, which alone would outweigh its source."""
+    if len(document.tokens) <= BLOCK:
+        return [document]
+    starts = range(0, len(document.tokens), BLOCK)
+    cut = [document.tokens[s : s + BLOCK] for s in starts]
+    found = [Document(f"{document.name}:{i}", document.source, tokens) for i, tokens in enumerate(cut)]
+    return [piece for piece in found if len(piece.tokens) >= SHORTEST_WINDOW]
+
+
 def sample(items: Sequence[Document], most: int | None, seed: int) -> tuple[list[Document], str | None]:
-    """At most so many items, drawn in proportion to their sources, in their old order; and how to say that."""
+    """At most so many items, enough of every source, spread over its works, in their old order; and how to say that."""
     if most is None or most >= len(items):
         return list(items), None
     share = allocate(Counter(item.source for item in items), most)
     chosen: list[int] = []
     for source, count in share.items():
         places = [i for i, item in enumerate(items) if item.source == source]
-        chosen += generator(seed, "documents", source).permutation(places)[:count].tolist()
-    how = f"{most} of {len(items)} documents, in proportion to their sources, seed {seed}"
+        rng = generator(seed, "documents", source)
+        works = dict.fromkeys(items[i].work for i in places)
+        order = dict(zip(works, rng.permutation(len(works)).tolist(), strict=True))
+        places.sort(key=lambda i: order[items[i].work])  # stable: the pieces of a work stay together
+        steps = (np.arange(count) + rng.random()) * (len(places) / max(count, 1))
+        chosen += [places[int(step)] for step in steps]
+    how = f"{most} of {len(items)} documents, enough of every source, spread over its works, seed {seed}"
     return [items[i] for i in sorted(chosen)], how
 
 
 def allocate(sizes: dict[str, int], count: int) -> dict[str, int]:
-    """`count` shared out in proportion to sizes (largest remainders), at least one each where that is possible."""
+    """`count` shared out in proportion to sizes (largest remainders), to each at least half of an equal share.
+
+    An interval needs several documents of every source, as one source may hold most of what is measured.
+    """
     total = sum(sizes.values())
     exact = {name: count * size / total for name, size in sizes.items()}
-    share = {name: min(int(value), sizes[name]) for name, value in exact.items()}
-    if count >= len(sizes):
-        share = {name: max(1, value) for name, value in share.items()}
+    half = max(-(-count // (2 * len(sizes))), 2 * (count >= 2 * len(sizes)))
+    least = {name: min(half if count >= len(sizes) else 0, size) for name, size in sizes.items()}
+    share = {name: max(min(int(value), sizes[name]), least[name]) for name, value in exact.items()}
     while sum(share.values()) > count:
-        spare = [name for name in share if share[name] > (count >= len(sizes))]
+        spare = [name for name in share if share[name] > least[name]]
         share[max(spare, key=lambda name: share[name] - exact[name])] -= 1
     while sum(share.values()) < count:
         open_ = [name for name in share if share[name] < sizes[name]]

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assay.task import documents
+from assay.task import documents, zoo_text
 from assay.train.trainer import Trainer
 from assay.zoo import corpus
 from assay.zoo.recipes import BATCH, CONTEXT, COOL_DOWN, RECIPES, VOCABULARY, Recipe
@@ -149,7 +149,9 @@ def document_losses(network: nn.Module, split: str, tokenizer_folder: str) -> di
     pieces = []
     for name, (source, ids) in encoded(split, tokenizer_folder).items():
         block = documents.BLOCK if source != "python" else max(len(ids), 1)
-        pieces += documents.blocks(name, source, ids, block)
+        whole = documents.blocks(name, source, ids, block)
+        # samples of documents take pieces of long modules: their losses are stored beside the module's
+        pieces += whole + [piece for document in whole for piece in zoo_text.pieces(document) if piece is not document]
     cut = documents.windows(pieces, CONTEXT, 0)
     sums, counts = np.zeros(len(pieces)), np.zeros(len(pieces), dtype=int)
     for start in range(0, len(cut.tokens), 64):

@@ -33,6 +33,11 @@ class Recipe:
     budgets: tuple[int, ...] = BUDGETS
 
     @property
+    def scaling(self) -> bool:
+        """Whether it is a point of the scaling curve: trained on text alone, like the others but for its size."""
+        return not (self.attention_only or self.repeats or self.seed)
+
+    @property
     def d_mlp(self) -> int:
         return 1 if self.attention_only else (8 * self.d_model // 3 + 7) // 8 * 8
 

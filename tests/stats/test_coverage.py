@@ -1,0 +1,36 @@
+"""What 95 % intervals cover, on real per-document sums: the short form of tools/coverage.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools.coverage import QUANTITIES, Population, coverage, coverage_before
+
+SETS = 250
+
+
+@pytest.fixture(scope="module")
+def population() -> Population:
+    return Population()
+
+
+@pytest.mark.parametrize("design", [15, 30, 60])
+@pytest.mark.parametrize("quantity", [QUANTITIES[0], QUANTITIES[4]], ids=lambda q: q.name)
+def test_intervals_cover_at_uneven_strata_and_heavy_modules(population: Population, quantity, design: int):
+    found = coverage(population, quantity, design, SETS)
+    assert 0.91 <= found.holds <= 0.995  # 95 % to within three standard errors of 250 sets
+    assert found.none < 0.05
+
+
+def test_a_percentile_bootstrap_over_documents_does_not(population: Population):
+    assert coverage_before(population, QUANTITIES[0], 30, SETS) < 0.75
+
+
+def test_certified_nines_are_not_above_the_truth(population: Population):
+    nines = next(q for q in QUANTITIES if q.one_sided)
+    assert coverage(population, nines, 30, SETS).above <= 0.055  # 2.5 % to within three standard errors
+
+
+def test_eight_documents_have_an_interval_that_covers_or_none(population: Population):
+    found = coverage(population, QUANTITIES[1], 8, SETS)
+    assert found.holds >= 0.91
