@@ -35,7 +35,7 @@ _NAME = re.compile(
         )$""",
     re.VERBOSE,
 )
-_MODULE = re.compile(r"^(?P<module>[A-Za-z_][\w.]*)(?:\[(?P<index>\d+)\])?$")
+_MODULE = re.compile(r"^(?P<module>\w[\w.]*(?:#\d+)?)(?:\[(?P<index>\d+)\])?$")
 
 
 @dataclass(frozen=True)

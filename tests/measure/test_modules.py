@@ -96,9 +96,9 @@ def test_no_set_holds_a_submodule_and_something_within_it():
     at = Workbench(Runner(model, task()))
     assert [site.module for site in module_parts.population(at, ("container 0", "Sequential", None))] == ["0", "1"]
     draws = other_sets(at, dict.fromkeys([Site("module", module="0"), Site("module", module="1.1")]), 10, 0)
-    assert all(not module_parts.nested(item) for item in draws.items)
-    assert module_parts.nested([Site("module", module="0"), Site("module", module="0.1")])
-    assert module_parts.nested([Site("module", module="0"), Site("module", module="0", index=3)])
+    assert all(not module_parts.nested(model, item) for item in draws.items)
+    assert module_parts.nested(at.model, [Site("module", module="0"), Site("module", module="0.1")])
+    assert module_parts.nested(at.model, [Site("module", module="0"), Site("module", module="0", index=3)])
 
 
 def test_attribution_is_gradient_times_deviation_from_the_mean():

@@ -132,5 +132,5 @@ def check_components(claim: ClaimFile, model: Any) -> None:
                 check(name, model)
             except ComponentError as problem:
                 raise ClaimError(f"{where}{problem}") from problem
-        elif name.partition("@")[0].partition("[")[0] not in model.components:
+        elif name.partition("@")[0].partition("[")[0].partition("#")[0] not in model.components:
             raise ClaimError(f"{where}{name!r} is not a submodule of {claim.model}" + nearest(name, model.components))

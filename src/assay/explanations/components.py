@@ -56,7 +56,11 @@ class Keep:
         return bench.plan(tuple(edits))
 
     def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(complement([], bench.model), ablation, draw))
+        every, model = complement([], bench.model), bench.model
+        if isinstance(model, ModuleModel):  # what has no parameters is a part where it is named
+            named = dict.fromkeys(site.at(None) for site in self.scope(model))
+            every += [site for site in named if not model.weighs(site.module or "") and site not in every]
+        return bench.plan(bench.ablate(every, ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         return f"{listed(list(self.components))} of {model_name} suffice; everything else is ablated"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -42,7 +43,8 @@ def check(name: str, model: Model | ModuleModel) -> Site:
 
 
 def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
-    """Parts that can be ablated: an attention layer becomes its heads, a key/value group the heads that share it.
+    """Parts that can be ablated: an attention layer becomes its heads, a key/value group the heads that share it, and
+    a submodule that is called several times its calls.
 
     Raises:
         ComponentError: for a name that is no ablatable part, and for the same part named twice.
@@ -52,7 +54,7 @@ def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
         site = check(name, model)
         heads = range(0)
         if isinstance(model, ModuleModel):
-            out.append(site)
+            out += [replace(site, module=call) for call in model.calls(site.module or "")] or [site]
             continue
         if site.kind == "attention":
             heads = range(model.config.heads)
@@ -105,16 +107,15 @@ def complement(kept: Iterable[Site], model: Model | ModuleModel) -> list[Site]:
 
 
 def _other_modules(kept: list[Site], model: ModuleModel) -> list[Site]:
-    """Submodules without children that lie in no kept one."""
+    """The model's parts that lie in no kept one; no part that a kept one lies in is among them."""
     for site in kept:
         if site.index is not None:
             raise ComponentError(f"{str(site)!r}: Keep takes whole submodules; Remove and Constant take single indices")
-    names = [site.module or "" for site in kept]
-    leaves = [name for name in model.components if not any(other.startswith(name + ".") for other in model.components)]
+    names = {site.module for site in kept}
     return [
-        Site("module", module=leaf)
-        for leaf in leaves
-        if not any(leaf == name or leaf.startswith(name + ".") for name in names)
+        Site("module", module=part)
+        for part in model.parts
+        if part not in names and not names.intersection(model.places[part].within)
     ]
 
 

@@ -60,6 +60,8 @@ class Runner:
     """
 
     def __init__(self, model: Model | ModuleModel, task: Task, *, memory: int = 512 << 20):
+        if isinstance(model, ModuleModel) and model.seen is None:
+            model = model.on(task.tokens[:1].to(model.device))
         self.model, self.task = model, task
         self.forwards = 0.0  # forward passes of one row, counted for the record
         self.batch = self._batch_rows(memory)

@@ -125,7 +125,7 @@ def other_sets(bench: Workbench, claim: Mapping[Site, Label], most: int, seed: i
     own = _key(claim)
 
     def fits(item: Assignment) -> bool:
-        return _key(item) != own and not module_parts.nested(item)
+        return _key(item) != own and not module_parts.nested(bench.model, item)
 
     if total < ENUMERATED:
         items = [item for item in _all(profile) if fits(item)]

@@ -138,6 +138,8 @@ def resolve(
     if settings.documents is not None and len(task.documents) > settings.documents:
         chosen = np.linspace(0, len(task.documents) - 1, settings.documents).round().astype(int)
         task = task.subset(chosen)
+    if isinstance(loaded, ModuleModel):
+        loaded = loaded.on(task.tokens[:1].to(loaded.device))
     explanation.scope(loaded)
     return Job(explanation, loaded, task, settings, file)
 

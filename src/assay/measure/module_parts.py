@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import ModelError
 from assay.intervene.ablations import Workbench
+from assay.model.calls import split
 from assay.model.module import ModuleModel
+from assay.model.transformer import Model
 from assay.names import Site
 
 Slot = tuple[str, int | str | None, int | str | None]  # (kind, what it is chosen from, position)
 
 
 def shapes(bench: Workbench) -> dict[str, tuple[int, ...]]:
-    """The shape of every submodule's output for one example; only of those that the forward pass calls,
-    and whose output is a tensor of numbers that can be made others."""
+    """The shape of every place's value for one example; only of those that the forward pass calls, and whose value is a
+    tensor of numbers that can be made others."""
     model = bench.model
     assert isinstance(model, ModuleModel)
-    key = "module shapes"
-    if key not in bench.fitted:
-        found: dict[str, tuple[int, ...]] = {}
-        inputs = bench.runner.inputs("reference", np.zeros(1, dtype=np.int64))
-
-        def seen(name: str) -> Callable[[Tensor], None]:
-            def keep(value: Tensor) -> None:
-                if value.is_floating_point():
-                    found[name] = tuple(value.shape[1:])
-
-            return keep
-
-        def look(names: Iterable[str]) -> None:
-            bench.runner.forwards += 1
-            try:
-                with torch.no_grad():
-                    model.forward(inputs, {(name, 0): seen(name) for name in names})
-            except ModelError:  # some of them are not called, or give no tensor
-                return
-
-        look(model.components)
-        for name in model.components:
-            if name not in found:
-                look([name])
-        bench.fitted[key] = {name: found[name] for name in model.components if name in found}
-    return bench.fitted[key]
+    return {p.name: p.shape for p in model.places.values() if p.shape is not None and p.fault is None}
 
 
 def channels(bench: Workbench) -> int:
@@ -62,12 +37,14 @@ def slot_of(bench: Workbench, site: Site, anywhere: bool = False) -> Slot:
     """
     model, name = bench.model, site.module or ""
     assert isinstance(model, ModuleModel)
-    kind = type(model.network.get_submodule(name)).__name__
+    kind = type(model.submodules[split(name)[0]]).__name__
     if site.index is not None:
         return ("channel", f"every {kind}" if anywhere else name, site.position)
-    if _leaf(model, name):
-        return ("submodule", None if anywhere else kind, site.position)
-    return (f"container {name.count('.')}", kind, site.position)  # of one depth: none lies in another
+    if not any(name in place.within for place in model.places.values()):
+        # what has no parameters is exchanged with its like: it is no part elsewhere
+        return ("submodule" if model.weighs(name) else "function", None if anywhere else kind, site.position)
+    depth = len(model.places[name].within)
+    return (f"container {depth}", kind, site.position)  # of one depth: none lies in another
 
 
 def population(bench: Workbench, slot: Slot) -> list[Site]:
@@ -95,13 +72,14 @@ def words(slots: Iterable[Slot], anywhere: bool) -> str:
     return " and ".join([channel] * ("channel" in kinds) + [whole] * bool(kinds - {"channel"}))
 
 
-def nested(sites: Iterable[Site]) -> bool:
+def nested(model: Model | ModuleModel, sites: Iterable[Site]) -> bool:
     """Whether one part lies within another: together they would be fewer than they count for."""
+    if isinstance(model, Model):
+        return False
     sites = list(sites)
-    whole = [site.module for site in sites if site.module is not None and site.index is None]
+    whole = {site.module for site in sites if site.index is None}
     return any(
-        (site.module or "").startswith(f"{outer}.") or (site.index is not None and site.module == outer)
-        for outer in whole
+        whole.intersection(model.places[site.module or ""].within) or (site.index is not None and site.module in whole)
         for site in sites
     )
 
@@ -124,7 +102,3 @@ def has_matrices(model: ModuleModel) -> bool:
     """Whether there is a weight matrix that a randomised copy could differ in."""
     kept = {id(p) for m in model.network.modules() if isinstance(m, torch.nn.Embedding) for p in m.parameters()}
     return any(p.ndim >= 2 and id(p) not in kept for p in model.network.parameters())
-
-
-def _leaf(model: ModuleModel, name: str) -> bool:
-    return not any(other.startswith(f"{name}.") for other in model.components)

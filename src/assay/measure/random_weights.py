@@ -65,7 +65,7 @@ def randomised(model: Model | ModuleModel, how: How = "permuted", seed: int = 0)
                 fresh = torch.randn(parameter.shape, generator=random).to(parameter.device) * spread
                 parameter.copy_(fresh.to(parameter.dtype))
     if isinstance(model, ModuleModel):
-        return replace(model, network=source)
+        return replace(model, network=source, seen=None)
     return load(source, tokenizer=model.tokenizer)
 
 

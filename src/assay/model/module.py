@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Float
@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from assay.errors import ComponentError, ModelError, nearest
+from assay.model.calls import MARK, Place, leaves, observe, split, submodules, uncalled
 from assay.model.fingerprint import fingerprint
 from assay.names import Site, parse_site
-
-CONTAINERS = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)  # never called, so never seen
 
 
 @contextmanager
@@ -40,6 +39,7 @@ class ModuleModel:
     Attributes:
         network: the user's module; name: what it was loaded as; tokenizer: where it came with one.
         noise: nats; 0: nothing is recomputed on another path.
+        seen: every call of a submodule on an example (see `on`); None: no example was run yet.
     """
 
     network: nn.Module
@@ -48,6 +48,19 @@ class ModuleModel:
     family: str = "module"
     bos: int | None = None
     noise: float = 0.0
+    seen: tuple[Place, ...] | None = None
+
+    def on(self, inputs: Tensor) -> ModuleModel:
+        """The same model, which knows what is called on these inputs' first example and how often."""
+
+        def run(times: int) -> None:
+            with evaluating(self.network):
+                self._run(torch.cat([inputs[:1]] * times))
+
+        out = replace(self, seen=observe(self.network, run, lambda output: _tensor(output, missing=True)))
+        if "fingerprint" in self.__dict__:
+            out.__dict__["fingerprint"] = self.fingerprint  # the same weights; hashing them takes a while
+        return out
 
     def __call__(self, inputs: Any) -> Float[Tensor, "..."]:
         return self.forward(inputs)
@@ -59,18 +72,20 @@ class ModuleModel:
 
         Args:
             inputs: a tensor, a tuple of positional arguments or a mapping of keyword arguments.
-            taps: (submodule's name, 0) -> function of its output, which may give a replacement. A submodule that is
-                called several times is seen each time. Differentiable in what taps give, not in the weights.
+            taps: (name, 0) -> function of a submodule's output, which may give a replacement. Of a submodule that is
+                called several times the name says which call: `act#2`. Differentiable in what taps give, not in the
+                weights.
 
         Raises:
-            ModelError: for a name that is no submodule, and for a submodule that the forward pass did not call.
+            ModelError: for a name that is no submodule, for a submodule that the forward pass did not call, and for one
+                that it called more often than the name allows for.
         """
         fired: set[str] = set()
         busy: list[str] = []
         with ExitStack() as stack:
             for (name, _), tap in (taps or {}).items():
-                handle = self._submodule(name).register_forward_hook(_hook(name, tap, fired, busy))
-                stack.callback(handle.remove)
+                hook = _hook(name, tap, fired, busy, self._most(name))
+                stack.callback(self._submodule(name).register_forward_hook(hook).remove)
             stack.enter_context(evaluating(self.network))
             output = self._run(inputs)
         silent = [name for name, _ in taps or {} if name not in fired]
@@ -103,21 +118,70 @@ class ModuleModel:
         if site.kind != "module":  # a submodule may be called `m1` or `input`
             base, _, where = name.partition("@")
             site = Site("module", module=base, position=parse_site(f"input@{where}").position if where else None)
-        if site.module not in self.components:
+        module, call = split(site.module or "")
+        if module not in self.submodules:
+            raise ComponentError(f"{module!r} is no submodule of {self.name}" + nearest(module, self.components))
+        if call is None or self.seen is None:
+            return site
+        calls = self.calls(module)
+        if not 1 <= call <= len(calls):
             raise ComponentError(
-                f"{site.module!r} is no submodule of {self.name}" + nearest(site.module, self.components)
+                f"{site.module!r}: {module!r} is called {len(calls)} times" + nearest(site.module, calls)
             )
-        return site
+        return replace(site, module=calls[call - 1])
+
+    def calls(self, module: str) -> list[str]:
+        """The places of a submodule: one for each of its calls, in order."""
+        return [p.name for p in sorted(self.places.values(), key=lambda p: p.number) if p.module == module]
+
+    @cached_property
+    def submodules(self) -> dict[str, nn.Module]:
+        """Every submodule that can be called, by name, in the order of definition."""
+        return submodules(self.network)
 
     def _submodule(self, name: str) -> nn.Module:
-        if name not in self.components:
-            raise ModelError(f"{name!r} is no submodule of {self.name}" + nearest(name, self.components))
-        return self.network.get_submodule(name)
+        module, _ = split(name)
+        if module not in self.submodules:
+            raise ModelError(f"{module!r} is no submodule of {self.name}" + nearest(module, self.components))
+        place = self.places.get(name)
+        if place is not None and place.fault:
+            raise ModelError(f"the submodule {name!r} of {self.name} cannot be replaced: {place.fault}")
+        return self.submodules[module]
+
+    def _most(self, name: str) -> int | None:
+        """How often a place's submodule may be called; None: as often as it likes, as no example was seen."""
+        module, call = split(name)
+        if call is None:
+            return 1
+        return None if self.seen is None else len(self.calls(module))
+
+    @cached_property
+    def places(self) -> dict[str, Place]:
+        """Every place by its name, in the order of definition: as it is called on an example, where one was seen."""
+        if self.seen is None:
+            return {place.name: place for place in uncalled(self.network)}
+        order = {name: i for i, name in enumerate(self.submodules)}
+        return {place.name: place for place in sorted(self.seen, key=lambda p: (order[p.module], p.number))}
+
+    @cached_property
+    def parts(self) -> tuple[str, ...]:
+        """Places that `Keep` ablates: the innermost ones with parameters (without any in the network: the innermost).
+
+        What has no parameters (an activation, a dropout) says nothing of its own: it is a part only where it is named.
+        """
+        usable = {name: place for name, place in self.places.items() if place.shape is not None}
+        weighted = {name: place for name, place in usable.items() if self.weighs(name)}
+        return tuple(place.name for place in leaves(weighted or usable))
+
+    def weighs(self, name: str) -> bool:
+        """Whether a place's submodule has parameters."""
+        return any(True for _ in self.submodules[split(name)[0]].parameters())
 
     @cached_property
     def components(self) -> tuple[str, ...]:
-        """Names of the submodules that can be called, in the order of definition."""
-        return tuple(name for name, m in self.network.named_modules() if name and not isinstance(m, CONTAINERS))
+        """Names of the submodules that can be called, in the order of definition; of their calls, where one has more
+        than one and an example was seen."""
+        return tuple(self.places)
 
     @property
     def device(self) -> torch.device:
@@ -143,9 +207,23 @@ class ModuleModel:
         return fingerprint(self.network)
 
 
-def _hook(name: str, tap: Callable[[Tensor], Any], fired: set[str], busy: list[str]) -> Callable[..., Any]:
+def _hook(
+    name: str, tap: Callable[[Tensor], Any], fired: set[str], busy: list[str], most: int | None
+) -> Callable[..., Any]:
+    wanted, count = split(name)[1] or 1, 0
+
     def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        nonlocal count
         if busy:  # a tap runs the network itself, for a donor's value: that run is not this one
+            return None
+        count += 1
+        if most is not None and count > most:
+            base = split(name)[0]
+            raise ModelError(
+                f"the submodule {base!r} is called {count} times or more on these inputs, where {most} was expected, "
+                f"and each call is a place of its own; name one, such as '{base}{MARK}{count}', or another submodule"
+            )
+        if count != wanted:
             return None
         fired.add(name)
         busy.append(name)
@@ -176,7 +254,11 @@ def _put(output: Sequence[Any], where: int, new: Tensor) -> tuple[Any, ...]:
     return type(output)(*parts) if hasattr(output, "_fields") else parts  # type: ignore[return-value]
 
 
-def _tensor(output: Any) -> Tensor:
+@overload
+def _tensor(output: Any) -> Tensor: ...
+@overload
+def _tensor(output: Any, missing: Literal[True]) -> Tensor | None: ...
+def _tensor(output: Any, missing: bool = False) -> Tensor | None:
     if isinstance(output, Tensor):
         return output
     if isinstance(getattr(output, "logits", None), Tensor):
@@ -185,4 +267,6 @@ def _tensor(output: Any) -> Tensor:
     for part in parts:
         if isinstance(part, Tensor):
             return part
+    if missing:
+        return None
     raise ModelError(f"an output of type {type(output).__name__} holds no tensor")
