@@ -28,6 +28,7 @@ from assay.measure.examples import examples
 from assay.measure.figures import Figures, figures
 from assay.measure.gathered import Gathered, gather
 from assay.measure.measurement import Measurement
+from assay.measure.nearest import Nearest
 from assay.measure.score import Scored, score
 from assay.measure.settings import Settings
 from assay.measure.systems import NOOP, Systems, systems
@@ -97,10 +98,13 @@ def measure(
     strata = [job.task.documents[i].stratum for i in np.flatnonzero(used)]
     resamples = Resamples(int(used.sum()), strata, seed=job.settings.seed)
     numbers = figures(job.explanation, scored, resamples, plans, job.settings.floors)
-    gathered = gather(bench, job.explanation, scored, resamples, plans, numbers, people, job.settings, job.claim, say)
     rows = control_rows(job.task)
     say("controls", 0, None)
-    block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows)
+    block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows, rivals=people)
+    near = None if block["nearest"] is None else Nearest(**block["nearest"])
+    gathered = gather(
+        bench, job.explanation, scored, resamples, plans, numbers, people, near, job.settings, job.claim, say
+    )
     record = recorded.record(job, bench, scored, resamples, plans, numbers, gathered, people, block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
 
