@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from assay.explanations.claim import ClaimFile, load_claim
 from assay.explanations.claim_data import check_data
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure import recorded, rivals
+from assay.measure import model_floors, recorded, rivals
 from assay.measure.circuit_controls import circuit_rivals
 from assay.measure.controls import control_rows, controls
 from assay.measure.examples import examples
@@ -47,6 +47,7 @@ class Job:
 
     Attributes:
         claim: the claim file, where there was one.
+        floors: other models that are floors, by name.
     """
 
     explanation: Explanation
@@ -54,6 +55,7 @@ class Job:
     task: Task
     settings: Settings
     claim: ClaimFile | None
+    floors: dict[str, Model | ModuleModel] = field(default_factory=dict)
 
 
 def measure(
@@ -90,6 +92,7 @@ def measure(
     say("fitting on the reference", 0, None)
     plans = systems(bench, job.explanation, job.settings.ablation, job.settings.draws)
     people = rivals.contestants(bench, job.settings, job.explanation, ablation=job.settings.ablation[0])
+    people += model_floors.as_rivals(job.floors, people)
     if isinstance(job.explanation, Circuit):
         rows = control_rows(job.task)
         people += circuit_rivals(bench, job.settings, job.explanation, job.settings.ablation[0], rows)
@@ -133,6 +136,7 @@ def resolve(
             )
     else:
         explanation = file.build_explanation()
+    model_floors.check_names(explanation, model if model is not None or file is None else file.model, settings.floors)
     source = model if model is not None else file.model if file is not None else None
     loaded = source if isinstance(source, Model | ModuleModel) else _load(source, settings)
     if file is not None:
@@ -145,7 +149,8 @@ def resolve(
         chosen = np.linspace(0, len(task.documents) - 1, settings.documents).round().astype(int)
         task = task.subset(chosen)
     explanation.scope(loaded)
-    return Job(explanation, loaded, task, settings, file)
+    floors = model_floors.floor_models(loaded, task, settings.floors)
+    return Job(explanation, loaded, task, settings, file, floors)
 
 
 def _load(source: Any, settings: Settings) -> Model | ModuleModel:
