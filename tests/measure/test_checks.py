@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.measure import checks
-from assay.measure.checks import Check, Evidence, run_checks, scope_share, self_match
+from assay.measure.checks import run_checks, scope_share
+from assay.measure.evidence import Check, Evidence, self_match
 from assay.measure.knockouts import Knockouts, Use, knockouts
 from assay.measure.merges import merges
+from assay.measure.nearest import Nearest
 from assay.measure.off_manifold import OffManifold, off_manifold, separation
+from assay.measure.thresholds import THRESHOLDS
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
@@ -32,7 +34,6 @@ def clean() -> Evidence:
         model=system(loss, 0 * loss),
         floor_mean=system(loss + 0.5, 0.4 + 0 * loss),
         bigram=system(loss + 2, 1.5 + 0 * loss),
-        control=system(loss + 0.4, 0.3 + 0 * loss),
     )
     return Evidence(
         kind="program",
@@ -43,7 +44,7 @@ def clean() -> Evidence:
         scored=scored,
         resamples=resamples,
         scope="floor:mean",
-        others=("control", "bigram"),
+        nearest=Nearest("control", 0.4, 0.01, 2, 800),
         self_match={"resample_joint": 0.0},
         ngram_tokens=200.0,
         found_on="zoo:train",
@@ -63,18 +64,6 @@ def few() -> Evidence:
     return replace(good, scored=replace(good.scored, count=count), resamples=Resamples(12, draws=50))
 
 
-def near() -> Evidence:
-    good = clean()
-    assert good.scored is not None
-    loss = uniform(0) + 2
-    close = np.where(uniform(1) < 0.97, 1e-4, 1.0)
-    return replace(
-        good,
-        scored=replace(good.scored, systems={**good.scored.systems, "twin": system(loss, close)}),
-        others=("control", "twin"),
-    )
-
-
 def tiny_floor() -> Evidence:
     good = clean()
     assert good.scored is not None
@@ -86,7 +75,7 @@ def tiny_floor() -> Evidence:
 PLANTED = {
     "ablation-sensitive": lambda: replace(clean(), recovered={"mean": e(0.62), "resample_joint": e(0.83)}),
     "cancellation": lambda: replace(clean(), recovered_loss={"mean": e(0.70)}),
-    "vacuous": near,
+    "vacuous": lambda: replace(clean(), nearest=Nearest("bigram", 0.97, 0.01, 2, 800)),
     "self-match": lambda: replace(clean(), self_match={"resample_joint": 0.3}),
     "redundant": lambda: replace(clean(), knockouts=Knockouts((Use("a0.h1", 1e-4, {"alone": 0.2}),), 0.4)),
     "frivolous": lambda: replace(clean(), knockouts=Knockouts((Use("a0.h1", 1e-4, {"alone": 1e-4}),), 0.4)),
@@ -162,7 +151,7 @@ def test_errors_that_cancel_in_loss_do_not_cancel_in_kl():
 
 
 def test_thresholds_are_one_table_that_can_be_changed():
-    strict = replace(checks.THRESHOLDS, ablation_range=0.01)
+    strict = replace(THRESHOLDS, ablation_range=0.01)
     found = {check.name: check.state for check in run_checks(clean(), strict)}
     assert found["ablation-sensitive"] == "fired"
 
@@ -190,7 +179,7 @@ def test_knockouts_find_a_dead_part_frivolous_and_a_live_one_used():
     claim = Program({"a0.h1": programs.custom(constant, returns="output"), "a1.h2": own_pattern("a1.h2")})
     found = knockouts(bench, claim, rows=np.arange(6), contexts=1)
     assert found is not None
-    verdicts = {use.part: use.verdict(0.01, found.scale) for use in found.uses}
+    verdicts = {use.part: use.verdict(0.01, found.scale, 1e-4) for use in found.uses}
     assert verdicts == {"a0.h1": "frivolous", "a1.h2": "used"}
     evidence = replace(clean(), knockouts=found)
     assert states(evidence)["frivolous"].state == "fired"
@@ -202,8 +191,13 @@ def test_a_part_that_is_frozen_out_downstream_still_counts_as_used():
     for claim in (Keep(["a0.h1", "a1.h2", "m0", "m1"]), Remove(HEADS)):
         found = knockouts(bench, claim, rows=np.arange(4), contexts=1)
         assert found is not None
-        assert all(use.verdict(0.01, found.scale) == "used" for use in found.uses)
-        assert set(found.uses[0].contexts) == {"alone", "downstream frozen", "knock-out 1"}
+        assert all(use.verdict(0.01, found.scale, 1e-4) == "used" for use in found.uses)
+        assert set(found.uses[0].contexts) == {
+            "alone",
+            "downstream frozen",
+            "under knock-out 1 (mean)",
+            "under knock-out 1 (zero)",
+        }
     last = knockouts(bench, Remove(["m1"]), rows=np.arange(4), contexts=0)
     assert last is not None
     # nothing is downstream of the last MLP: freezing changes nothing
@@ -212,7 +206,7 @@ def test_a_part_that_is_frozen_out_downstream_still_counts_as_used():
 
 def test_a_backup_is_redundant():
     use = Use("a0.h1", 0.0, {"alone": 0.3, "downstream frozen": 0.2})
-    assert use.verdict(0.01, 0.4) == "redundant"
+    assert use.verdict(0.01, 0.4, 1e-4) == "redundant"
     assert "alone" in use.describe(0.4)
 
 

@@ -127,7 +127,7 @@ def test_uses_tell_what_is_redundant_from_what_is_frivolous():
     edges, labels = true_edges("or_gate", "mean"), truth(planted("or_gate"), "mean").labels
     decoy = decoy_of(labels)
     found = uses(at, edges.adding(at.model.edges.mask([decoy])), "mean", rows("or_gate"))
-    verdicts = {use.part: use.verdict(0.01, found.scale) for use in found.uses}
+    verdicts = {use.part: use.verdict(0.01, found.scale, 1e-4) for use in found.uses}
     if decoy in verdicts:  # it may dangle, and is then no part of what runs
         assert verdicts[decoy] == "frivolous"
     needed = [edge for edge, label in labels.items() if label == "needed" and edge in verdicts]

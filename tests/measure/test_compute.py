@@ -14,6 +14,7 @@ from assay.errors import ModelError
 from assay.measure.compute import compute
 from assay.measure.family import Endpoint, load_endpoints, load_family
 from assay.stats.bootstrap import Resamples
+from assay.stats.fits import lower_envelope
 from assay.stats.keyed import generator
 
 DOCUMENTS = 60
@@ -138,18 +139,83 @@ def test_the_best_member_is_not_above_itself_by_rounding():
     assert found.share_model.value == pytest.approx(1.0)
 
 
-def test_interval_opens_where_resamples_leave_the_range():
+def leaving(points, member, to: float) -> np.ndarray:
+    """Losses about a member's, in total `to` of its, that leave the family's range in some resamples."""
+    wild = column(member) + texts()[0] * 0.6 * generator(1).standard_normal(DOCUMENTS)
+    return wild * column(member).sum() * to / wild.sum()
+
+
+def test_a_floor_that_leaves_the_range_below_is_worth_between_nothing_and_the_cheapest_member():
     points, model, explained, _ = members()
-    tokens, _ = texts()
     worst = next(e for e in points if (e.parameters, e.tokens) == (int(3e5), int(1e7)))
-    rng = generator(1)
-    wild = column(worst) * 0.99 + tokens * 0.6 * rng.standard_normal(DOCUMENTS)
-    wild *= column(worst).sum() * 0.995 / wild.sum()
-    found = measured(points, column(model), column(explained), wild)
-    assert found.share_floor.value is not None
-    assert found.share_floor.low == 0.0  # below the family: nothing is worth less than no compute
-    assert found.recovered.low is None
-    assert "resamples have no finite value" in found.recovered.reason
+    found = measured(points, column(model), column(explained), leaving(points, worst, 0.995))
+    assert found.share_floor.low == 0.0
+    assert found.share_floor.value < found.share_floor.high < 1.0
+    low, high = found.recovered.low, found.recovered.high  # bounded, since the floor's compute is
+    assert 0 < low <= found.recovered.value <= high < 1
+
+
+def test_a_run_that_leaves_the_range_above_has_an_interval_that_is_open_above_only():
+    points, _, explained, floor = members()
+    best = min(points, key=lambda e: column(e).sum())
+    found = measured(points, column(explained), leaving(points, best, 1.003), column(floor))
+    assert found.share_explained.high is None
+    assert found.share_explained.low > 1
+    assert "there is no upper end, because in some resamples" in found.share_explained.reason
+    assert "above the family" in found.share_explained.reason
+
+
+def test_a_share_of_a_floors_gap_is_within_zero_and_one_where_the_model_leaves_the_range():
+    """There the worth of model and rung are both unbounded, inf / inf, but the rung's loss is never the lower one."""
+    points, _, explained, floor = members()
+    best = min(points, key=lambda e: column(e).sum())
+    found = measured(points, leaving(points, best, 1.003), column(explained), column(floor),
+                     floors={"mean": column(floor)})  # fmt: skip
+    for rung in found.ladder:
+        share = rung["share"]
+        assert 0 <= share["low"] < share["value"] < share["high"] <= 1
+    last = found.ladder[-1]["share"]
+    assert last["high"] == 1
+
+
+def test_a_member_that_is_read_off_its_own_curve_has_no_interval():
+    points, model, explained, floor = members()
+    others = {"member": column(explained), "rival": column(explained) * 1.01}
+    found = measured(points, column(model), column(explained), column(floor), others=others)
+    place = {row["name"]: row["share"] for row in found.systems}
+    assert place["member"]["value"] == pytest.approx(explained.flops / model.flops)
+    assert (place["member"]["low"], place["member"]["high"]) == (None, None)
+    assert "a member of the family" in place["member"]["reason"]
+    assert place["rival"]["low"] < place["rival"]["high"]
+    assert found.share_model.low is None
+    assert "a member of the family" in found.share_model.reason
+
+
+def test_the_same_share_by_log_linear_interpolation_stands_beside_it():
+    points, model, explained, floor = members()
+    between = column(explained) * 0.97
+    found = measured(points, column(model), between, column(floor))
+    flops, losses = (np.array([point[name] for point in found.points]) for name in ("flops", "loss"))
+    kept = lower_envelope(flops, losses)
+    log_c = np.interp(-found.marks["explained"].loss, np.sort(-losses[kept]), np.log(np.sort(flops[kept])))
+    assert found.figures.linear["share_explained"] == pytest.approx(np.exp(log_c) / model.flops)
+    assert found.figures.linear["share_explained"] != pytest.approx(found.share_explained.value, rel=1e-3)
+    assert found.figures.linear["recovered"] == pytest.approx(
+        (np.exp(log_c) - floor.flops) / (model.flops - floor.flops)
+    )
+    assert "% by log-linear interpolation)" in found.text
+    assert found.to_json()["linear"] == dict(found.figures.linear)
+
+
+def test_intervals_use_all_resamples():
+    points, model, explained, floor = members()
+    tokens, _ = texts()
+    ends = [
+        compute(points, NAMES, tokens, Resamples(DOCUMENTS, draws=draws), loss_model=column(model),
+                loss_explained=column(explained) * 0.99, loss_floor=column(floor), family="synthetic").share_explained
+        for draws in (200, 2_000)
+    ]  # fmt: skip
+    assert ends[0].high != ends[1].high
 
 
 def test_model_that_is_above_the_family_in_some_resamples_shares_at_least_nothing():

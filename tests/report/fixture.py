@@ -207,6 +207,7 @@ def record() -> dict[str, Any]:
             "share_model": estimate(1.0, 0.0),
             "share_explained": estimate(0.91, 0.02),
             "share_floor": estimate(0.79, 0.03),
+            "linear": {"recovered": 0.66, "share_explained": 0.93, "share_floor": 0.78},
             "points": points,
             "curve": [{"flops": float(f), "loss": float(2.9 + 190 * f**-0.155)} for f in flops],
             "power_law": {"a": 190.0, "b": 0.155, "linf": 2.9, "warning": None},

@@ -347,3 +347,12 @@ def test_no_text_in_a_circuit_is_read_as_html():
     assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
     assert "img" not in {tag for tag, _ in found.elements}
     assert "40 edges are not drawn, because the model has no such parts" in found.text
+
+
+def test_compute_by_log_linear_interpolation_stands_beside_the_figure():
+    text = " ".join(_Elements(_page()).text.split())
+    assert "0.66 by log-linear interpolation" in text
+    assert "share, floor alone, log-linear 0.78" in text
+    record = fixture.record()
+    del record["compute"]["linear"]  # of an older version
+    assert "log-linear" not in page.render(record, fixture.examples())

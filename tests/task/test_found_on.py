@@ -10,7 +10,8 @@ import pytest
 from assay.errors import ClaimError
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.checks import Evidence, run_checks
+from assay.measure.checks import run_checks
+from assay.measure.evidence import Evidence
 from assay.measure.gathered import found_overlap
 from assay.planted.library import planted
 from assay.task.found_on import found_on, read_found_on, shared_with

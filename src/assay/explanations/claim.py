@@ -41,6 +41,15 @@ def _one_or_many(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _floors(value: object) -> object:
+    """Names, and other models as `{model: NAME}`; one of them or several."""
+    floors = value if isinstance(value, list) else [value]
+    for problem in map(registry.floor_problem, floors):
+        if problem:
+            raise PydanticCustomError("sentence", "{text}", {"text": problem})
+    return floors
+
+
 _Files = Annotated[list[str], BeforeValidator(_one_or_many), Field(min_length=1)]
 _Natural = Annotated[int, Field(ge=0)]
 _Count = Annotated[int, Field(ge=1)]
@@ -180,10 +189,7 @@ class ClaimFile(_Strict):
         Annotated[list[str], BeforeValidator(_one_or_many), _known("ablation", registry.ABLATIONS), Field(min_length=1)]
         | None
     ) = None
-    floors: (
-        Annotated[list[str], BeforeValidator(_one_or_many), _known("floor", registry.FLOORS), Field(min_length=1)]
-        | None
-    ) = None
+    floors: Annotated[list[str | dict[str, str]], BeforeValidator(_floors), Field(min_length=1)] | None = None
     reference: ReferenceFields | None = None
     family: str | None = None
     seed: _Natural | None = None

@@ -33,6 +33,12 @@ def check_claim(claim: ClaimFile) -> None:
     problem = model_problem(claim.model)
     if problem:
         raise ClaimError(where + problem)
+    for name in registry.floor_models(claim.floors):
+        problem = floor_model_problem(claim.model, name) or (
+            "a remove claim has no floor, so no model can be one" if claim.kind == "remove" else None
+        )
+        if problem:
+            raise ClaimError(claim.where("floors") + problem)
     circuit = claim.explanation.kind == "circuit"
     sites = {} if circuit else _components(claim)
     _task(claim)
@@ -67,6 +73,19 @@ def model_problem(model: str) -> str | None:
     if Path(model).expanduser().exists() or (_HUB.match(model) and not model.startswith(".")):
         return None  # a name on the hub is known to exist only when it is loaded
     return f"the model {model!r} is neither a folder here, nor a zoo name such as 'zoo:novel-4l', nor a name on the hub"
+
+
+def floor_model_problem(model: str, floor: str) -> str | None:
+    """One clause on a model that cannot be a floor for another, as far as their names tell, or None."""
+    problem = model_problem(floor)
+    if problem:
+        return f"as a floor: {problem}"
+    if model == floor:
+        return f"the model {floor!r} cannot be a floor for itself"
+    families = [name.removeprefix("zoo:").partition("-")[0] for name in (model, floor) if name.startswith("zoo:")]
+    if len(set(families)) > 1:
+        return f"the floor {floor!r} has another tokenizer than {model!r}, so their predictions cannot be compared"
+    return None
 
 
 class KnownShape(NamedTuple):

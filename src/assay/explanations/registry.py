@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.metadata import entry_points
 
 from assay.errors import ClaimError, ComponentError, nearest
@@ -19,6 +20,7 @@ ABLATIONS = (
 )
 DEFAULT_ABLATIONS = ("mean", "resample_joint")
 FLOORS = ("ablated", "empty", "bigram", "ngram", "unigram")
+FLOOR_MODEL = "model:"  # before the name of another model that is a floor; in files and calls also {"model": NAME}
 METRICS = ("loss", "logit_diff", "kl", "accuracy", "probability")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 KINDS = ("program", "keep", "remove", "constant", "circuit")
@@ -47,6 +49,26 @@ _COMPONENTS = frozenset({"attention", "head", "kv", "mlp", "neuron", "module"})
 def plugins() -> tuple[str, ...]:
     """Names of installed programs that are not ours."""
     return tuple(sorted({point.name for point in entry_points(group=PLUGINS)}))
+
+
+def floor_problem(floor: object) -> str | None:
+    """What is wrong with a floor (a name, or `{"model": NAME}`), in one clause; None for nothing."""
+    if isinstance(floor, dict):
+        if list(floor) == ["model"] and isinstance(floor["model"], str) and floor["model"]:
+            return None
+        return f"a floor is a name or {{model: NAME}}, not {floor!r}"
+    if not isinstance(floor, str):
+        return f"a floor is a name or {{model: NAME}}, not {floor!r}"
+    if floor in FLOORS or floor.removeprefix(FLOOR_MODEL) not in ("", floor):
+        return None
+    return f"unknown floor {floor!r}" + nearest(floor, (*FLOORS, "{model: NAME}"))
+
+
+def floor_models(floors: Iterable[object] | None) -> tuple[str, ...]:
+    """The names of the models among some floors."""
+    plain = (floor["model"] if isinstance(floor, dict) else floor for floor in floors or ())
+    named = (isinstance(floor, dict) or str(floor).startswith(FLOOR_MODEL) for floor in floors or ())
+    return tuple(str(name).removeprefix(FLOOR_MODEL) for name, model in zip(plain, named, strict=True) if model)
 
 
 def program_problem(name: str, arguments: dict[str, object]) -> tuple[str | None, str] | None:

@@ -22,11 +22,11 @@ from assay.intervene.ablations import ABLATIONS, Workbench
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
-from assay.measure.checks import THRESHOLDS
 from assay.measure.circuit import drawing
 from assay.measure.curves import DEFINITIONS
 from assay.measure.frontier import Frontiers, frontiers, node_count
 from assay.measure.recorded import revision, shape_of, versions
+from assay.measure.thresholds import THRESHOLDS
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet

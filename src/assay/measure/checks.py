@@ -1,114 +1,16 @@
 """The checks of DEFINITIONS §9: known ways in which a recovered share misleads, each fired, passed or unknown.
 
-`run_checks` is a pure function of `Evidence`; what is expensive (knock-outs, merges, the off-manifold classifier) is
-gathered by the functions in the files of those names.
+`run_checks` is a pure function of `Evidence`; thresholds are in one table (`thresholds`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import numpy as np
-
-from assay.intervene.ablations import Workbench
-from assay.intervene.donors import matched_donors
-from assay.measure.knockouts import Knockouts
-from assay.measure.off_manifold import OffManifold
-from assay.measure.residual import table
+from assay.measure.evidence import Check, Evidence
+from assay.measure.recovered import gap_reason
 from assay.measure.score import Scored
+from assay.measure.thresholds import THRESHOLDS, Thresholds
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
-from assay.task.overlap import Overlap
-
-State = Literal["fired", "passed", "unknown"]
-RESAMPLING = ("resample_joint", "resample_independent")
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """Every threshold of every check."""
-
-    ablation_range: float = 0.1  # of R_D across ablations
-    cancellation: float = 0.05  # |R_L − R_D|
-    vacuous_epsilon: float = 1e-3  # nats of KL to the model
-    vacuous_share: float = 0.95  # of tokens
-    self_match: float = 0.2  # of donors
-    matters: float = 0.01  # of KL(all parts || none of them)
-    merge_cost: float = 0.01  # of the floor's KL
-    tiny_scope: float = 0.02  # of the loss gap from bigram to model
-    off_manifold: float = 0.8  # held-out AUROC
-    over_recovery: float = 1.0  # lower end of R_L
-    shared_13grams: float = 0.01  # of the distinct scored 13-grams; any shared document fires too
-    ngram_tokens: float = 20.0  # reference tokens a vocabulary entry
-    clusters: float = 30.0  # effective ones: works, as if all had the same number of tokens
-
-
-THRESHOLDS = Thresholds()
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check's verdict.
-
-    Attributes:
-        evidence: a sentence with the numbers; threshold: when it fires.
-    """
-
-    name: str
-    state: State
-    evidence: str
-    threshold: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "state": self.state, "evidence": self.evidence, "threshold": self.threshold}
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What the checks look at; what was not gathered stays None, and its check is unknown.
-
-    Attributes:
-        kind: the claim's kind.
-        recovered, recovered_loss: ablation -> R_D (for `Remove`: N), R_L, over the headline floor.
-        ablation: the headline's.
-        gap: g = L_F − L_M of the headline, in nats per token.
-        scored, resamples: for tiny scope and vacuous; scope: the system whose only edit is that the scope is ablated.
-        others: rivals and controls whose token tables were kept in `scored`.
-        self_match: ablation -> the share of donors that are the row itself (`self_match`).
-        ngram_tokens: reference tokens a vocabulary entry that the n-gram floors were fitted on.
-        found_on: whether the claim says what it was found on; overlap: that data against the scored.
-        tried: (this, of how many) tries on this split, from the register.
-        knockouts, merges, off_manifold: see the functions of those names; `merges` is empty when nothing can be merged.
-    """
-
-    kind: str
-    ablation: str
-    recovered: Mapping[str, Estimate]
-    recovered_loss: Mapping[str, Estimate] = field(default_factory=dict)
-    gap: Estimate | None = None
-    scored: Scored | None = None
-    resamples: Resamples | None = None
-    scope: str | None = None
-    others: tuple[str, ...] = ()
-    self_match: Mapping[str, float] | None = None
-    ngram_tokens: float | None = None
-    found_on: str | None = None
-    overlap: Overlap | None = None
-    tried: tuple[int, int] | None = None
-    knockouts: Knockouts | None = None
-    merges: Mapping[str, Estimate] | None = None
-    off_manifold: Mapping[str, OffManifold] | None = None
-
-
-def self_match(bench: Workbench, ablations: tuple[str, ...], draws: int) -> dict[str, float]:
-    """For each resampling ablation the share of donors that are the scored row itself, over all draws."""
-    out = {}
-    for ablation in ablations:
-        if ablation in RESAMPLING and bench.task.reference is not None:
-            out[ablation] = float(np.mean([matched_donors(bench.task, bench.seed, draw) for draw in range(draws)]))
-    return out
 
 
 def run_checks(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Check]:
@@ -144,14 +46,11 @@ def _cancellation(e: Evidence, t: Thresholds) -> Check:
 
 
 def _vacuous(e: Evidence, t: Thresholds) -> Check:
-    near = f"within {t.vacuous_epsilon:g} nats of the model on {t.vacuous_share:.0%} of tokens"
+    near = f"within {t.vacuous_epsilon:g} nats of KL to the explained run on {t.vacuous_share:.0%} of tokens"
     threshold = f"a rival or control is {near}"
-    if e.scored is None or not e.others:
-        return _verdict("vacuous", None, "no rival's or control's per-token scores were kept", threshold)
-    shares = {name: float((table(e.scored, name).kl <= t.vacuous_epsilon).mean()) for name in e.others}
-    best = max(shares, key=lambda n: shares[n])
-    text = f"of {len(shares)} rivals and controls the nearest, {best}, is that near on {shares[best]:.1%} of tokens"
-    return _verdict("vacuous", shares[best] >= t.vacuous_share, text, threshold)
+    if e.nearest is None:
+        return _verdict("vacuous", None, "no rival or control was scored beside the explained run", threshold)
+    return _verdict("vacuous", e.nearest.share >= t.vacuous_share, str(e.nearest), threshold)
 
 
 def _self_match(e: Evidence, t: Thresholds) -> Check:
@@ -166,23 +65,26 @@ def _self_match(e: Evidence, t: Thresholds) -> Check:
 
 
 def _parts(name: str, e: Evidence, t: Thresholds) -> Check:
+    least = f"{t.matters:.0%} of all parts' KL, at least {t.matters_nats:g} nats a token"
     if name == "frivolous":
-        threshold = f"a part matters nowhere: always under {t.matters:.0%} of all parts' KL"
+        threshold = f"a part matters in no context: always under {least}"
     else:
-        threshold = f"a part can be left out ({t.matters:.0%} of all parts' KL) and matters elsewhere"
+        threshold = f"a part can be left out (under {least}) and matters elsewhere"
     if e.knockouts is None:
         why = "constants claim that their parts do not matter" if e.kind == "constant" else "no parts were left out"
         return _verdict(name, None, why, threshold)
-    if e.knockouts.reason:
-        return _verdict(name, None, e.knockouts.reason, threshold)
-    found = [use for use in e.knockouts.uses if use.verdict(t.matters, e.knockouts.scale) == name]
+    k = e.knockouts
+    if k.reason:
+        return _verdict(name, None, k.reason, threshold)
+    found = [use for use in k.uses if use.verdict(t.matters, k.scale, t.matters_nats) == name]
+    under = f"under {k.ablation} ablation " if k.ablation else ""
     if found:
         use = max(found, key=lambda u: u.most) if name == "redundant" else found[0]
         listed = ", ".join(u.part for u in found[:6]) + (" ..." if len(found) > 6 else "")
-        text = f"{len(found)} of {len(e.knockouts.uses)} parts: {listed}; {use.describe(e.knockouts.scale)}"
+        text = f"{under}{len(found)} of {len(k.uses)} parts: {listed}; {use.describe(k.scale)}"
         return _verdict(name, True, text, threshold)
-    least = min(e.knockouts.uses, key=lambda u: u.left_out)
-    text = f"none of {len(e.knockouts.uses)} parts; the least, {least.describe(e.knockouts.scale)}"
+    use = min(k.uses, key=lambda u: u.left_out)
+    text = f"{under}none of {len(k.uses)} parts; the least, {use.describe(k.scale)}"
     return _verdict(name, False, text, threshold)
 
 
@@ -214,23 +116,31 @@ def _over_specific(e: Evidence, t: Thresholds) -> Check:
     return _verdict("over-specific", False, text, threshold)
 
 
-def scope_share(scored: Scored, resamples: Resamples, scope: str) -> Estimate:
-    """(L_scope − L_M) / (L_bigram − L_M): how much of the gap from bigram to model hangs on the scope."""
+def scope_share(scored: Scored, resamples: Resamples, scope: str, noise: float = 0.0) -> Estimate:
+    """(L_scope − L_M) / (L_bigram − L_M): how much of the gap from bigram to model hangs on the scope.
+
+    Args:
+        noise: the no-op run's difference in loss, nats a token; a gap that does not stand above it is not resolved.
+    """
     kept = scored.count > 0
-    model = scored["model"].loss[kept]
-    return resamples.ratio(scored[scope].loss[kept] - model, scored["bigram"].loss[kept] - model)
+    count, model = scored.count[kept], scored["model"].loss[kept]
+    bigram = scored["bigram"].loss[kept]
+    reason = gap_reason(resamples.difference(bigram, model, count), noise, "the bigram's loss", "worse than its bigram")
+    if reason:
+        return Estimate.undefined(reason, len(count))
+    return resamples.ratio(scored[scope].loss[kept] - model, bigram - model, count)
 
 
 def _tiny_scope(e: Evidence, t: Thresholds) -> Check:
-    threshold = f"the scope carries less than {t.tiny_scope:.0%} of the gap from bigram to model"
+    threshold = f"the scope carries less than {t.tiny_scope:.0%} of the gap from bigram to model, for better or worse"
     if e.kind in ("keep", "circuit"):
         return _verdict("tiny scope", False, "the scope of what is kept is the whole model", threshold)
     if e.scored is None or e.resamples is None or e.scope is None or "bigram" not in e.scored.systems:
         return _verdict("tiny scope", None, "no bigram was scored beside the ablated scope", threshold)
-    share = scope_share(e.scored, e.resamples, e.scope)
+    share = scope_share(e.scored, e.resamples, e.scope, e.noise)
     if share.value is None:
         return _verdict("tiny scope", None, str(share), threshold)
-    return _verdict("tiny scope", share.value < t.tiny_scope, f"it carries {share}", threshold)
+    return _verdict("tiny scope", abs(share.value) < t.tiny_scope, f"it carries {share}", threshold)
 
 
 def _off_manifold(e: Evidence, t: Thresholds) -> Check:
@@ -265,11 +175,11 @@ def _over_recovery(e: Evidence, t: Thresholds) -> Check:
 
 
 def _harmful_scope(e: Evidence, t: Thresholds) -> Check:
-    threshold = "the upper end of g = L_F − L_M is below 0: the model does better without the scope"
+    threshold = "the upper end of L − L_M with the scope ablated is below 0: the model does better without it"
     if e.gap is None or e.gap.value is None:
         return _verdict("harmful scope", None, (e.gap and e.gap.reason) or "the gap was not measured", threshold)
     fires = e.gap.high is not None and e.gap.high < 0
-    return _verdict("harmful scope", fires, f"g is {e.gap} nats", threshold)
+    return _verdict("harmful scope", fires, f"without the scope the loss changes by {e.gap} nats", threshold)
 
 
 def _weak_floor(e: Evidence, t: Thresholds) -> Check:

@@ -161,11 +161,11 @@ def uses(bench: Workbench, edges: EdgeSet, ablation: str, rows: Int[np.ndarray, 
         knocked = [int(place) for place in chance[: max(1, round(KNOCKED * len(every)))]]
         others = [place for place in every if place not in knocked]
         if others:
-            add(f"knock-out {index + 1}", edges.without(np.any([parts.masks[p] for p in knocked], 0)), others)
+            add(f"under knock-out {index + 1}", edges.without(np.any([parts.masks[p] for p in knocked], 0)), others)
     scale = float(inside.kl[0].sum() / total)
     values = inside.kl[1:].sum(1) / total
     found = (Use(name, float(v), c) for name, v, c in zip(parts.names, values, contexts, strict=True))
-    return Knockouts(tuple(found), scale)
+    return Knockouts(tuple(found), scale, ablation=ablation)
 
 
 def _strengths(circuit: Circuit, bench: Workbench, smallest: dict[str, Any]) -> np.ndarray | None:

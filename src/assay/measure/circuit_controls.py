@@ -17,13 +17,15 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_scores import CircuitScores
 from assay.intervene.circuits import Circuits, transformer_of
 from assay.intervene.runner import Runner
-from assay.measure.circuit_trials import score_sets
+from assay.measure.circuit_trials import against, score_sets
 from assay.measure.control_figures import Group, Sample, row_of
+from assay.measure.nearest import Nearest, nearest, shares_near
 from assay.measure.path_sampled import different
 from assay.measure.random_weights import How, beside, randomised
 from assay.measure.rivals import Rival
-from assay.measure.score import Scored, Scores
+from assay.measure.score import Scored, Scores, score
 from assay.measure.settings import Settings
+from assay.measure.thresholds import THRESHOLDS
 from assay.methods.edge_methods import EDGE_METHODS, edge_scores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet
@@ -35,6 +37,7 @@ SEARCHES = 5  # on shuffled tasks
 SEARCH_ROWS = 8  # that a control's search sees
 RANDOM_SETS = 4  # whose mean is one rival
 MANY = 10**9  # path-sampled circuits are not counted
+LOOKED = 20  # circuits of a group that are compared with the claim token by token
 NAMED = 24  # edges of a found circuit that the record names
 WAYS: dict[How, str] = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}
 ON_SHUFFLED = "search on a shuffled task"
@@ -113,6 +116,7 @@ def circuit_controls(
     *,
     ablation: str,
     rows: Rows,
+    rivals: Sequence[Rival] = (),
     random_weights: bool = True,
     advance: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -132,6 +136,10 @@ def circuit_controls(
     sample = Sample(as_scored(found, list(sets)), bench.task, settings.seed)
     out: dict[str, Any] = {"tokens": int(found.count.sum()), "random_weights": None, "random_weights_reason": None}
     out["groups"] = [row_of(sample, g, group, False) for g, group in enumerate(groups)]
+    looked = {f"{group.name} ({name})": sets[f"{g}.{i}"] for g, group in enumerate(groups) if group.competes
+              for i, (name, _, _) in enumerate(group.plans[:LOOKED])}  # fmt: skip
+    near = _nearest(bench, sets["claim"], looked, rivals, ablation, rows)
+    out["nearest"] = None if near is None else near.to_json()
     search = search_of(circuit)
     if random_weights and search is None:
         out["random_weights_reason"] = not_again(circuit)
@@ -141,6 +149,22 @@ def circuit_controls(
         except (ModelError, TaskError, ComponentError) as problem:
             out["random_weights_reason"] = str(problem)
     return out
+
+
+def _nearest(
+    bench: Workbench, claim: EdgeSet, others: dict[str, EdgeSet], rivals: Sequence[Rival], ablation: str, rows: Rows
+) -> Nearest | None:
+    """The circuit or rival whose predictions are nearest to the claim's."""
+    epsilon = THRESHOLDS.vacuous_epsilon
+    found = against(bench, claim, list(others.values()), ablation, rows=rows, epsilon=epsilon)
+    tokens = float(found.count.sum())
+    shares = {name: float(near.sum()) / tokens for name, near in zip(others, found.near, strict=True)}
+    apart = {rival.name: rival.system for rival in rivals if callable(rival.system)}
+    if apart:
+        systems = {"claim": circuit_plan(bench, claim, ablation), **apart}
+        scored = score(bench, systems, rows=rows, beside="claim")
+        shares |= shares_near(scored, {name: name for name in apart}, epsilon)
+    return nearest(shares, epsilon, int(tokens))
 
 
 def as_scored(found: CircuitScores, names: Sequence[str]) -> Scored:
@@ -174,7 +198,7 @@ def _groups(
         out.append((group, []))
     for name, method in SIMPLE:
         what = f"the circuit of {size:,} live edges with the highest {name}" + _seen(method)
-        group = Group(f"top {name}", what, possible=1, near=True)
+        group = Group(f"top {name}", what, possible=1, near=True, rival=True)
         try:
             out.append((group, [(name, found_by(bench, method, ablation, rows, size))]))
         except TaskError as problem:

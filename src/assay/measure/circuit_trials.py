@@ -59,20 +59,27 @@ def _added(a: CircuitScores, b: CircuitScores) -> CircuitScores:
 
 @dataclass(frozen=True, eq=False)
 class Against:
-    """Sums by document: KL(base || variant) of every variant, in nats; the loss of every variant, and of the base."""
+    """Sums by document: KL(base || variant) of every variant, in nats; the loss of every variant, and of the base.
+
+    Attributes:
+        near: how many tokens have a KL of at most the `epsilon` that `against` was given.
+    """
 
     count: Float64[np.ndarray, "documents"]
     kl: Float64[np.ndarray, "variants documents"]
     loss: Float64[np.ndarray, "variants documents"]
     base_loss: Float64[np.ndarray, "documents"]
+    near: Float64[np.ndarray, "variants documents"]
 
 
 @torch.no_grad()
-def against(bench: Workbench, base: EdgeSet, variants: Sequence[EdgeSet], ablation: str, *, rows: Rows) -> Against:
+def against(
+    bench: Workbench, base: EdgeSet, variants: Sequence[EdgeSet], ablation: str, *, rows: Rows, epsilon: float = 0.0
+) -> Against:
     """How far circuits are from another circuit, under one draw."""
     circuits, task = Circuits(bench, ablation), bench.task
     size = len(task.documents)
-    kl, loss = np.zeros((len(variants), size)), np.zeros((len(variants), size))
+    kl, loss, near = np.zeros((3, len(variants), size))
     count, base_loss = np.zeros(size), np.zeros(size)
     for some, masks in row_masks(task, [base, *variants], rows):
         calls = budget(circuits, len(some), MEMORY)
@@ -84,7 +91,7 @@ def against(bench: Workbench, base: EdgeSet, variants: Sequence[EdgeSet], ablati
             targets, document = task.targets(batch.rows, items), np.asarray(task.document)[batch.rows[items.row]]
             logits = run_group(batch, masks[:1], first)[0]
             own = log_probabilities(logits)
-            sums = partial(_sums, task.metric, own, own.exp(), targets, document, size)
+            sums = partial(_sums, task.metric, own, own.exp(), targets, document, size, epsilon)
             count += np.bincount(document, minlength=size)
             base_loss += sums(logits)[1]
             for group in plan:
@@ -92,16 +99,24 @@ def against(bench: Workbench, base: EdgeSet, variants: Sequence[EdgeSet], ablati
                     more = sums(its)
                     kl[variant] += more[0]
                     loss[variant] += more[1]
-    return Against(count, kl, loss, base_loss)
+                    near[variant] += more[2]
+    return Against(count, kl, loss, base_loss, near)
 
 
 def _sums(
-    metric: Metric, own: Tensor, probabilities: Tensor, targets: Tensor, document: np.ndarray, size: int, logits: Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """KL(own || logits) and the loss of logits [items, vocab], summed by document."""
+    metric: Metric,
+    own: Tensor,
+    probabilities: Tensor,
+    targets: Tensor,
+    document: np.ndarray,
+    size: int,
+    epsilon: float,
+    logits: Tensor,
+) -> tuple[np.ndarray, ...]:
+    """KL(own || logits), the loss of logits [items, vocab], and KLs of at most epsilon, summed by document."""
     found = token_scores(metric, logits, own, targets, given="logits", probabilities=probabilities)
-    kl, loss = (np.bincount(document, column.double().cpu().numpy(), size) for column in (found.kl, found.loss))
-    return kl, loss
+    columns = (found.kl, found.loss, found.kl <= epsilon)
+    return tuple(np.bincount(document, column.double().cpu().numpy(), size) for column in columns)
 
 
 def node_out(model: Model, name: str) -> Bool[np.ndarray, "edges"]:

@@ -20,7 +20,6 @@ from assay.stats.estimate import Estimate
 from assay.stats.fits import MonotoneCurve, PowerLaw, power_law
 
 Column = Float64[np.ndarray, " documents"]
-DRAWS = 200  # resamples of the documents on which the curve is rebuilt
 LAW_DRAWS = 100  # fits of the power law beside it, on as many resamples of runs and documents
 DIFFERENCE = 0.2  # between curve and power law, at which a warning is given
 LADDER = (0.5, 0.9, 0.99, 0.999)  # shares of a floor's loss whose worth is given
@@ -115,7 +114,6 @@ def compute(
     others: Mapping[str, Column] | None = None,
     floors: Mapping[str, Column] | None = None,
     whole_model: bool = False,
-    draws: int = DRAWS,
     seed: int = 0,
 ) -> Compute:
     """The compute that the explained run is worth, against the model's and the floor's.
@@ -129,7 +127,6 @@ def compute(
         others: systems whose place on the curve is given: rivals, smaller members.
         floors: floors over which the worth of 50, 90, 99 and 99.9 % recovered is given.
         whole_model: the program is the model: its share is the figure, nothing is "recovered".
-        draws: resamples of the documents on which the curve is rebuilt.
     """
     n = int((counts > 0).sum())
     reason = problem(endpoints, documents, counts)
@@ -140,7 +137,7 @@ def compute(
     for row, endpoint in enumerate(endpoints):
         for i in used:
             sums[row, i], sizes[row, i] = endpoint.documents[documents[i]]
-    calculator = Calculator(endpoints, sums, sizes, np.asarray(counts, dtype=float), resamples, draws)
+    calculator = Calculator(endpoints, sums, sizes, np.asarray(counts, dtype=float), resamples)
     if calculator.curve is None:
         return Compute.undefined("the family's lower envelope on these documents is a single member", family, n)
     below = {} if loss_floor is None else {"floor": loss_floor}
@@ -158,7 +155,7 @@ def compute(
         family=family,
         reason=None,
         figures=figures,
-        share_model=calculator.share(loss_model, None, "the model"),
+        share_model=calculator.share(loss_model, None, "the model", own=True),
         points=points,
         curve=tuple(calculator.curve.sampled()),
         law=law,
@@ -187,7 +184,7 @@ def _law(
             runs,
             seed,
             draws=LAW_DRAWS,
-            loss_draws=calculator.loss_draws(),
+            loss_draws=calculator.loss_draws(LAW_DRAWS),
             envelope=True,
         )
     except ValueError as problem:
@@ -216,23 +213,26 @@ def _text(figures: Figures, marks: Mapping[str, Mark], curve: MonotoneCurve, par
         out.append(f"the explained run is {mark.where} the family (nearest: {mark.nearest})")
     else:
         out.append(
-            f"the explained run is worth {mark.flops:.2g} FLOPs, {_percent(figures.share_explained)} of the model's"
+            f"the explained run is worth {mark.flops:.2g} FLOPs, "
+            f"{_percent(figures.share_explained, figures.linear.get('share_explained'))} of the model's"
         )
     if not whole:
         of = f", the compound of {parts} components" if parts > 1 else ""
-        out.append(f"compute recovered{of}: {_percent(figures.recovered)}")
+        out.append(f"compute recovered{of}: {_percent(figures.recovered, figures.linear.get('recovered'))}")
     floor = marks.get("floor")
     if floor is not None and floor.where == "below":
         out.append(f"the floor alone is below the family, worth less than {100 * curve.flops[0] / model.flops:.2g} %")
     elif floor is not None:
-        out.append(f"the floor alone is worth {_percent(figures.share_floor)}")
+        out.append(f"the floor alone is worth {_percent(figures.share_floor, figures.linear.get('share_floor'))}")
     return "; ".join(out)
 
 
-def _percent(estimate: Estimate) -> str:
+def _percent(estimate: Estimate, linear: float | None = None) -> str:
+    """A share, and the same by log-linear interpolation."""
     if estimate.value is None:
         return str(estimate)
+    other = "" if linear is None else f" ({100 * linear:.3g} % by log-linear interpolation)"
     if estimate.low is None and estimate.high is None:
-        return f"{100 * estimate.value:.3g} % (no interval: {estimate.reason})"
+        return f"{100 * estimate.value:.3g} % (no interval: {estimate.reason}){other}"
     ends = ["open" if end is None else f"{100 * end:.3g}" for end in (estimate.low, estimate.high)]
-    return f"{100 * estimate.value:.3g} % [{', '.join(ends)}]"
+    return f"{100 * estimate.value:.3g} % [{', '.join(ends)}]{other}"

@@ -27,6 +27,7 @@ class Group:
         plans: for each control its name, its plan and its floor.
         possible: how many such controls exist.
         near: these are near misses or single comparisons: listed, without a p-value.
+        rival: a simple choice that competes for the same credit.
         same: the only control is the claim itself; reason: why there is none.
     """
 
@@ -35,8 +36,14 @@ class Group:
     plans: list[tuple[str, Plan, Plan]] = field(default_factory=list)
     possible: int = 0
     near: bool = False
+    rival: bool = False
     same: bool = False
     reason: str = "no other set of the same kinds exists"
+
+    @property
+    def competes(self) -> bool:
+        """Whether one that is as good as equal to the claim speaks against it: near misses of the claim do not."""
+        return self.rival or not self.near
 
 
 class Sample:

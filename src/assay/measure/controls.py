@@ -34,9 +34,12 @@ from assay.measure.control_draws import (
 )
 from assay.measure.control_figures import Group, Sample, row_of
 from assay.measure.control_sizes import largest, needed, sizes
+from assay.measure.nearest import nearest, shares_near
 from assay.measure.random_weights import How, beside, randomised, search, searchable
+from assay.measure.rivals import Rival
 from assay.measure.score import System, score
 from assay.measure.settings import Settings
+from assay.measure.thresholds import THRESHOLDS
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -73,6 +76,7 @@ def controls(
     *,
     ablation: str,
     rows: Int[np.ndarray, "rows"] | None = None,
+    rivals: Sequence[Rival] = (),
     random_weights: bool = True,
     advance: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
@@ -81,6 +85,7 @@ def controls(
     Args:
         ablation: what fills ablated parts: the headline's; of a random one a single draw.
         rows: which rows are scored; None for `control_rows(bench.task)`.
+        rivals: distributions of their own (n-grams, smaller models) that may be as near to the explained run.
         random_weights: whether the search is re-run on randomised copies of the model.
         advance: as in `score`.
 
@@ -88,10 +93,11 @@ def controls(
         The record's `controls` block; `reason` and `random_weights_reason` say why there are none. A group's `values`
         are R_D over the control's own floor (None where that floor is within 10⁻⁶ nats of the model), its `nats` what
         is closed of the floor's KL; for Remove both are KL(M‖E). `p` ranks the claim by `values`, `p_nats` by `nats`.
+        `nearest` is the rival or control that is nearest to the explained run, near misses left out.
     """
     rows = control_rows(bench.task) if rows is None else np.asarray(rows)
     out: dict[str, Any] = {"groups": [], "random_weights": None, "random_weights_reason": None}
-    out |= {"ablation": ablation, "draws": 1}
+    out |= {"nearest": None, "ablation": ablation, "draws": 1}
     out |= {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
     if isinstance(explanation, Circuit):
         block = circuit_controls(
@@ -100,6 +106,7 @@ def controls(
             settings,
             ablation=ablation,
             rows=rows,
+            rivals=rivals,
             random_weights=random_weights,
             advance=advance,
         )
@@ -116,7 +123,13 @@ def controls(
             systems[f"{g}.{i}"] = plan
             if not shared and floor is not own[1]:
                 systems[f"{g}.{i} floor"] = floor
-    scored = score(bench, systems, rows=rows, advance=advance)
+    others = {rival.name: rival.system for rival in rivals if callable(rival.system)}
+    scored = score(bench, {**systems, **others}, rows=rows, beside="claim", advance=advance)
+    looked = {f"{group.name} ({name})": f"{g}.{i}" for g, group in enumerate(groups) if group.competes
+              for i, (name, _, _) in enumerate(group.plans)} | {name: name for name in others}  # fmt: skip
+    shares = shares_near(scored, looked, THRESHOLDS.vacuous_epsilon)
+    found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
+    out["nearest"] = None if found is None else found.to_json()
     out["tokens"] = int(scored.count.sum())
     sample = Sample(scored, bench.task, settings.seed)
     out["groups"] = [row_of(sample, g, group, isinstance(explanation, Remove)) for g, group in enumerate(groups)]
@@ -226,8 +239,11 @@ def _groups(
     program = isinstance(explanation, Program)
     groups: list[Group] = []
 
-    def group(name: str, what: str, items: Sequence[Assignment], possible: int, near: bool = False) -> None:
-        made = Group(name, what, possible=possible, near=near, same=len(items) == 1 and items[0] == claim)
+    def group(
+        name: str, what: str, items: Sequence[Assignment], possible: int, near: bool = False, rival: bool = False
+    ) -> None:
+        same = len(items) == 1 and items[0] == claim
+        made = Group(name, what, possible=possible, near=near, rival=rival, same=same)
         for item in () if made.same else items:
             made.plans.append((_named(item), *aside.plans(claim_like(explanation, item), ablation)))
         groups.append(made)
@@ -258,7 +274,7 @@ def _groups(
                 continue
             item = largest(bench, claim, size)
             what = f"the parts of the same layer profile with the highest {name}: {_named(item)}"
-            group(f"top {name}", what, [item], 1, near=True)
+            group(f"top {name}", what, [item], 1, near=True, rival=True)
     if settings.controls and searchable(claim):
         found: dict[frozenset, Assignment] = {}
         for shuffle in range(SEARCHES):

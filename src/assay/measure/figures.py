@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from assay.errors import ClaimError, nearest
+from assay.explanations import registry
 from assay.explanations.base import Explanation
 from assay.measure.recovered import Necessity, Recovered, measure_recovered, necessity
 from assay.measure.score import Scored
@@ -34,7 +35,7 @@ class Figures:
     """The table and its headline.
 
     Attributes:
-        ablation: the headline's: the lowest R_D of those measured (for Remove: the largest loss).
+        ablation: the headline's: the one with the lowest R_D of those measured (for Remove: with the least KL).
         rows: every floor x ablation; empty for Remove.
         necessity: for Remove: ablation -> N.
     """
@@ -68,8 +69,10 @@ def figures(
     Raises:
         ClaimError: for a floor that this task and kind of claim do not have.
     """
+    models = registry.floor_models(floors)
     for floor in floors or ():
-        if floor not in scored.systems and floor != explanation.headline_floor:
+        named = floor.removeprefix(registry.FLOOR_MODEL)
+        if named not in scored.systems and floor != explanation.headline_floor:
             there = [explanation.headline_floor, *(f for f in OTHER_FLOORS if f in scored.systems)]
             raise ClaimError(f"a {explanation.kind} claim has no floor {floor!r} on this task" + nearest(floor, there))
     used = scored.count > 0
@@ -119,8 +122,8 @@ def figures(
 
     for ablation in plans.explained:
         add(ablation, own, plans.floor(ablation), ablation if own == "ablated" else f"{own}, {ablation}")
-    for floor in OTHER_FLOORS:
-        if floor in scored.systems and (floors is None or floor in floors):
+    for floor in (*OTHER_FLOORS, *models):
+        if floor in scored.systems and (floors is None or floor in floors or floor in models):
             for ablation in list(plans.explained)[: 1 if explanation.kind in ONCE else None]:
                 add(ablation, floor, floor, floor)
     mine = [row for row in rows if row.floor == own]

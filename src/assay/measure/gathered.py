@@ -13,26 +13,30 @@ from assay.explanations.base import Explanation
 from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import Workbench
-from assay.measure import beside, checks, module_parts, residual
+from assay.measure import beside, module_parts, residual
 from assay.measure.bits import claim_bits
+from assay.measure.checks import run_checks
 from assay.measure.circuit import circuit_block
 from assay.measure.compute import Compute, compute
 from assay.measure.controls import control_rows
+from assay.measure.evidence import Check, Evidence, self_match
 from assay.measure.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.figures import OTHER_FLOORS, Figures
 from assay.measure.knockouts import knockouts
 from assay.measure.length import ClaimLength, Length, length
 from assay.measure.merges import merges
+from assay.measure.nearest import Nearest
 from assay.measure.off_manifold import off_manifold
 from assay.measure.parts import sums
 from assay.measure.residual_signal import residual_signal
 from assay.measure.rivals import Rival, smaller_members
 from assay.measure.score import Scored
 from assay.measure.settings import Settings
-from assay.measure.systems import EXPLAINED, NOOP, Systems
+from assay.measure.systems import EXPLAINED, NOOP, ONCE, Systems
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
 from assay.task.found_on import read_found_on, shared_with
 from assay.task.overlap import Overlap
 from assay.zoo import index
@@ -50,7 +54,7 @@ class Gathered:
     length: Length | ClaimLength
     beside: dict[str, Any]
     residual: dict[str, Any]
-    checks: list[checks.Check]
+    checks: list[Check]
     circuit: dict[str, Any] | None = None
 
 
@@ -62,11 +66,12 @@ def gather(
     plans: Systems,
     numbers: Figures,
     people: Sequence[Rival],
+    near: Nearest | None,
     settings: Settings,
     claim: ClaimFile | None,
     say: Progress,
 ) -> Gathered:
-    """Runs every yardstick that applies to the claim."""
+    """Runs every yardstick that applies to the claim; `near` is the control or rival nearest to the explained run."""
     ablation = numbers.ablation
     explained, floor = f"explained:{ablation}", plans.floor(ablation)
     there = next((name for name in (floor, "bigram") if name in scored.systems), None)
@@ -100,17 +105,18 @@ def gather(
         rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=ablation)
         rest["signal"] = residual_signal(bench, explanation, scored, resamples, ablation=ablation).to_json()
     say("checks", 0, None)
-    evidence = checks.Evidence(
+    evidence = Evidence(
         kind=explanation.kind,
         ablation=ablation,
         recovered=_by_ablation(numbers, "recovered"),
         recovered_loss=_by_ablation(numbers, "recovered_loss"),
-        gap=None if numbers.headline is None else numbers.headline.figures.gap,
+        gap=_scope_gap(numbers),
         scored=scored,
         resamples=resamples,
         scope=explained if explanation.kind == "remove" else floor,
-        others=tuple(r.name for r in people if r.name in scored.systems),
-        self_match=checks.self_match(bench, settings.ablation, settings.draws),
+        noise=numbers.noise_loss,
+        nearest=near,
+        self_match=self_match(bench, settings.ablation, settings.draws),
         ngram_tokens=_ngram_tokens(bench.model.config.vocab, people) if isinstance(bench.model, Model) else None,
         found_on=settings.found_on,
         overlap=found_overlap(bench, settings.found_on),
@@ -120,7 +126,7 @@ def gather(
         off_manifold=_off_manifold(bench, explanation, plans),
     )
     block = None if circuit is None else circuit.block
-    return Gathered(worth, long, around, rest, checks.run_checks(evidence), block)
+    return Gathered(worth, long, around, rest, run_checks(evidence), block)
 
 
 def found_overlap(bench: Workbench, given: str | None) -> Overlap | None:
@@ -139,6 +145,13 @@ def _by_ablation(numbers: Figures, name: str) -> dict[str, Any]:
     return {r.ablation: getattr(r.figures, name) for r in numbers.rows if r.floor in ("ablated", "empty")}
 
 
+def _scope_gap(numbers: Figures) -> Estimate | None:
+    """L − L_M of the run in which the scope is ablated: the floor, and for Remove the explained run."""
+    if numbers.necessity:
+        return numbers.necessity[numbers.ablation].nats
+    return None if numbers.headline is None else numbers.headline.figures.gap
+
+
 def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
     """Tokens a vocabulary entry that the n-gram floors were fitted on; None where there are none."""
     fitted = [rival.tokens for rival in people if rival.name == "bigram" and rival.tokens is not None]
@@ -146,8 +159,9 @@ def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
 
 
 def _off_manifold(bench: Workbench, explanation: Explanation, plans: Systems) -> dict[str, Any]:
-    out = {name: off_manifold(bench, plans.plans[system][0]) for name, system in plans.explained.items()}
-    return dict(list(out.items())[:1]) if len(set(plans.explained.values())) == 1 else out
+    """By ablation; a run that has none, a program's or a constant's, is "explained"."""
+    named = {"explained": EXPLAINED} if explanation.kind in ONCE else plans.explained
+    return {name: off_manifold(bench, plans.plans[system][0]) for name, system in named.items()}
 
 
 def worth_of(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
@@ -28,7 +29,6 @@ from assay.task.metrics import kl_divergence
 ROWS = 24
 MOST_PARTS = 24
 KNOCKED = 0.25  # share of the other components that a random knock-out ablates
-LEAST_NATS = 1e-7  # below this a difference is the meter's
 
 
 @dataclass(frozen=True)
@@ -47,17 +47,20 @@ class Use:
     def most(self) -> float:
         return max([self.left_out, *self.contexts.values()])
 
-    def verdict(self, threshold: float, scale: float) -> str:
-        """`used`, `redundant` or `frivolous`; the threshold is a share of `scale`."""
-        least = max(threshold * scale, LEAST_NATS)
+    def verdict(self, threshold: float, scale: float, nats: float) -> str:
+        """`used`, `redundant` or `frivolous`; the threshold is a share of `scale`, and at least so many nats."""
+        least = max(threshold * scale, nats)
         if self.left_out >= least:
             return "used"
         return "redundant" if self.most >= least else "frivolous"
 
     def describe(self, scale: float) -> str:
         most = max(self.contexts, key=lambda n: self.contexts[n])
-        share = (lambda x: f"{x / scale:.1%}") if scale > LEAST_NATS else (lambda x: f"{x:.1e} nats")
-        return f"{self.part}: left out {share(self.left_out)}, most {share(self.contexts[most])} ({most})"
+
+        def said(nats: float) -> str:
+            return f"{nats / scale:.1%} ({nats:.1e} nats)" if scale > 0 else f"{nats:.1e} nats"
+
+        return f"{self.part}: left out {said(self.left_out)}, most {said(self.contexts[most])}, {most}"
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,13 @@ class Knockouts:
     Attributes:
         scale: KL(all parts || none of them) under the claim itself, nats per token.
         reason: why there are none.
+        ablation: what is not there takes.
     """
 
     uses: tuple[Use, ...]
     scale: float
     reason: str | None = None
+    ablation: str = ""
 
 
 def knockouts(
@@ -89,7 +94,8 @@ def knockouts(
 
     Args:
         rows: scored rows to run on; by default 24, one a document as far as possible.
-        contexts: random knock-outs, each of a quarter of the other components (for `Keep`: of the other kept parts).
+        contexts: random knock-outs, each of a quarter of the other components (for `Keep`: of the other kept parts);
+            both by the ablation and by zero.
 
     Returns:
         None for claims whose parts are not said to matter (constants).
@@ -131,14 +137,16 @@ class _Trial:
                 (self.plan(everything, frozen), self.plan(rest, frozen)),
                 (self.plan({part}, frozen), self.plan(nothing, frozen)),
             ]
-            for index in range(contexts):
+            # a backup may wake only where what it backs up is silent, which a mean or another example is not
+            for index, fill in product(range(contexts), dict.fromkeys((self.ablation, "zero"))):
                 knocked = self.knocked(part, index)
+                edits = self.bench.ablate(knocked, fill)
+                context = f"under knock-out {index + 1} ({fill})"
                 if self.keep:
                     there = everything - set(knocked)
-                    pairs[name, f"knock-out {index + 1}"] = [(self.plan(there), self.plan(there - {part}))]
+                    pairs[name, context] = [(self.plan(there, edits), self.plan(there - {part}, edits))]
                 else:
-                    edits = self.bench.ablate(knocked, self.ablation)
-                    pairs[name, f"knock-out {index + 1}"] = [
+                    pairs[name, context] = [
                         (self.plan(everything, edits), self.plan(rest, edits)),
                         (self.plan({part}, edits), self.plan(nothing, edits)),
                     ]
@@ -150,7 +158,7 @@ class _Trial:
         for part in map(str, self.parts):
             own = {context: value for (name, context), value in worst.items() if name == part}
             uses.append(Use(part, own.pop("left out"), own))
-        return Knockouts(tuple(uses), total)
+        return Knockouts(tuple(uses), total, ablation=self.ablation)
 
     def plan(self, there: Iterable[Site], extra: tuple[Edit, ...] = ()) -> Plan:
         """The run with these parts there and the others ablated; `extra` edits win over the claim's."""
@@ -176,7 +184,8 @@ class _Trial:
         return tuple(Edit(site, self.clean.source(site)) for site in after)
 
     def knocked(self, part: Site, index: int) -> list[Site]:
-        """A random quarter of the other components, at least one; the same for all parts where they can be."""
+        """A quarter of the other components, at least one, and at each index another quarter of the same random order;
+        the same for all parts where they can be."""
         claimed = {p.at(None) for p in self.parts}
         if self.keep:
             others = [p for p in self.parts if p != part]
@@ -185,9 +194,10 @@ class _Trial:
             others = [s for s in self.whole if s not in claimed and not (s.kind == "mlp" and s.layer in layers)]
         if not others:
             return []
-        chance = generator(self.bench.seed, "knock-out", index)
+        chance = generator(self.bench.seed, "knock-out")
         order = {site: chance.random() for site in (self.parts if self.keep else others)}
-        return sorted(others, key=lambda s: order[s])[: max(1, round(KNOCKED * len(others)))]
+        ordered, size = sorted(others, key=lambda s: order[s]), max(1, round(KNOCKED * len(others)))
+        return [ordered[(index * size + i) % len(ordered)] for i in range(size)]
 
 
 def divergences(bench: Workbench, pairs: list[tuple[Plan, Plan]], rows: Int[np.ndarray, "rows"]) -> list[float]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,14 @@ from assay.explanations.claim import ClaimFile, load_claim
 from assay.explanations.claim_data import check_data
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure import recorded, rivals
+from assay.measure import model_floors, recorded, rivals
 from assay.measure.circuit_controls import circuit_rivals
 from assay.measure.controls import control_rows, controls
 from assay.measure.examples import examples
 from assay.measure.figures import Figures, figures
 from assay.measure.gathered import Gathered, gather
 from assay.measure.measurement import Measurement
+from assay.measure.nearest import Nearest
 from assay.measure.score import Scored, score
 from assay.measure.settings import Settings
 from assay.measure.systems import NOOP, Systems, systems
@@ -45,6 +46,7 @@ class Job:
 
     Attributes:
         claim: the claim file, where there was one.
+        floors: other models that are floors, by name.
     """
 
     explanation: Explanation
@@ -52,6 +54,7 @@ class Job:
     task: Task
     settings: Settings
     claim: ClaimFile | None
+    floors: dict[str, Model | ModuleModel] = field(default_factory=dict)
 
 
 def measure(
@@ -88,6 +91,7 @@ def measure(
     say("fitting on the reference", 0, None)
     plans = systems(bench, job.explanation, job.settings.ablation, job.settings.draws)
     people = rivals.contestants(bench, job.settings, job.explanation, ablation=job.settings.ablation[0])
+    people += model_floors.as_rivals(job.floors, people)
     if isinstance(job.explanation, Circuit):
         rows = control_rows(job.task)
         people += circuit_rivals(bench, job.settings, job.explanation, job.settings.ablation[0], rows)
@@ -95,10 +99,13 @@ def measure(
     used = scored.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), job.settings.seed, scored.count[used])
     numbers = figures(job.explanation, scored, resamples, plans, job.settings.floors)
-    gathered = gather(bench, job.explanation, scored, resamples, plans, numbers, people, job.settings, job.claim, say)
     rows = control_rows(job.task)
     say("controls", 0, None)
-    block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows)
+    block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows, rivals=people)
+    near = None if block["nearest"] is None else Nearest(**block["nearest"])
+    gathered = gather(
+        bench, job.explanation, scored, resamples, plans, numbers, people, near, job.settings, job.claim, say
+    )
     record = recorded.record(job, bench, scored, resamples, plans, numbers, gathered, people, block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
 
@@ -127,6 +134,7 @@ def resolve(
             )
     else:
         explanation = file.build_explanation()
+    model_floors.check_names(explanation, model if model is not None or file is None else file.model, settings.floors)
     source = model if model is not None else file.model if file is not None else None
     loaded = source if isinstance(source, Model | ModuleModel) else _load(source, settings)
     if file is not None:
@@ -141,7 +149,8 @@ def resolve(
     if isinstance(loaded, ModuleModel):
         loaded = loaded.on(task.tokens[:1].to(loaded.device))
     explanation.scope(loaded)
-    return Job(explanation, loaded, task, settings, file)
+    floors = model_floors.floor_models(loaded, task, settings.floors)
+    return Job(explanation, loaded, task, settings, file, floors)
 
 
 def _load(source: Any, settings: Settings) -> Model | ModuleModel:

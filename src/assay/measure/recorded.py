@@ -18,7 +18,7 @@ from assay import __version__
 from assay.explanations.claim import ClaimFile
 from assay.explanations.components import Constant
 from assay.intervene.ablations import Workbench
-from assay.measure.checks import Check
+from assay.measure.evidence import Check
 from assay.measure.figures import Figures, row_json
 from assay.measure.gathered import Gathered
 from assay.measure.parts import parts_block

@@ -133,7 +133,7 @@ def recovered_loss(
     Args:
         noise: the no-op run's difference in loss, nats a token.
     """
-    reason = _gap_reason(resamples.difference(loss_floor, loss_model, counts), noise, "the floor's loss")
+    reason = gap_reason(resamples.difference(loss_floor, loss_model, counts), noise, "the floor's loss")
     if reason:
         return Estimate.undefined(reason, int((counts > 0).sum()))
     return resamples.ratio(loss_floor - loss_explained, loss_floor - loss_model, counts)
@@ -231,7 +231,9 @@ def necessity(
     noise: float = 0.0,
 ) -> Necessity:
     """N = (L_E − L_M) / (L_bigram − L_M), for what is claimed to be needed; with KL(M‖E) and the nats."""
-    reason = _gap_reason(resamples.difference(loss_bigram, loss_model, counts), noise, "the bigram's loss")
+    reason = gap_reason(
+        resamples.difference(loss_bigram, loss_model, counts), noise, "the bigram's loss", "worse than its bigram"
+    )
     if reason:
         share = Estimate.undefined(reason, int((counts > 0).sum()))
     else:
@@ -239,15 +241,15 @@ def necessity(
     return Necessity(share, resamples.mean(kl_removed, counts), resamples.difference(loss_removed, loss_model, counts))
 
 
-def _gap_reason(gap: Estimate, noise: float, what: str) -> str | None:
-    """Why a share of this gap means nothing; None where it does."""
+def gap_reason(gap: Estimate, noise: float, what: str, harm: str = "harmful scope") -> str | None:
+    """Why a share of this gap means nothing; None where it does. `harm` names a gap that is below 0."""
     least = max(LEAST_GAP, TIMES_NOISE * noise)
     if gap.value is None:
         return gap.reason
     if gap.low is not None and gap.low > least:
         return None
     if gap.high is not None and gap.high < 0:
-        return f"harmful scope: {what} is below the model's, by {gap.map(lambda g: -g, decreasing=True)} nats a token"
+        return f"{harm}: {what} is below the model's, by {gap.map(lambda g: -g, decreasing=True)} nats a token"
     return f"gap not resolved: {what} minus the model's is {gap} nats a token, not above {least:.2g}"
 
 

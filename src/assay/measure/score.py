@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
-from assay.task.metrics import MIX, Metric, TokenScores, token_scores
+from assay.task.metrics import MIX, Metric, TokenScores, log_probabilities, token_scores
 
 Distribution = Callable[[Tensor, np.ndarray], Tensor]  # (inputs, rows) -> log-probabilities of the next token
 System = Plan | Distribution
@@ -31,6 +32,7 @@ class Scores:
             model's, and how many the correct answer.
         draw_kl, draw_loss: [documents, draws] the same before the mean over draws.
         tokens: per scored token (mean over draws), where it was asked to be kept.
+        beside: per scored token, KL(`beside` || this system), where `score` was given a system to stand beside.
     """
 
     loss: Float64[np.ndarray, "documents"]
@@ -40,6 +42,7 @@ class Scores:
     draw_kl: Float64[np.ndarray, "documents draws"]
     draw_loss: Float64[np.ndarray, "documents draws"]
     tokens: TokenTable | None = None
+    beside: Float32[np.ndarray, "tokens"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +91,7 @@ def score(
     *,
     rows: Int[np.ndarray, "rows"] | None = None,
     keep: Sequence[str] = (),
+    beside: str | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Scored:
     """Scores systems on the task's rows (all, or those given).
@@ -95,12 +99,14 @@ def score(
     Args:
         systems: name -> a plan or a distribution, or several of them: draws, whose mean counts.
         keep: systems whose per-token scores are kept ("model" may be among them).
+        beside: a system (one draw) from which every other's KL is taken too, token by token.
         advance: called with the number of rows after each micro-batch.
     """
     task = bench.task
     rows = np.arange(len(task.tokens)) if rows is None else np.asarray(rows)
     draws = {name: list(s) if isinstance(s, Sequence) else [s] for name, s in systems.items()}
-    draws = {"model": [], **draws}
+    draws = {"model": [], **({} if beside is None else {beside: draws[beside]}), **draws}  # it runs before the others
+    apart: dict[str, list[list[Tensor]]] = {name: [[] for _ in draw] for name, draw in draws.items()}
     found: dict[str, list[list[TokenScores]]] = {name: [[] for _ in draw or [None]] for name, draw in draws.items()}
     where: list[tuple[np.ndarray, np.ndarray]] = []
     with torch.no_grad():
@@ -113,23 +119,21 @@ def score(
             targets = task.targets(batch, items)
             where.append((batch[items.row], items.position))
             found["model"][0].append(_own(task.metric, own, targets))
+            base = base_probabilities = None
             for name, systems_of in draws.items():
                 for index, system in enumerate(systems_of):
                     if isinstance(system, Plan):
                         values, mix = bench.runner.logits(system, batch, clean), 0.0
                     else:  # may be exactly zero somewhere
                         values, mix = system(inputs, batch), MIX
-                    found[name][index].append(
-                        token_scores(
-                            task.metric,
-                            task.gather(values, items).float(),
-                            own,
-                            targets,
-                            given="logits",
-                            mix=mix,
-                            probabilities=probabilities,
-                        )
-                    )
+                    logits = task.gather(values, items).float()
+                    if name == beside:
+                        base = log_probabilities(logits, mix=mix)
+                        base_probabilities = base.exp()
+                    scored = partial(token_scores, task.metric, logits, targets=targets, given="logits", mix=mix)
+                    found[name][index].append(scored(model=own, probabilities=probabilities))
+                    if base is not None and name != beside:
+                        apart[name][index].append(scored(model=base, probabilities=base_probabilities).kl)
             if advance:
                 advance(len(batch))
     row = np.concatenate([r for r, _ in where])
@@ -145,7 +149,9 @@ def score(
         table = None
         if name in keep:
             table = TokenTable(*(np.mean([c[i] for c in stacked], axis=0).astype(np.float32) for i in range(4)))
-        out[name] = Scores(loss.mean(1), kl.mean(1), agree.mean(1), correct.mean(1), kl, loss, table)
+        others = [torch.cat(draw).double().cpu().numpy() for draw in apart[name] if draw]
+        far = np.mean(others, axis=0).astype(np.float32) if others else None
+        out[name] = Scores(loss.mean(1), kl.mean(1), agree.mean(1), correct.mean(1), kl, loss, table, far)
     return Scored(count, row, position, document, out)
 
 

@@ -29,7 +29,8 @@ class Settings:
         draws: random fills for each document, at least 4.
         documents: how many documents are scored at most, in the task's order; None for all.
         controls: how many random explanations are scored beside the claim.
-        floors: floors beside the headline one; None for every one that applies.
+        floors: floors beside the headline one; None for every one that applies. Another model with the same tokenizer
+            is one as {"model": NAME}, kept as "model:NAME".
         family: models trained alike, for compute; None: the zoo model's own.
         frozen_norm, refit: options of DEFINITIONS §2, given equally to floor and controls.
         device, dtype: "cpu", "cuda:0", ...; "float32", ...; None: as the model has it.
@@ -82,7 +83,8 @@ class Settings:
         values |= given
         for name in ("ablation", "floors"):
             if name in values:
-                values[name] = (values[name],) if isinstance(values[name], str) else tuple(values[name])
+                values[name] = (values[name],) if isinstance(values[name], str | dict) else tuple(values[name])
+        values |= {"floors": tuple(map(_floor, values["floors"]))} if "floors" in values else {}
         if values.get("quick"):
             documents, controls = values.get("documents"), values.get("controls", cls.controls)
             values["documents"] = min(documents or QUICK_DOCUMENTS, QUICK_DOCUMENTS)
@@ -96,12 +98,14 @@ class Settings:
         """Raises `UserError` at the first value that cannot be."""
         for what, values, valid in (
             ("ablation", self.ablation, registry.ABLATIONS),
-            ("floor", self.floors or (), registry.FLOORS),
             ("dtype", () if self.dtype is None else (self.dtype,), registry.DTYPES),
         ):
             for value in values:
                 if value not in valid:
                     raise UserError(f"unknown {what} {value!r}" + nearest(value, valid))
+        for problem in map(registry.floor_problem, self.floors or ()):
+            if problem:
+                raise UserError(problem)
         if not self.ablation:
             raise UserError("no ablation is given" + nearest("", registry.ABLATIONS))
         if self.seed >= 2**63:
@@ -120,6 +124,12 @@ class Settings:
     def arguments(self) -> dict[str, Any]:
         """The record's `arguments` block: as passed, as resolved, and the command that reproduces it."""
         return {"passed": self.passed, "resolved": self.to_json(), "command": self.command}
+
+
+def _floor(value: Any) -> Any:
+    """`{"model": NAME}` as "model:NAME"."""
+    named = isinstance(value, dict) and registry.floor_problem(value) is None
+    return registry.FLOOR_MODEL + value["model"] if named else value
 
 
 def _plain(value: Any) -> Any:

@@ -1,11 +1,17 @@
-"""What losses are worth on a family's curve, which is rebuilt on every resample of the documents measured."""
+"""What losses are worth on a family's curve, which is rebuilt on every resample of the documents measured.
+
+In a resample in which a loss leaves the curve's range its compute is known within bounds only (below the family:
+between nothing and the cheapest member's; above it: the best member's or more), and so is every figure made of it. The
+lower end of an interval is that of the lower bounds, the upper end that of the upper ones.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,6 +22,20 @@ from assay.stats.estimate import Estimate
 from assay.stats.fits import MonotoneCurve
 
 TOLERANCE = 1e-3  # nats beyond an end of the curve: one model's loss, measured in two places
+SAME = 1e-4  # nats a token by which the losses of a member, by document, may differ from its endpoint's
+OWN = "it is a member of the family, read off its own curve"
+OUTSIDE = "there is no {end} end, because in some resamples of the documents a loss lies {side} the family"
+
+
+class Worth(NamedTuple):
+    """Losses in every resample, and bounds of the compute that they are worth there."""
+
+    loss: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
+Bounds = Callable[..., tuple[np.ndarray, np.ndarray]]  # of a figure, from the worths that it is made of
 
 
 @dataclass(frozen=True)
@@ -45,14 +65,17 @@ class Figures:
     Attributes:
         recovered: (C(L_E) − C(L_F)) / (C(L_M) − C(L_F)).
         share_explained, share_floor: C(L_E) / C(L_M) and C(L_F) / C(L_M).
+        linear: the same by log-linear interpolation, where they are defined: what the curve between members matters.
     """
 
     recovered: Estimate
     share_explained: Estimate
     share_floor: Estimate
+    linear: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name).to_json() for name in ("recovered", "share_explained", "share_floor")}
+        named = {name: getattr(self, name).to_json() for name in ("recovered", "share_explained", "share_floor")}
+        return {**named, "linear": {name: self.linear.get(name) for name in named}}
 
 
 class Calculator:
@@ -65,11 +88,11 @@ class Calculator:
         sizes: np.ndarray,
         counts: np.ndarray,
         resamples: Resamples,
-        draws: int,
     ) -> None:
         self.endpoints, self.sums, self.sizes, self.counts = endpoints, sums, sizes, counts
-        self.resamples, self.draws = resamples, min(draws, resamples.draws)
+        self.resamples = resamples
         self.rebuilt: dict[bytes, list[MonotoneCurve | None]] = {}
+        self.worths: dict[tuple[bytes, bytes], Worth] = {}
         self.flops = np.array([e.flops for e in endpoints], dtype=float)
         self.losses = sums.sum(1) / sizes.sum(1)
         self.curve = self._curve(self.losses)
@@ -80,8 +103,8 @@ class Calculator:
         except ValueError:  # one member is best and cheapest
             return None
 
-    def loss_draws(self) -> Float64[np.ndarray, "draws points"]:
-        tops, bottoms = (self.resamples.totals(*x, draws=self.draws) for x in (self.sums, self.sizes))
+    def loss_draws(self, draws: int) -> Float64[np.ndarray, "draws points"]:
+        tops, bottoms = (self.resamples.totals(*x)[:, :draws] for x in (self.sums, self.sizes))
         return (tops / bottoms).T
 
     def mark(self, column: np.ndarray) -> Mark:
@@ -94,63 +117,79 @@ class Calculator:
 
     def figures(self, model: np.ndarray, explained: np.ndarray, floor: np.ndarray | None, whole: bool) -> Figures:
         share = self.share(explained, model, "the explained run")
-        n = share.n
+        linear = {"share_explained": self._linear(share, explained, model)}
+        n, none = share.n, "a whole-model claim: its share is the figure"
         if floor is None:
-            none = Estimate.undefined("there is no floor", n)
-            return Figures(Estimate.undefined("a whole-model claim: its share is the figure", n), share, none)
+            unknown = Estimate.undefined("there is no floor", n)
+            return Figures(Estimate.undefined(none, n), share, unknown, _known(linear))
         floor_share = self.share(floor, model, "the floor")
+        linear["share_floor"] = self._linear(floor_share, floor, model)
         if whole:
-            return Figures(Estimate.undefined("a whole-model claim: its share is the figure", n), share, floor_share)
-        return Figures(self.recovered(model, explained, floor), share, floor_share)
+            return Figures(Estimate.undefined(none, n), share, floor_share, _known(linear))
+        recovered = self.recovered(model, explained, floor)
+        top, bottom = linear["share_explained"], linear["share_floor"]
+        if recovered.value is not None and top is not None and bottom is not None and bottom < 1:
+            linear["recovered"] = (top - bottom) / (1 - bottom)
+        return Figures(recovered, share, floor_share, _known(linear))
 
-    def share(self, top: np.ndarray, bottom: np.ndarray | None, what: str) -> Estimate:
-        """C(top) / C(bottom), or over the compute of the best member."""
+    def share(self, top: np.ndarray, bottom: np.ndarray | None, what: str, *, own: bool = False) -> Estimate:
+        """C(top) / C(bottom), or over the compute of the best member.
+
+        Args:
+            own: whether a member's own compute over another's, or the best one's, is a figure without an interval.
+        """
         outside = self._outside((what, top), ("the model", bottom))
         if outside:
             return outside
-
-        def f(curve: MonotoneCurve, losses: np.ndarray) -> float:
-            below = _worth(curve, losses[1]) if bottom is not None else curve.flops[-1]
-            return float(np.divide(_worth(curve, losses[0]), below))  # 0 / 0 and inf / inf have no value
-
-        return self._estimate(f, [top] if bottom is None else [top, bottom])
+        columns = [top] if bottom is None else [top, bottom]
+        found = self._estimate(_share, columns, over_best=bottom is None)
+        if own and all(self._member(column) for column in columns):
+            return Estimate(found.value, None, None, found.n, OWN)
+        return found
 
     def recovered(self, model: np.ndarray, explained: np.ndarray, floor: np.ndarray) -> Estimate:
         outside = self._outside(("the model", model), ("the floor", floor), ("the explained run", explained))
         if outside:
             return outside
-
-        def gap(curve: MonotoneCurve, losses: np.ndarray) -> float:
-            return curve.flops_at(losses[0]) - _worth(curve, losses[1])
-
-        between = self._estimate(gap, [model, floor])
+        between = self._estimate(_gap, [model, floor])
         if between.low is None or between.low <= 0:
             if between.high is not None and between.high < 0:
                 reason = "harmful scope: the floor is worth more compute than the model"
             else:
                 reason = "gap not resolved: the compute that the model is worth is not told from the floor's"
             return Estimate.undefined(reason, between.n)
-
-        def f(curve: MonotoneCurve, losses: np.ndarray) -> float:
-            model_flops, floor_flops = _worth(curve, losses[0]), curve.flops_at(losses[1])
-            found = (_worth(curve, losses[2]) - floor_flops) / (model_flops - floor_flops)
-            return found if model_flops > floor_flops else float("nan")
-
-        return self._estimate(f, [model, floor, explained])
+        return self._estimate(_recovered, [model, explained, floor])
 
     def place(self, name: str, column: np.ndarray, model: np.ndarray) -> dict[str, Any]:
         """Where a system lies: its loss, and what that is worth as a share of the model's compute."""
         mark = self.mark(column)
         loss = self.resamples.mean(column, self.counts).to_json()
-        share = self.share(column, model, name).to_json()
-        return {"name": name, "loss": loss, "share": share, "where": mark.where, "nearest": mark.nearest}
+        share = self.share(column, model, name, own=True)
+        row = {"name": name, "loss": loss, "share": share.to_json(), "linear": self._linear(share, column, model)}
+        return row | {"where": mark.where, "nearest": mark.nearest}
 
     def rung(self, floor_name: str, recovered: float, model: np.ndarray, floor: np.ndarray) -> dict[str, Any]:
         """What a run that recovers this share of the floor's gap in loss is worth."""
         column = floor - recovered * (floor - model)
-        share = self.share(column, model, f"{100 * recovered:g} % recovered over {floor_name}").to_json()
+        share = self.share(column, model, f"{100 * recovered:g} % recovered over {floor_name}")
         loss = self.resamples.mean(column, self.counts).to_json()
-        return {"floor": floor_name, "recovered": recovered, "loss": loss, "share": share}
+        row = {"floor": floor_name, "recovered": recovered, "loss": loss, "share": share.to_json()}
+        return row | {"linear": self._linear(share, column, model)}
+
+    def _linear(self, share: Estimate, top: np.ndarray, bottom: np.ndarray) -> float | None:
+        """A share that is defined by log-linear interpolation."""
+        assert self.curve is not None
+        if share.value is None:
+            return None
+        total = float(self.counts.sum())
+        above, below = (self.curve.flops_at(float(c.sum()) / total, linear=True) for c in (top, bottom))
+        return above / below
+
+    def _member(self, column: np.ndarray) -> bool:
+        """Whether these are the losses of a member on the envelope."""
+        assert self.curve is not None
+        apart = np.abs(self.sums - column).sum(1) / self.counts.sum()
+        return bool(np.isin(self.flops[apart <= SAME], self.curve.flops).any())
 
     def _outside(self, *systems: tuple[str, np.ndarray | None]) -> Estimate | None:
         for what, column in systems:
@@ -163,30 +202,93 @@ class Calculator:
                 return Estimate.undefined(f"{loss} (nearest: {mark.nearest})", n)
         return None
 
-    def _estimate(self, f: Any, columns: list[np.ndarray]) -> Estimate:
-        """The estimate of f(curve, losses), the curve rebuilt on every resample."""
+    def _estimate(self, bounds: Bounds, columns: list[np.ndarray], *, over_best: bool = False) -> Estimate:
+        """The estimate of a figure of these columns' worths (and the best member's), the curve rebuilt on every
+        resample."""
         members = len(self.endpoints)
+        left: set[str] = set()
 
-        def g(*totals: np.ndarray) -> np.ndarray:
+        def end(which: int, *totals: np.ndarray) -> np.ndarray:
             found = np.array(totals)
             curves = (found[:members] / found[members : 2 * members]).T
-            losses = (found[2 * members + 1 :] / found[2 * members]).T
-            key = curves.tobytes()  # every figure rebuilds the curve on the same resamples
-            if key not in self.rebuilt:
-                self.rebuilt[key] = [self._curve(points) for points in curves]
-            out = np.full(len(losses), np.nan)
-            for i, (curve, own) in enumerate(zip(self.rebuilt[key], losses, strict=True)):
-                out[i] = np.nan if curve is None else f(curve, own)
-            return out
+            losses = found[2 * members + 1 :] / found[2 * members]
+            worths = [self._worth(curves, own) for own in losses]
+            if any((worth.low == 0).any() for worth in worths):
+                left.add("below")
+            if any(np.isinf(worth.high).any() for worth in worths):
+                left.add("above")
+            if over_best:
+                worths.append(self._worth(curves, curves.min(1)))
+            with np.errstate(all="ignore"):
+                return bounds(*worths)[which]
 
         data = [*self.sums, *self.sizes, self.counts, *columns]
-        return self.resamples.function(g, *data, counts=self.counts, draws=self.draws)
+        low = self.resamples.function(partial(end, 0), *data, counts=self.counts)
+        if low.value is None or not left:
+            return low
+        high = self.resamples.function(partial(end, 1), *data, counts=self.counts)
+        if low.low is not None and high.high is not None:
+            return Estimate(low.value, low.low, high.high, low.n, method=low.method)
+        side = " and ".join(sorted(left))
+        if low.low is None and high.high is None:
+            reason = f"in some resamples of the documents a loss lies {side} the family, and nothing bounds the figure"
+        else:
+            reason = OUTSIDE.format(end="lower" if low.low is None else "upper", side=side)
+        return Estimate(low.value, low.low, high.high, low.n, reason, low.method)
+
+    def _worth(self, curves: np.ndarray, losses: np.ndarray) -> Worth:
+        """Of losses [k] on the curves through points [k, members]; kept, since every figure sees the same resamples."""
+        key = curves.tobytes()
+        if key not in self.rebuilt:
+            self.rebuilt[key] = [self._curve(points) for points in curves]
+        both = key, losses.tobytes()
+        if both not in self.worths:
+            ends = np.array([_bounds(curve, loss) for curve, loss in zip(self.rebuilt[key], losses, strict=True)])
+            self.worths[both] = Worth(losses, ends[:, 0], ends[:, 1])
+        return self.worths[both]
 
 
-def _worth(curve: MonotoneCurve, loss: float) -> float:
-    """C(L); in resamples where L leaves the range: nothing below it, no bound above it, so that what is shared with
-    such a model is only known to be at least 0."""
-    return {"below": 0.0, "above": math.inf}.get(curve.where(loss), curve.flops_at(loss))
+def _bounds(curve: MonotoneCurve | None, loss: float) -> tuple[float, float]:
+    """Between what and what C(L) lies."""
+    if curve is None:
+        return 0.0, np.inf
+    match curve.where(loss):
+        case "below":
+            return 0.0, float(curve.flops[0])
+        case "above":
+            return float(curve.flops[-1]), np.inf
+    return (curve.flops_at(loss),) * 2
+
+
+def _share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
+    """C(top) / C(bottom). The worse loss is never worth more."""
+    low = np.where(np.isinf(bottom.high), 0.0, top.low / bottom.high)
+    high = np.where(bottom.low > 0, top.high / bottom.low, np.inf)
+    low = np.where(top.loss <= bottom.loss, np.maximum(low, 1.0), low)
+    return low, np.where(top.loss >= bottom.loss, np.minimum(high, 1.0), high)
+
+
+def _gap(model: Worth, floor: Worth) -> tuple[np.ndarray, np.ndarray]:
+    return model.low - floor.high, model.high - floor.low
+
+
+def _recovered(model: Worth, explained: Worth, floor: Worth) -> tuple[np.ndarray, np.ndarray]:
+    """(C_E − C_F) / (C_M − C_F): monotone in each, so its extremes are at their ends; 1 at most for a run that is no
+    better than the model, 0 at least for one that is no worse than the floor."""
+    low, high = np.full(len(model.loss), np.inf), np.full(len(model.loss), -np.inf)
+    for m, e, f in product(model[1:], explained[1:], floor[1:]):
+        ratio = np.where(np.isinf(m), np.where(np.isinf(e), np.nan, 0.0), (e - f) / (m - f))
+        ratio = np.where(m > f, ratio, np.nan)
+        low = np.minimum(low, np.where(np.isnan(ratio), -np.inf, ratio))
+        high = np.maximum(high, np.where(np.isnan(ratio), np.inf, ratio))
+    told = floor.loss > model.loss
+    low = np.where(told & (explained.loss <= floor.loss), np.maximum(low, 0.0), np.where(told, low, -np.inf))
+    high = np.where(told & (explained.loss >= model.loss), np.minimum(high, 1.0), np.where(told, high, np.inf))
+    return low, high
+
+
+def _known(values: Mapping[str, float | None]) -> dict[str, float]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _big(number: int | float) -> str:

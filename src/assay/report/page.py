@@ -151,7 +151,9 @@ def _compute_facts(compute: Mapping[str, Any]) -> list[tuple[str, Any]]:
         "share_explained": "share, explained run",
         "share_floor": "share, floor alone",
     }
-    return [(name, compute[key]) for key, name in names.items() if words.defined(compute.get(key))]
+    facts = [(name, compute[key]) for key, name in names.items() if words.defined(compute.get(key))]
+    linear = compute.get("linear") or {}  # records of older versions have none
+    return facts + [(f"{name}, log-linear", linear[key]) for key, name in names.items() if linear.get(key) is not None]
 
 
 def _placed(compute: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -84,11 +84,17 @@ class MonotoneCurve:
             return "below"
         return "above" if loss < self.losses[-1] - self.tolerance else "inside"
 
-    def flops_at(self, loss: float) -> float:
-        """C(L) in FLOPs; NaN outside of the range, which `where` tells apart."""
+    def flops_at(self, loss: float, *, linear: bool = False) -> float:
+        """C(L) in FLOPs; NaN outside of the range, which `where` tells apart.
+
+        Args:
+            linear: log C by straight lines between the points, to see how much the interpolation matters.
+        """
         if self.where(loss) != "inside":
             return float("nan")
         clipped = min(max(loss, self.losses[-1]), self.losses[0])
+        if linear:
+            return float(np.exp(np.interp(-clipped, -self.losses, np.log(self.flops))))
         return float(np.exp(self._log_flops(-clipped)))
 
     def sampled(self, points: int = 60) -> list[tuple[float, float]]:

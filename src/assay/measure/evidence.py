@@ -1,0 +1,89 @@
+"""What the checks look at, and their verdicts. What is expensive to gather (knock-outs, merges, the off-manifold
+classifier) is gathered by the functions in the files of those names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from assay.intervene.ablations import Workbench
+from assay.intervene.donors import matched_donors
+from assay.measure.knockouts import Knockouts
+from assay.measure.nearest import Nearest
+from assay.measure.off_manifold import OffManifold
+from assay.measure.score import Scored
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+from assay.task.overlap import Overlap
+
+State = Literal["fired", "passed", "unknown"]
+RESAMPLING = ("resample_joint", "resample_independent")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check's verdict.
+
+    Attributes:
+        evidence: a sentence with the numbers; threshold: when it fires.
+    """
+
+    name: str
+    state: State
+    evidence: str
+    threshold: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "state": self.state, "evidence": self.evidence, "threshold": self.threshold}
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What the checks look at; what was not gathered stays None, and its check is unknown.
+
+    Attributes:
+        kind: the claim's kind.
+        recovered, recovered_loss: ablation -> R_D (for `Remove`: N), R_L, over the headline floor.
+        ablation: the headline's.
+        gap: L less L_M, in nats per token, of the run in which the scope is ablated: the headline's floor; for `Remove`
+            the explained run.
+        scored, resamples: for tiny scope; scope: the system whose only edit is that the scope is ablated; noise: the
+            no-op run's difference in loss, nats a token.
+        nearest: the rival or control that is nearest to the explained run, token by token.
+        self_match: ablation -> the share of donors that are the row itself (`self_match`).
+        ngram_tokens: reference tokens a vocabulary entry that the n-gram floors were fitted on.
+        found_on: whether the claim says what it was found on; overlap: that data against the scored.
+        tried: (this, of how many) tries on this split, from the register.
+        knockouts, merges, off_manifold: see the functions of those names; `merges` is empty when nothing can be merged.
+    """
+
+    kind: str
+    ablation: str
+    recovered: Mapping[str, Estimate]
+    recovered_loss: Mapping[str, Estimate] = field(default_factory=dict)
+    gap: Estimate | None = None
+    scored: Scored | None = None
+    resamples: Resamples | None = None
+    scope: str | None = None
+    noise: float = 0.0
+    nearest: Nearest | None = None
+    self_match: Mapping[str, float] | None = None
+    ngram_tokens: float | None = None
+    found_on: str | None = None
+    overlap: Overlap | None = None
+    tried: tuple[int, int] | None = None
+    knockouts: Knockouts | None = None
+    merges: Mapping[str, Estimate] | None = None
+    off_manifold: Mapping[str, OffManifold] | None = None
+
+
+def self_match(bench: Workbench, ablations: tuple[str, ...], draws: int) -> dict[str, float]:
+    """For each resampling ablation the share of donors that are the scored row itself, over all draws."""
+    out = {}
+    for ablation in ablations:
+        if ablation in RESAMPLING and bench.task.reference is not None:
+            out[ablation] = float(np.mean([matched_donors(bench.task, bench.seed, draw) for draw in range(draws)]))
+    return out
