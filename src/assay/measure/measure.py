@@ -35,6 +35,7 @@ from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.planted.opened import load
 from assay.stats.bootstrap import Resamples
+from assay.task.found_on import FoundOn, read_found_on
 from assay.task.task import Task
 
 Progress = Callable[[str, int, int | None], None]
@@ -45,7 +46,7 @@ class Job:
     """A measurement with everything loaded.
 
     Attributes:
-        claim: the claim file, where there was one.
+        claim: the claim file, where there was one; found: the data that the claim was found on, where a file has it.
     """
 
     explanation: Explanation
@@ -53,6 +54,7 @@ class Job:
     task: Task
     settings: Settings
     claim: ClaimFile | None
+    found: FoundOn | None = None
 
 
 def measure(
@@ -97,7 +99,9 @@ def measure(
     strata = [job.task.documents[i].stratum for i in np.flatnonzero(used)]
     resamples = Resamples(int(used.sum()), strata, seed=job.settings.seed)
     numbers = figures(job.explanation, scored, resamples, plans, job.settings.floors)
-    gathered = gather(bench, job.explanation, scored, resamples, plans, numbers, people, job.settings, job.claim, say)
+    gathered = gather(
+        bench, job.explanation, scored, resamples, plans, numbers, people, job.settings, job.claim, say, job.found
+    )
     rows = control_rows(job.task)
     say("controls", 0, None)
     block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows)
@@ -141,7 +145,8 @@ def resolve(
         chosen = np.linspace(0, len(task.documents) - 1, settings.documents).round().astype(int)
         task = task.subset(chosen)
     explanation.scope(loaded)
-    return Job(explanation, loaded, task, settings, file)
+    found = None if settings.found_on is None else read_found_on(settings.found_on, loaded)
+    return Job(explanation, loaded, task, settings, file, found)
 
 
 def _load(source: Any, settings: Settings) -> Model | ModuleModel:
