@@ -257,7 +257,8 @@ def _bounds(curve: MonotoneCurve | None, loss: float) -> tuple[float, float]:
             return 0.0, float(curve.flops[0])
         case "above":
             return float(curve.flops[-1]), np.inf
-    return (curve.flops_at(loss),) * 2
+    found = curve.flops_at(loss)
+    return found, found
 
 
 def _share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
