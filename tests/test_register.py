@@ -68,6 +68,11 @@ def test_a_claim_that_is_not_valid_is_not_a_try():
     assert lines(Path("runs")) == []
 
 
+def test_a_dry_run_is_not_a_try():
+    assert measure("first.yaml", "--dry-run", "--register") == 0
+    assert lines(Path("runs")) == []
+
+
 def test_every_try_counts_once_and_the_report_says_which_it_was(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):

@@ -108,6 +108,20 @@ def test_hash_knows_the_claim_and_not_its_form(claim):
     assert claim(GOOD + "seed: 1\n").hash != read.hash
 
 
+@pytest.mark.parametrize(
+    ("components", "level"),
+    [
+        ({"m1": {"program": "label", "source": "fr"}}, "what"),
+        ({"m1": {"program": "label", "tokens": [3, 4]}, "m2": {"program": "label", "source": "en"}}, "what"),
+        ({"m1": {"program": "label", "source": "fr"}, "m2": "ngram"}, "how"),
+    ],
+)
+def test_a_label_says_what_and_not_how_in_the_file_too(components, level):
+    explanation = {"kind": "program", "components": components}
+    made = claim_of({"model": "zoo:novel-4l", "task": {"kind": "text"}, "explanation": explanation})
+    assert made.level == made.build_explanation().level == level
+
+
 def test_levels_are_known_for_every_kind():
     assert set(LEVELS) == set(registry.KINDS)
 

@@ -118,3 +118,46 @@ def test_only_the_floors_asked_for_stand_beside_the_headline_and_an_unknown_one_
     assert {row["floor"] for row in found.table} == {"ablated", "bigram"}
     with pytest.raises(ClaimError, match="a constant claim has no floor 'empty' on this task"):
         assay.measure(claim, model, task, ablation="zero", controls=0, floors="empty")
+
+
+class Other:
+    """An object of the protocol that is none of the known kinds."""
+
+    kind, level, headline_floor = "other", "where", "ablated"
+
+    def scope(self, model):
+        return CLAIMS["remove"].scope(model)
+
+    def plan(self, bench, ablation, draw=0):
+        return CLAIMS["remove"].plan(bench, ablation, draw)
+
+    floor = plan
+
+    def sentence(self, model_name):
+        return "other"
+
+    def __repr__(self):
+        return "Other()"
+
+
+def test_a_kind_that_is_not_known_is_refused_before_anything_is_loaded():
+    for claim, what in (
+        (Other(), "Other\\(\\) is of no kind that can be measured"),
+        ({"kind": "keep"}, "is no explanation"),
+    ):
+        with pytest.raises(ClaimError, match=f"{what}; use assay.Program, Keep, Remove, Constant or Circuit") as found:
+            assay.measure(claim, "zoo:nothing", text_task())
+        assert "\n" not in str(found.value)
+
+
+def test_a_removals_floor_has_one_name_everywhere():
+    found = assay.measure(Remove(["m0", "a0.h1"]), tiny("llama", tokenizer=True), text_task(), controls=0,
+                          ablation=["mean", "zero"])  # fmt: skip
+    record = found.record
+    assert record["headline"]["floor"] == record["headline"]["nines"]["floor"] == "bigram"
+    assert {
+        row["floor"] for row in (*record["table"], *record["parts"]["components"], record["parts"]["compound"])
+    } == {"bigram"}
+    least = min(record["table"], key=lambda row: row["kl_explained"]["value"])
+    assert least["headline"]
+    assert record["headline"]["ablation"] == least["ablation"]

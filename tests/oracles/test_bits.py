@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
+from itertools import combinations, product
 from math import log, log2
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.measure.bits import claim_bits, log2_choose, subset_bits
-from assay.measure.length import Point, full_circuit, overtakes, reads, two_part
-from assay.measure.quantise import entropy_bits, quantised, read_bits, tensors
+from assay.measure.bits import claim_bits, grammar_bits, log2_choose, subset_bits, text_bits
+from assay.measure.length import Point, constants_bits, full_circuit, overtakes, reads, two_part
+from assay.measure.quantise import coded_bits, quantised, read_bits, tensors
 from assay.measure.source_bits import source_bits
+from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
+from tests.measure.test_residual import world
 from tests.model.tiny import tiny
 
 # two layers of four heads and an MLP: ten parts
@@ -38,16 +43,20 @@ def test_a_subset_costs_its_size_and_which_one_it_is():
         (Keep(["a0"]), log2(11) + log2(210)),
         # with neurons in it, 2 x 48 more parts are there to choose from
         (Keep(["m0.n3"]), log2(107) + log2(106)),
-        # a rule of 5, a level of 3, what is done without a match of 3
-        (Program({"a1.h0": programs.previous_token()}), log2(11) + log2(10) + log2(45)),
-        # and for induction a match of 3; for a prefix its length of 8
-        (Program({"a1.h0": programs.induction()}), log2(11) + log2(10) + log2(135)),
-        (Program({"a1.h0": programs.induction(match="prefix", prefix=2)}), log2(110) + log2(135 * 8)),
-        # level full fits one number a head
-        (Program({"a1.h0": programs.copy("full"), "a1.h1": programs.copy("full")}), log2(11 * 45) + 2 * log2(45) + 32),
-        (Program({"m0": programs.ngram(2)}), log2(110) + log2(7) + log2(5)),
-        # a label of 2 of 50 tokens
-        (Program({"m0": programs.label(tokens=[3, 4])}), log2(110) + log2(14) + log2(51) + log2(1225)),
+        # one of 8 rules, a level of 3, what is done without a match of 3
+        (Program({"a1.h0": programs.previous_token()}), log2(11) + log2(10) + log2(72)),
+        # and for induction a match of 3; for a prefix its length, a whole number
+        (Program({"a1.h0": programs.induction()}), log2(11) + log2(10) + log2(216)),
+        (Program({"a1.h0": programs.induction(match="prefix", prefix=2)}), log2(110) + log2(216) + 3),
+        # level full fits one number a head; that both do the same is a bit, and what they do is said once
+        (Program({"a1.h0": programs.copy("full"), "a1.h1": programs.copy("full")}), log2(11 * 45) + 1 + log2(72) + 32),
+        (Program({"a1": programs.copy()}), log2(11 * 210) + 1 + log2(72)),
+        (Program({"a1.h0": programs.copy(), "m0": programs.ngram(1)}), log2(11 * 45) + 1 + log2(72) + log2(40) + 3),
+        # an order of 5, and from how many tokens on a context counts as seen: 2
+        (Program({"m0": programs.ngram(2)}), log2(110) + log2(40) + 3),
+        # a label of 2 of 50 tokens, or the name of a source
+        (Program({"m0": programs.label(tokens=[3, 4])}), log2(110) + log2(16) + log2(51) + log2(1225)),
+        (Program({"m0": programs.label("fr")}), log2(110) + log2(16) + 3 + 16),
     ],
 )  # fmt: skip
 def test_claim_bits_by_hand(claim, bits):
@@ -80,19 +89,85 @@ def helped(tokens: Tensor, bias: float = 1.0) -> Tensor:
 
 def test_the_length_of_code_does_not_depend_on_names_comments_and_docstrings():
     assert source_bits(add) == source_bits(renamed)
-    assert source_bits(add) % 8 == 0
+    assert source_bits(add) % 8 == 1  # whole bytes, and which compressor
     assert source_bits(longer) > source_bits(add)
     assert source_bits(helped) > source_bits(longer)  # what it calls is part of it
     with pytest.raises(ValueError, match="cannot be found"):
         source_bits(partial(add, bias=2.0))
     claim = Program({"m0": programs.custom(add, returns="output")})
-    assert claim_bits(claim, tiny()).bits == pytest.approx(log2(110) + source_bits(add))
+    assert claim_bits(claim, tiny()).bits == pytest.approx(log2(110) + 3 + 1 + 1 + source_bits(add))
 
 
-def test_codes_cost_their_entropy():
-    assert entropy_bits(torch.tensor([0, 0, 1, 1])) == pytest.approx(4)
-    assert entropy_bits(torch.tensor([0, 0, 0, 1])) == pytest.approx(4 * (0.75 * log2(4 / 3) + 0.25 * 2))
-    assert entropy_bits(torch.zeros(9)) == 0
+def test_codes_cost_their_entropy_and_their_histogram():
+    chance = torch.Generator().manual_seed(0)
+    share = torch.tensor([0.7, 0.2, 0.1])
+    codes = torch.multinomial(share, 20_000, replacement=True, generator=chance)
+    assert coded_bits(codes, 3) == pytest.approx(20_000 * float(-(share * share.log2()).sum()), rel=0.01)
+    assert coded_bits(torch.zeros(9, dtype=torch.int32), 3) == pytest.approx(log2(55))  # that all are the same is said
+
+
+def kraft(lengths: Iterable[float]) -> float:
+    return sum(2**-length for length in lengths)
+
+
+def test_every_code_is_a_prefix_code():
+    """The Kraft sum of all words of a code, or of as many as can be counted, is at most 1."""
+    assert kraft(subset_bits(6, k) for k in range(7) for _ in combinations(range(6), k)) == pytest.approx(1)
+    assert 0.9 < kraft(integer_bits(value) for value in range(100_000)) < 1
+    assert kraft(text_bits("") for _ in range(1)) + 256 * 2 ** -(integer_bits(1) + 8) < 1
+    assert kraft(choose_bits(4, k) for k in range(5) for _ in combinations(range(4), k)) <= 1
+    for n in range(4):
+        assert kraft(values_bits(np.array(v, dtype=np.int64)) for v in product(range(40), repeat=n)) <= 1
+        lists = (torch.tensor(v, dtype=torch.int32) for v in product(range(3), repeat=n))
+        assert kraft(coded_bits(codes, 3) for codes in lists) == pytest.approx(1)
+
+
+def every_program(numbers: int, vocab: int) -> list[programs.AnyProgram]:
+    """All programs but those of one's own code, whole numbers up to some number, sources of up to one byte."""
+    out: list[programs.AnyProgram] = []
+    for level, rest in product(("pattern", "pattern_token", "full"), ("mean", "first", "zero")):
+        out += [make(level, rest) for make in (programs.previous_token, programs.copy, programs.first_token)]
+        out.append(programs.duplicate_token(level, rest))
+        out += [programs.induction(level, match, 1, rest) for match in ("recent", "all")]
+        out += [programs.induction(level, "prefix", n, rest) for n in range(1, numbers)]
+    out += [programs.ngram(n, smallest) for n in range(1, 6) for smallest in range(1, numbers)]
+    out += [programs.label(chr(byte)) for byte in range(128)]
+    out += [programs.label(tokens=t) for k in range(1, vocab + 1) for t in combinations(range(vocab), k)]
+    return out
+
+
+def test_the_grammar_of_programs_is_a_prefix_code():
+    vocab = 5
+    known = every_program(500, vocab)
+    assert len({repr(program) for program in known}) == len(known)
+    total = kraft(grammar_bits(program, vocab) for program in known)
+    assert 0.75 < total <= 7 / 8  # the eighth rule is code of one's own, which marks its own end
+    own = programs.custom(add, returns="output", reads=["a0.h1"])
+    assert grammar_bits(own, vocab) > log2(8) + source_bits(add)
+
+
+def test_claims_of_several_programs_are_a_prefix_code():
+    """Two heads are named; what each does is any of these, and that both do the same can be said once."""
+    some = [program for program in every_program(40, 5) if isinstance(program, programs.AttentionProgram)]
+    where = log2(11) + log2(45)
+    fitted = [16 * program.parameters for program in some]
+    lengths = [
+        claim_bits(Program({"a1.h0": p, "a1.h1": q}), tiny()).bits - where - fitted[i] - fitted[j]
+        for (i, p), (j, q) in product(enumerate(some[::7]), repeat=2)
+        for i, j in [(7 * i, 7 * j)]
+    ]
+    assert kraft(lengths) <= 1
+    together = claim_bits(Program({"a1": programs.copy()}), tiny()).bits
+    apart = claim_bits(Program({f"a1.h{h}": programs.copy() for h in range(4)}), tiny()).bits
+    assert together == apart  # one claim in two spellings
+
+
+def test_a_mean_without_a_match_is_two_vectors_a_head():
+    """The first position has one of its own."""
+    bench = world()
+    one, zero = (Program({"a0.h1": programs.copy(without_match=rest)}) for rest in ("mean", "zero"))
+    d_head = tiny(tokenizer=True).config.d_head
+    assert constants_bits(one, bench, "mean") - constants_bits(zero, bench, "mean") == 2 * 16 * d_head
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "gpt_neox"])

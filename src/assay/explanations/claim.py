@@ -222,7 +222,12 @@ class ClaimFile(_Strict):
 
     @property
     def level(self) -> str:
-        """where, what or how (DEFINITIONS §11)."""
+        """where, what or how (DEFINITIONS §11): of a program *what* where it is all labels, as `Program.level` says."""
+        fields = self.explanation
+        if isinstance(fields, ProgramFields) and all(
+            split_program(s)[0] == "label" for s in fields.components.values()
+        ):
+            return "what"
         return LEVELS[self.kind]
 
     @property

@@ -64,13 +64,13 @@ class AttentionProgram:
 
     @property
     def productions(self) -> tuple[int, ...]:
-        """How many alternatives each choice in the program's grammar had (for claim bits)."""
-        choices = [len(ATTENTION), len(LEVELS), len(WITHOUT_MATCH)]
-        if self.name == "induction":
-            choices.append(3)
-            if self.match == "prefix":
-                choices.append(8)
-        return tuple(choices)
+        """How many alternatives each choice in the program's grammar had (for claim bits); whole numbers apart."""
+        return (RULES, len(LEVELS), len(WITHOUT_MATCH), *((3,) if self.name == "induction" else ()))
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """Whole numbers, from 1 on, that the program's text has (for claim bits)."""
+        return (self.prefix,) if self.name == "induction" and self.match == "prefix" else ()
 
     @property
     def parameters(self) -> int:
@@ -138,6 +138,7 @@ ATTENTION: dict[str, Callable[[Tensor, AttentionProgram], Attention]] = {
     "first_token": _first_token,
     "duplicate_token": _duplicate_token,
 }
+RULES = len(ATTENTION) + 3  # what a program can be: one of these, an n-gram, a label, or code of one's own
 
 
 def induction(
@@ -191,7 +192,11 @@ class NGramProgram:
 
     @property
     def productions(self) -> tuple[int, ...]:
-        return (len(ATTENTION) + 2, 5)
+        return (RULES, 5)
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return (max(self.smallest, 1),)
 
 
 def ngram(n: int = 1, smallest: int = 2) -> NGramProgram:
@@ -218,7 +223,7 @@ class LabelProgram:
 
     @property
     def productions(self) -> tuple[int, ...]:
-        return (len(ATTENTION) + 2, 2)
+        return (RULES, 2)
 
 
 def label(source: str | None = None, tokens: Sequence[int] = ()) -> LabelProgram:

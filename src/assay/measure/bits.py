@@ -11,10 +11,11 @@ from assay.explanations.base import Explanation
 from assay.explanations.circuit import Circuit
 from assay.explanations.components import Constant, Keep, Remove
 from assay.explanations.program import Program
-from assay.explanations.programs import AttentionProgram, CustomProgram, LabelProgram
+from assay.explanations.programs import RULES, AnyProgram, AttentionProgram, CustomProgram, LabelProgram, NGramProgram
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
+from assay.task.ngram_tables import integer_bits
 
 NUMBER = 16  # bits of a stored number before the search for fewer
 
@@ -48,6 +49,28 @@ def circuit_bits(edges: EdgeSet, model: Model) -> ClaimBits:
     return ClaimBits(subset_bits(total, kept), f"log2({total}+1) + log2 C({total}, {kept}) edges")
 
 
+def text_bits(text: str) -> float:
+    """A text: how long it is, then its bytes."""
+    data = text.encode()
+    return integer_bits(len(data)) + 8.0 * len(data)
+
+
+def grammar_bits(program: AnyProgram, vocab: int) -> float:
+    """A program's own text: a prefix code, so that all programs together have a Kraft sum of at most 1."""
+    if isinstance(program, CustomProgram):
+        from assay.measure.source_bits import source_bits
+
+        reads = integer_bits(len(program.reads)) + sum(map(text_bits, program.reads))
+        return math.log2(RULES) + 1 + reads + source_bits(program.function)  # it returns a pattern or an output
+    bits = sum(math.log2(choices) for choices in program.productions)
+    if isinstance(program, AttentionProgram | NGramProgram):
+        return bits + sum(integer_bits(number - 1) for number in program.numbers)
+    assert isinstance(program, LabelProgram)
+    if program.source is not None:
+        return bits + text_bits(program.source)
+    return bits + subset_bits(vocab, len(set(program.tokens)))
+
+
 def claim_bits(explanation: Explanation, model: Model | ModuleModel, channels: int = 0) -> ClaimBits:
     """The length of the claim itself: which parts, and for programs which productions and fitted numbers.
 
@@ -70,18 +93,12 @@ def claim_bits(explanation: Explanation, model: Model | ModuleModel, channels: i
         case Constant():
             return ClaimBits(where + 2, f"log2({total}+1) + log2 C({total}, {len(parts)}) + log2 4 for the constant")
         case Program() if isinstance(model, Model):
-            grammar, numbers = 0.0, 0
-            for program in explanation.components.values():
-                if isinstance(program, CustomProgram):
-                    from assay.measure.source_bits import source_bits
-
-                    grammar += source_bits(program.function)
-                else:
-                    grammar += sum(math.log2(choices) for choices in program.productions)
-                if isinstance(program, AttentionProgram):
-                    numbers += program.parameters
-                if isinstance(program, LabelProgram):
-                    grammar += len(program.tokens) and subset_bits(model.config.vocab, len(program.tokens))
+            programs = [program for _, program in explanation.assigned(model)]
+            words = [grammar_bits(program, model.config.vocab) for program in programs]
+            # one bit says whether all parts do the same, which is then said once
+            same = len(programs) > 1 and all(program == programs[0] for program in programs)
+            grammar = (words[0] if same else sum(words)) + (len(programs) > 1)
+            numbers = sum(program.parameters for program in programs if isinstance(program, AttentionProgram))
             how = f"which parts {where:.1f} + productions {grammar:.1f} + {numbers} fitted numbers of {NUMBER} bits"
             return ClaimBits(where + grammar + NUMBER * numbers, how)
     raise TypeError(f"no length is defined for {type(explanation).__name__}")

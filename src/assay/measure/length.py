@@ -204,7 +204,7 @@ def constants_bits(explanation: Explanation, bench: Workbench, ablation: str) ->
             size = width[site.kind]
             match program:
                 case AttentionProgram(without_match="mean", level=level):
-                    total += NUMBER * (size + (level == "full"))
+                    total += NUMBER * (2 * size + (level == "full"))  # the first position has a mean of its own
                 case LabelProgram():
                     total += 2 * 2 * NUMBER * size
                 case NGramProgram(n=n):

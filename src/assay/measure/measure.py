@@ -20,6 +20,8 @@ from assay.explanations.base import Explanation
 from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile, load_claim
 from assay.explanations.claim_data import check_data
+from assay.explanations.components import Constant, Keep, Remove
+from assay.explanations.program import Program
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure import model_floors, recorded, rivals
@@ -43,6 +45,7 @@ from assay.task.found_on import FoundOn, read_found_on
 from assay.task.task import Task
 
 Progress = Callable[[str, int, int | None], None]
+KNOWN = (Program, Keep, Remove, Constant, Circuit)  # kinds whose every yardstick is built in
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,13 +171,12 @@ def resolve(
     if settings.register and file is not None and settings.out is not None:
         recorded.register(file, settings.out, settings.ablation)  # before any data is opened
     if file is None:
+        if not isinstance(claim, KNOWN):
+            what = "is of no kind that can be measured" if isinstance(claim, Explanation) else "is no explanation"
+            raise ClaimError(f"{claim!r} {what}; use assay.Program, Keep, Remove, Constant or Circuit, or a claim file")
         if model is None or task is None:
             raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
-        explanation: Any = claim
-        if not isinstance(explanation, Explanation):
-            raise ClaimError(
-                f"{claim!r} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, or a claim file"
-            )
+        explanation: Explanation = claim
     else:
         explanation = file.build_explanation()
         _ = file.hash  # of the circuit file as it is now, not as it is when everything has been measured

@@ -145,7 +145,7 @@ def parts_block(
                 noise_loss=numbers.noise_loss,
             )
             return {"component": name, "floor": "ablated", **found.to_json()}
-        return {"component": name, "floor": None, **_removed(scored, resamples, loss, kl, numbers)}
+        return {"component": name, "floor": "bigram", **_removed(scored, resamples, loss, kl, numbers)}
 
     every = list(parts.systems.items())
     for name, (explained, own) in every:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
 
     The passes are within about a third for programs. Claims with fewer possible controls than asked for cost less.
     """
-    job = resolve(claim, None, None, settings, {})
+    job = resolve(claim, None, None, replace(settings, register=False), {})  # nothing is tried
     bench = Workbench(Runner(job.model, job.task), settings.seed)
     rows = len(job.task.tokens)
     draws = sum(settings.draws if a in RANDOM else 1 for a in settings.ablation)

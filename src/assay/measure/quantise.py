@@ -5,6 +5,7 @@ Copies share nothing that is changed with the model they come from.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from assay.model.transformer import Layer, Model, Weights
 
-SCALE_BITS = 16  # each row of a matrix has one scale, each matrix one table of code lengths that is not charged
+SCALE_BITS = 16  # each row of a matrix has one scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +74,13 @@ def changed(model: Model, change: Callable[[str, Tensor], tuple[Tensor, float]])
     return Coded(replace(model, weights=weights), bits)
 
 
-def entropy_bits(codes: Tensor) -> float:
-    """n times the empirical entropy of integer codes, in bits."""
+def coded_bits(codes: Tensor, levels: int) -> float:
+    """Integer codes of so many levels: how often each stands there, then which of the arrangements it is. About n times
+    their entropy, and a code that can be read back."""
     _, counts = codes.flatten().unique(return_counts=True)
-    share = counts.double() / counts.sum()
-    return float(-(counts.double() * share.log2()).sum())
+    n, often = codes.numel(), counts.double()
+    histogram = math.lgamma(n + levels) - math.lgamma(n + 1) - math.lgamma(levels)  # C(n + levels - 1, levels - 1)
+    return float(histogram + math.lgamma(n + 1) - torch.lgamma(often + 1).sum()) / math.log(2)
 
 
 def quantised(model: Model, bits: int) -> Coded:
@@ -91,7 +94,7 @@ def quantised(model: Model, bits: int) -> Coded:
         top = 2 ** (bits - 1) - 1
         scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / top
         codes = (tensor / scale).round().clamp(-top, top)
-        return codes * scale, entropy_bits(codes.to(torch.int32)) + SCALE_BITS * len(tensor)
+        return codes * scale, coded_bits(codes.to(torch.int32), 2 * top + 1) + SCALE_BITS * len(tensor)
 
     return changed(model, change)
 
@@ -106,7 +109,7 @@ def pruned(model: Model, share: float) -> Coded:
         kept = torch.where(tensor.abs() > threshold, tensor, torch.zeros_like(tensor))
         scale = kept.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
         codes = (kept / scale).round()
-        return codes * scale, entropy_bits(codes.to(torch.int32)) + SCALE_BITS * len(tensor)
+        return codes * scale, coded_bits(codes.to(torch.int32), 255) + SCALE_BITS * len(tensor)
 
     return changed(model, change)
 
