@@ -54,8 +54,11 @@ def test_given_reference_is_used_and_must_not_overlap():
     assert len(task.tokens) == 10
     assert task.reference is not None
     assert len(task.reference.tokens) == 10
-    with pytest.raises(TaskError, match=r"^the reference overlaps what is scored: reference\[0\] equals example\[9\]$"):
+    overlaps = r"^the reference overlaps what is scored: an input of reference\[0\] equals one of "
+    with pytest.raises(TaskError, match=overlaps + r"example\[9\]$"):
         Task.classify(NET, X[:10], Y[:10], reference=(X[9:], Y[9:]))
+    with pytest.raises(TaskError, match=overlaps + r"g4$"):  # as part of a group, and with another label
+        Task.classify(NET, X[:10], Y[:10], groups=[f"g{i // 2}" for i in range(10)], reference=(X[9:], (Y[9:] + 1) % 3))
     with pytest.raises(TaskError, match=r"^the reference's inputs have shape \(4,\), those that are scored \(3, 4\)$"):
         Task.classify(NET, X[:10], Y[:10], reference=(X[10:, 0], Y[10:]))
 

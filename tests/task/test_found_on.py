@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+from typing import Any
 
 import numpy as np
 import pytest
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import Workbench
-from assay.intervene.runner import Runner
+from assay.explanations.components import Keep
 from assay.measure.checks import run_checks
-from assay.measure.evidence import Evidence
-from assay.measure.gathered import found_overlap
+from assay.measure.evidence import Check, Evidence
+from assay.measure.measure import measure
 from assay.planted.library import planted
 from assay.task.found_on import found_on, read_found_on, shared_with
 from assay.task.overlap import overlap
 from assay.task.task import Task
+from tests.measure.planted import planted as planted_heads
+from tests.measure.planted import text_task
 from tests.task.handles import novel
+
+WORDS = ["river", "stone", "garden", "window", "letter", "morning", "winter", "table", "silver", "bridge", "candle"]
 
 
 def repeats(seed: int) -> Task:
@@ -28,7 +33,7 @@ def test_a_file_gives_back_what_was_kept(tmp_path):
     kept = found_on(repeats(0), "mine")
     path = tmp_path / "selection.json"
     path.write_text(kept.to_text())
-    read = read_found_on(path)
+    read = read_found_on(str(path), novel())
     assert read is not None
     assert (read.name, read.documents) == (kept.name, kept.documents)
     np.testing.assert_array_equal(read.ngrams, kept.ngrams)
@@ -56,27 +61,89 @@ def test_rows_shorter_than_13_tokens_are_compared_as_documents():
 
 
 def test_words_are_no_file_and_a_broken_file_is_named(tmp_path):
-    assert read_found_on("repeated random tokens") is None
-    assert read_found_on(tmp_path / "nothing.json") is None
-    for text in ("{", json.dumps({"format": "other", "version": 1}), "[]"):
-        path = tmp_path / "broken.json"
-        path.write_text(text)
-        with pytest.raises(ClaimError, match="named by 'found_on', cannot be read"):
-            read_found_on(path)
+    for words in (
+        "repeated random tokens",
+        "a\0b",
+        "the 31 stories. " * 40,
+        str(tmp_path),
+        str(tmp_path / "gone.json"),
+    ):
+        assert read_found_on(words, novel()) is None
+    os.mkfifo(tmp_path / "pipe.txt")
+    assert read_found_on(str(tmp_path / "pipe.txt"), novel()) is None
+    deep = '{"a":' * 100_000
+    for name, content in (
+        *(
+            (f"{i}.json", text)
+            for i, text in enumerate((b"{", b'{"format": "other", "version": 1}', b"[]", deep.encode()))
+        ),
+        ("bytes.txt", b"\xff\xfe\x00"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ClaimError, match=r"^the file '.*', named by 'found_on', cannot be read: "):
+            read_found_on(str(tmp_path / name), novel())
 
 
-def test_a_measurement_compares_its_data_with_what_the_claim_was_found_on(tmp_path):
+def leak(task: Task, given: str | None, model: Any) -> Check:
+    """The leak check's verdict on a claim that was found on what is named."""
+    found = None if given is None else read_found_on(given, model)
+    overlap = None if found is None else shared_with(task, found)
+    evidence = Evidence("circuit", "zero", {}, found_on=given, overlap=overlap)
+    (check,) = [check for check in run_checks(evidence) if check.name == "leak"]
+    return check
+
+
+def test_what_a_search_wrote_is_compared_with_what_is_scored(tmp_path):
     case = planted("and_gate")
     task = case.task(n=8)
-    bench = Workbench(Runner(case.model, task), 0)
     path = tmp_path / "selection.json"
-    for found, count in ((task.subset([2, 5]), 2), (case.task(n=8, seed=3), 0)):
+    for found, state in ((task.subset([2, 5]), "fired"), (case.task(n=8, seed=3), "passed")):
         path.write_text(found_on(found, "search").to_text())
-        overlap = found_overlap(bench, str(path))
-        assert overlap is not None
-        assert len(overlap.documents) == count
-        evidence = Evidence("circuit", "zero", {}, found_on=str(path), overlap=overlap)
-        (leak,) = [check for check in run_checks(evidence) if check.name == "leak"]
-        assert leak.state == ("fired" if count else "passed")
-    assert found_overlap(bench, str(tmp_path / "gone.json")) is None
-    assert found_overlap(bench, None) is None
+        assert leak(task, str(path), case.model).state == state
+    for given in (None, str(tmp_path / "gone.json")):
+        assert leak(task, given, case.model).state == "unknown"
+
+
+STORIES = [f"Story {i}. " + " ".join(np.random.default_rng(i).permutation(WORDS)) for i in range(6)]
+
+
+def test_texts_are_compared_by_document_and_by_runs_of_words(tmp_path):
+    task = Task.text(novel(), texts=STORIES[:3], reference=STORIES[3:5])
+    for name, text, state, documents in (
+        ("whole.txt", STORIES[1], "fired", 1),
+        ("other.txt", STORIES[5], "passed", 0),
+        ("part.txt", STORIES[5] + STORIES[2][20:140], "fired", 0),
+        ("reference.txt", STORIES[3], "passed", 0),  # what fills ablations is not what a claim was found on
+    ):
+        (tmp_path / name).write_text(text)
+        check = leak(task, str(tmp_path / name), novel())
+        assert (check.state, f"shares {documents} documents" in check.evidence) == (state, True), name
+    lines = tmp_path / "stories.jsonl"
+    for which, state in (((4, 5), "passed"), ((5, 0), "fired")):
+        lines.write_text("".join(json.dumps({"text": STORIES[i]}) + "\n" for i in which))
+        assert leak(task, str(lines), novel()).state == state
+
+
+def test_prompts_are_compared_whole(tmp_path):
+    rows = [{"clean": f"{a} met {b}. {b} gave {a} to", "correct": " the"}
+            for a in WORDS[:3] for b in WORDS[3:6]]  # fmt: skip
+    task = Task.prompts(novel(), rows[:4], reference=rows[4:6], metric="loss")
+    path = tmp_path / "prompts.csv"
+    for which, state in ((rows[2:3], "fired"), (rows[6:], "passed")):
+        path.write_text("clean,correct\n" + "".join(f"{row['clean']},{row['correct']}\n" for row in which))
+        assert leak(task, str(path), novel()).state == state
+
+
+@pytest.mark.parametrize("words", ["repeated random tokens", "the 31 test stories that are scored here"])
+def test_a_description_in_words_is_unknown_in_a_whole_measurement(words):
+    result = measure(Keep(["a0.h2"]), planted_heads(), text_task(), ablation="zero", controls=0, found_on=words)
+    (check,) = [check for check in result.checks if check["name"] == "leak"]
+    assert check["state"] == "unknown"
+    assert "names no file of documents" in check["evidence"]
+
+
+def test_a_broken_file_is_named_before_anything_is_scored(tmp_path, monkeypatch):
+    monkeypatch.setattr("assay.measure.measure.systems", lambda *_: pytest.fail("something was run"))
+    (tmp_path / "selection.json").write_text("{")
+    with pytest.raises(ClaimError, match="named by 'found_on', cannot be read"):
+        measure(Keep(["a0.h2"]), planted_heads(), text_task(), found_on=str(tmp_path / "selection.json"))

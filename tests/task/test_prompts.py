@@ -189,7 +189,14 @@ def test_a_prompt_that_is_too_long_and_ids_that_do_not_exist_are_refused():
 
 
 def test_references_that_overlap_or_lack_columns_are_refused():
-    assert refused(ROWS[:3], reference=ROWS[2:]) == "the reference overlaps what is scored: 'row 0' equals 'row 2'"
+    overlaps = "the reference overlaps what is scored: a prompt of "
+    assert refused(ROWS[:3], reference=ROWS[2:]) == overlaps + "'row 0' equals one of 'row 2'"
+    other = {**ROWS[2], "correct": ROWS[2]["incorrect"], "incorrect": ROWS[2]["correct"]}
+    assert refused(ROWS[:3], reference=[ROWS[4], other]) == overlaps + "'row 1' equals one of 'row 2'"
+    here, there = ({**one, "group": group} for one, group in ((ROWS[2], "a"), (ROWS[2], "b")))
+    grouped = [{**ROWS[1], "group": "a"}, here]
+    assert refused(grouped, reference=[{**ROWS[3], "group": "b"}, there]) == overlaps + "'b' equals one of 'a'"
+    assert refused([*grouped, there]).startswith(overlaps)  # whichever group the split holds apart
     assert "the reference has no column 'corrupted'" in refused(ROWS[:3], reference=[row(5, corrupted=None)])
     assert "when at least two differ; give reference=..." in refused(ROWS[:1])
 

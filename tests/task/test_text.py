@@ -7,7 +7,7 @@ import torch
 
 from assay.errors import TaskError
 from assay.task.task import Task
-from assay.task.zoo_text import allocate
+from assay.task.zoo_text import allocate, zoo_reference
 from tests.task.handles import MODELS, Handle, novel, stories
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -207,6 +207,14 @@ def test_items_predict_each_scored_token_from_the_column_before_it():
     assert columns.tolist() == (items.position - 1).tolist()
 
 
+def test_a_window_of_training_text_inside_a_scored_text_is_refused():
+    documents, _ = zoo_reference(novel(), "train", None, [], 255, 0)
+    copied = next(d for d in documents if len(d.tokens) == 255 and d.source == "en")
+    scored = novel().tokenizer.decode(copied.tokens[:-20])  # of tokens that are cut anew from their text
+    with pytest.raises(TaskError, match=r"overlaps what is scored: texts\[1\] stands word for word in en/"):
+        Task.text(novel(), texts=[text(1, 300), scored], reference="train")
+
+
 def test_description_is_json():
     assert json.loads(json.dumps(Task.text(novel(), texts=TEXTS).description))["reference"]["documents"] == 6
 
@@ -223,6 +231,18 @@ def test_description_is_json():
         (
             {"texts": TEXTS, "reference": [text(77), TEXTS[3]]},
             "the reference overlaps what is scored: reference[1] equals texts[3]",
+        ),
+        (
+            {"texts": TEXTS, "reference": [text(77), f"As it was said: {TEXTS[3]} And so on."]},
+            "the reference overlaps what is scored: texts[3] stands word for word in reference[1]",
+        ),
+        (
+            {"texts": [*TEXTS, TEXTS[5] + text(77)], "reference": [text(78), text(77)]},
+            "the reference overlaps what is scored: reference[1] stands word for word in texts[20]",
+        ),
+        (
+            {"texts": [TEXTS[5], "As it was said: " + TEXTS[5]]},
+            "the reference overlaps what is scored: texts[0] stands word for word in texts[1]",
         ),
         ({"texts": TEXTS, "split": "test"}, "texts and split='test' are both given; a task has one or the other"),
         ({"split": "tets"}, "unknown split 'tets' of the text of zoo:novel-attn2-rep; did you mean 'test'?"),

@@ -65,7 +65,7 @@ explanation:
 # What fills in for everything that is not explained; the lowest result is the headline.
 ablation: [mean, resample_joint]
 
-# What these heads were chosen on. Change it when you change them.
+# What these heads were chosen on; change it when you change them. A file of documents is compared with what is scored.
 found_on: repeated random tokens
 
 # Optional: draws: 4 · controls: 100 · documents: 200 · seed: 0 · reference: {{files: [other.txt]}} · out: runs/mine

@@ -158,7 +158,8 @@ def _leak(e: Evidence, t: Thresholds) -> Check:
     if e.found_on is None:
         return _verdict("leak", None, "the claim does not say what it was found on (written by hand?)", threshold)
     if e.overlap is None:
-        return _verdict("leak", None, f"what it was found on, {e.found_on!r}, is not at hand to compare", threshold)
+        why = f"what it was found on, {e.found_on!r}, names no file of documents here, and only a file can be compared"
+        return _verdict("leak", None, why, threshold)
     documents = len(e.overlap.documents)
     shared = f"{e.overlap.shared:,} of {e.overlap.total:,} 13-grams"
     text = f"found on {e.found_on!r}, which shares {documents} documents and {shared} with what is scored"

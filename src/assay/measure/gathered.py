@@ -37,8 +37,7 @@ from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
-from assay.task.found_on import read_found_on, shared_with
-from assay.task.overlap import Overlap
+from assay.task.found_on import FoundOn, shared_with
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES
 
@@ -70,8 +69,14 @@ def gather(
     settings: Settings,
     claim: ClaimFile | None,
     say: Progress,
+    found: FoundOn | None = None,
 ) -> Gathered:
-    """Runs every yardstick that applies to the claim; `near` is the control or rival nearest to the explained run."""
+    """Runs every yardstick that applies to the claim.
+
+    Args:
+        near: the control or rival nearest to the explained run; found: the data that the claim was found on, where that
+            is at hand.
+    """
     ablation = numbers.ablation
     explained, floor = f"explained:{ablation}", plans.floor(ablation)
     there = next((name for name in (floor, "bigram") if name in scored.systems), None)
@@ -119,7 +124,7 @@ def gather(
         self_match=self_match(bench, settings.ablation, settings.draws),
         ngram_tokens=_ngram_tokens(bench.model.config.vocab, people) if isinstance(bench.model, Model) else None,
         found_on=settings.found_on,
-        overlap=found_overlap(bench, settings.found_on),
+        overlap=None if found is None else shared_with(bench.task, found),
         tried=None,
         knockouts=knockouts(bench, explanation, ablation=ablation) if circuit is None else circuit.knockouts,
         merges=merges(bench, explanation, scored, resamples, explained=explained, floor=floor),
@@ -127,16 +132,6 @@ def gather(
     )
     block = None if circuit is None else circuit.block
     return Gathered(worth, long, around, rest, run_checks(evidence), block)
-
-
-def found_overlap(bench: Workbench, given: str | None) -> Overlap | None:
-    """What is scored against the data that the claim was found on: that of its file, else the reference."""
-    if given is None:
-        return None
-    found = read_found_on(given)
-    if found is not None:
-        return shared_with(bench.task, found)
-    return None if given.endswith(".json") else bench.task.overlap()
 
 
 def _by_ablation(numbers: Figures, name: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from assay.measure.systems import NOOP, Systems, systems
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.planted.opened import load
+from assay.task.found_on import FoundOn, read_found_on
 from assay.task.task import Task
 
 Progress = Callable[[str, int, int | None], None]
@@ -45,7 +46,7 @@ class Job:
     """A measurement with everything loaded.
 
     Attributes:
-        claim: the claim file, where there was one.
+        claim: the claim file, where there was one; found: the data that the claim was found on, where a file has it.
         floors: other models that are floors, by name.
     """
 
@@ -55,6 +56,7 @@ class Job:
     settings: Settings
     claim: ClaimFile | None
     floors: dict[str, Model | ModuleModel] = field(default_factory=dict)
+    found: FoundOn | None = None
 
 
 def measure(
@@ -104,7 +106,7 @@ def measure(
     block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows, rivals=people)
     near = None if block["nearest"] is None else Nearest(**block["nearest"])
     gathered = gather(
-        bench, job.explanation, scored, resamples, plans, numbers, people, near, job.settings, job.claim, say
+        bench, job.explanation, scored, resamples, plans, numbers, people, near, job.settings, job.claim, say, job.found
     )
     record = recorded.record(job, bench, scored, resamples, plans, numbers, gathered, people, block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
@@ -150,7 +152,8 @@ def resolve(
         loaded = loaded.on(task.tokens[:1].to(loaded.device))
     explanation.scope(loaded)
     floors = model_floors.floor_models(loaded, task, settings.floors)
-    return Job(explanation, loaded, task, settings, file, floors)
+    found = None if settings.found_on is None else read_found_on(settings.found_on, loaded)
+    return Job(explanation, loaded, task, settings, file, floors, found)
 
 
 def _load(source: Any, settings: Settings) -> Model | ModuleModel:

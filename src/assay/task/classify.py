@@ -31,12 +31,12 @@ def classify_task(
     if reference is not None:
         scored, other = everything, examples("reference", *checked(*reference, "the reference's inputs"), None)
         how = "given"
-        shared = {d.hash: d.name for d in other.documents}
-        for document in scored.documents:
-            if document.hash in shared:
-                raise TaskError(
-                    f"the reference overlaps what is scored: {shared[document.hash]} equals {document.name}"
-                )
+        owners = [other.documents[i].name for i in other.document]
+        shared = {content_hash(x): name for x, name in zip(other.tokens.numpy(), owners, strict=True)}
+        for x, document in zip(scored.tokens.numpy(), scored.document, strict=True):
+            if (same := shared.get(content_hash(x))) is not None:
+                name = scored.documents[document].name
+                raise TaskError(f"the reference overlaps what is scored: an input of {same} equals one of {name}")
         if other.tokens.shape[1:] != scored.tokens.shape[1:]:
             raise TaskError(
                 f"the reference's inputs have shape {tuple(other.tokens.shape[1:])}, those that are scored "

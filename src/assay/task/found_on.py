@@ -1,10 +1,13 @@
-"""The data that a claim was found on, as a small file: hashes of its documents and 13-grams, for the leak check."""
+"""The data that a claim was found on, for the leak check: hashes of its documents and 13-grams, which a search writes
+as a small file, or those of a file of the documents themselves."""
 
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +16,17 @@ import numpy as np
 from jaxtyping import UInt64
 
 from assay.errors import ClaimError
+from assay.task.encode import bos_of, encode
 from assay.task.overlap import Overlap, ngram_hashes, rows_of
-from assay.task.task import Examples
+from assay.task.prompt_rows import LINES, SEPARATORS, file_rows
+from assay.task.prompts import parse
+from assay.task.prompts import rows_of as rows_as_examples
+from assay.task.task import Examples, content_hash
 
 FORMAT, VERSION = "assay found_on", 1
 MOST = 1 << 26  # bytes of 13-gram hashes that are read
+LARGEST = 1 << 27  # bytes of a file
+ROWS = (*SEPARATORS, *LINES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,26 +55,61 @@ def found_on(examples: Examples, name: str) -> FoundOn:
     return FoundOn(name, tuple(document.hash for document in examples.documents), ngrams)
 
 
-def read_found_on(path: str | Path) -> FoundOn | None:
-    """What a claim's `found_on` names: a file of this form, or None where it is a description in words.
+def read_found_on(given: str, model: Any) -> FoundOn | None:
+    """What a claim's `found_on` names, or None where it is a description in words, which nothing can be compared with.
+
+    A file is what a search wrote (.json), prompts or documents with a field "text" (.csv, .tsv, .jsonl, .ndjson), or
+    else the text of one document.
 
     Raises:
-        ClaimError: for a file that ends in .json and is not of this form.
+        ClaimError: for a file that is none of these.
+        TaskError: for prompts that cannot be read.
     """
-    file = Path(path)
-    if file.suffix != ".json" or not file.is_file():
-        return None
+    path = Path(given)
     try:
-        data: Any = json.loads(file.read_text(encoding="utf-8"))
-        if data["format"] != FORMAT or data["version"] != VERSION:
-            raise ValueError(f"it is of the form {data['format']!r}, version {data['version']!r}")
-        raw = zlib.decompressobj().decompress(base64.b64decode(data["ngrams"], validate=True), MOST + 8)
-        if len(raw) > MOST or len(raw) % 8:
-            raise ValueError(f"its 13-grams are {len(raw):,} bytes, or more")
-        ngrams = np.frombuffer(raw, dtype="<u8").astype(np.uint64)
-        return FoundOn(str(data["name"]), tuple(str(one) for one in data["documents"]), ngrams)
-    except (OSError, ValueError, KeyError, TypeError, zlib.error) as problem:
-        raise ClaimError(f"the file {str(path)!r}, named by 'found_on', cannot be read: {problem}") from None
+        if not path.is_file():
+            return None
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it is over {LARGEST:,} bytes")
+        if path.suffix == ".json":
+            return _searched(path)
+        if getattr(model, "tokenizer", None) is None:
+            return None
+        if path.suffix in ROWS:
+            rows = list(file_rows(path))
+            if not all(isinstance(row, dict) and isinstance(row.get("text"), str) for _, row in rows):
+                return _prompts(given, model)
+            return _texts(given, model, [row["text"] for _, row in rows])
+        return _texts(given, model, [path.read_text(encoding="utf-8-sig")])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as problem:
+        if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
+            return None  # a long description
+        raise ClaimError(f"the file {given!r}, named by 'found_on', cannot be read: {problem}") from None
+
+
+def _searched(path: Path) -> FoundOn:
+    data: Any = json.loads(path.read_text(encoding="utf-8"))
+    if data["format"] != FORMAT or data["version"] != VERSION:
+        raise ValueError(f"it is of the form {data['format']!r}, version {data['version']!r}")
+    raw = zlib.decompressobj().decompress(base64.b64decode(data["ngrams"], validate=True), MOST + 8)
+    if len(raw) > MOST or len(raw) % 8:
+        raise ValueError(f"its 13-grams are {len(raw):,} bytes, or more")
+    ngrams = np.unique(np.frombuffer(raw, dtype="<u8").astype(np.uint64))
+    return FoundOn(str(data["name"]), tuple(str(one) for one in data["documents"]), ngrams)
+
+
+def _texts(name: str, model: Any, texts: Sequence[str]) -> FoundOn:
+    rows = encode(model, texts)
+    hashes = [ngram_hashes(row) for row in rows]
+    ngrams = np.unique(np.concatenate(hashes)) if hashes else np.zeros(0, dtype=np.uint64)
+    return FoundOn(name, tuple(content_hash(row) for row in rows), ngrams)
+
+
+def _prompts(name: str, model: Any) -> FoundOn:
+    start = bos_of(model, "auto")
+    prompts, _ = parse(model, name, start)
+    width = max(len(prompt.clean) for prompt in prompts) + 1
+    return found_on(rows_as_examples(prompts, width, model, start)[0], name)
 
 
 def shared_with(examples: Examples, found: FoundOn) -> Overlap:

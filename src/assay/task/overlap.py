@@ -1,14 +1,16 @@
-"""What two sets of examples share: whole documents, and runs of 13 tokens. For the refusal of a reference that overlaps
-what is scored, and for the leak check."""
+"""What two sets of examples share: whole documents, one within another, and runs of 13 tokens. For the refusal of a
+reference that overlaps what is scored, and for the leak check."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Integer, UInt64
+
+from assay.errors import TaskError
 
 if TYPE_CHECKING:
     from assay.task.task import Examples
@@ -76,6 +78,32 @@ def overlap(scored: Examples, reference: Examples | None) -> Overlap:
     common = np.isin(distinct, known, assume_unique=True)
     affected = np.unique(owner[common[which]])
     return Overlap(equal, int(common.sum()), len(distinct), tuple(scored.documents[d].name for d in affected))
+
+
+def refuse_contained(scored: Sequence[tuple[str, str]], reference: Sequence[tuple[str, str]]) -> None:
+    """Refuses a reference in which a scored document stands word for word, or the other way about.
+
+    Args:
+        scored, reference: (name, content); of token ids `ids_text` gives the content.
+
+    Raises:
+        TaskError: names both documents.
+    """
+    for inner, outer in ((scored, reference), (reference, scored)):
+        together = "\0".join(content for _, content in outer)  # one search a document; the pair is looked up when found
+        for name, content in inner:
+            if content not in together:
+                continue
+            for other, around in outer:
+                if content == around:
+                    raise TaskError(f"the reference overlaps what is scored: {name} equals {other}")
+                if content in around:
+                    raise TaskError(f"the reference overlaps what is scored: {name} stands word for word in {other}")
+
+
+def ids_text(ids: Integer[np.ndarray, "length"]) -> str:
+    """Token ids as a text of one character an id, so that one document is found within another by `in`."""
+    return ids.astype("<u4").tobytes().decode("utf-32-le", "surrogatepass")
 
 
 def rows_of(examples: Examples) -> Iterable[Integer[np.ndarray, "_"]]:

@@ -52,12 +52,7 @@ def prompts_task(
         scored, other, how = split(scored, keys, "prompt groups" if prompts[0].row.group is not None else "prompts")
     else:
         other, how = rows_of(others, width, model, start)[0], "given prompts"
-        shared = {d.hash: d.name for d in scored.documents}
-        for document in other.documents:
-            if document.hash in shared:
-                raise TaskError(
-                    f"the reference overlaps what is scored: {document.name!r} equals {shared[document.hash]!r}"
-                )
+    refuse_shared(scored, other)
     return Task(
         kind="prompts",
         name=name,
@@ -67,6 +62,21 @@ def prompts_task(
         notes={"file": name, "bos": start is not None, "columns": sorted(scored.columns), "reference": how},
         **fields_of(scored),
     )
+
+
+def refuse_shared(scored: Examples, reference: Examples) -> None:
+    """Raises `TaskError` when a prompt of the reference is one that is scored, whatever its answer or its group."""
+    known: dict[bytes, str] = {}
+    for examples in (scored, reference):
+        for row, document in enumerate(examples.document):
+            prompt = examples.tokens[row][examples.real[row]].numpy().tobytes()
+            name = examples.documents[document].name
+            if examples is scored:
+                known[prompt] = name
+            elif prompt in known:
+                raise TaskError(
+                    f"the reference overlaps what is scored: a prompt of {name!r} equals one of {known[prompt]!r}"
+                )
 
 
 def agree(prompts: Sequence[Prompt], others: Sequence[Prompt]) -> None:
