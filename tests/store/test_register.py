@@ -1,5 +1,9 @@
 """The register counts every claim and set of ablations that was tried on a split, once."""
 
+import json
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -55,6 +59,95 @@ def test_an_unfinished_line_is_dropped_and_a_broken_one_is_named(tmp_path):
     path.write_text(path.read_text() + "[]\n")
     with pytest.raises(RunError, match="line 3 of the register"):
         register.log(path, _try("c3"))
+
+
+def test_a_last_line_without_a_newline_is_a_try(tmp_path):
+    path = tmp_path / "r.jsonl"
+    for claim in ("c1", "c2"):
+        register.log(path, _try(claim))
+    path.write_bytes(path.read_bytes().rstrip(b"\n"))  # as an editor may leave it
+    assert [entry.claim for entry in register.entries(path)] == ["c1", "c2"]
+    assert register.tried(path, _try("c2")) == Tried(2, 2)
+    assert register.log(path, _try("c3")) == Tried(3, 3)
+    assert [json.loads(line)["claim"] for line in path.read_text().splitlines()] == ["c1", "c2", "c3"]
+    path.write_bytes(path.read_bytes() + b"  ")
+    assert register.log(path, _try("c4")) == Tried(4, 4)
+    assert len(register.entries(path)) == 4
+
+
+def test_what_is_no_regular_file_is_refused_and_never_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "loose").symlink_to(tmp_path / "nowhere" / "r.jsonl")
+    (tmp_path / "folder").mkdir()
+    for name, why in (("pipe", "not a regular"), ("zero", "not a regular"), ("folder", "not a regular"), ("loose", "")):
+        path = tmp_path / name
+        for ask in (register.check, register.entries, lambda path: register.log(path, _try())):
+            with pytest.raises(RunError, match=rf"^the register '.*{name}' cannot be (read|written): .*{why}"):
+                ask(path)
+
+
+def test_a_register_of_no_end_is_refused_by_its_size(tmp_path):
+    path = tmp_path / "r.jsonl"
+    with path.open("wb") as file:
+        file.truncate(register.LARGEST + 1)  # a hole: nothing is on the disk
+    with pytest.raises(RunError, match=r"cannot be read: it has over 134,217,728 bytes$"):
+        register.check(path)
+
+
+def test_a_full_disk_in_the_middle_of_a_line_leaves_the_register_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "r.jsonl"
+    register.log(path, _try("c1"))
+    before, real, calls = path.read_bytes(), os.write, []
+
+    def write(descriptor, content):
+        calls.append(content)
+        if len(calls) > 1:
+            raise OSError(28, "No space left on device")
+        return real(descriptor, content[:10])
+
+    monkeypatch.setattr(os, "write", write)
+    with pytest.raises(RunError, match="cannot be written: No space left on device"):
+        register.log(path, _try("c2"))
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("p", [None, 0.02])
+def test_what_is_foreseen_is_what_logging_gives(tmp_path, p):
+    path = tmp_path / "r.jsonl"
+    for claim, other in (("c1", 0.01), ("c2", None), ("c3", 0.5)):
+        register.log(path, _try(claim, p=other))
+    for claim in ("c2", "c3", "c4"):
+        entry, before = _try(claim, p=p), path.read_bytes()
+        seen = register.foreseen(path, entry)
+        assert path.read_bytes() == before
+        assert (register.log(path, entry), register.adjusted(path, entry)) == seen
+    assert register.foreseen(tmp_path / "none.jsonl", _try()) == (Tried(1, 1), Adjusted(None, None, 1))
+
+
+def test_writers_of_many_processes_lose_nothing(tmp_path):
+    path = tmp_path / "r.jsonl"
+    code = (
+        "import sys\nfrom assay.store.register import Entry, log\n"
+        "for i in range(40): log(sys.argv[1], Entry('s', f'{sys.argv[2]}-{i}', ('mean',)))"
+    )
+    running = [subprocess.Popen([sys.executable, "-c", code, str(path), str(name)]) for name in range(4)]
+    assert [process.wait(timeout=60) for process in running] == [0] * 4
+    assert {entry.claim for entry in register.entries(path)} == {f"{n}-{i}" for n in range(4) for i in range(40)}
+    assert len(path.read_text().splitlines()) == 160
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", "null", "7", '"split"', '{"split": 1, "claim": "c", "ablations": []}', "[" * 10_000, "NaN",
+     '{"split": "s", "claim": "c", "ablations": "mean"}', '{"split": "s", "claim": "c", "ablations": [[]]}',
+     '{"split": "s", "claim": "c", "ablations": {"a": 1}}', '{"split": "s", "claim": "c", "ablations": [], "p": NaN}'],
+)  # fmt: skip
+def test_a_line_that_is_no_entry_is_named(tmp_path, line):
+    path = tmp_path / "r.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(RunError, match=r"^line 1 of the register '.*' is not an entry; mend or move the file$"):
+        register.check(path)
 
 
 def test_many_writers_lose_nothing(tmp_path):

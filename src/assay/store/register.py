@@ -1,22 +1,27 @@
 """The register: every claim and set of ablations that was tried on a split, so that a report can say "1 of m".
 
 One JSON line each; it lies beside the run folders. Lines are only ever appended; the same try twice counts once, and a
-line that repeats a try with a p-value says how it came out.
+line that repeats a try with a p-value says how it came out. A last line without its end is kept where it is an entry
+(an editor left the newline out), and left out where it is not (a process was killed while it wrote).
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from assay.errors import RunError
+from assay.store.files import given_path, reason
 
 REGISTER = "register.jsonl"
+LARGEST = 1 << 27  # bytes: hundreds of thousands of tries
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,24 @@ class Adjusted:
 
 def register_path(folder: str | Path, register: str | Path | None = None) -> Path:
     """Where the register of a run folder lies: the file that was asked for, else beside the folder."""
-    return (
-        Path(register) if register is not None else Path(os.path.abspath(Path(folder).expanduser())).parent / REGISTER
-    )
+    return Path(register) if register is not None else given_path(folder, "the output folder").parent / REGISTER
+
+
+def check(path: str | Path) -> None:
+    """Whether tries can be read from a register and appended to it; ask this before anything expensive starts.
+
+    Raises:
+        RunError: when they cannot. A register that does not exist yet is fine where its folder is.
+    """
+    path = Path(path)
+    entries(path)
+    if not os.path.lexists(path):
+        return
+    try:
+        with _opened(path):
+            pass
+    except OSError as error:
+        raise RunError(f"the register '{path}' cannot be written: {reason(error)}") from error
 
 
 def log(path: str | Path, entry: Entry) -> Tried:
@@ -99,9 +119,27 @@ def adjusted(path: str | Path, entry: Entry) -> Adjusted | None:
     Raises:
         RunError: as `entries`.
     """
+    return _adjusted(entries(path), entry)
+
+
+def foreseen(path: str | Path, entry: Entry) -> tuple[Tried, Adjusted | None]:
+    """What `log` and then `adjusted` would give; nothing is written.
+
+    Raises:
+        RunError: as `entries`.
+    """
+    known = {old.key: old for old in entries(path)}
+    old = known.setdefault(entry.key, entry)
+    if entry.p is not None:
+        known[entry.key] = replace(old, p=entry.p)
+    every = list(known.values())
+    return _places(every)[entry.key], _adjusted(every, entry)
+
+
+def _adjusted(known: Iterable[Entry], entry: Entry) -> Adjusted | None:
     from assay.stats.fits import holm
 
-    on_split = {known.key: known.p for known in entries(path) if known.split == entry.split}
+    on_split = {one.key: one.p for one in known if one.split == entry.split}
     if entry.key not in on_split:
         return None
     without = sum(p is None for p in on_split.values())
@@ -116,14 +154,38 @@ def entries(path: str | Path) -> list[Entry]:
     """All tries in the order in which they were first logged, each with its latest p; none where there is no register.
 
     Raises:
-        RunError: a line that is not an entry, with its number. An unfinished last line (of a run that was killed) is
-            left out.
+        RunError: a line that is not an entry, with its number; what is no regular file, or too large a one.
     """
     path = Path(path)
     try:
-        return _parse(path.read_bytes(), path) if path.exists() else []
+        if not os.path.lexists(path):
+            return []
+        with _opened(path, writing=False) as file:
+            return _parse(file.read(), path)
     except OSError as error:
-        raise RunError(f"the register '{path}' cannot be read: {error.strerror}") from error
+        raise RunError(f"the register '{path}' cannot be read: {reason(error)}") from error
+
+
+@contextmanager
+def _opened(path: Path, writing: bool = True) -> Iterator[BinaryIO]:
+    """The open register; of a pipe or a device, which could be endless, nothing is read and nothing waited for."""
+    access = os.O_RDWR | os.O_APPEND | os.O_CREAT if writing else os.O_RDONLY
+    try:
+        if not os.path.lexists(path) or stat.S_ISREG(os.stat(path).st_mode):
+            descriptor = os.open(path, access | getattr(os, "O_NONBLOCK", 0), 0o666)
+        else:
+            raise OSError(errno.EINVAL, "it is not a regular file")
+    except FileNotFoundError as error:
+        if not path.is_symlink():
+            raise
+        raise OSError(errno.ENOENT, "it is a link that leads nowhere") from error
+    with os.fdopen(descriptor, "a+b" if writing else "rb", buffering=0 if writing else -1) as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        if about.st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"it has over {LARGEST:,} bytes")
+        yield file
 
 
 def merge(into: str | Path, *others: str | Path) -> list[Entry]:
@@ -137,7 +199,7 @@ def _log_all(path: Path, new: Iterable[Entry], replaced: bool = True) -> dict[tu
     new = list(new)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "a+b") as file, _locked(file.fileno()):
+        with _opened(path) as file, _locked(file.fileno()):
             file.seek(0)
             content = file.read()
             known = _parse(content, path)
@@ -151,13 +213,13 @@ def _log_all(path: Path, new: Iterable[Entry], replaced: bool = True) -> dict[tu
                     known.append(entry)
                     lines.append(json.dumps(entry.to_json(), ensure_ascii=True))
             if lines:
-                whole = content[: content.rfind(b"\n") + 1]
-                if whole != content:  # an unfinished line of a run that was killed
-                    file.truncate(len(whole))
+                kept, tail = _last_line(content)
+                if not kept:  # an unfinished line of a run that was killed
+                    file.truncate(len(content) - len(tail))
                 # One write of whole lines: another reader sees all of them or none.
-                os.write(file.fileno(), ("\n".join(lines) + "\n").encode())
+                _append(file, ("\n" * bool(kept and tail) + "\n".join(lines) + "\n").encode())
     except OSError as error:
-        raise RunError(f"the register '{path}' cannot be written: {error.strerror}") from error
+        raise RunError(f"the register '{path}' cannot be written: {reason(error)}") from error
     return _places(known)
 
 
@@ -173,24 +235,54 @@ def _places(known: Iterable[Entry]) -> dict[tuple[str, str, tuple[str, ...]], Tr
 
 def _parse(content: bytes, path: Path) -> list[Entry]:
     found: dict[tuple[str, str, tuple[str, ...]], Entry] = {}
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+    kept, tail = _last_line(content)
+    whole = content if kept else content[: len(content) - len(tail)]
+    for number, line in enumerate(whole.split(b"\n"), 1):
         if not line.strip():
             continue
-        try:
-            raw = json.loads(line)
-            texts = [raw["split"], raw["claim"], *raw["ablations"]]
-            p = raw.get("p")
-            known = p is None or (isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1)
-            if not known or not all(isinstance(text, str) for text in texts):
-                raise TypeError
-        except (ValueError, KeyError, TypeError) as error:
-            raise RunError(f"line {number} of the register '{path}' is not an entry; mend or move the file") from error
-        more = raw.get("sentence"), raw.get("when"), p
-        entry = Entry(raw["split"], raw["claim"], tuple(raw["ablations"]), *more)
+        entry = _entry(line)
+        if entry is None:
+            raise RunError(f"line {number} of the register '{path}' is not an entry; mend or move the file")
         first = found.setdefault(entry.key, entry)
-        if p is not None:
-            found[entry.key] = replace(first, p=p)
+        if entry.p is not None:
+            found[entry.key] = replace(first, p=entry.p)
     return list(found.values())
+
+
+def _entry(line: bytes) -> Entry | None:
+    """The entry of a line; None for one that is none."""
+    try:
+        raw = json.loads(line)
+        split, claim, ablations, p = raw["split"], raw["claim"], raw["ablations"], raw.get("p")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    texts = isinstance(ablations, list) and all(isinstance(text, str) for text in (split, claim, *ablations))
+    probable = p is None or (isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1)
+    if not texts or not probable:
+        return None
+    return Entry(split, claim, tuple(ablations), raw.get("sentence"), raw.get("when"), p)
+
+
+def _last_line(content: bytes) -> tuple[bool, bytes]:
+    """Whether what stands after the last newline is an entry (or nothing but space), and that text."""
+    tail = content[content.rfind(b"\n") + 1 :]
+    return not tail.strip() or _entry(tail) is not None, tail
+
+
+def _append(file: BinaryIO, lines: bytes) -> None:
+    """Writes all of it, or none where the disk is full in the middle of it.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    before = os.fstat(file.fileno()).st_size
+    try:
+        written = os.write(file.fileno(), lines)
+        while written < len(lines):
+            written += os.write(file.fileno(), lines[written:])
+    except BaseException:
+        file.truncate(before)
+        raise
 
 
 @contextmanager

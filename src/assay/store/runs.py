@@ -2,6 +2,7 @@
 
 `measurement.json` is what makes a folder a measurement, `frontier.json` a search. Files are written into a hidden
 sibling and moved into place by a rename, so a finished run is never damaged by one that fails or is interrupted.
+Single files of a finished run (its page) are replaced one by one, each whole.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,9 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from assay.errors import RunError, nearest
+from assay.store import left_over
 from assay.store.canonical import canonical_json
+from assay.store.files import MARK, check_writable, given_path, reason, scratch_mark, write_file, write_new
 
 SCHEMA = 1
+LARGEST_RECORD = 1 << 27  # bytes
+MOST_CELLS = 150_000_000  # of the table of tokens: rows times columns
 RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
 
 
@@ -59,24 +63,21 @@ def check_target(folder: str | Path, overwrite: bool = False, kind: Kind = MEASU
     Raises:
         RunError: it exists (without `overwrite`), is not a run folder, or its parent cannot hold it.
     """
-    target = Path(os.path.abspath(Path(folder).expanduser()))
-    if target.is_symlink() or target.exists():
-        if not overwrite:
-            raise RunError(f"the output folder '{folder}' exists; choose another one, or give --overwrite")
-        if not target.is_dir():
-            raise RunError(f"the output folder '{folder}' is a file; choose another name")
-        if target.is_symlink():
+    target = given_path(folder, "the output folder", spare=MARK)
+    try:
+        left_over.restore(target)
+        if os.path.lexists(target):
+            if not overwrite:
+                raise RunError(f"the output folder '{folder}' exists; choose another one, or give --overwrite")
+            if not target.is_dir():
+                raise RunError(f"the output folder '{folder}' is a file; choose another name")
             target = target.resolve()
-        others = {entry.name for entry in target.iterdir()}
-        if kind.record not in others and not others <= kind.files:
-            raise RunError(f"'{folder}' is not a run folder (it has no {kind.record}), so it is not overwritten")
-    for parent in target.parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise RunError(f"the output folder '{folder}' cannot be made, because '{parent}' is a file")
-            if not os.access(parent, os.W_OK | os.X_OK):
-                raise RunError(f"the output folder '{folder}' cannot be made, because '{parent}' is not writable")
-            break
+            others = {entry.name for entry in target.iterdir()}
+            if kind.record not in others and not others <= kind.files:
+                raise RunError(f"'{folder}' is not a run folder (it has no {kind.record}), so it is not overwritten")
+    except OSError as error:
+        raise RunError(f"the output folder '{folder}' cannot be looked at: {reason(error)}") from error
+    check_writable(target.parent, f"the output folder '{folder}'")
     return target
 
 
@@ -131,35 +132,53 @@ def write_folder(
         RunError: the folder exists, is not a run of this kind, or cannot be written.
     """
     target = check_target(folder, overwrite, kind)
-    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+    mark = scratch_mark()
     scratch = target.parent / f".{target.name}.{mark}.partial"
     old = target.parent / f".{target.name}.{mark}.old"
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch.mkdir()
         for name, content in files.items():
-            _write(scratch / name, content)
+            write_new(scratch / name, content)
         if overwrite and target.exists():
             _keep_others(target, scratch, set(files))
             os.rename(target, old)
         os.rename(scratch, target)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise RunError(f"the run could not be written to '{folder}': {reason}") from error
+        raise RunError(f"the run could not be written to '{folder}': {reason(error)}") from error
     finally:
         # Also on Ctrl-C: the earlier run goes back to its place, and the scratch folder goes.
         if old.exists() and not target.exists():
             os.rename(old, target)
         shutil.rmtree(scratch, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+    left_over.clear(target)
     return target
 
 
+def rewrite(folder: str | Path, files: Mapping[str, str], kind: Kind = MEASUREMENT) -> None:
+    """Replaces single files of a finished run, such as its page; each is written whole and never through a link.
+
+    Raises:
+        RunError: not a run of this kind, or not writable; files that were not replaced are as they were.
+    """
+    path = _run_folder(folder, kind)
+    for name, text in files.items():
+        assert name in kind.files - {kind.record}
+        try:
+            write_file(path / name, text.encode("utf-8", "replace"))
+        except OSError as error:
+            raise RunError(f"'{path / name}' cannot be written: {reason(error)}") from error
+
+
 def kind_of(folder: str | Path) -> Kind:
-    """Whether a folder (or a file in it) is a search; everything else is taken for a measurement."""
-    path = Path(folder).expanduser()
-    place = path.parent if path.is_file() and path.name in SEARCH.files else path
-    return SEARCH if (place / SEARCH.record).is_file() and not (place / RECORD).is_file() else MEASUREMENT
+    """Whether a folder (or a file in it) is a search; everything else is taken for a measurement.
+
+    Raises:
+        RunError: a path that cannot be one, or that cannot be looked at.
+    """
+    path = _located(folder, SEARCH)
+    return SEARCH if (path / SEARCH.record).is_file() and not (path / RECORD).is_file() else MEASUREMENT
 
 
 def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> dict[str, Any]:
@@ -170,8 +189,12 @@ def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> dict[str, Any]:
     """
     path = _run_folder(folder, kind) / kind.record
     try:
+        if path.stat().st_size > LARGEST_RECORD:
+            raise RunError(
+                f"'{path}' has over {LARGEST_RECORD:,} bytes, which no record has; {kind.again} with --overwrite"
+            )
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise RunError(f"'{path}'{line} cannot be read as a record; {kind.again} with --overwrite") from error
     found = record.get("schema") if isinstance(record, dict) else None
@@ -193,8 +216,12 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], pa.Table]:
         raise RunError(f"the run '{folder}' has no {EXAMPLES}; measure again with --overwrite")
     try:
         # Read from memory: a memory map of a file that is being replaced is no use to anybody.
-        return record, pq.read_table(io.BytesIO(path.read_bytes()))
-    except (OSError, pa.ArrowException) as error:
+        file = pq.ParquetFile(io.BytesIO(path.read_bytes()))
+        cells = file.metadata.num_rows * file.metadata.num_columns
+        if cells > MOST_CELLS:
+            raise RunError(f"'{path}' claims {cells:,} values, more than the {MOST_CELLS:,} that assay reads")
+        return record, file.read()
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RunError(f"'{path}' is not a parquet file that can be read; measure again with --overwrite") from error
 
 
@@ -206,15 +233,28 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
+def _located(folder: str | Path, kind: Kind) -> Path:
+    """Where the run of a folder, or of a file in it, should lie; a run that a killed process hid is put back first."""
+    path = given_path(folder, "the run")
+    if path.name in kind.files:
+        left_over.restore(path.parent)
+    try:
+        if path.is_file() and path.name in kind.files:
+            return path.parent
+        left_over.restore(path)
+        (path / kind.record).is_file()  # a folder that may not be entered says so here
+    except OSError as error:
+        raise RunError(f"the run '{folder}' cannot be looked at: {reason(error)}") from error
+    return path
+
+
 def _run_folder(folder: str | Path, kind: Kind = MEASUREMENT) -> Path:
-    path = Path(folder).expanduser()
-    if path.is_file() and path.name in kind.files:
-        path = path.parent
+    path, asked = _located(folder, kind), Path(folder).expanduser()  # names are suggested as they are written
     if not path.exists():
-        runs = sorted(str(found.parent) for found in _glob(path.parent))
+        runs = sorted(str(found.parent) for found in _glob(asked.parent))
         raise RunError(f"there is no run '{folder}'" + nearest(folder, runs))
     if not (path / kind.record).is_file():
-        inside = sorted(str(found.parent) for found in _glob(path)) if path.is_dir() else []
+        inside = sorted(str(found.parent) for found in _glob(asked)) if path.is_dir() else []
         raise RunError(f"'{folder}' is not a run folder: it has no {kind.record}" + nearest(folder, inside))
     return path
 
@@ -222,13 +262,6 @@ def _run_folder(folder: str | Path, kind: Kind = MEASUREMENT) -> Path:
 def _glob(parent: Path) -> list[Path]:
     names = (RECORD, SEARCH.record) if parent.is_dir() else ()
     return [path for name in names for path in parent.glob(f"*/{name}") if not path.parent.name.startswith(".")]
-
-
-def _write(path: Path, content: bytes) -> None:
-    with open(path, "xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _keep_others(source: Path, scratch: Path, written: set[str]) -> None:

@@ -1,0 +1,92 @@
+"""Paths that a user gave, and single files written whole or not at all, never through a link."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+from assay.errors import RunError
+
+NAME, PATH = 255, 4_095  # bytes that a name and a path may have
+MARK = 26  # bytes that a scratch name adds: a dot, one before the mark, the mark, ".partial"
+
+
+def given_path(text: str | Path, what: str, spare: int = 0) -> Path:
+    """A user's path, absolute, with `~` resolved.
+
+    Args:
+        what: it is, for messages; spare: how many bytes under the longest its last name must stay.
+
+    Raises:
+        RunError: for a user that there is not, a NUL byte, or a name that no file can have.
+    """
+    if "\0" in str(text):
+        raise RunError(f"{what} {str(text)!r} holds a NUL byte, which no name can have")
+    try:
+        path = Path(os.path.abspath(Path(text).expanduser()))
+    except RuntimeError:
+        raise RunError(f"{what} {str(text)!r} cannot be found: there is no user {Path(text).parts[0]!r}") from None
+    for name in path.parts:
+        most = NAME - (spare if name == path.name else 0)
+        if len(os.fsencode(name)) > most:
+            shown = f"{name[:20]}...{name[-10:]}"
+            raise RunError(
+                f"{what} has a name of {len(os.fsencode(name))} bytes, {shown!r}; at most {most} can be used"
+            )
+    if len(os.fsencode(path)) > PATH - spare - 64:
+        raise RunError(f"{what} is a path of {len(os.fsencode(path)):,} bytes, which is too long")
+    return path
+
+
+def check_writable(folder: Path, what: str) -> None:
+    """Whether something can be made in a folder, or in the nearest one above it that exists: by making it.
+
+    Raises:
+        RunError: when it cannot.
+    """
+    for parent in (folder, *folder.parents):
+        if os.path.lexists(parent):
+            break
+    if not parent.is_dir():
+        raise RunError(f"{what} cannot be made, because '{parent}' is a file")
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=".assay-", dir=parent))
+    except OSError as error:
+        raise RunError(f"{what} cannot be made, because '{parent}' is not writable ({reason(error)})") from error
+
+
+def reason(error: OSError) -> str:
+    """The system's words for what went wrong."""
+    return error.strerror or type(error).__name__
+
+
+def scratch_mark() -> str:
+    """What makes a scratch name this process's own."""
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Put a file in place whole, by a rename: a link there is replaced and never followed.
+
+    Raises:
+        OSError: when it cannot be; the file that was there is as it was.
+    """
+    scratch = path.parent / f".{scratch_mark()}.partial"
+    try:
+        write_new(scratch, content)
+        if path.is_file() and not path.is_symlink():
+            shutil.copymode(path, scratch)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """A file that was not there, on the disk when this returns."""
+    with open(path, "xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
