@@ -1,345 +1,54 @@
-"""The commands. They read arguments, call the package and print; nothing is computed here, and nothing heavy is
-imported before a command needs it."""
+"""The entry point: runs a command, and turns what ends it into an exit code. It imports nothing heavy itself, so that
+Ctrl-C is answered from the first moment."""
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
-
-from assay.cli_find import find
-from assay.cli_options import Ablations, Claim, Device, Dtype, Json, Model, Overwrite, Quick, Register, Seed
-from assay.cli_output import CommandProgress, command_line, console, print_cost, print_table
-from assay.errors import ClaimError, UserError, nearest
-
-if TYPE_CHECKING:
-    from assay.explanations.claim import ClaimFile
-    from assay.measure.settings import Settings
-
-app = typer.Typer(
-    name="assay",
-    help="How many nines fine is your explanation? Measures how much of a neural network an explanation explains.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
-app.add_typer(find)
-
-
-def _print_version(wanted: bool | None) -> bool:
-    if wanted:
-        from assay import __version__
-
-        print(f"assay {__version__}")
-        raise typer.Exit()
-    return False
-
-
-@app.callback()
-def _assay(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Has no work of its own: it declares `--version`."""
-
-
-@app.command()
-def demo(
-    out: Annotated[str, typer.Option("--out", metavar="DIR", help="Run folder; one that is there is replaced.")] = (
-        "runs/demo"
-    ),
-    quick: Quick = False,
-    as_json: Json = False,
-    device: Device = None,
-) -> None:
-    """Measure a claim that ships with assay, as a first example.
-
-    The claim: two heads of zoo:novel-attn2-rep do strict induction.
-    """
-    from assay.explanations.claim import load_claim
-    from assay.measure.settings import Settings
-
-    claim = load_claim(Path(__file__).parent / "zoo" / "claims" / "induction.yaml")
-    command = command_line("demo", {"quick": quick or None, "device": device})
-    settings = Settings.resolve(claim, quick=quick or None, device=device, out=out, overwrite=True, command=command)
-    _measure(claim, settings, as_json)
-
-
-@app.command()
-def init(
-    model: Model,
-    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where the claim file goes.")] = "claim.yaml",
-    device: Device = None,
-    seed: Seed = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that exists.")] = False,
-) -> None:
-    """Write a claim file to start from, out of a model's top heads.
-
-    They are the heads that attend most as induction, previous token and duplicate token.
-    """
-    from assay.find.template import template
-
-    path = Path(out)
-    if path.exists() and not overwrite:
-        raise ClaimError(f"the file {out!r} exists; give --overwrite, or another name with --out")
-    if path.is_dir() or not path.absolute().parent.is_dir():
-        raise ClaimError(
-            f"the claim file {out!r} cannot be written: " + ("it is a folder" if path.is_dir() else "no such folder")
-        )
-    text = template(_load(model, device), model, seed=seed or 0)
-    path.write_text(text, encoding="utf-8")
-    print(f"wrote {out} · next: assay measure {shlex.quote(out)} --quick")
-
-
-@app.command()
-def measure(
-    claim: Claim,
-    out: Annotated[
-        str | None,
-        typer.Option("--out", metavar="DIR", help="Run folder. [default: the claim file's 'out', else runs/CLAIM]"),
-    ] = None,
-    quick: Quick = False,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Say what it would cost (forward passes, minutes, memory); measure nothing."),
-    ] = False,
-    as_json: Json = False,
-    device: Device = None,
-    dtype: Dtype = None,
-    seed: Seed = None,
-    ablation: Ablations = None,
-    overwrite: Overwrite = False,
-    register: Register = False,
-) -> None:
-    """Measure how much one explanation explains.
-
-    Prints a summary, and writes measurement.json, examples.parquet (a row for each scored token), report.html and the
-    claim file into the run folder. A flag overrides the claim file.
-    """
-    from assay.explanations.claim import load_claim
-    from assay.explanations.claim_data import check_data
-    from assay.measure.settings import Settings
-
-    file = load_claim(claim)
-    flags: dict[str, Any] = {"ablation": ablation or None, "seed": seed, "device": device, "dtype": dtype}
-    flags |= {"quick": quick or None, "register": register or None}
-    settings = Settings.resolve(
-        file,
-        **flags,
-        out=out or file.out or f"runs/{Path(claim).stem}",
-        overwrite=overwrite,
-        command=command_line("measure", flags, claim),
-    )
-    check_data(file, settings.ablation)
-    if dry_run:
-        from assay.measure.plan_cost import dry_run as cost
-
-        print_cost(cost(file, settings), as_json)
-    else:
-        _measure(file, settings, as_json)
-
-
-@app.command()
-def validate(claim: Claim) -> None:
-    """Check a claim file, and say what it claims; no model is loaded."""
-    from assay.explanations.claim import load_claim
-    from assay.measure.settings import Settings
-
-    file = load_claim(claim)
-    settings = Settings.resolve(file)
-    scope = ", ".join(file.scope[:6]) + (f" and {len(file.scope) - 6} more" if len(file.scope) > 6 else "")
-    if file.kind == "circuit":
-        from assay.explanations.claim_circuit import about
-
-        scope = about(file)
-    print(
-        f"{claim} is valid: {file.kind} (level: {file.level}) on {scope} of {file.model}, "
-        f"task {file.task.kind}, ablation {', '.join(settings.ablation)}"
-    )
-
-
-@app.command("ls")
-def list_components(
-    model: Model,
-    scores: Annotated[
-        bool,
-        typer.Option(
-            "--scores", help="For each head, how far it attends as induction, previous token, duplicate token."
-        ),
-    ] = False,
-    edges: Annotated[
-        bool, typer.Option("--edges", help="List the model's edges instead, by the names that circuits use.")
-    ] = False,
-    device: Device = None,
-) -> None:
-    """List a model's components, by the names that claim files use."""
-    loaded = _load(model, device)
-    if edges:
-        from assay.model.transformer import Model as Transformer
-
-        if not isinstance(loaded, Transformer):
-            raise UserError(f"{model} has no edges; circuits need a transformer of a supported family")
-        for name in loaded.edges:
-            print(name)
-    elif scores:
-        from assay.find.scores import KINDS, head_scores
-
-        with CommandProgress() as progress:
-            progress("scoring heads", 0, None)
-            values = head_scores(loaded).values
-        layers, heads = values[KINDS[0]].shape
-        rows = [[f"a{i}.h{j}", *(f"{values[k][i, j]:.3f}" for k in KINDS)] for i in range(layers) for j in range(heads)]
-        print_table(("head", *KINDS), rows)
-    else:
-        for name in loaded.components:
-            print(name)
-
-
-@app.command()
-def compare(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Run folders, two or more.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the differences as JSON on stdout.")] = False,
-) -> None:
-    """Say which of several runs is better, on the tokens they share.
-
-    Every run is compared with the first: differences in recovered, KL and loss, paired by document, with 95 %
-    intervals; with more than two runs p is adjusted by Holm.
-    """
-    from assay.measure.compare import compare as paired
-    from assay.measure.compare import read_runs
-    from assay.report import compared
-
-    read = read_runs(runs)
-    pairs, records = paired(read), [run.record for run in read]
-    if as_json:
-        block = {"runs": runs, "pairs": pairs, "cautions": compared.cautions(records)}
-        print(json.dumps(block, indent=1, ensure_ascii=False, allow_nan=False))
-    else:
-        console().print(compared.compare(records, runs, pairs))
-
-
-@app.command()
-def report(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, such as runs/demo.")], as_json: Json = False
-) -> None:
-    """Print a run again, and draw its report.html anew: a measurement, or a search for circuits."""
-    from assay.store.runs import PAGE, SEARCH, kind_of, read_record, read_run
-
-    search = kind_of(run) is SEARCH
-    record, examples = (read_record(run, SEARCH), None) if search else read_run(run)
-    if as_json:
-        print(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False))
-        return
-    from assay.report import circuit, find_page, find_terminal, page, terminal
-
-    folder = Path(run).parent if Path(run).is_file() else Path(run)
-    where, follow = str(folder / PAGE), f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
-    if search:
-        html, drawn = find_page.render(record), find_page.save_circuit(record)
-        shown = find_terminal.table(record, report=where, follow=follow)
-    else:
-        html, drawn = page.render(record, examples), circuit.save(record)
-        shown = terminal.measurement(record, report=where)
-    (folder / PAGE).write_text(html, encoding="utf-8")
-    if drawn is not None:
-        (folder / "circuit.svg").write_text(drawn, encoding="utf-8")
-    console().print(shown)
-
-
-@app.command()
-def zoo(
-    action: Annotated[
-        str, typer.Argument(metavar="ACTION", help="list: the built-in models; train: make one again by its recipe.")
-    ] = "list",
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Which model to train (train only).")] = None,
-    out: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="Where a trained model and its checkpoints go (train only).")
-    ] = "zoo",
-) -> None:
-    """List the built-in models, or train one again.
-
-    Training takes hours, and goes on where it was stopped.
-    """
-    if action not in ("list", "train"):
-        raise UserError(f"zoo cannot {action!r}" + nearest(action, ("list", "train")))
-    from assay.zoo import index
-    from assay.zoo.recipes import RECIPES
-
-    if action == "list":
-        if name is not None:
-            raise UserError(f"zoo list takes no name, and {name!r} was given; to train it: assay zoo train {name}")
-        rows = [[f"zoo:{entry.name}", f"{entry.parameters:,}", entry.what, entry.licence] for entry in index.entries()]
-        print_table(("name", "parameters", "what", "licence"), rows, left=(0, 2, 3))
-        return
-    if name is None:
-        raise UserError("zoo train needs the name of a model" + nearest("", RECIPES))
-    name = name.removeprefix("zoo:")
-    if name not in RECIPES:
-        raise UserError(f"the zoo has no recipe for {name!r}" + nearest(name, RECIPES))
-    from assay.train.novel import train
-
-    print(train(name, Path(out), tokenizer=index.folder(name), say=lambda text: print(text, file=sys.stderr)))
-
-
-def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
-    from assay.store.runs import check_target
-
-    assert settings.out is not None
-    check_target(settings.out, settings.overwrite)  # before the minutes, not after
-    from assay.measure.measure import measure
-    from assay.report.terminal import measurement
-
-    with CommandProgress() as progress:
-        result = measure(claim, settings=settings, progress=progress)
-        result.save(settings.out, overwrite=settings.overwrite)
-    for note in (result.record["circuit"] or {}).get("notes", ()):
-        print(f"note: {note}", file=sys.stderr)
-    if as_json:
-        print(json.dumps(result.record, indent=1, ensure_ascii=False, allow_nan=False))
-    else:
-        folder = Path(settings.out)
-        follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
-        console().print(measurement(result.record, report=str(folder / "report.html"), follow=follow))
-
-
-def _load(model: str, device: str | None) -> Any:
-    from assay.explanations.claim_check import model_problem
-
-    problem = model_problem(model)
-    if problem:
-        raise UserError(problem)
-    from assay.planted.opened import load
-
-    with CommandProgress() as progress:
-        progress(f"loading {model}", 0, None)
-        return load(model, device=device)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs a command. An error in the input is one sentence on stderr and exit code 2; Ctrl-C is exit code 130."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:
+        code = 130
+    if arguments is None:
+        _end_quietly()
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
     _keep_freed_memory()
+    import typer
+
+    from assay.cli_commands import app
+    from assay.cli_output import say
+    from assay.errors import UserError
+
     try:
         code = app(args=arguments or ["--help"], prog_name="assay", standalone_mode=False)
     except UserError as problem:
-        _fail(str(problem))
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        say(f"assay: {problem}")
+        return 2
+    except typer.Abort:
+        return 130
     except BrokenPipeError:  # `assay ls gpt2 | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to flush to
-        sys.exit(141)
+        return 141
     except Exception as problem:
         if not hasattr(problem, "format_message"):  # a wrong flag or command, of typer's own kind
             raise
-        _fail(" ".join(problem.format_message().split()))  # type: ignore[attr-defined]
-    sys.exit(code if isinstance(code, int) else 0)
+        say("assay: " + " ".join(problem.format_message().split()))  # type: ignore[attr-defined]
+        return 2
+    return code if isinstance(code, int) else 0
+
+
+def _end_quietly() -> None:
+    """Has Ctrl-C end the process, which has done its work, without a word from what is being torn down."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _keep_freed_memory() -> None:
@@ -356,8 +65,3 @@ def _keep_freed_memory() -> None:
         largest = 2**31 - 1
         for option in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             mallopt(option, largest)
-
-
-def _fail(sentence: str) -> None:
-    print(f"assay: {sentence}", file=sys.stderr)
-    sys.exit(2)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli_options import Device, Dtype, Json, Overwrite
-from assay.cli_output import CommandProgress, command_line, console, print_cost
+from assay.cli_output import CommandProgress, command_line, console, print_cost, print_json, say
 from assay.errors import UserError
 from assay.explanations.registry import ABLATIONS
 from assay.find.catalogue import SEARCHES
@@ -226,9 +225,13 @@ def _run(
         arguments = {"passed": passed, "resolved": resolved, "command": command}
         found = find_circuit(model, data, plan, arguments=arguments, progress=progress)
         progress("writing", 0, None)
-        save(found, data, model=wanted.model, folder=folder, draws=plan.draws, seed=plan.seed, overwrite=overwrite)
+        _, problem = save(
+            found, data, model=wanted.model, folder=folder, draws=plan.draws, seed=plan.seed, overwrite=overwrite
+        )
+    if problem is not None:
+        say(problem)
     if as_json:
-        print(json.dumps(found.record, indent=1, ensure_ascii=False, allow_nan=False))
+        print_json(found.record)
         return
     from assay.report.find_terminal import table
 

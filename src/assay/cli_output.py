@@ -6,11 +6,15 @@ import json
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from assay.errors import RunError
+from assay.plain import plain_json, plain_text
+
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
 
 def command_line(name: str, flags: dict[str, Any], *arguments: str) -> str:
@@ -25,9 +29,39 @@ def command_line(name: str, flags: dict[str, Any], *arguments: str) -> str:
     return shlex.join(words)
 
 
+def say(text: str) -> None:
+    """One line on stderr, in which no name of a file or a document can pass for anything else."""
+    print(plain_text(text), file=sys.stderr)
+
+
+def print_plain(text: str) -> None:
+    """One line on stdout, likewise."""
+    print(plain_text(text))
+
+
+def print_json(value: object) -> None:
+    """JSON on stdout; characters that a terminal would obey are written as escapes."""
+    print(plain_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)))
+
+
+@contextmanager
+def of_record(run: str) -> Iterator[None]:
+    """Has a record that is not as assay writes it end in one sentence.
+
+    Only the number of its schema is checked when it is read, so that anything may be missing or of another type.
+    """
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as problem:
+        what = f"{type(problem).__name__}: {problem}"
+        raise RunError(
+            f"the record of {run!r} is not as assay writes it ({what[:200]}); measure again with --overwrite"
+        ) from problem
+
+
 def print_cost(cost: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(cost, indent=1, allow_nan=False))
+        print_json(cost)
     else:
         print(
             f"about {cost['forwards']:,} forward passes, {cost['minutes']:.1f} minutes on this machine, "
@@ -41,14 +75,23 @@ def console() -> Console:
     return Console()
 
 
+def rendered(what: RenderableType) -> str:
+    """What `console().print` would print."""
+    target = console()
+    with target.capture() as captured:
+        target.print(what)
+    return captured.get()
+
+
 def print_table(columns: tuple[str, ...], rows: list[list[str]], left: tuple[int, ...] = (0,)) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i in left else "right", no_wrap=i == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(plain_text(cell)) for cell in row))
     console().print(table)
 
 
@@ -76,13 +119,14 @@ class CommandProgress:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 TextColumn("{task.percentage:>3.0f}%"),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._bar.start()
+        what = plain_text(what)
         if what not in self._tasks:
             for earlier in self._tasks.values():
                 self._bar.update(earlier, visible=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -229,7 +230,7 @@ class ClaimFile(_Strict):
         """The components that the claim names, in the file's order; of a circuit its nodes and edges, or its file."""
         return tuple(self.explanation.components)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """sha256 of what is claimed (a circuit file's contents too) and how it is tested; not of comments, order of
         fields, or where results go."""

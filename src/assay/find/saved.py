@@ -13,11 +13,14 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
+from assay.errors import UserError
 from assay.explanations.circuit_writing import write_circuit
 from assay.explanations.claim import load_claim
 from assay.find.circuit import Found
 from assay.find.split import Split
 from assay.store.canonical import canonical_json
+from assay.store.register import check as check_register
+from assay.store.register import register_path
 from assay.store.runs import PAGE, SEARCH, check_target, parquet_bytes, write_folder
 
 CIRCUIT, CLAIM, SELECTION, DRAWING = "circuit.json", "claim.yaml", "selection.json", "circuit.svg"
@@ -28,9 +31,11 @@ def check_folder(folder: str, overwrite: bool) -> Path:
     """Whether a search may be written there; ask this before anything expensive starts.
 
     Raises:
-        RunError: as `assay.store.runs.check_target`.
+        RunError: as `assay.store.runs.check_target`, and for a register that the circuit cannot be logged in.
     """
-    return check_target(folder, overwrite, SEARCH)
+    target = check_target(folder, overwrite, SEARCH)
+    check_register(register_path(folder))
+    return target
 
 
 def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, seed: int) -> str:
@@ -56,11 +61,14 @@ def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, 
 
 def save(
     found: Found, split: Split, *, model: str, folder: str, draws: int, seed: int, overwrite: bool = False
-) -> Path:
+) -> tuple[Path, str | None]:
     """Writes everything, or nothing, and logs the circuit as a try on the evaluation's split.
 
     Args:
         model: as the claim file names it.
+
+    Returns:
+        The folder, and why the try is not in the register (None: it is).
 
     Raises:
         RunError: when the folder exists (without `overwrite`) or cannot be written.
@@ -89,8 +97,11 @@ def save(
         files[DRAWING] = drawing
     where = write_folder(folder, _bytes(files) | {SCORES: parquet_bytes(table)}, overwrite, SEARCH)
     control = (chosen_size(record) or {}).get("control") or {}
-    register(load_claim(str(Path(folder) / CLAIM)), folder, [record["ablation"]], control.get("p"))
-    return where
+    try:
+        register(load_claim(where / CLAIM), folder, [record["ablation"]], control.get("p"))
+    except UserError as problem:
+        return where, f"the search is saved in {folder!r}, but not logged as a try: {problem}"
+    return where, None
 
 
 def _bytes(files: Mapping[str, str]) -> dict[str, bytes]:

@@ -6,6 +6,7 @@ It decides what is scored and in which order; every number is made by the yardst
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,9 @@ from assay.measure.systems import NOOP, Systems, systems
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.planted.opened import load
+from assay.store.register import check as check_register
+from assay.store.register import register_path
+from assay.store.runs import check_target
 from assay.task.found_on import FoundOn, read_found_on
 from assay.task.task import Task
 
@@ -79,10 +83,47 @@ def measure(
     Raises:
         UserError: for a claim, model or task that cannot be measured; one sentence each.
     """
-    say = progress or (lambda stage, done, total: None)
     started = time.time()
+    say = progress or _silent
     say("loading", 0, None)
     job = resolve(claim, model, task, settings, flags)
+    result = measured(job, say, started)
+    problem = recorded.logged(job, result.record)
+    if problem is not None:
+        warnings.warn(f"the measurement is not in the register: {problem}", stacklevel=2)
+    return result
+
+
+def measure_into(
+    claim: ClaimFile, settings: Settings, progress: Progress | None = None
+) -> tuple[Measurement, str | None]:
+    """Measures a claim file, saves the run in `settings.out`, and then logs it: what was computed is never lost.
+
+    Returns:
+        The measurement, and why it is not in the register (None: it is).
+
+    Raises:
+        UserError: as `measure`; a folder or a register that cannot be written is found before anything is measured.
+    """
+    assert settings.out is not None
+    started = time.time()
+    say = progress or _silent
+    check_target(settings.out, settings.overwrite)
+    check_register(register_path(settings.out))
+    say("loading", 0, None)
+    job = resolve(claim, None, None, settings, {})
+    result = measured(job, say, started)
+    result.save(settings.out, overwrite=settings.overwrite)
+    problem = recorded.logged(job, result.record)
+    return result, problem and f"the run is saved in {settings.out!r}, but not logged as a try: {problem}"
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    """Progress that nobody watches."""
+
+
+def measured(job: Job, say: Progress, started: float) -> Measurement:
+    """The measurement of a job; nothing is written."""
     torch.manual_seed(job.settings.seed)  # nothing draws from it; a library that would is at least repeatable
     bench = Workbench(
         Runner(job.model, job.task),
@@ -136,6 +177,7 @@ def resolve(
             )
     else:
         explanation = file.build_explanation()
+        _ = file.hash  # of the circuit file as it is now, not as it is when everything has been measured
     model_floors.check_names(explanation, model if model is not None or file is None else file.model, settings.floors)
     source = model if model is not None else file.model if file is not None else None
     loaded = source if isinstance(source, Model | ModuleModel) else _load(source, settings)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from assay import __version__
+from assay.errors import RunError
 from assay.explanations.claim import ClaimFile
 from assay.explanations.components import Constant
 from assay.intervene.ablations import Workbench
@@ -30,7 +31,7 @@ from assay.report import words
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.store import SCHEMA
-from assay.store.register import Adjusted, Entry, Tried, adjusted, log, register_path
+from assay.store.register import Adjusted, Entry, Tried, adjusted, foreseen, log, register_path
 
 if TYPE_CHECKING:
     from assay.measure.measure import Job
@@ -44,9 +45,34 @@ def register(
     Args:
         p: how it came out, once it was measured.
     """
-    split = f"{claim.model} {claim.task.model_dump(exclude_none=True)}"
-    path, entry = register_path(out), Entry(split, claim.hash, tuple(ablations), p=p)
+    path, entry = _try(claim, out, ablations, p)
     return log(path, entry), adjusted(path, entry)
+
+
+def logged(job: Job, record: dict[str, Any]) -> str | None:
+    """Logs a finished measurement as a try, where it has a claim file and a run folder; why it could not, or None."""
+    if job.claim is None or job.settings.out is None:
+        return None
+    try:
+        register(job.claim, job.settings.out, job.settings.ablation, _largest_p(record["controls"]))
+    except RunError as problem:
+        return str(problem)
+    return None
+
+
+def _foreseen(job: Job, controls: dict[str, Any]) -> tuple[Tried | None, Adjusted | None]:
+    """The place of this try once it is logged, which it is when the run is saved; None where nothing can be read."""
+    if job.claim is None or job.settings.out is None:
+        return None, None
+    try:
+        return foreseen(*_try(job.claim, job.settings.out, job.settings.ablation, _largest_p(controls)))
+    except RunError:
+        return None, None
+
+
+def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) -> tuple[Path, Entry]:
+    split = f"{claim.model} {claim.task.model_dump(exclude_none=True)}"
+    return register_path(out), Entry(split, claim.hash, tuple(ablations), p=p)
 
 
 def record(
@@ -70,9 +96,7 @@ def record(
 
     ablation = numbers.ablation
     head = headline(numbers)
-    tried, over = None, None
-    if job.claim is not None and job.settings.out is not None:
-        tried, over = register(job.claim, job.settings.out, job.settings.ablation, _largest_p(controls))
+    tried, over = _foreseen(job, controls)
     found = [_one_of_m(check, tried) for check in gathered.checks]
     floor = plans.floor(ablation) if plans.floor(ablation) in scored.systems else "bigram"
     floors = {

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assay.errors import UserError, nearest
+from assay.plain import plain_text
 from assay.report.intervals import parts, recovered
 from assay.report.style import (
     CLAIM,
@@ -31,7 +32,7 @@ from assay.report.style import (
     log_axis,
     nice_step,
 )
-from assay.report.words import as_estimate, plain_text
+from assay.report.words import as_estimate
 
 
 def controls(record: Mapping[str, Any], index: int = 0) -> alt.LayerChart | None:

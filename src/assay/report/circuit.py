@@ -7,6 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from assay.plain import plain_text
 from assay.report import drawing, words
 from assay.report.shell import cleaned
 
@@ -107,10 +108,10 @@ def _complete(found: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     rows = found.get("rows") or []
     if not rows:
-        reason = words.plain_text(found.get("reason") or "no draw was made")
+        reason = plain_text(found.get("reason") or "no draw was made")
         return {"line": f"Undefined, because {reason}.", "facts": [], "rows": []}
     share = words.percent(found["share"]) if found.get("share") is not None else "some"
-    of = words.plain_text(found.get("of") or "parts")
+    of = plain_text(found.get("of") or "parts")
     line = (
         f"{words.count(found.get('n', len(rows)))} times, {share} of the circuit's {of}, drawn at random, are knocked "
         "out of the circuit and of the model alike; KL between the two is what the circuit lacks there."
@@ -129,7 +130,7 @@ def _minimal(found: Mapping[str, Any]) -> dict[str, Any] | None:
     rows = sorted(found.get("rows") or [], key=lambda row: -(words.as_estimate(row.get("increase"))["value"] or 0.0))
     ends = [words.as_estimate(row.get("increase")) for row in rows]
     idle = sum(end["value"] is not None and (end["low"] is None or end["low"] <= 0) for end in ends)
-    what = words.plain_text(found.get("parts") or "parts")
+    what = plain_text(found.get("parts") or "parts")
     tried = words.count(found.get("tried", len(rows)))
     line = f"{tried} of {words.count(found.get('of'))} {what} are left out one at a time. "
     if not rows:

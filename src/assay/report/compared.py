@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from assay.plain import plain_text
 from assay.report import terminal, words
 
 _DIM, _GOLD = "dim", "bold yellow"
@@ -32,9 +33,7 @@ def compare(
     paired = [pair for pair in pairs if not pair["reason"]]
     if paired:
         parts += [Text(), _differences(paired)]
-    parts += [
-        Text.assemble(("In one sentence: ", _DIM), (words.plain_text(pair["sentence"]), "bold")) for pair in pairs
-    ]
+    parts += [Text.assemble(("In one sentence: ", _DIM), (plain_text(pair["sentence"]), "bold")) for pair in pairs]
     said = cautions(records)
     if said:
         parts.append(Text("Mind that " + "; ".join(said) + ".", style=_DIM))
@@ -65,7 +64,7 @@ def cautions(records: Sequence[Mapping[str, Any]]) -> list[str]:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style=_DIM, padding=(0, 2, 0, 0))
     for column in columns:
-        table.add_column(Text(words.plain_text(column)), overflow="fold")
+        table.add_column(Text(plain_text(column)), overflow="fold")
     return table
 
 
@@ -78,13 +77,13 @@ def _differences(pairs: Sequence[Mapping[str, Any]]) -> Table:
             figure = pair["figures"][key]
             shown = [words.said(figure[which], least) for which in ("first", "second", "difference")]
             cells = (f"{pair['run']}: {label}", *shown, words.p_text(figure["p_holm"]))
-            table.add_row(*(Text(words.plain_text(cell)) for cell in cells), style=_GOLD if key == "recovered" else "")
+            table.add_row(*(Text(plain_text(cell)) for cell in cells), style=_GOLD if key == "recovered" else "")
     return table
 
 
 def _headline(record: Mapping[str, Any]) -> str:
     head = record.get("headline") or {}
-    return words.plain_text(f"{head.get('ablation', '?')} over {head.get('floor', '?')}")
+    return plain_text(f"{head.get('ablation', '?')} over {head.get('floor', '?')}")
 
 
 def _row(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -93,13 +92,13 @@ def _row(record: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _nines(record: Mapping[str, Any]) -> str:
     head = record.get("headline") or {}
-    return words.plain_text((head.get("nines") or {}).get("text") or words.said(record.get("nines")))
+    return plain_text((head.get("nines") or {}).get("text") or words.said(record.get("nines")))
 
 
 _COMPARED = (
     ("claim", words.claim_line),
-    ("level", lambda record: words.plain_text(record.get("level") or "?")),
-    ("model", lambda record: words.plain_text((record.get("model") or {}).get("name") or "?")),
+    ("level", lambda record: plain_text(record.get("level") or "?")),
+    ("model", lambda record: plain_text((record.get("model") or {}).get("name") or "?")),
     ("scored", lambda record: terminal.sample(record.get("task") or {})),
     ("headline", _headline),
     ("recovered", lambda record: words.said((record.get("headline") or {}).get("recovered"))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from assay.plain import plain_text
 from assay.report import circuit, drawing, frontier, heat, shell, words
 from assay.report.shell import cleaned
 
@@ -55,11 +56,11 @@ def render(record: Mapping[str, Any]) -> str:
         methods=[_method(method) for method in methods],
         over=[_over(method) for method in methods if (method.get("mib") or {}).get("over_recovery")],
         picture=circuit.picture(shown, note=circuit.NO_INTERVAL) if shown else None,
-        heat_unit=words.plain_text((record.get("heat") or {}).get("unit") or "effect"),
+        heat_unit=plain_text((record.get("heat") or {}).get("unit") or "effect"),
         heat_documents=(record.get("heat") or {}).get("documents"),
         strongest=heat.strongest(record.get("heat")),
         notes=cleaned(record.get("notes") or []),
-        command=words.plain_text((record.get("arguments") or {}).get("command") or ""),
+        command=plain_text((record.get("arguments") or {}).get("command") or ""),
         versions=_versions(record),
     )
 
@@ -77,18 +78,18 @@ def title(record: Mapping[str, Any]) -> str:
     names = [_name(method) for method in frontier.methods_of(record)]
     said = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     on = task.get("name") or task.get("kind")
-    return words.plain_text(f"circuits of {model}" + (f" on {on}" if on else "") + (f", by {said}" if said else ""))
+    return plain_text(f"circuits of {model}" + (f" on {on}" if on else "") + (f", by {said}" if said else ""))
 
 
 def verdict(record: Mapping[str, Any]) -> str:
     """One plain sentence: what the circuit recovers on documents that the search did not see, beside its controls."""
     found, point = record.get("circuit") or {}, chosen_size(record)
-    method, total = words.plain_text(found.get("method") or "?"), record.get("total")
+    method, total = plain_text(found.get("method") or "?"), record.get("total")
     if not found.get("edges"):
         return "No circuit was found."
     text = f"{words.count(found['edges'])} of {words.count(total)} edges"
     text += f" ({words.share(found['edges'] / total)})" if total else ""
-    ablation = words.plain_text(record.get("ablation") or "the")
+    ablation = plain_text(record.get("ablation") or "the")
     if point is None:
         return f"{text}, chosen by {method}; this size was not scored, so what it recovers is not known."
     if not words.defined(point.get("recovered")):
@@ -119,7 +120,7 @@ def _sizes(method: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _name(method: Mapping[str, Any]) -> str:
-    return words.plain_text(method.get("method") or "?")
+    return plain_text(method.get("method") or "?")
 
 
 def _glossary() -> dict[str, str]:
@@ -181,7 +182,7 @@ def _method(method: Mapping[str, Any]) -> dict[str, Any]:
     settings = ", ".join(_setting(key, value) for key, value in (method.get("settings") or {}).items())
     return {
         "name": _name(method),
-        "settings": words.plain_text(settings),
+        "settings": plain_text(settings),
         "passes": method.get("passes"),
         "area": method.get("area") or {},
         "mib": method.get("mib") or {},

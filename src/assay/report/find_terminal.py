@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from assay.plain import plain_text
 from assay.report import find_page, words
 
 _MOST = 12  # sizes of the table
@@ -26,17 +27,15 @@ def table(record: Mapping[str, Any], report: str | None = None, follow: str | No
     mine = next((one for one in methods if one.get("method") == chosen), None)
     if mine is not None:
         parts += [
-            Text(f"sizes of {words.plain_text(chosen)} (edges that are left after pruning)"),
+            Text(f"sizes of {plain_text(chosen)} (edges that are left after pruning)"),
             _sizes(mine),
             Text(""),
         ]
     leak = record.get("leak") or {}
-    parts.append(Text(f"leak: {leak.get('state', 'unknown')}; {words.plain_text(leak.get('evidence') or '')}"))
+    parts.append(Text(f"leak: {leak.get('state', 'unknown')}; {plain_text(leak.get('evidence') or '')}"))
     for one in methods:
         if (one.get("mib") or {}).get("over_recovery"):
-            parts.append(
-                Text(f"over-recovery: {words.plain_text(one['method'])} beats the model, which its CPR counts")
-            )
+            parts.append(Text(f"over-recovery: {plain_text(one['method'])} beats the model, which its CPR counts"))
     parts.append(Text.assemble("In one sentence: ", (find_page.verdict(record), "bold")))
     ends = ([f"report {report}"] if report else []) + ([f"next: {follow}"] if follow else [])
     if ends:
@@ -52,7 +51,7 @@ def _methods(methods: list[Mapping[str, Any]]) -> Table:
         area, mib = one.get("area") or {}, one.get("mib") or {}
         figures = (area.get("linear"), area.get("log"), mib.get("cpr"), mib.get("cmd"))
         passes = words.count(round(one.get("passes") or 0))
-        out.add_row(words.plain_text(one.get("method") or "?"), *(_short(figure) for figure in figures), passes)
+        out.add_row(plain_text(one.get("method") or "?"), *(_short(figure) for figure in figures), passes)
     return out
 
 

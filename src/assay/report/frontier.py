@@ -7,6 +7,7 @@ from typing import Any
 
 import altair as alt
 
+from assay.plain import plain_text
 from assay.report.style import (
     CONTROL,
     MUTED,
@@ -16,7 +17,7 @@ from assay.report.style import (
     finish,
     log_axis,
 )
-from assay.report.words import as_estimate, count, number, percent, plain_text, said
+from assay.report.words import as_estimate, count, number, percent, said
 from assay.report.words import share as exact
 
 LEAST = -0.5  # shares below are drawn at the lower edge, as a triangle

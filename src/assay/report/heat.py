@@ -7,8 +7,9 @@ from typing import Any
 
 import altair as alt
 
+from assay.plain import plain_text
 from assay.report.style import BLANK, FLOOR, MODEL, chart_of, finish
-from assay.report.words import count, number, plain_text, power
+from assay.report.words import count, number, power
 
 MOST = 40_000  # cells that are drawn
 

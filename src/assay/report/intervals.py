@@ -7,8 +7,9 @@ from typing import Any
 
 import altair as alt
 
+from assay.plain import plain_text
 from assay.report.style import CLAIM, MUTED, RIVAL, chart_of, finish
-from assay.report.words import as_estimate, number, plain_text, said
+from assay.report.words import as_estimate, number, said
 
 LEAST = -5.0  # shares below are drawn at the left edge, with their value
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from assay.plain import plain_text
 from assay.report import charts, circuit, shell, terminal, words
 from assay.report.shell import cleaned, present
 
@@ -32,7 +33,7 @@ def render(record: Mapping[str, Any], examples: pa.Table | None = None) -> str:
     """
     head = record.get("headline") or {}
     compute = record.get("compute") or {}
-    nines_big, _, nines_rest = words.plain_text((head.get("nines") or {}).get("text") or "").partition(" ")
+    nines_big, _, nines_rest = plain_text((head.get("nines") or {}).get("text") or "").partition(" ")
     certified = words.as_estimate(record.get("nines"))
     return shell.render(
         "template.html",
@@ -56,7 +57,7 @@ def render(record: Mapping[str, Any], examples: pa.Table | None = None) -> str:
         **_rungs(compute),
         worth_text=_capital(words.tidy(compute.get("text") or "")),
         law_warning=_capital(words.tidy((compute.get("power_law") or {}).get("warning") or "")),
-        compute_reason=words.plain_text(compute.get("reason") or words.why(compute.get("recovered"))),
+        compute_reason=plain_text(compute.get("reason") or words.why(compute.get("recovered"))),
         compute_facts=_compute_facts(compute),
         marks=_marks(record),
         **_lengths(record.get("bits") or {}),
@@ -68,7 +69,7 @@ def render(record: Mapping[str, Any], examples: pa.Table | None = None) -> str:
         **_controls(record),
         **_residual(record.get("residual") or {}),
         gap_key=_gap_key(),
-        command=words.plain_text((record.get("arguments") or {}).get("command") or ""),
+        command=plain_text((record.get("arguments") or {}).get("command") or ""),
         claim_text=(record.get("claim") or {}).get("text") or "",
         markdown=terminal.as_markdown(record),
         versions=_versions(record),
@@ -112,7 +113,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, part in (("Model", model), ("Data", task))
         if part.get("fingerprint")
     ]
-    return [(name, words.plain_text(text)) for name, text in found]
+    return [(name, plain_text(text)) for name, text in found]
 
 
 def _beside(beside: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -138,7 +139,7 @@ def _beside(beside: Mapping[str, Any]) -> list[tuple[str, str]]:
         if quantiles:
             listed = ", ".join(f"{_quantile(q)}\u00a0{words.value_text(x, 3)}" for q, x in quantiles.items())
             rows.append((f"{name} over tokens (quantiles)", listed))
-    return [(words.plain_text(name), words.plain_text(text)) for name, text in rows]
+    return [(plain_text(name), plain_text(text)) for name, text in rows]
 
 
 def _quantile(share: str) -> str:
@@ -167,7 +168,7 @@ def _rungs(compute: Mapping[str, Any]) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     reasons: list[str] = []
     for rung in compute.get("ladder") or []:
-        name = words.plain_text(rung["floor"]).removeprefix("floor:")
+        name = plain_text(rung["floor"]).removeprefix("floor:")
         share = words.as_estimate(rung["share"])
         without = bool(words.ends_why(share))
         if without:
@@ -190,14 +191,14 @@ def _lengths(bits: Mapping[str, Any]) -> dict[str, Any]:
     for row in bits.get("overtaken") or []:
         tokens = words.as_estimate(row.get("tokens"))["value"]
         after = f"from {words.count(tokens)} tokens on" if tokens is not None else "at no length measured"
-        overtaken.append(words.plain_text(f"Shorter than {row.get('rival')} {after}."))
+        overtaken.append(plain_text(f"Shorter than {row.get('rival')} {after}."))
     return {
         "claim_bits": claim.get("bits"),
-        "claim_how": words.plain_text(claim.get("how") or ""),
+        "claim_how": plain_text(claim.get("how") or ""),
         "standalone": alone.get("bits"),
-        "standalone_how": words.plain_text(alone.get("how") or ""),
-        "standalone_why": words.plain_text(alone.get("reason") or bits.get("reason") or "it was not counted"),
-        "claim_why": words.plain_text(claim.get("reason") or bits.get("reason") or "it was not counted"),
+        "standalone_how": plain_text(alone.get("how") or ""),
+        "standalone_why": plain_text(alone.get("reason") or bits.get("reason") or "it was not counted"),
+        "claim_why": plain_text(claim.get("reason") or bits.get("reason") or "it was not counted"),
         "bit_parts": list(cleaned(alone.get("parts") or {}).items()),
         "points": cleaned(bits.get("points") or []),
         "two_part": bits.get("two_part") or [],
@@ -222,10 +223,10 @@ def _controls(record: Mapping[str, Any]) -> dict[str, Any]:
         "groups": groups,
         "singles": singles,
         "on_controls": _capital(words.claim_on_controls(record)),
-        "controls_reason": words.plain_text(block.get("reason") or ""),
+        "controls_reason": plain_text(block.get("reason") or ""),
         "random": cleaned([random, *(random.get("also") or [])]) if random else [],
-        "random_reason": words.plain_text(block.get("random_weights_reason") or ""),
-        "rivals_reason": words.plain_text(record.get("rivals_reason") or ""),
+        "random_reason": plain_text(block.get("random_weights_reason") or ""),
+        "rivals_reason": plain_text(record.get("rivals_reason") or ""),
     }
 
 
@@ -236,8 +237,8 @@ def _alone(block: Mapping[str, Any]) -> dict[str, Any]:
         for row in [*(block.get("components") or []), block.get("compound")]
         if row
     ]
-    reason = words.plain_text(block.get("reason") or "")
-    return {"rows": rows, "reason": reason, "ablation": words.plain_text(block.get("ablation") or "")}
+    reason = plain_text(block.get("reason") or "")
+    return {"rows": rows, "reason": reason, "ablation": plain_text(block.get("ablation") or "")}
 
 
 def _residual(residual: Mapping[str, Any]) -> dict[str, Any]:
@@ -279,7 +280,7 @@ def _example(example: Mapping[str, Any]) -> dict[str, Any]:
     where = f"{example.get('document', '?')}, position {example.get('position', '?')}"
     if tokens:
         where += f": {_figures(tokens[focus])}"
-    return {"where": words.plain_text(where), "tokens": shown}
+    return {"where": plain_text(where), "tokens": shown}
 
 
 def _token(token: Mapping[str, Any], focus: bool) -> dict[str, Any]:
@@ -287,8 +288,8 @@ def _token(token: Mapping[str, Any], focus: bool) -> dict[str, Any]:
     deep = sum(abs(gap) >= step for step in _STEPS) if gap is not None else 0
     kind = f"{'w' if (gap or 0) > 0 else 'b'}{deep}" if deep else ""
     # A line break is shown and also breaks the line, so that code and verse keep their shape.
-    text = words.plain_text(token.get("token", "")).replace("↵", "↵\n") or "∅"
-    tip = f"“{words.plain_text(token.get('token', ''))}”\n{_figures(token)}"
+    text = plain_text(token.get("token", "")).replace("↵", "↵\n") or "∅"
+    tip = f"“{plain_text(token.get('token', ''))}”\n{_figures(token)}"
     return {"text": text, "tip": tip, "cls": f"{kind} focus".strip() if focus else kind, "focus": focus}
 
 
@@ -318,7 +319,7 @@ def _versions(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = {"assay": (record.get("assay") or {}).get("version"), **(record.get("versions") or {})}
     found["claim hash"] = str((record.get("claim") or {}).get("hash") or "")[:16]
     seed = ((record.get("arguments") or {}).get("resolved") or {}).get("seed")
-    return [(name, words.plain_text(text)) for name, text in (found | {"seed": seed}).items() if text not in (None, "")]
+    return [(name, plain_text(text)) for name, text in (found | {"seed": seed}).items() if text not in (None, "")]
 
 
 def _specs(record: Mapping[str, Any], examples: pa.Table | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from assay.plain import plain_lines, plain_text
 from assay.report import style, terminal, words
 
 
@@ -32,7 +33,7 @@ def render(template: str, specs: Mapping[str, Any], **context: Any) -> str:
         if chart is not None:
             spec = chart.to_dict(validate=False)  # the tests validate
             spec.pop("$schema", None)  # an address that nothing needs
-            drawn[name] = inline_json(spec)
+            drawn[name] = inline_json(_shown(spec))
     bundle, script = _bundle(), _asset("page.js")
     shared = {
         "specs": drawn,
@@ -53,10 +54,24 @@ def inline_json(value: object) -> Markup:
     return Markup(text)
 
 
+def _shown(value: Any) -> Any:
+    """What a template or a chart puts on the page, of whatever form: hidden characters of its texts are made visible.
+
+    The last gate, behind `cleaned`: a line break may be the page's own and stays.
+    """
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, str):
+        return plain_lines(value)
+    if isinstance(value, Mapping):
+        return {_shown(key): _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, list | tuple) else value
+
+
 def cleaned(value: Any) -> Any:
     """The same values with control characters of every text made visible; escaping is the template's."""
     if isinstance(value, str):
-        return words.plain_text(value)
+        return plain_text(value)
     if isinstance(value, Mapping):
         return {key: cleaned(item) for key, item in value.items()}
     return [cleaned(item) for item in value] if isinstance(value, list | tuple) else value
@@ -69,7 +84,7 @@ def present(block: Mapping[str, Any]) -> dict[str, Any]:
 
 def facts_of(rows: list[tuple[str, object]]) -> list[tuple[str, str]]:
     """Pairs of a name and a text, without the empty ones, cleaned."""
-    return [(words.plain_text(name), words.plain_text(text)) for name, text in rows if text not in (None, "")]
+    return [(plain_text(name), plain_text(text)) for name, text in rows if text not in (None, "")]
 
 
 def _bar(figure: object, top: float) -> str:
@@ -107,6 +122,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_asset),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.ChainableUndefined,
         keep_trailing_newline=True,
     )

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from assay.plain import plain_text
 from assay.report import words
 
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
@@ -21,7 +22,7 @@ def measurement(record: Mapping[str, Any], report: str | None = None, follow: st
         record: the measurement.
         report: the path of the page, if one was written; follow: the command to go on with.
     """
-    level = words.plain_text(record.get("level") or "?")
+    level = plain_text(record.get("level") or "?")
     parts: list[RenderableType] = [
         Text.assemble(("claim      ", _DIM), (words.claim_line(record), "bold"), (f" (level: {level})", _DIM)),
         _rows(record),
@@ -41,7 +42,7 @@ def measurement(record: Mapping[str, Any], report: str | None = None, follow: st
         ends.append(f"report {report}")
     follow = follow or record.get("next")
     if follow:
-        ends.append(f"next: {words.plain_text(follow)}")
+        ends.append(f"next: {plain_text(follow)}")
     if ends:
         parts.append(Text(" · ".join(ends)))
     return Group(*parts)
@@ -68,7 +69,7 @@ def as_markdown(record: Mapping[str, Any]) -> str:
 def row_name(row: Mapping[str, Any]) -> str:
     """The ablation of a row with its option."""
     option = f" ({row['option']})" if row.get("option") else ""
-    return words.plain_text(f"{row.get('ablation', '?')}{option}")
+    return plain_text(f"{row.get('ablation', '?')}{option}")
 
 
 def kl_path(row: Mapping[str, Any]) -> str:
@@ -86,7 +87,7 @@ def nines_text(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """The nines of a row; for the headline the certified text with the floor's name."""
     certified = ((record.get("headline") or {}).get("nines") or {}).get("text")
     if row.get("headline") and certified:
-        return words.plain_text(certified)
+        return plain_text(certified)
     return words.said(row.get("nines"))
 
 
@@ -110,7 +111,7 @@ def group_line(group: Mapping[str, Any]) -> str:
 
 def group_name(group: Mapping[str, Any]) -> str:
     """How many controls, and what they are."""
-    what = words.few_names(words.plain_text(group.get("what") or group.get("name") or "controls"))
+    what = words.few_names(plain_text(group.get("what") or group.get("name") or "controls"))
     n = group.get("n", len(group.get("values") or []))
     said = {str(n), words.count(n)}
     return what if n < 2 or said & set(what.split()) else f"{words.count(n)} × {what}"
@@ -120,7 +121,7 @@ def group_why(group: Mapping[str, Any]) -> str:
     """Why a group has no figures."""
     n = group.get("n", len(group.get("values") or []))
     own = "ablating the parts of each changes nothing (under 10⁻⁶ nats a token)" if n else "there is none"
-    return words.plain_text(group.get("reason") or own)
+    return plain_text(group.get("reason") or own)
 
 
 def worth_line(record: Mapping[str, Any]) -> str:
@@ -131,7 +132,7 @@ def worth_line(record: Mapping[str, Any]) -> str:
     elif words.defined(compute.get("recovered")):
         worth = f"compute recovered {words.said(compute['recovered'])}"
     else:
-        reason = words.plain_text(compute.get("reason") or words.why(compute.get("recovered")))
+        reason = plain_text(compute.get("reason") or words.why(compute.get("recovered")))
         worth = f"compute undefined, because {reason}"
     return f"{worth}{_ladder(compute)} · {bits_line(record)}"
 
@@ -163,7 +164,7 @@ def bits_line(record: Mapping[str, Any]) -> str:
     bits = record.get("bits") or {}
     claim, alone = ((bits.get(name) or {}).get("bits") for name in ("claim", "standalone"))
     if claim is None and alone is None:
-        return f"bits undefined, because {words.plain_text(bits.get('reason') or 'they were not counted')}"
+        return f"bits undefined, because {plain_text(bits.get('reason') or 'they were not counted')}"
     return f"{words.bits(claim)} as a claim, {words.bits(alone)} stand-alone"
 
 
@@ -190,7 +191,7 @@ def _rows(record: Mapping[str, Any]) -> Table:
         table.add_column(column, overflow="fold", min_width=17 if column == "recovered" else None)
     model = (record.get("losses") or {}).get("model")
     for row in record.get("table") or []:
-        name = row_name(row) + (f", {words.plain_text(row.get('floor'))}" if several else "")
+        name = row_name(row) + (f", {plain_text(row.get('floor'))}" if several else "")
         # In 80 columns only the headline figure has room for its interval; the page and the JSON have them all.
         kl = " → ".join(_short(row.get(key), 3) for key in ("kl_floor", "kl_explained"))
         loss = " → ".join(_short(x, 3) for x in (row.get("loss_floor"), row.get("loss_explained"), model))
@@ -205,7 +206,7 @@ def _undefined(record: Mapping[str, Any]) -> list[RenderableType]:
     lines = []
     for row in record.get("table") or []:
         if not words.defined(row.get("recovered")) and (record.get("headline") or {}).get("necessity") is None:
-            name = f"{row_name(row)}, {words.plain_text(row.get('floor'))}"
+            name = f"{row_name(row)}, {plain_text(row.get('floor'))}"
             lines.append(Text(f"{name}: undefined, because {words.why(row.get('recovered'))}", style=_DIM))
     return lines
 
@@ -213,9 +214,7 @@ def _undefined(record: Mapping[str, Any]) -> list[RenderableType]:
 def _nines_cell(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     """The number alone: the row's name is the floor's name. The headline's is the certified one."""
     text = ((record.get("headline") or {}).get("nines") or {}).get("text") if row.get("headline") else None
-    return (
-        words.plain_text(text).split(" over ")[0].removesuffix(" nines") if text else words.value_text(row.get("nines"))
-    )
+    return plain_text(text).split(" over ")[0].removesuffix(" nines") if text else words.value_text(row.get("nines"))
 
 
 def _short(value: object, least: int) -> str:
@@ -237,9 +236,9 @@ def _random_weights(record: Mapping[str, Any]) -> Text | None:
     found = block.get("random_weights")
     if not found:
         reason = block.get("random_weights_reason")
-        text = f"not measured, because {words.plain_text(reason)}" if reason else ""
+        text = f"not measured, because {plain_text(reason)}" if reason else ""
         return Text.assemble(("random weights ", _DIM), text) if text else None
-    what = words.few_names(words.plain_text(found.get("what") or "the search re-run on shuffled weights"))
+    what = words.few_names(plain_text(found.get("what") or "the search re-run on shuffled weights"))
     text = f"{what}: "
     control, difference = words.said(found.get("control")), words.said(found.get("difference"))
     return Text.assemble(("random weights ", _DIM), f"{text}{control}; difference {difference}")
@@ -261,7 +260,7 @@ def _fired(record: Mapping[str, Any]) -> bool:
 
 
 def _command(record: Mapping[str, Any]) -> str:
-    return words.plain_text((record.get("arguments") or {}).get("command") or "")
+    return plain_text((record.get("arguments") or {}).get("command") or "")
 
 
 def sample(task: Mapping[str, Any]) -> str:
@@ -271,7 +270,7 @@ def sample(task: Mapping[str, Any]) -> str:
 
 def _cell(text: object, links: bool = True) -> str:
     # Intervals keep their brackets: without a parenthesis after it a bracket is no link.
-    plain = words.plain_text(text).replace("\\", "\\\\")
+    plain = plain_text(text).replace("\\", "\\\\")
     for char in "|*_`<>" + ("[]" if links else ""):
         plain = plain.replace(char, f"\\{char}")
     return plain

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Any
+
+from assay.plain import plain_text
 
 TERMS: dict[str, str] = {
     "recovered": "1 − KL(model‖explained) / KL(model‖floor): the share of what is lost at the floor that the "
@@ -227,19 +228,6 @@ def bits(value: object) -> str:
         if estimate >= size:
             return f"{number(estimate / size, 1)} {unit}"
     return f"{number(estimate, 0)} bits"
-
-
-def plain_text(value: object) -> str:
-    """Text without control characters (terminal escapes, line breaks, text direction), which are shown as symbols."""
-    shown = []
-    for char in str(value):
-        if char in "\n\r\t":
-            shown.append({"\n": "↵", "\r": "␍", "\t": "⇥"}[char])
-        elif unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
-            shown.append("�" if ord(char) >= 32 else chr(0x2400 + ord(char)))
-        else:
-            shown.append(char)
-    return "".join(shown)
 
 
 def tidy(value: object) -> str:
