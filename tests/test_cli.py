@@ -145,6 +145,30 @@ def test_ctrl_c_ends_with_130(tmp_path: Path):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("module", ["ctypes", "typer", "assay.cli_commands", "assay.explanations.registry", "yaml"])
+def test_ctrl_c_while_a_command_is_being_imported_ends_with_130_and_without_a_word(module: str):
+    code = (
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Interrupts:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupts())\n"
+        "sys.argv = ['assay', 'validate', 'claim.yaml']\n"
+        "from assay.cli import main\nmain()"
+    )
+    there = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=there)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_nothing_slow_is_imported_before_ctrl_c_is_answered():
+    code = "import sys\nfrom assay.cli import main\nprint(*sys.modules)"
+    there = os.environ | {"PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True, env=there)
+    assert not {"typing", "re", "importlib", "typer", "assay.errors"} & set(done.stdout.split())
+
+
 def test_a_closed_pipe_is_no_error():
     read, write = os.pipe()
     os.close(read)

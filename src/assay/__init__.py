@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
-
 __version__ = "0.1.0"
+
+TYPE_CHECKING = False  # not `typing`'s, whose import is most of the time before a command can answer Ctrl-C
 
 if TYPE_CHECKING:
     from assay.errors import UserError
@@ -60,6 +59,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'assay' has no attribute {name!r}")
+    import importlib
+
     module, attribute = _HOMES[name]
     found = importlib.import_module(module)
     value = found if attribute is None else getattr(found, attribute)

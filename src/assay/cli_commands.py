@@ -102,7 +102,7 @@ def init(
         raise ClaimError(
             f"the claim file {out!r} cannot be written: " + ("it is a folder" if path.is_dir() else "no such folder")
         )
-    check_writable(path.parent, f"the claim file {out!r}")  # before the model is loaded
+    check_writable(path, f"the claim file {out!r}")  # before the model is loaded
     from assay.find.template import template
 
     text = template(_load(model, device), model, seed=seed or 0)

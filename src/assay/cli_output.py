@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import RunError
+from assay.errors import RunError, UserError
 from assay.plain import plain_json, plain_text
 
 if TYPE_CHECKING:
@@ -48,11 +48,14 @@ def print_json(value: object) -> None:
 def of_record(run: str) -> Iterator[None]:
     """Has a record that is not as assay writes it end in one sentence.
 
-    Only the number of its schema is checked when it is read, so that anything may be missing or of another type.
+    Only the number of its schema is checked when it is read, so that anything may be missing or of another type, and
+    what then fails is no one kind of error.
     """
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as problem:
+    except (UserError, BrokenPipeError):
+        raise
+    except Exception as problem:
         what = f"{type(problem).__name__}: {problem}"
         raise RunError(
             f"the record of {run!r} is not as assay writes it ({what[:200]}); measure again with --overwrite"

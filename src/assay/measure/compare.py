@@ -3,6 +3,7 @@ paired differences with intervals. It reads what was stored; no model is needed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from assay.measure.recovered import recovered_kl
 from assay.stats.bootstrap import Resamples, share_difference
 from assay.stats.estimate import Estimate
 from assay.stats.fits import holm
+from assay.store.files import given_path
 from assay.store.runs import read_run
 
 FIGURES = ("recovered", "kl", "loss")
@@ -111,7 +113,7 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
         raise RunError("compare needs two runs or more, and only " + "".join(map(repr, folders)) + " was given")
     places: dict[Path, str] = {}
     for folder in folders:
-        place = Path(folder).expanduser().resolve()
+        place = Path(os.path.realpath(given_path(folder, "the run")))
         if place in places:
             raise RunError(f"the run {folder!r} is given twice, first as {places[place]!r}; name two different ones")
         places[place] = folder

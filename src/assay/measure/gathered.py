@@ -74,8 +74,8 @@ def gather(
     """Runs every yardstick that applies to the claim.
 
     Args:
-        near: the control or rival nearest to the explained run.
-        found: the data that the claim was found on, where that is at hand.
+        near: the control or rival nearest to the explained run; found: the data that the claim was found on, where that
+            is at hand.
     """
     ablation = numbers.ablation
     explained, floor = f"explained:{ablation}", plans.floor(ablation)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 from assay.errors import RunError
@@ -41,19 +40,21 @@ def given_path(text: str | Path, what: str, spare: int = 0) -> Path:
     return path
 
 
-def check_writable(folder: Path, what: str) -> None:
-    """Whether something can be made in a folder, or in the nearest one above it that exists: by making it.
+def check_writable(path: Path, what: str) -> None:
+    """Whether a file or folder can be made at a path, or above it where its folder is yet to be made: by making one.
 
     Raises:
         RunError: when it cannot.
     """
-    for parent in (folder, *folder.parents):
+    for parent in path.parents:
         if os.path.lexists(parent):
             break
     if not parent.is_dir():
         raise RunError(f"{what} cannot be made, because '{parent}' is a file")
+    probe = parent / f".{path.name}.{scratch_mark()}.partial"
     try:
-        os.rmdir(tempfile.mkdtemp(prefix=".assay-", dir=parent))
+        probe.mkdir()
+        probe.rmdir()
     except OSError as error:
         raise RunError(f"{what} cannot be made, because '{parent}' is not writable ({reason(error)})") from error
 

@@ -77,7 +77,7 @@ def check_target(folder: str | Path, overwrite: bool = False, kind: Kind = MEASU
                 raise RunError(f"'{folder}' is not a run folder (it has no {kind.record}), so it is not overwritten")
     except OSError as error:
         raise RunError(f"the output folder '{folder}' cannot be looked at: {reason(error)}") from error
-    check_writable(target.parent, f"the output folder '{folder}'")
+    check_writable(target, f"the output folder '{folder}'")
     return target
 
 
