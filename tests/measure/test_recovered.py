@@ -125,7 +125,7 @@ def test_recovered_loss_is_the_share_of_the_gap_in_sums():
     explained = model + 0.25 * (floor - model)
     found = recovered_loss(Resamples(N), model, explained, floor, tokens)
     assert found.value == pytest.approx(0.75)
-    assert found.method == "percentile"
+    assert found.method == "jackknife_t"
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_max_documents_samples_enough_of_every_source_spread_over_works_and_says
 def test_allocation_is_proportional_exact_and_leaves_no_source_out():
     assert allocate({"a": 50, "b": 50}, 10) == {"a": 5, "b": 5}
     assert allocate({"a": 98, "b": 1, "c": 1}, 10) == {"a": 8, "b": 1, "c": 1}
-    assert allocate({"a": 133, "b": 70, "c": 21}, 30) == {"a": 16, "b": 9, "c": 5}
+    assert allocate({"a": 133, "b": 70, "c": 21}, 30) == {"a": 17, "b": 8, "c": 5}
     assert allocate({"a": 2, "b": 3}, 5) == {"a": 2, "b": 3}
     assert sum(allocate({"a": 7, "b": 11, "c": 13}, 9).values()) == 9
     assert sum(allocate({"a": 7, "b": 11, "c": 13}, 2).values()) == 2

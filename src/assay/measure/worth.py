@@ -223,10 +223,10 @@ class Calculator:
                 return bounds(*worths)[which]
 
         data = [*self.sums, *self.sizes, self.counts, *columns]
-        low = self.resamples.function(partial(end, 0), *data, counts=self.counts)
+        low = self.resamples.function(partial(end, 0), *data, counts=self.counts, smooth=False)
         if low.value is None or not left:
             return low
-        high = self.resamples.function(partial(end, 1), *data, counts=self.counts)
+        high = self.resamples.function(partial(end, 1), *data, counts=self.counts, smooth=False)
         if low.low is not None and high.high is not None:
             return Estimate(low.value, low.low, high.high, low.n, method=low.method)
         side = " and ".join(sorted(left))

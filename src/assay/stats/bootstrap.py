@@ -67,16 +67,13 @@ class Resamples:
         _, weight, codes = self._grouped((), counts)
         return float(sum(_kish(weight[codes == code]) for code in np.unique(codes)))
 
-    def totals(
-        self, *columns: Num[np.ndarray, " documents"], draws: int | None = None
-    ) -> Float64[np.ndarray, "columns draws"]:
-        """The sum of every column in every resample (or the first `draws` of them).
+    def totals(self, *columns: Num[np.ndarray, " documents"]) -> Float64[np.ndarray, "columns draws"]:
+        """The sum of every column in every resample.
 
         A stratum of m clusters gives m − 1 of them (Rao and Wu 1988) and is brought back to its tokens.
         """
         data, weight, codes = self._grouped(columns, None)
-        kept = self.draws if draws is None else min(draws, self.draws)
-        out = np.zeros((len(data), kept))
+        out = np.zeros((len(data), self.draws))
         for code in np.unique(codes):
             own = codes == code
             m = int(own.sum())
@@ -85,8 +82,8 @@ class Resamples:
                 continue
             drawn = generator(self.seed, "documents", int(code)).multinomial(m - 1, np.full(m, 1 / m), size=self.draws)
             step = max(1, _CHUNK // m)
-            for i in range(0, kept, step):
-                times = drawn[i : min(i + step, kept)].T.astype(np.float64)
+            for i in range(0, self.draws, step):
+                times = drawn[i : i + step].T.astype(np.float64)
                 out[:, i : i + step] += data[:, own] @ times * (weight[own].sum() / (weight[own] @ times))
         return out
 
@@ -95,19 +92,19 @@ class Resamples:
         f: Function,
         *columns: Num[np.ndarray, " documents"],
         counts: Num[np.ndarray, " documents"] | None = None,
-        draws: int | None = None,
+        smooth: bool = True,
         undefined: str = "it has no value on these documents",
     ) -> Estimate:
         """The estimate of any function of the columns' sums: t on the jackknife.
 
-        Where leaving out one cluster leaves no finite value, the quantiles of resamples serve, at a level that is as
-        far out as t is; an end that lies beyond all values is open.
+        Where leaving out one cluster leaves no finite value, and for functions that are not smooth, the quantiles of
+        resamples serve, at a level that is as far out as t is; an end that lies beyond all values is open.
 
         Args:
             f: takes one array per column, [k] sums each, and gives [k] values. NaN is a resample without a value:
                 it counts as beyond both ends of the interval. An infinity counts as beyond one.
             counts: scored tokens of each document; documents with none are no clusters. Default: `tokens`.
-            draws: use the first so many resamples only.
+            smooth: False for a function with kinks or bounds where the sums lie.
             undefined: the reason given where `f` has no finite value on the documents themselves.
 
         Raises:
@@ -122,13 +119,13 @@ class Resamples:
             if n < LEAST:
                 return self._too_few(value, n, None)
             left = np.asarray(f(*_left_out(data, weight, codes)), dtype=float)
-            if np.isfinite(left).all():
+            if smooth and np.isfinite(left).all():
                 spread, degrees = _spread(left, weight, codes)
                 if degrees < LEAST_DEGREES:
                     return self._too_few(value, n, weight)
                 reach = float(stats.t.ppf(1 - TAIL, degrees)) * spread
                 return Estimate(value, value - reach, value + reach, n, method="jackknife_t")
-            found = np.asarray(f(*self.totals(*columns, draws=draws)), dtype=float)
+            found = np.asarray(f(*self.totals(*columns)), dtype=float)
         degrees = _spread(weight / weight.sum(), weight, codes)[1]
         tail = float(stats.norm.cdf(stats.t.ppf(TAIL, max(degrees, LEAST_DEGREES))))
         return _percentile(value, found, n, tail)
