@@ -88,10 +88,12 @@ def neuron(loud: float) -> Case:
 
     def run() -> dict[str, Any]:
         on = Task.text(network(), texts=list(texts(12, 0)), reference=list(texts(24, 1)))
-        some = programs.custom(
-            lambda tokens, value: value * (tokens < 35)[..., None], returns="output", reads=["m1.n5"]
-        )
-        return measured(Program({"m1.n5": some}), network(), on, controls=5)
+
+        def some(tokens: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+            return value * (tokens < 35)[..., None]
+
+        claim = Program({"m1.n5": programs.custom(some, returns="output", reads=["m1.n5"])})
+        return measured(claim, network(), on, controls=5)
 
     return run
 

@@ -1,6 +1,6 @@
-"""What losses are worth on a family's curve, which is rebuilt on every resample of the documents measured.
+"""What losses are worth on a family's curve, which is rebuilt for every set of documents that an interval looks at.
 
-In a resample in which a loss leaves the curve's range its compute is known within bounds only (below the family:
+In a set in which a loss leaves the curve's range its compute is known within bounds only (below the family:
 between nothing and the cheapest member's; above it: the best member's or more), and so is every figure made of it. The
 lower end of an interval is that of the lower bounds, the upper end that of the upper ones.
 """
@@ -8,7 +8,7 @@ lower end of an interval is that of the lower bounds, the upper end that of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
@@ -24,11 +24,11 @@ from assay.stats.fits import MonotoneCurve
 TOLERANCE = 1e-3  # nats beyond an end of the curve: one model's loss, measured in two places
 SAME = 1e-4  # nats a token by which the losses of a member, by document, may differ from its endpoint's
 OWN = "it is a member of the family, read off its own curve"
-OUTSIDE = "there is no {end} end, because in some resamples of the documents a loss lies {side} the family"
+OUTSIDE = "there is no {end} end, because without some of the documents a loss lies {side} the family"
 
 
 class Worth(NamedTuple):
-    """Losses in every resample, and bounds of the compute that they are worth there."""
+    """Losses on every set of documents, and bounds of the compute that they are worth there."""
 
     loss: np.ndarray
     low: np.ndarray
@@ -142,7 +142,10 @@ class Calculator:
         if outside:
             return outside
         columns = [top] if bottom is None else [top, bottom]
-        found = self._estimate(_share, columns, over_best=bottom is None)
+        logs = self._estimate(_log_share, columns, over_best=bottom is None)
+        found = logs.map(lambda log: float(np.exp(log)))  # a loss is about linear in the log of its compute
+        if found.low is None and found.method is not None:  # it has an interval, and nothing is worth less than nothing
+            found = replace(found, low=0.0, reason=None if found.high is not None else found.reason)
         if own and all(self._member(column) for column in columns):
             return Estimate(found.value, None, None, found.n, OWN)
         return found
@@ -172,6 +175,8 @@ class Calculator:
         """What a run that recovers this share of the floor's gap in loss is worth."""
         column = floor - recovered * (floor - model)
         share = self.share(column, model, f"{100 * recovered:g} % recovered over {floor_name}")
+        if share.high is not None and share.high > 1 and floor.sum() >= model.sum():
+            share = replace(share, high=1.0)  # its loss is not below the model's, which the interval does not know
         loss = self.resamples.mean(column, self.counts).to_json()
         row = {"floor": floor_name, "recovered": recovered, "loss": loss, "share": share.to_json()}
         return row | {"linear": self._linear(share, column, model)}
@@ -203,8 +208,8 @@ class Calculator:
         return None
 
     def _estimate(self, bounds: Bounds, columns: list[np.ndarray], *, over_best: bool = False) -> Estimate:
-        """The estimate of a figure of these columns' worths (and the best member's), the curve rebuilt on every
-        resample."""
+        """The estimate of a figure of these columns' worths (and the best member's), the curve rebuilt for every set of
+        documents."""
         members = len(self.endpoints)
         left: set[str] = set()
 
@@ -223,15 +228,17 @@ class Calculator:
                 return bounds(*worths)[which]
 
         data = [*self.sums, *self.sizes, self.counts, *columns]
-        low = self.resamples.function(partial(end, 0), *data, counts=self.counts, smooth=False)
+        low = self.resamples.function(partial(end, 0), *data, counts=self.counts)
         if low.value is None or not left:
             return low
-        high = self.resamples.function(partial(end, 1), *data, counts=self.counts, smooth=False)
+        high = self.resamples.function(partial(end, 1), *data, counts=self.counts)
         if low.low is not None and high.high is not None:
             return Estimate(low.value, low.low, high.high, low.n, method=low.method)
         side = " and ".join(sorted(left))
-        if low.low is None and high.high is None:
-            reason = f"in some resamples of the documents a loss lies {side} the family, and nothing bounds the figure"
+        if low.low is None and high.high is None and low.method is None:
+            reason = low.reason
+        elif low.low is None and high.high is None:
+            reason = f"without some of the documents a loss lies {side} the family, and nothing bounds the figure"
         else:
             reason = OUTSIDE.format(end="lower" if low.low is None else "upper", side=side)
         return Estimate(low.value, low.low, high.high, low.n, reason, low.method)
@@ -257,8 +264,8 @@ def _bounds(curve: MonotoneCurve | None, loss: float) -> tuple[float, float]:
             return 0.0, float(curve.flops[0])
         case "above":
             return float(curve.flops[-1]), np.inf
-    found = curve.flops_at(loss)
-    return found, found
+    flops = curve.flops_at(loss)
+    return flops, flops
 
 
 def _share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
@@ -267,6 +274,11 @@ def _share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
     high = np.where(bottom.low > 0, top.high / bottom.low, np.inf)
     low = np.where(top.loss <= bottom.loss, np.maximum(low, 1.0), low)
     return low, np.where(top.loss >= bottom.loss, np.minimum(high, 1.0), high)
+
+
+def _log_share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
+    low, high = _share(top, bottom)
+    return np.log(low), np.log(high)
 
 
 def _gap(model: Worth, floor: Worth) -> tuple[np.ndarray, np.ndarray]:
