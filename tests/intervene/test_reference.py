@@ -3,8 +3,10 @@
 import numpy as np
 import torch
 
+import assay
+from assay.explanations import Remove
 from assay.intervene.plan import Plan, Run
-from assay.intervene.reference import ROWS, ReferenceStatistics, spread
+from assay.intervene.reference import ROWS, ReferenceStatistics, affordable, spread
 from assay.intervene.runner import Runner
 from assay.names import parse_site
 from assay.task.task import Task
@@ -25,7 +27,7 @@ def test_a_reference_ordered_by_source_is_averaged_over_all_its_sources():
     with torch.no_grad():
         value = runner.values(Plan((run,)), run, [site], np.arange(2 * ROWS))[site].double()
     halves = [value[part, 1:].flatten(0, 1).mean(0) for part in (slice(0, ROWS), slice(ROWS, None))]
-    found = ReferenceStatistics(runner).mean(site)[1].double()
+    found = ReferenceStatistics(runner, ROWS).mean(site)[1].double()
     apart = (halves[0] - halves[1]).norm()
     assert (found - (halves[0] + halves[1]) / 2).norm() < 0.1 * apart
     assert (found - halves[0]).norm() > 0.3 * apart
@@ -37,3 +39,27 @@ def test_spread_rows_are_few_sorted_and_reach_both_ends():
     assert len(rows) == 192
     assert (rows[0], rows[-1]) == (0, 511)
     assert (np.diff(rows) > 0).all()
+
+
+def test_small_models_and_short_rows_take_means_over_more_rows():
+    def rows(parameters: int, *shape: int) -> int:
+        return affordable(parameters, torch.zeros(shape))
+
+    assert rows(4_200_000, 512, 256) == ROWS  # of the size of novel-4l
+    assert rows(200_000, 512, 256) == 65_536 // 256
+    assert rows(200_000, 512, 32) == 65_536 // 32
+    assert rows(124_000_000, 512, 1024) == ROWS
+    assert rows(1_000, 50, 3) == 4_096
+
+
+def test_the_record_says_how_many_rows_and_tokens_and_what_fits_reached():
+    model = tiny("gpt2", tokenizer=True)
+    texts = [" ".join(f"w{i}" for i in np.random.default_rng([n, 5]).integers(20, 50, 18)) for n in range(30)]
+    task = Task.text(model, texts=texts[:8], reference=texts[8:])
+    record = assay.measure(Remove(["m0"]), model, task, ablation=["mean", "optimal"], controls=0).record
+    assert task.reference is not None
+    assert record["reference"]["statistics"] == {"rows": 22, "tokens": int(task.reference.real.sum())}
+    (fit, *_) = record["reference"]["fits"]
+    assert fit["what"] == "optimal constants of 1 part"
+    assert fit["rows"] + fit["held"] == 22
+    assert fit["reached"] < fit["start"]

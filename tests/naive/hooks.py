@@ -50,6 +50,7 @@ def run(
     added: Mapping[int, Tensor] | None = None,
     streams: Mapping[int, Given] | None = None,
     frozen: bool = False,
+    gradients: bool = False,
 ) -> Tensor:
     """Logits with each named component given a value: z for a head, the output for an MLP, a neuron's activation.
 
@@ -57,7 +58,7 @@ def run(
 
     Args:
         added: layer -> what is added to its attention's output; streams: layer -> a new stream entering it.
-        frozen: every norm divides by its scale of the unedited run.
+        frozen: every norm divides by its scale of the unedited run. gradients: of what is given.
     """
     with ExitStack() as stack:
         if frozen:
@@ -102,7 +103,7 @@ def run(
             else:
                 handle = (output if site.kind == "head" else down).register_forward_pre_hook(before)
             stack.callback(handle.remove)
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             return model(tokens).logits
 
 

@@ -12,12 +12,10 @@ from torch import Tensor
 from assay.errors import ClaimError
 from assay.explanations.programs import AttentionProgram, LabelProgram, NGramProgram
 from assay.intervene.ablations import Workbench
-from assay.intervene.learned import fit_by_kl
+from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, Plan, Run, Stream
 from assay.model.transformer import Model
 from assay.names import Site
-
-STRENGTH_STEPS = 30
 
 
 def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +89,7 @@ def strengths(
             out.append(Edit(site, Call(run)))
         return (*others, *out)
 
-    best = fit_by_kl(bench, shifts, edits, steps=STRENGTH_STEPS, rate=0.3)
+    best = fit_by_kl(bench, shifts, edits, f"strengths of {len(full)} program{'s' * (len(full) > 1)}")
     return [(start + size * shift).detach() for start, size, shift in zip(starts, unit, best, strict=True)]
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from assay.errors import TaskError, nearest
 from assay.intervene.donors import _hash, donors
+from assay.intervene.least_kl import Fit
 from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value
 from assay.intervene.reference import ReferenceStatistics
 from assay.intervene.runner import Runner
@@ -53,6 +54,7 @@ class Workbench:
         self.runner, self.model, self.task, self.seed = runner, runner.model, runner.task, seed
         self.frozen_norm, self.refit = frozen_norm, refit
         self.fitted: dict[object, Any] = {}  # learned constants and coefficients, by what they were fitted for
+        self.fits: list[Fit] = []  # what they reached on held-out reference rows
         self._statistics: ReferenceStatistics | None = None
 
     @property
@@ -62,6 +64,12 @@ class Workbench:
                 raise TaskError(f"the task {self.task.name!r} has no reference examples to take a mean over")
             self._statistics = ReferenceStatistics(self.runner)
         return self._statistics
+
+    def on_reference(self) -> dict[str, Any]:
+        """What was taken from the reference: the rows and tokens of means and covariances, and what fits reached."""
+        used = self._statistics
+        rows = None if used is None else {"rows": len(used.rows), "tokens": used.tokens}
+        return {"statistics": rows, "fits": [fit.to_json() for fit in self.fits]}
 
     def source(self, ablation: str, site: Site, draw: int) -> Source:
         """What a part takes under an ablation.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
 
+from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, Plan, Run, Value
 from assay.intervene.reference import spread
 from assay.model.transformer import Model
@@ -18,51 +17,7 @@ from assay.names import Site
 if TYPE_CHECKING:
     from assay.intervene.ablations import Workbench
 
-STEPS, ROWS_A_STEP, RATE = 60, 8, 0.05
 REFIT_ROWS, RIDGE = 64, 1e-4
-
-
-def fit_by_kl(
-    bench: Workbench,
-    parameters: list[Tensor],
-    edits: Callable[[], tuple[Edit, ...]],
-    *,
-    steps: int = STEPS,
-    rate: float = RATE,
-) -> list[Tensor]:
-    """Minimises KL(model || edited model) on the reference over the parameters that `edits()` uses (Adam, cosine rate).
-
-    The mean of the last third of the iterates is returned, which is less noisy than the last one.
-    """
-    assert bench.task.reference is not None
-    total = len(bench.task.reference.tokens)
-    for parameter in parameters:
-        parameter.requires_grad_(True)
-    optimizer = torch.optim.Adam(parameters, lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    averaged = [torch.zeros_like(p) for p in parameters]
-    order = np.random.default_rng([bench.seed, 71]).permutation(total)
-    tail = steps - steps // 3
-    with torch.enable_grad():
-        for step in range(steps):
-            rows = np.sort(order[np.arange(step * ROWS_A_STEP, (step + 1) * ROWS_A_STEP) % total])
-            run = Run("fitted", "reference", edits(), frozen_norm=bench.frozen_norm)
-            with torch.no_grad():
-                target = log_softmax(bench.runner.clean("reference", rows).logits.float(), -1)
-            logits = bench.runner.logits(Plan((run,)), rows)
-            own = log_softmax(logits.float(), -1)
-            if bench.task.kind != "classify":
-                real = bench.task.reference.scored[torch.from_numpy(rows)][:, 1:].to(logits.device)
-                own, target = own[:, :-1][real], target[:, :-1][real]
-            loss = kl_div(own, target, log_target=True, reduction="sum")
-            optimizer.zero_grad()
-            (loss / len(own)).backward()
-            optimizer.step()
-            schedule.step()
-            if step >= tail:
-                for mean, parameter in zip(averaged, parameters, strict=True):
-                    mean += parameter.detach() / (steps - tail)
-    return averaged
 
 
 def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]:
@@ -87,7 +42,7 @@ def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]
         def edits() -> tuple[Edit, ...]:
             return tuple(Edit(site, Value(value)) for site, value in zip(sites, constants(shifts), strict=True))
 
-        best = fit_by_kl(bench, shifts, edits)
+        best = fit_by_kl(bench, shifts, edits, f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}")
         for site, value in zip(sites, constants(best), strict=True):
             bench.fitted[key, site] = value.detach()
         bench.fitted[key] = torch.ones(())

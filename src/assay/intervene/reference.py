@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
@@ -17,8 +17,16 @@ from assay.intervene.plan import Plan, Run
 from assay.intervene.runner import Runner
 from assay.names import Site
 
-ROWS = 192  # reference rows that statistics are taken over
+ROWS = 192  # reference rows that statistics are taken over, at least; more where the model is small or rows are short:
+MOST_ROWS, TOKENS, WORK = 4_096, 65_536, 4e11  # at most so many rows, tokens and operations of matrix products
 WIDEST = 4_096  # values of a submodule whose covariance is taken
+
+
+def affordable(parameters: int, tokens: Shaped[Tensor, "n ..."]) -> int:
+    """How many rows of these statistics are taken over, for a model of so many parameters."""
+    length = max(int(np.prod(tokens.shape[1:])), 1)
+    most = min(TOKENS, WORK / max(2 * parameters, 1))
+    return int(max(ROWS, min(most // length, MOST_ROWS)))
 
 
 def spread(total: int, most: int) -> Int[np.ndarray, "rows"]:
@@ -32,13 +40,18 @@ class ReferenceStatistics:
     Args:
         runner: runs the model on the task's reference.
         rows: how many reference rows are used, evenly spread: a reference may be ordered by source.
+
+    Attributes:
+        tokens: in those rows, without padding.
     """
 
-    def __init__(self, runner: Runner, rows: int = ROWS):
+    def __init__(self, runner: Runner, rows: int | None = None):
         assert runner.task.reference is not None
         self.runner = runner
+        rows = affordable(runner.model.parameters, runner.task.reference.tokens) if rows is None else rows
         self.rows = spread(len(runner.task.reference.tokens), rows)
         self._real = runner.task.reference.real[torch.from_numpy(self.rows)]
+        self.tokens = int(self._real.sum())
         self._moments: dict[Site, tuple[Tensor, Tensor, Tensor]] = {}
         self._covariance: dict[Site, tuple[Tensor, Tensor]] = {}
 

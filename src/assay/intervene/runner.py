@@ -5,7 +5,7 @@ Equal donor rows are run once and kept; an edited run starts at its first edited
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -225,7 +225,8 @@ class Runner:
     def _edited(
         self, plan: Plan, edits: list[Edit], value: Tensor, seen: Seen, additions: dict[int, list[Tensor]]
     ) -> Tensor:
-        out = value.clone()
+        # what nothing reads gets no gradient: most of a backward pass, when everything is ablated
+        out = value.detach().clone() if _covered(value, edits) else value.clone()
         for edit in edits:
             site = edit.site
             new = self._resolve(plan, edit.source, site, pick(value, site), seen)
@@ -237,7 +238,7 @@ class Runner:
                 new = torch.zeros((), dtype=value.dtype, device=value.device)
             target = pick(out, site)  # a view of `out`
             if columns is None:
-                target.copy_(new.expand_as(target)) if not torch.is_grad_enabled() else target.mul_(0).add_(new)
+                target.copy_(new.expand_as(target))
             else:
                 rows = torch.arange(len(target), device=target.device)
                 target[rows, columns] = new.expand_as(target)[rows, columns].to(target.dtype)
@@ -315,6 +316,17 @@ def _reads(source: Source) -> tuple[Site, ...]:
 
 def _calls(source: Source) -> bool:
     return isinstance(source, Call) or (isinstance(source, Mix) and (_calls(source.inside) or _calls(source.outside)))
+
+
+def _covered(value: Tensor, edits: Sequence[Edit]) -> bool:
+    """Whether constants take the place of the whole tapped value."""
+    sites = [edit.site for edit in edits]
+    if any(site.position is not None for site in sites) or not all(isinstance(edit.source, Value) for edit in edits):
+        return False
+    if any(site.index is None for site in sites):
+        return True
+    axis = {"head": 2, "neuron": 2}.get(sites[0].kind)
+    return axis is not None and len({site.index for site in sites}) == value.shape[axis]
 
 
 def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:

@@ -129,6 +129,7 @@ def record(
             "noise": {"kl": numbers.noise_kl, "loss": numbers.noise_loss, "proof": model.noise},
         },
         "task": task,
+        "reference": bench.on_reference(),
         "level": job.explanation.level,
         "level_note": words.LEVELS[job.explanation.level],
         "headline": head,

@@ -1,0 +1,158 @@
+"""Fits by gradient through the runner: the parameters that bring an edited model nearest to the model on the reference.
+
+L-BFGS on some reference rows, until the KL on other reference rows stops falling; the best on those is returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+
+from assay.intervene.plan import Edit, Plan, Run
+from assay.model.transformer import Model
+
+if TYPE_CHECKING:
+    from assay.intervene.ablations import Workbench
+
+POSITIONS = 4_096  # columns of all rows that are fitted on
+FEWEST, EXAMPLES = 8, 128  # at least so many rows; so many of a model that sees no tokens
+CHUNK = 2_048  # columns of the rows that one backward pass holds
+KEPT = 1 << 28  # bytes of the model's own distributions that are kept from one step to the next
+STEPS, ROUNDS = 10, 30  # of L-BFGS between two looks at the held-out rows, and looks at most
+SETTLED = 0.002  # a round that gains a smaller share of the held-out KL is the last one
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a fit reached.
+
+    Attributes:
+        what: what was fitted; rows, held: how many reference rows it saw, and how many decided when to stop.
+        start, reached: KL(model || edited model) on the held-out rows before and after, nats a scored token.
+        evaluations: of the loss and its gradient.
+        settled: whether the held-out KL had stopped falling; False: the fit was cut off.
+    """
+
+    what: str
+    rows: int
+    held: int
+    start: float
+    reached: float
+    evaluations: int
+    settled: bool
+
+    def to_json(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def fit_by_kl(
+    bench: Workbench, parameters: list[Tensor], edits: Callable[[], tuple[Edit, ...]], what: str
+) -> list[Tensor]:
+    """Minimises KL(model || edited model) on the reference over the parameters that `edits()` uses.
+
+    Parameters should be of size one (in units of what they move), and start at 0. What was reached is added to
+    `bench.fits`.
+    """
+    if not parameters:
+        return []
+    fitted, held = _rows(bench)
+    seen, unseen = _Divergence(bench, edits, fitted), _Divergence(bench, edits, held)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=STEPS, max_eval=2 * STEPS, history_size=20, line_search_fn="strong_wolfe"
+    )
+    start, size, evaluations = unseen(), max(seen(), 1e-12), 0
+
+    def loss() -> float:
+        nonlocal evaluations
+        evaluations += 1
+        optimizer.zero_grad()
+        return seen(backward=1 / size)  # in units of where it starts: the optimizer's tolerances are absolute
+
+    best, settled = [p.detach().clone() for p in parameters], False
+    reached = start
+    for _ in range(ROUNDS):
+        optimizer.step(loss)
+        now = unseen()
+        settled = not now < reached * (1 - SETTLED)
+        if now < reached:
+            best, reached = [p.detach().clone() for p in parameters], now
+        if settled:
+            break
+    bench.fits.append(Fit(what, len(fitted), len(held), start, reached, evaluations, settled))
+    return best
+
+
+def _rows(bench: Workbench) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:
+    """Reference rows to fit on and half as many to stop by, keyed, both spread over the reference: it may be ordered by
+    source. A lone row is both."""
+    assert bench.task.reference is not None
+    total = len(bench.task.reference.tokens)
+    if total == 1:
+        return np.arange(1), np.arange(1)
+    most = EXAMPLES
+    if isinstance(bench.model, Model):
+        most = max(FEWEST, POSITIONS // bench.task.reference.tokens.shape[1])
+    count = min(total, most + most // 2)
+    random = np.random.default_rng([bench.seed, 71])
+    edges = np.linspace(0, total, count + 1).round().astype(np.int64)  # one row of each of so many equal stretches
+    rows = random.integers(edges[:-1], edges[1:])
+    held = np.arange(count) % 3 == random.integers(min(count, 3))
+    return rows[~held], rows[held]
+
+
+class _Divergence:
+    """KL(model || edited model) on some reference rows, nats a scored token."""
+
+    def __init__(self, bench: Workbench, edits: Callable[[], tuple[Edit, ...]], rows: Int[np.ndarray, "rows"]):
+        assert bench.task.reference is not None
+        self.bench, self.edits, self.reference = bench, edits, bench.task.reference
+        chunk = bench.runner.batch
+        if isinstance(bench.model, Model):
+            chunk = min(chunk, max(FEWEST, CHUNK // self.reference.tokens.shape[1]))
+        self.parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
+        self.scored = [self._scored(part) for part in self.parts]
+        self.count = sum(len(part) if where is None else int(where.sum()) for part, where in zip(
+            self.parts, self.scored, strict=True))  # fmt: skip
+        self.kept: dict[int, Tensor] = {}
+        self.bytes = 0
+
+    def __call__(self, backward: float | None = None) -> float:
+        """The divergence. With `backward`, so many times its gradient is added to the parameters' `.grad`."""
+        bench, total = self.bench, 0.0
+        for index, (part, where) in enumerate(zip(self.parts, self.scored, strict=True)):
+            target = self._target(index, part)
+            with torch.set_grad_enabled(backward is not None):
+                run = Run("fitted", "reference", self.edits(), frozen_norm=bench.frozen_norm)
+                own = self._log_probs(bench.runner.logits(Plan((run,)), part), where)
+                loss = kl_div(own, target, log_target=True, reduction="sum") / self.count
+                if backward is not None:
+                    (loss * backward).backward()
+            total += float(loss.detach())
+        return total * (1.0 if backward is None else backward)
+
+    def _scored(self, rows: Int[np.ndarray, "rows"]) -> Tensor | None:
+        if self.bench.task.kind == "classify":
+            return None
+        return self.reference.scored[torch.from_numpy(rows)][:, 1:].to(self.bench.model.device)
+
+    def _log_probs(self, logits: Tensor, where: Tensor | None) -> Tensor:
+        return log_softmax((logits if where is None else logits[:, :-1][where]).float(), -1)
+
+    def _target(self, index: int, rows: Int[np.ndarray, "rows"]) -> Tensor:
+        if index in self.kept:
+            return self.kept[index]
+        with torch.no_grad():
+            target = self._log_probs(self.bench.runner.clean("reference", rows).logits, self.scored[index])
+        size = target.numel() * target.element_size()
+        if self.bytes + size <= KEPT:
+            self.kept[index], self.bytes = target, self.bytes + size
+        return target
