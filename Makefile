@@ -8,7 +8,7 @@ STAMP := $(VENV)/.stamp
 
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
-.PHONY: setup demo test lint speed speed-circuits
+.PHONY: setup demo test lint stress speed speed-circuits
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -24,6 +24,10 @@ lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-cache --no-logo
+
+# Hours. `.venv/bin/python -m tools.stress --help` has fewer inputs, and single readers.
+stress: $(STAMP)
+	@$(BIN)/python -m tools.stress --count 100000
 
 speed: $(STAMP)
 	@$(BIN)/python -m speed

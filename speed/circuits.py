@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -52,7 +52,7 @@ def lines(case: str, given: argparse.Namespace) -> Iterator[Callable[[], Iterato
                 pass
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a line for each comparison."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", help="default: both shapes of the case")
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, help="patches or edges that peers run, steps, or circuits of the band")
     parser.add_argument("--share", type=float, action="append", help="of the edges that ACDC keeps (default: three)")
     parser.add_argument("--whole", action="store_true", help="the steps: ours goes through all edges")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     print(f"torch {torch.__version__}, {given.threads} threads, {given.repeats} repeats")
     for case in given.case or CASES:

@@ -1,4 +1,5 @@
 """Every head patched at every position: a sweep beside plain hooks, TransformerLens's own sweep, and nnsight's traces.
+`python -m speed.sweep` is `python -m speed.circuits --case sweep`, and takes its flags.
 
 All patches cost the others the same, so that they may be timed on evenly spaced ones; ours always runs all of them.
 """
@@ -117,3 +118,11 @@ def compared(name: str, everywhere: bool, repeats: int, threads: int, count: int
         target = TARGET[everywhere] if beside.startswith(PEERS) else None
         note = f"{len(every)} patches of ours, {len(chosen)} of theirs"
         yield Row(what, own, beside, seconds, target, note)
+
+
+if __name__ == "__main__":
+    import sys
+
+    from speed.circuits import main
+
+    main(["--case", "sweep", *sys.argv[1:]])

@@ -98,7 +98,9 @@ def test_p_of_a_measured_try_is_logged_and_adjusted_for_the_others(
     with monkeypatch.context() as patched:
         patched.setattr("assay.measure.measure.load", stopped)
         measure("first.yaml", "--register")
-    Path("second.yaml").write_text(Path("second.yaml").read_text().replace("controls: 0", "controls: 3"))
+    Path("second.yaml").write_text(
+        Path("second.yaml").read_text().replace("controls: 0", "controls: 3").replace("n: 4", "n: 16")
+    )
     assert measure("second.yaml", "--register") == 0
     record = json.loads(Path("runs/second/measurement.json").read_text())
     largest = max(group["p"] for group in record["controls"]["groups"] if group["p"] is not None)

@@ -13,7 +13,7 @@ import pytest
 
 from assay.report import find_page, frontier, heat, style
 from tests.report import circuit_fixture, fixture
-from tests.report.test_page import _Elements, _poisoned
+from tests.report.test_page import HIDDEN, _Elements, _poisoned, hidden_in
 
 FRONTIER = circuit_fixture.frontier()
 
@@ -172,6 +172,12 @@ def test_no_text_of_a_user_is_read_as_html():
         assert "http" not in json.loads(script)
     assert "<script>alert(1)</script>" in found.text
     assert "{{7*7}}" in found.text
+
+
+def test_nothing_hidden_in_any_text_of_a_search_reaches_the_page():
+    record: Any = _poisoned(_record(), evil=HIDDEN)
+    record["circuit"]["drawing"] = _poisoned(circuit_fixture.drawing(2, 2, 5), evil=HIDDEN)
+    assert hidden_in(find_page.render(record)) == set()
 
 
 _BLOCKS = ("methods", "heat", "circuit", "losses", "leak", "task", "selection", "notes", "total")

@@ -8,15 +8,19 @@ import re
 import shutil
 import subprocess
 import tempfile
+import unicodedata
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
+from assay.report import circuit as circuits
 from assay.report import page, shell, words
 from assay.store import canonical_json
 from tests.report import circuit_fixture, fixture
 
+HIDDEN = "\x1b[31m\u202e\u2066\x00\x85\u200f"
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{7*7}}<!--"
 
 
@@ -53,12 +57,12 @@ def _page() -> str:
     return page.render(fixture.record(), fixture.examples())
 
 
-def _poisoned(value, key=""):
+def _poisoned(value, key="", evil=EVIL):
     if isinstance(value, str):
-        return value if key in {"state", "level", "kind", "ablation"} else f"{value}{EVIL}"
+        return value if key in {"state", "level", "kind", "ablation"} else f"{value}{evil}"
     if isinstance(value, dict):
-        return {name: _poisoned(item, name) for name, item in value.items()}
-    return [_poisoned(item, key) for item in value] if isinstance(value, list) else value
+        return {name: _poisoned(item, name, evil) for name, item in value.items()}
+    return [_poisoned(item, key, evil) for item in value] if isinstance(value, list) else value
 
 
 def test_nothing_is_loaded_from_anywhere():
@@ -204,6 +208,31 @@ def test_control_characters_and_text_direction_are_made_visible():
     assert "\x1b" not in rendered
     assert "\u202e" not in rendered
     assert "\x00" not in rendered
+
+
+def hidden_in(rendered: str) -> set[str]:
+    """Control characters and marks of text direction on a page or in its data, but for line breaks and tabs."""
+
+    def texts(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
+            yield from texts(part)
+
+    found = _Elements(rendered)
+    data = [text for script in found.scripts[:-2] for text in texts(json.loads(script))]
+    everything = [found.text, *data, *(value or "" for _, names in found.elements for value in names.values())]
+    return {char for text in everything for char in text
+            if unicodedata.category(char) in ("Cc", "Cf") and char not in "\n\t"}  # fmt: skip
+
+
+@pytest.mark.parametrize("circuit", [False, True])
+def test_nothing_hidden_in_any_text_of_a_record_reaches_the_page(circuit):
+    record = fixture.record() | ({"circuit": circuit_fixture.circuit()} if circuit else {})
+    record: Any = _poisoned(record, evil=HIDDEN)
+    assert hidden_in(page.render(record, fixture.examples())) == set()
+    drawn = circuits.save(record)
+    assert not set(drawn or "") & set(HIDDEN) - {"[", "3", "1", "m"}
 
 
 def test_markdown_on_the_page_is_the_table():

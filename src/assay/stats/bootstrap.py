@@ -92,19 +92,17 @@ class Resamples:
         f: Function,
         *columns: Num[np.ndarray, " documents"],
         counts: Num[np.ndarray, " documents"] | None = None,
-        smooth: bool = True,
         undefined: str = "it has no value on these documents",
     ) -> Estimate:
         """The estimate of any function of the columns' sums: t on the jackknife.
 
-        Where leaving out one cluster leaves no finite value, and for functions that are not smooth, the quantiles of
-        resamples serve, at a level that is as far out as t is; an end that lies beyond all values is open.
+        Where leaving out one cluster leaves no finite value, the quantiles of resamples serve, at a level that is as
+        far out as t is; an end that lies beyond all values is open.
 
         Args:
             f: takes one array per column, [k] sums each, and gives [k] values. NaN is a resample without a value:
                 it counts as beyond both ends of the interval. An infinity counts as beyond one.
             counts: scored tokens of each document; documents with none are no clusters. Default: `tokens`.
-            smooth: False for a function with kinks or bounds where the sums lie.
             undefined: the reason given where `f` has no finite value on the documents themselves.
 
         Raises:
@@ -119,7 +117,7 @@ class Resamples:
             if n < LEAST:
                 return self._too_few(value, n, None)
             left = np.asarray(f(*_left_out(data, weight, codes)), dtype=float)
-            if smooth and np.isfinite(left).all():
+            if np.isfinite(left).all():
                 spread, degrees = _spread(left, weight, codes)
                 if degrees < LEAST_DEGREES:
                     return self._too_few(value, n, weight)

@@ -46,7 +46,7 @@ def check_writable(path: Path, what: str) -> None:
     Raises:
         RunError: when it cannot.
     """
-    parent = next(parent for parent in path.parents if os.path.lexists(parent))
+    parent = next(above for above in path.parents if os.path.lexists(above))
     if not parent.is_dir():
         raise RunError(f"{what} cannot be made, because '{parent}' is a file")
     probe = parent / f".{path.name}.{scratch_mark()}.partial"

@@ -73,9 +73,9 @@ def context_of(model: Any, context: int | None, bos: int | None) -> int:
 def padding_of(model: Any, bos: int | None) -> int:
     """An id for columns that are never read."""
     for candidate in (
-        getattr(model.tokenizer, "pad_token_id", None),
+        getattr(getattr(model, "tokenizer", None), "pad_token_id", None),
         bos,
-        getattr(model.tokenizer, "eos_token_id", None),
+        getattr(getattr(model, "tokenizer", None), "eos_token_id", None),
     ):
         if candidate is not None and candidate < model.config.vocab:
             return int(candidate)

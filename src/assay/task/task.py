@@ -1,6 +1,6 @@
 """Tasks: examples, which of their tokens are scored and by what metric, and the reference that fills ablations.
 
-Made by `Task.text`, `.repeat`, `.prompts` and `.classify`; everything lies in plain tensors on the CPU.
+Made by `Task.text`, `.from_ids`, `.repeat`, `.prompts` and `.classify`; everything lies in plain tensors on the CPU.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from assay.task.overlap import Overlap
 
 Bos = Literal["auto"] | bool
-Kind = Literal["text", "repeat", "prompts", "classify"]
+Kind = Literal["text", "ids", "repeat", "prompts", "classify"]
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Task(Examples):
     """What is scored, how, and the reference.
 
     Attributes:
-        kind, name: "text", "repeat", "prompts" or "classify", and a short name for messages.
+        kind, name: "text", "ids", "repeat", "prompts" or "classify", and a short name for messages.
         metric: what is lost on an item.
         tokenizer: the model's; None for a classifier.
         reference: other examples, as wide as these; they share no document with what is scored. They fill ablations and
@@ -301,6 +301,46 @@ class Task(Examples):
             model,
             split=split,
             texts=texts,
+            reference=reference,
+            metric=metric,
+            bos=bos,
+            context=context,
+            max_documents=max_documents,
+            seed=seed,
+        )
+
+    @classmethod
+    def from_ids(
+        cls,
+        model: Any,
+        ids: Any,
+        *,
+        reference: Any = None,
+        metric: str | Metric = "loss",
+        bos: Bos = "auto",
+        context: int | None = None,
+        max_documents: int | None = None,
+        seed: int = 0,
+    ) -> Task:
+        """Next-token prediction on token ids; no tokenizer is needed.
+
+        Args:
+            ids: one list or array of whole numbers for each document (or an array [documents, length]), without
+                padding.
+            reference: as `ids`, or a zoo split; by default three tenths of the documents, by content hash.
+            bos: whether windows start with BOS; "auto": where the model has one. Then a document's own BOS at its
+                beginning is taken for it, and not repeated; with False all ids are taken as they are.
+            metric, context, max_documents, seed: as in `Task.text`.
+
+        Raises:
+            TaskError: for ids that the model does not have, a document of fewer than 16, or a reference that overlaps
+                what is scored; the document is named.
+        """
+        from assay.task.ids import ids_task
+
+        return ids_task(
+            model,
+            ids,
             reference=reference,
             metric=metric,
             bos=bos,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,17 +22,27 @@ def text_task(
     model: Any,
     *,
     split: str | None,
-    texts: Sequence[str] | None,
-    reference: Sequence[str] | str | None,
+    texts: Any,
+    reference: Any,
     metric: str | Metric,
     bos: bool | str,
     context: int | None,
     max_documents: int | None,
     seed: int,
+    kind: Literal["text", "ids"] = "text",
+    read: Callable[[Any, str], list[Document]] | None = None,
 ) -> Task:
-    """See `Task.text`."""
+    """See `Task.text`, and `Task.from_ids`.
+
+    Args:
+        kind: "ids" where `texts` and the reference are documents of ids.
+        read: makes documents of what was given (and is called so): texts, unless it is said otherwise.
+    """
     metric = metric_of(metric)
-    tokenizer_of(model)
+    if read is None:
+        tokenizer_of(model)
+    read = read or partial(own_documents, model)
+    what = "texts" if kind == "text" else kind
     start = bos_of(model, bos)
     width = context_of(model, context, start)
     if split is not None and texts is not None:
@@ -45,7 +56,8 @@ def text_task(
         documents, sampling = zoo_documents(model, split, max_documents, seed)
         name = f"{split} text of {name_of(model)}"
     else:
-        documents, name = own_documents(model, texts, "texts"), f"{len(texts)} texts"
+        documents = read(texts, what)
+        name = f"{len(texts)} {'texts' if kind == 'text' else 'documents of ids'}"
         if reference is None:
             chosen, notes["reference"] = three_tenths([content_hash(d.tokens) for d in documents], "documents")
             others = [d for d in documents if content_hash(d.tokens) in chosen]
@@ -56,18 +68,18 @@ def text_task(
     head = int(start is not None)
     width = min(width, head + max(len(d.tokens) for d in documents))
     if reference is not None and not isinstance(reference, str):
-        others, notes["reference"] = own_documents(model, reference, "reference"), "given texts"
+        others, notes["reference"] = read(reference, "reference"), f"given {what}"
     elif others is None:
         others, notes["reference"] = zoo_reference(model, reference or "train", split, documents, width - head, seed)
     if texts is not None:
-        refuse_overlap(documents, others, {"texts": texts, "reference": reference})
+        refuse_overlap(documents, others, {what: texts, "reference": reference} if kind == "text" else {})
     notes["context"] = width
     scored = cut(documents, width, start, model, unseen=texts is None and split == "unseen")
     return Task(
-        kind="text",
+        kind=kind,
         name=name,
         metric=metric,
-        tokenizer=model.tokenizer,
+        tokenizer=getattr(model, "tokenizer", None),
         reference=cut(others, width, start, model),
         notes=notes,
         **fields_of(scored),

@@ -1,0 +1,1 @@
+"""What is read, a file each: its seeds, how they are mutated, and the calls into assay."""
