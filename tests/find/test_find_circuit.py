@@ -75,7 +75,7 @@ def test_a_planted_circuit_is_found_and_written(run):
     task = claim.build_task(model, claim.documents, claim.seed or 0)
     assert (claim.kind, list(claim.ablation or ())) == ("circuit", ["resample_joint"])
     assert task.fingerprint == record["evaluation"]["fingerprint"]
-    kept = read_found_on(claim.found_on or "")
+    kept = read_found_on(claim.found_on or "", None)
     assert kept is not None
     assert shared_with(task, kept).documents == ()
 

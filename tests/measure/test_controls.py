@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from assay.explanations import Constant, Keep, Program, Remove, fits, programs
+from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
 from assay.intervene.runner import Seen
@@ -179,8 +179,7 @@ def test_the_same_seed_gives_the_same_record_and_it_is_json():
     assert group(other, "other programs")["names"] != group(first, "other programs")["names"]
 
 
-def test_controls_leave_the_claims_fits_alone(monkeypatch):
-    monkeypatch.setattr(fits, "STRENGTH_STEPS", 3)
+def test_controls_leave_the_claims_fits_alone():
     workbench = bench()
     full = Program({name: programs.previous_token("full") for name in PLANTED})
     full.edits(workbench)
