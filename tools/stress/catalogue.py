@@ -8,6 +8,11 @@ from tools.stress.reader import Reader
 
 READERS = {
     "claims": "tools.stress.readers.claims:CLAIMS_READER",
+    "records": "tools.stress.readers.runs:RECORDS",
+    "registers": "tools.stress.readers.runs:REGISTERS",
+    "saving": "tools.stress.readers.runs:SAVING",
+    "searches": "tools.stress.readers.runs:SEARCHES",
+    "tables": "tools.stress.readers.runs:TABLES",
 }
 
 
