@@ -95,14 +95,12 @@ def test_every_try_counts_once_and_the_report_says_which_it_was(
 def test_p_of_a_measured_try_is_logged_and_adjusted_for_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    for name in ("first.yaml", "second.yaml"):  # enough documents for an interval
-        Path(name).write_text(Path(name).read_text().replace("n: 4", "n: 16"))
+    for name in ("first", "second"):  # on the same data, else the first is no try on the second's
+        file = Path(f"{name}.yaml")
+        file.write_text(file.read_text().replace("controls: 0", "controls: 3").replace("n: 4", "n: 16"))
     with monkeypatch.context() as patched:
         patched.setattr("assay.measure.measure.load", stopped)
         measure("first.yaml", "--register")
-    Path("second.yaml").write_text(
-        Path("second.yaml").read_text().replace("controls: 0", "controls: 3").replace("n: 4", "n: 16")
-    )
     assert measure("second.yaml", "--register") == 0
     record = json.loads(Path("runs/second/measurement.json").read_text())
     largest = max(group["p"] for group in record["controls"]["groups"] if group["p"] is not None)

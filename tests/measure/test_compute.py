@@ -223,6 +223,15 @@ def test_model_that_is_above_the_family_in_some_resamples_shares_at_least_nothin
     assert 0 < near.share_explained.low < near.share_explained.value < near.share_explained.high
 
 
+def test_an_interval_reaches_further_up_than_down_as_compute_is_about_exponential_in_loss():
+    points, model, explained, floor = members()
+    noise = texts()[0] * 0.05 * generator(2).standard_normal(DOCUMENTS)
+    found = measured(points, column(model), column(explained) + noise, column(floor))
+    for figure in (found.share_explained, found.recovered):
+        assert figure.low > 0
+        assert figure.high / figure.value == pytest.approx(figure.value / figure.low)
+
+
 def test_harmful_or_unresolved_gap_leaves_recovered_undefined():
     points, model, explained, floor = members()
     harmful = measured(points, column(floor), column(explained), column(model))

@@ -142,7 +142,7 @@ class Calculator:
         if outside:
             return outside
         columns = [top] if bottom is None else [top, bottom]
-        logs = self._estimate(_log_share, columns, over_best=bottom is None)
+        logs = self._estimate(_logs(_share), columns, over_best=bottom is None)
         found = logs.map(lambda log: float(np.exp(log)))  # a loss is about linear in the log of its compute
         if found.low is None and found.method is not None:  # it has an interval, and nothing is worth less than nothing
             found = replace(found, low=0.0, reason=None if found.high is not None else found.reason)
@@ -161,7 +161,10 @@ class Calculator:
             else:
                 reason = "gap not resolved: the compute that the model is worth is not told from the floor's"
             return Estimate.undefined(reason, between.n)
-        return self._estimate(_recovered, [model, explained, floor])
+        columns = [model, explained, floor]
+        logs = self._estimate(_logs(_recovered), columns)  # as a share's; only where it is told from 0
+        found = logs.map(lambda log: float(np.exp(log)))
+        return self._estimate(_recovered, columns) if found.low is None or found.high is None else found
 
     def place(self, name: str, column: np.ndarray, model: np.ndarray) -> dict[str, Any]:
         """Where a system lies: its loss, and what that is worth as a share of the model's compute."""
@@ -276,9 +279,9 @@ def _share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
     return low, np.where(top.loss >= bottom.loss, np.minimum(high, 1.0), high)
 
 
-def _log_share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
-    low, high = _share(top, bottom)
-    return np.log(low), np.log(high)
+def _logs(bounds: Bounds) -> Bounds:
+    """The same figure's logarithm."""
+    return lambda *worths: tuple(np.log(end) for end in bounds(*worths))  # type: ignore[return-value]
 
 
 def _gap(model: Worth, floor: Worth) -> tuple[np.ndarray, np.ndarray]:
