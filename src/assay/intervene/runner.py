@@ -5,7 +5,7 @@ Equal donor rows are run once and kept; an edited run starts at its first edited
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ from assay.task.task import Examples, Task
 
 Key = tuple[str, int]
 KEPT_DONORS = 512  # donor rows that are run once and kept; more are run beside the rows they fill
+BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is computed on the way to a value alone
 SCALES = ("scale1", "scale2", "scale")
 
 
@@ -137,6 +138,7 @@ class Runner:
         if isinstance(self.model, ModuleModel):
             self.forwards += len(rows)
             return self.model.forward(seen.tokens, taps)
+        unread = _unread(run, taps, self.model.config.heads)
         if run.frozen_norm:
             taps = {**taps, **self._frozen(run.data, rows, unembed)}
         layers = self.model.config.layers
@@ -144,9 +146,9 @@ class Runner:
         if clean is not None and clean.streams and run.data == "scored" and not keep and first > 0:
             first = min(first, layers - 1)
             self.forwards += len(rows) * (1 - first / layers)
-            return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first)
+            return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first, unread=unread)
         self.forwards += len(rows)
-        return self.model.forward(seen.tokens, taps, positions=positions)
+        return self.model.forward(seen.tokens, taps, positions=positions, unread=unread)
 
     def _circuit(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Tensor:
         from assay.intervene.circuit_runs import run_circuit  # it runs fills through this class
@@ -225,8 +227,7 @@ class Runner:
     def _edited(
         self, plan: Plan, edits: list[Edit], value: Tensor, seen: Seen, additions: dict[int, list[Tensor]]
     ) -> Tensor:
-        # what nothing reads gets no gradient: most of a backward pass, when everything is ablated
-        out = value.detach().clone() if _covered(value, edits) else value.clone()
+        out = value.clone()
         for edit in edits:
             site = edit.site
             new = self._resolve(plan, edit.source, site, pick(value, site), seen)
@@ -318,15 +319,20 @@ def _calls(source: Source) -> bool:
     return isinstance(source, Call) or (isinstance(source, Mix) and (_calls(source.inside) or _calls(source.outside)))
 
 
-def _covered(value: Tensor, edits: Sequence[Edit]) -> bool:
-    """Whether constants take the place of the whole tapped value."""
-    sites = [edit.site for edit in edits]
-    if any(site.position is not None for site in sites) or not all(isinstance(edit.source, Value) for edit in edits):
-        return False
-    if any(site.index is None for site in sites):
-        return True
-    axis = {"head": 2, "neuron": 2}.get(sites[0].kind)
-    return axis is not None and len({site.index for site in sites}) == value.shape[axis]
+def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
+    """Taps whose whole value is replaced by constants, so that it need not be computed: with everything ablated, most
+    of a forward pass and of its gradient."""
+    given: dict[Key, list[Edit]] = {}
+    for edit in run.edits:
+        given.setdefault(tap(edit.site), []).append(edit)
+    out: set[Key] = set()
+    for key, edits in given.items():
+        constant = all(isinstance(edit.source, Value) and edit.site.position is None for edit in edits)
+        whole = key[0] == "mlp" or (key[0] == "z" and len({edit.site.index for edit in edits}) == heads)
+        looked_at = any((kind, key[1]) in tapped for kind in BEFORE.get(key[0], ()))
+        if constant and whole and not looked_at:
+            out.add(key)
+    return out
 
 
 def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
