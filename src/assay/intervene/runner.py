@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
 from assay.intervene.components import pick, tap
-from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value
+from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -310,13 +310,11 @@ class Runner:
 
 
 def _reads(source: Source) -> tuple[Site, ...]:
-    if isinstance(source, Mix):
-        return _reads(source.inside) + _reads(source.outside)
-    return source.reads if isinstance(source, Call) else ()
+    return tuple(site for part in origins(source) if isinstance(part, Call) for site in part.reads)
 
 
 def _calls(source: Source) -> bool:
-    return isinstance(source, Call) or (isinstance(source, Mix) and (_calls(source.inside) or _calls(source.outside)))
+    return any(isinstance(part, Call) for part in origins(source))
 
 
 def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
@@ -338,17 +336,11 @@ def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
 def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
     """Every site that some edit of the plan takes from this run, with all that take it (columns may have their own)."""
     out: dict[Site, list[From]] = {}
-
-    def visit(source: Source, site: Site) -> None:
-        if isinstance(source, Mix):
-            visit(source.inside, site)
-            visit(source.outside, site)
-        elif isinstance(source, From) and source.run == run.name:
-            out.setdefault((source.site or site).at(None), []).append(source)
-
     for other in plan.runs:
         for edit in other.edits:
-            visit(edit.source, edit.site)
+            for source in origins(edit.source):
+                if isinstance(source, From) and source.run == run.name:
+                    out.setdefault((source.site or edit.site).at(None), []).append(source)
     return out
 
 
