@@ -99,8 +99,8 @@ def _on_reference(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]
             return source
         if source.run != "donor":
             raise TaskError(
-                f"the option 'refit' is fitted on the reference, whose examples have no {source.run} run to take values "
-                "from; leave 'refit' out, or that ablation"
+                f"the option 'refit' is fitted on the reference, whose examples have no {source.run} run to take "
+                "values from; leave 'refit' out, or that ablation"
             )
         key = b"" if source.rows is None else source.rows.tobytes()
         if key not in donors:
