@@ -1,6 +1,11 @@
-"""The options `frozen_norm` and `refit`: values are read under them too, and a model without a stream refuses them."""
+"""Options of a run and of a workbench: values are read under them too, and a model without a stream refuses them.
+
+What no edit looks at is not computed.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,8 +14,11 @@ from torch import nn
 
 from assay.errors import TaskError
 from assay.intervene.ablations import Workbench
+from assay.intervene.components import complement
+from assay.intervene.plan import Edit, Own
 from assay.intervene.runner import Runner
 from assay.model.load import load
+from assay.model.transformer import Model
 from assay.names import parse_site
 from assay.task.task import Task
 from tests.measure.planted import planted, text_task
@@ -39,3 +47,27 @@ def test_a_model_without_a_stream_refuses_the_options(option: str):
     task = Task.classify(module, torch.randn(20, 4), torch.arange(20) % 3)
     with pytest.raises(TaskError, match=f"the option '{option}' needs a transformer of a supported family"):
         Workbench(Runner(load(module), task), **{option: True})
+
+
+def test_what_constants_replace_whole_is_not_computed_and_changes_nothing():
+    runner, rows = Runner(planted(), text_task()), np.arange(4)
+    bench = Workbench(runner)
+    everything = complement([], planted())
+    some = [site for site in everything if str(site) not in ("a0.h3", "m1")]
+    unread: list[int] = []
+    forward = Model.forward
+
+    def watched(self: Model, *args: Any, **options: Any) -> torch.Tensor:
+        unread.append(len(options.get("unread", ())))
+        return forward(self, *args, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Model, "forward", watched)
+        for sites, count in ((everything, 4), (some, 2)):
+            plan = bench.plan(bench.ablate(sites, "mean"))
+            got = runner.logits(plan, rows)
+            assert unread[-1] == count
+            own = tuple(Edit(site, Own()) for site in sites)  # a second edit that looks at the value
+            slow = bench.plan((*own, *plan.final.edits))
+            torch.testing.assert_close(got, runner.logits(slow, rows), rtol=0, atol=0)
+            assert unread[-1] == 0

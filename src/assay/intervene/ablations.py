@@ -15,7 +15,7 @@ from torch import Tensor
 from assay.errors import TaskError, nearest
 from assay.intervene.donors import _hash, donors
 from assay.intervene.least_kl import Fit
-from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value
+from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value, origins
 from assay.intervene.reference import ReferenceStatistics
 from assay.intervene.runner import Runner
 from assay.model.transformer import Model
@@ -118,7 +118,7 @@ class Workbench:
 
             edits = refitted(self, edits)
         helpers = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
-        used = {edit.source.run for edit in edits if isinstance(edit.source, From)}
+        used = {source.run for edit in edits for source in origins(edit.source) if isinstance(source, From)}
         runs = [Run(name, data) for name, data in helpers.items() if name in used]  # type: ignore[arg-type]
         return Plan((*runs, Run(name, edits=edits, frozen_norm=self.frozen_norm)))
 

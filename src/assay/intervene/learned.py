@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assay.errors import TaskError
 from assay.intervene.least_kl import fit_by_kl
-from assay.intervene.plan import Batch, Call, Edit, Plan, Run, Value
+from assay.intervene.plan import Batch, Call, Edit, From, Origin, Plan, Run, Source, Value, changed
 from assay.intervene.reference import spread
 from assay.model.transformer import Model
 from assay.names import Site
@@ -52,7 +53,11 @@ def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]
 def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     """The edits and, after the last edited layer, the affine map of the stream that best undoes them (by ridge).
 
-    Only edits whose values do not depend on scored rows can be refitted on the reference: constants and programs.
+    Reference rows must be edited as scored rows are: constants and programs give them their own values, and a donor is
+    another reference row for both.
+
+    Raises:
+        TaskError: for edits that take values from runs that reference rows do not have, such as counterfactuals.
     """
     assert isinstance(bench.model, Model)
     assert bench.task.reference is not None
@@ -82,17 +87,24 @@ def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
 
 
 def _on_reference(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
-    """The same edits for reference rows: a donor of a reference row is another reference row."""
-    from assay.intervene.plan import From
-
+    """The same edits for reference rows: a donor of a reference row is another reference row, one for all sites that
+    share theirs."""
     assert bench.task.reference is not None
     total = len(bench.task.reference.tokens)
-    moved = np.random.default_rng([bench.seed, 72])
-    out = []
-    shared = moved.permutation(total)
-    for edit in edits:
-        source = edit.source
-        if isinstance(source, From):
-            source = From("donor", shared, source.site)
-        out.append(Edit(edit.site, source))
-    return tuple(out)
+    random = np.random.default_rng([bench.seed, 72])
+    donors: dict[bytes, np.ndarray] = {}
+
+    def other(source: Origin) -> Source:
+        if not isinstance(source, From):
+            return source
+        if source.run != "donor":
+            raise TaskError(
+                f"the option 'refit' is fitted on the reference, whose examples have no {source.run} run to take "
+                "values from; leave 'refit' out, or that ablation"
+            )
+        key = b"" if source.rows is None else source.rows.tobytes()
+        if key not in donors:
+            donors[key] = random.permutation(total)
+        return From("donor", donors[key], source.site)
+
+    return tuple(Edit(edit.site, changed(edit.source, other)) for edit in edits)

@@ -25,8 +25,8 @@ POSITIONS = 4_096  # columns of all rows that are fitted on
 FEWEST, EXAMPLES = 8, 128  # at least so many rows; so many of a model that sees no tokens
 CHUNK = 2_048  # columns of the rows that one backward pass holds
 KEPT = 1 << 28  # bytes of the model's own distributions that are kept from one step to the next
-STEPS, ROUNDS = 10, 30  # of L-BFGS between two looks at the held-out rows, and looks at most
-SETTLED = 0.002  # a round that gains a smaller share of the held-out KL is the last one
+STEPS, ROUNDS = 5, 60  # of L-BFGS between two looks at the held-out rows, and looks at most
+SETTLED, PATIENCE = 0.001, 2  # after so many looks in a row that gain a smaller share of the held-out KL it ends
 
 
 @dataclass(frozen=True)
@@ -77,17 +77,16 @@ def fit_by_kl(
         optimizer.zero_grad()
         return seen(backward=1 / size)  # in units of where it starts: the optimizer's tolerances are absolute
 
-    best, settled = [p.detach().clone() for p in parameters], False
-    reached = start
+    best, reached, idle = [p.detach().clone() for p in parameters], start, 0
     for _ in range(ROUNDS):
         optimizer.step(loss)
         now = unseen()
-        settled = not now < reached * (1 - SETTLED)
+        idle = 0 if now < reached * (1 - SETTLED) else idle + 1
         if now < reached:
             best, reached = [p.detach().clone() for p in parameters], now
-        if settled:
+        if idle == PATIENCE:
             break
-    bench.fits.append(Fit(what, len(fitted), len(held), start, reached, evaluations, settled))
+    bench.fits.append(Fit(what, len(fitted), len(held), start, reached, evaluations, idle == PATIENCE))
     return best
 
 

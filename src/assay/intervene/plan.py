@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 from torch import Tensor
 
+from assay.errors import ComponentError
 from assay.model.edge_sets import EdgeSet
 from assay.names import Site
 
@@ -86,6 +87,25 @@ class Mix:
 Source = Own | Value | From | Call | Mix
 
 
+Origin = Own | Value | From | Call
+
+
+def origins(source: Source) -> Iterator[Origin]:
+    """What a source takes its values from; of a mix, both sides' origins."""
+    if isinstance(source, Mix):
+        yield from origins(source.inside)
+        yield from origins(source.outside)
+    else:
+        yield source
+
+
+def changed(source: Source, change: Callable[[Origin], Source]) -> Source:
+    """The source with each of its origins changed."""
+    if isinstance(source, Mix):
+        return Mix(source.basis, changed(source.inside, change), changed(source.outside, change))
+    return change(source)
+
+
 @dataclass(frozen=True, eq=False)
 class Edit:
     """Gives a site a value; `site.position` restricts it to one column."""
@@ -104,7 +124,7 @@ class Circuits:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A model on rows of some data, with edits.
+    """A model on rows of some data, with edits or a circuit.
 
     Attributes:
         frozen_norm: take every norm's scale from the model's clean run on the same rows.
@@ -115,6 +135,14 @@ class Run:
     edits: tuple[Edit, ...] = ()
     frozen_norm: bool = False
     circuits: Circuits | None = None
+
+    def __post_init__(self) -> None:
+        if self.circuits is not None and self.edits:
+            site = self.edits[0].site
+            raise ComponentError(
+                f"the run {self.name!r} has a circuit and {len(self.edits)} edits (the first of {str(site)!r}), which "
+                "are not combined yet; give it one or the other"
+            )
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ Equal donor rows are run once and kept; an edited run starts at its first edited
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
 from assay.intervene.components import pick, tap
-from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value
+from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -23,6 +23,7 @@ from assay.task.task import Examples, Task
 
 Key = tuple[str, int]
 KEPT_DONORS = 512  # donor rows that are run once and kept; more are run beside the rows they fill
+BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is computed on the way to a value alone
 SCALES = ("scale1", "scale2", "scale")
 
 
@@ -137,6 +138,7 @@ class Runner:
         if isinstance(self.model, ModuleModel):
             self.forwards += len(rows)
             return self.model.forward(seen.tokens, taps)
+        unread = _unread(run, taps, self.model.config.heads)
         if run.frozen_norm:
             taps = {**taps, **self._frozen(run.data, rows, unembed)}
         layers = self.model.config.layers
@@ -144,9 +146,9 @@ class Runner:
         if clean is not None and clean.streams and run.data == "scored" and not keep and first > 0:
             first = min(first, layers - 1)
             self.forwards += len(rows) * (1 - first / layers)
-            return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first)
+            return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first, unread=unread)
         self.forwards += len(rows)
-        return self.model.forward(seen.tokens, taps, positions=positions)
+        return self.model.forward(seen.tokens, taps, positions=positions, unread=unread)
 
     def _circuit(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Tensor:
         from assay.intervene.circuit_runs import run_circuit  # it runs fills through this class
@@ -225,8 +227,7 @@ class Runner:
     def _edited(
         self, plan: Plan, edits: list[Edit], value: Tensor, seen: Seen, additions: dict[int, list[Tensor]]
     ) -> Tensor:
-        # what nothing reads gets no gradient: most of a backward pass, when everything is ablated
-        out = value.detach().clone() if _covered(value, edits) else value.clone()
+        out = value.clone()
         for edit in edits:
             site = edit.site
             new = self._resolve(plan, edit.source, site, pick(value, site), seen)
@@ -309,40 +310,37 @@ class Runner:
 
 
 def _reads(source: Source) -> tuple[Site, ...]:
-    if isinstance(source, Mix):
-        return _reads(source.inside) + _reads(source.outside)
-    return source.reads if isinstance(source, Call) else ()
+    return tuple(site for part in origins(source) if isinstance(part, Call) for site in part.reads)
 
 
 def _calls(source: Source) -> bool:
-    return isinstance(source, Call) or (isinstance(source, Mix) and (_calls(source.inside) or _calls(source.outside)))
+    return any(isinstance(part, Call) for part in origins(source))
 
 
-def _covered(value: Tensor, edits: Sequence[Edit]) -> bool:
-    """Whether constants take the place of the whole tapped value."""
-    sites = [edit.site for edit in edits]
-    if any(site.position is not None for site in sites) or not all(isinstance(edit.source, Value) for edit in edits):
-        return False
-    if any(site.index is None for site in sites):
-        return True
-    axis = {"head": 2, "neuron": 2}.get(sites[0].kind)
-    return axis is not None and len({site.index for site in sites}) == value.shape[axis]
+def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
+    """Taps whose whole value is replaced by constants, so that it need not be computed: with everything ablated, most
+    of a forward pass and of its gradient."""
+    given: dict[Key, list[Edit]] = {}
+    for edit in run.edits:
+        given.setdefault(tap(edit.site), []).append(edit)
+    out: set[Key] = set()
+    for key, edits in given.items():
+        constant = all(isinstance(edit.source, Value) and edit.site.position is None for edit in edits)
+        whole = key[0] == "mlp" or (key[0] == "z" and len({edit.site.index for edit in edits}) == heads)
+        looked_at = any((kind, key[1]) in tapped for kind in BEFORE.get(key[0], ()))
+        if constant and whole and not looked_at:
+            out.add(key)
+    return out
 
 
 def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
     """Every site that some edit of the plan takes from this run, with all that take it (columns may have their own)."""
     out: dict[Site, list[From]] = {}
-
-    def visit(source: Source, site: Site) -> None:
-        if isinstance(source, Mix):
-            visit(source.inside, site)
-            visit(source.outside, site)
-        elif isinstance(source, From) and source.run == run.name:
-            out.setdefault((source.site or site).at(None), []).append(source)
-
     for other in plan.runs:
         for edit in other.edits:
-            visit(edit.source, edit.site)
+            for source in origins(edit.source):
+                if isinstance(source, From) and source.run == run.name:
+                    out.setdefault((source.site or edit.site).at(None), []).append(source)
     return out
 
 

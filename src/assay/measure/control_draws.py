@@ -27,7 +27,7 @@ from assay.explanations.programs import (
     NGramProgram,
 )
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Batch, Call, Data, Edit, Mix, Source, Stream
+from assay.intervene.plan import Batch, Call, Data, Edit, Origin, Source, Stream, changed
 from assay.measure import module_parts
 from assay.measure.module_parts import Slot
 from assay.model.transformer import Model
@@ -302,9 +302,7 @@ def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit
     BOS and padding stay where they are. A program that goes by the document's source sees another document's.
     """
 
-    def fed(source: Source) -> Source:
-        if isinstance(source, Mix):
-            return Mix(source.basis, fed(source.inside), fed(source.outside))
+    def fed(source: Origin) -> Source:
         if not isinstance(source, Call):
             return source
         program = source.program
@@ -314,7 +312,7 @@ def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit
 
         return Call(run, source.reads)
 
-    return tuple(Edit(edit.site, fed(edit.source)) for edit in edits)
+    return tuple(Edit(edit.site, changed(edit.source, fed)) for edit in edits)
 
 
 def _permutation(bench: Workbench, batch: Batch, draw: int) -> tuple[Tensor, np.ndarray]:

@@ -91,12 +91,17 @@ def quantised(model: Model, bits: int) -> Coded:
     def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
         if tensor.ndim < 2 or bits == 16:
             return tensor.half() if bits == 16 else tensor, 16.0 * tensor.numel()
-        top = 2 ** (bits - 1) - 1
+        top, tensor = 2 ** (bits - 1) - 1, _wide(tensor)
         scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / top
         codes = (tensor / scale).round().clamp(-top, top)
         return codes * scale, coded_bits(codes.to(torch.int32), 2 * top + 1) + SCALE_BITS * len(tensor)
 
     return changed(model, change)
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    """At least float32: in float16 the least scale is 0."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 def pruned(model: Model, share: float) -> Coded:
@@ -105,6 +110,7 @@ def pruned(model: Model, share: float) -> Coded:
     def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
         if tensor.ndim < 2:
             return tensor, 16.0 * tensor.numel()
+        tensor = _wide(tensor)
         threshold = tensor.abs().flatten().kthvalue(max(1, int(share * tensor.numel()))).values
         kept = torch.where(tensor.abs() > threshold, tensor, torch.zeros_like(tensor))
         scale = kept.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127

@@ -5,7 +5,7 @@ A family file turns the library's weights into `Weights` (shared, not copied); t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -167,6 +167,7 @@ class Model(WeightViews):
         stream: Float[Tensor, "rows pos d_model"] | None = None,
         start: int = 0,
         positions: slice | Int[Tensor, "some"] | None = None,
+        unread: Collection[tuple[str, int]] = (),
     ) -> Float[Tensor, "out_rows some_pos vocab"]:
         """Logits; differentiable in every value that a tap gives, never in the weights.
 
@@ -181,6 +182,8 @@ class Model(WeightViews):
                 output matrix reads; ("logits", n_layers).
             stream: begin with this stream at layer `start` (n_layers: only the final norm and the unembedding are run).
             positions: unembed only these positions.
+            unread: ("z", l) and ("mlp", l) whose taps do not look at the value that they replace: they are given zeros,
+                and it is not computed.
 
         Raises:
             ModelError: for an input longer than the model can take, an id outside the vocabulary, or an unknown tap.
@@ -192,7 +195,7 @@ class Model(WeightViews):
         rotation = self._rotation(x) if start < layers else None
         for index in range(start, layers):
             x = self._seen(taps, "stream", index, x)
-            x = self._layer(x, index, taps, rotation)
+            x = self._layer(x, index, taps, rotation, unread)
         x = self._seen(taps, "stream", layers, x)
         if positions is not None:
             x = x[:, positions]
@@ -205,14 +208,27 @@ class Model(WeightViews):
         x = functional.embedding(tokens.to(self.device), self.weights.embedding)
         return x if self.weights.positions is None else x + self.weights.positions[: tokens.shape[1]]
 
-    def _layer(self, x: Tensor, index: int, taps: Taps, rotation: tuple[Tensor, Tensor] | None) -> Tensor:
+    def _layer(
+        self,
+        x: Tensor,
+        index: int,
+        taps: Taps,
+        rotation: tuple[Tensor, Tensor] | None,
+        unread: Collection[tuple[str, int]],
+    ) -> Tensor:
         layer = self.weights.layers[index]
         x = self._near(x, layer.norm1.weight)
-        attention = self._attention(layer.norm1(x, taps.get(("scale1", index))), layer, index, taps, rotation)
+        if ("z", index) in unread:
+            z = x.new_zeros(*x.shape[:2], self.config.heads, self.config.d_head)
+            attention = layer.out(self._seen(taps, "z", index, z).flatten(2))
+        else:
+            attention = self._attention(layer.norm1(x, taps.get(("scale1", index))), layer, index, taps, rotation)
         attention = self._seen(taps, "attention", index, attention)
         after = x + attention
         if layer.down is None or layer.up is None:
             return after
+        if ("mlp", index) in unread:
+            return after + self._seen(taps, "mlp", index, torch.zeros_like(after))
         read = layer.norm2(x if self.config.parallel else after, taps.get(("scale2", index)))
         act = self.weights.act
         neurons = act(layer.up(read)) if layer.gate is None else act(layer.gate(read)) * layer.up(read)
