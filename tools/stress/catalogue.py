@@ -8,6 +8,12 @@ from tools.stress.reader import Reader
 
 READERS = {
     "claims": "tools.stress.readers.claims:CLAIMS_READER",
+    "prompts": "tools.stress.readers.prompts:PROMPTS",
+    "families": "tools.stress.readers.families:FAMILIES",
+    "arrays": "tools.stress.readers.arrays:ARRAYS",
+    "circuits": "tools.stress.readers.circuits:CIRCUITS",
+    "found_on": "tools.stress.readers.found_on:FOUND_ON",
+    "texts": "tools.stress.readers.texts:TEXTS",
 }
 
 

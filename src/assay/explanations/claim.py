@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 from pydantic_core import PydanticCustomError
 
+from assay import inputs
 from assay.errors import ClaimError, nearest
 from assay.explanations import claim_yaml, registry
 from assay.explanations.claim_sentences import validated
@@ -241,7 +242,8 @@ class ClaimFile(_Strict):
         fields, or where results go."""
         content = {k: v for k, v in _plain(self).items() if k not in ("out", "register")}
         if isinstance(self.explanation, CircuitFields) and self.explanation.file is not None:
-            content["circuit"] = hashlib.sha256(Path(self.explanation.file).read_bytes()).hexdigest()
+            circuit = inputs.read_bytes(self.explanation.file, "the circuit file", ClaimError, most=1 << 28)
+            content["circuit"] = hashlib.sha256(circuit).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def where(self, *path: str | int) -> str:
