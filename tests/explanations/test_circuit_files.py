@@ -203,7 +203,7 @@ def test_a_name_that_comes_twice_in_the_json_is_refused(tmp_path):
 def test_what_is_no_circuit_file_is_refused(tmp_path, text, sentence):
     (tmp_path / "circuit.json").write_text(text)
     assert sentence in refused(tmp_path / "circuit.json")
-    assert "cannot be read" in refused(tmp_path / "nowhere.json")
+    assert "does not exist here" in refused(tmp_path / "nowhere.json")
 
 
 def test_what_a_form_cannot_hold_is_not_written(tmp_path):

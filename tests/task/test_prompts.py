@@ -160,7 +160,7 @@ def test_missing_columns_files_and_bad_lines_are_refused_with_file_and_line(tmp_
     )
     (tmp_path / "ioi.csv").write_text("clean,correct\n")
     assert "has no rows" in refused(tmp_path / "ioi.csv")
-    assert refused(tmp_path / "oii.csv").endswith("; did you mean 'ioi.csv'?")
+    assert refused(tmp_path / "oii.csv").endswith(f"; did you mean '{tmp_path / 'ioi.csv'}'?")
     assert "must be a file that ends in .csv, .tsv, .jsonl" in refused(tmp_path / "ioi.txt")
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"clean": "x", "correct": " y"}\n\n{"clean": \n')

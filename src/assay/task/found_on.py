@@ -22,9 +22,10 @@ from assay.task.prompt_rows import LINES, SEPARATORS, file_rows
 from assay.task.prompts import parse
 from assay.task.prompts import rows_of as rows_as_examples
 from assay.task.task import Examples, content_hash
-from assay.task.text_files import read_documents
+from assay.task.text_files import LARGEST as LARGEST_TEXT
 
 FORMAT, VERSION = "assay found_on", 1
+FILE = "the 'found_on' file"
 MOST = 1 << 26  # bytes of 13-gram hashes that are read
 LARGEST = 1 << 27  # bytes of a file
 ROWS = (*SEPARATORS, *LINES)
@@ -79,13 +80,13 @@ def read_found_on(given: str, model: Any) -> FoundOn | None:
             if not all(isinstance(row, dict) and isinstance(row.get("text"), str) for _, row in rows):
                 return _prompts(given, model)
             return _texts(given, model, [row["text"] for _, row in rows])
-        return _texts(given, model, read_documents([given]))
+        return _texts(given, model, [inputs.read_text(path, FILE, ClaimError, most=LARGEST_TEXT)])
     except (ValueError, KeyError, TypeError, zlib.error) as problem:
-        raise ClaimError(f"the file {given!r}, named by 'found_on', cannot be read: {problem}") from None
+        raise ClaimError(f"{FILE} {inputs.shown(given)} cannot be read: {problem}") from None
 
 
 def _searched(path: Path) -> FoundOn:
-    data: Any = inputs.read_json(path, "the file", ClaimError, most=LARGEST)
+    data: Any = inputs.read_json(path, FILE, ClaimError, most=LARGEST)
     if data["format"] != FORMAT or data["version"] != VERSION:
         raise ValueError(f"it is of the form {data['format']!r}, version {data['version']!r}")
     raw = zlib.decompressobj().decompress(base64.b64decode(data["ngrams"], validate=True), MOST + 8)
