@@ -20,7 +20,10 @@ WEIGHT = 1_600_000_000  # bytes of memory that the data of a JSON file may take
 
 def place(path: str | Path) -> Path:
     """The path with `~` resolved; one of a user that there is not stays as it is, and is not found."""
-    return Path(os.path.expanduser(path))
+    try:
+        return Path(os.path.expanduser(path))
+    except ValueError:  # a NUL byte in a user's name
+        return Path(path)
 
 
 def is_file(path: str | Path) -> bool:
@@ -102,14 +105,33 @@ def read_bytes(
     path: str | Path, what: str, error: type[UserError] = UserError, *, most: int, like: Iterable[str] | None = None
 ) -> bytes:
     """What a regular file holds. See `opened`."""
+    content = _read(path, what, error, most, like, most + 1)
+    if len(content) > most:  # some files say that they have 0 bytes, and go on
+        raise error(_too_large(f"{what} {shown(path)}", f"over {most:,}", most))
+    return content
+
+
+def read_head(
+    path: str | Path,
+    what: str,
+    error: type[UserError] = UserError,
+    *,
+    count: int = 4_096,
+    like: Iterable[str] | None = None,
+) -> bytes:
+    """The first bytes of a regular file of any size. See `opened`."""
+    return _read(path, what, error, None, like, count)
+
+
+def _read(
+    path: str | Path, what: str, error: type[UserError], most: int | None, like: Iterable[str] | None, count: int
+) -> bytes:
     content = bytearray()
     with opened(path, what, error, most=most, like=like) as file:
         try:
-            while chunk := file.read(1 << 20):  # some files say that they have 0 bytes, and go on
+            while len(content) < count and (chunk := file.read(min(1 << 20, count - len(content)))):
                 content += chunk
-                if len(content) > most:
-                    raise error(_too_large(f"{what} {shown(path)}", f"over {most:,}", most))
-        except OSError as problem:
+        except OSError as problem:  # some that look like regular files are none, such as /proc/self/mem
             raise error(f"{what} {shown(path)} cannot be read: {_reason(problem)}") from None
     return bytes(content)
 
@@ -153,16 +175,19 @@ def parse_json(
     Raises:
         UserError: of the class `error`.
     """
-    # Upper bounds of what CPython takes for an object, a list, an item, and a character and its copy.
-    weight = 240 * content.count(b"{") + 64 * content.count(b"[") + 90 * content.count(b",")
-    weight += len(content) * (2 if content.isascii() else 9)
-    if weight > WEIGHT:
+    if weight(content) > WEIGHT:
         raise error(f"{name} holds too many values to be read, in {len(content):,} bytes")
     try:
         return json.loads(content.decode("utf-8-sig"), object_pairs_hook=pairs)
     except (ValueError, RecursionError) as problem:
         reason = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
         raise error(f"{name} is not JSON: {reason}") from None
+
+
+def weight(content: bytes) -> int:
+    """At most how many bytes the data of a JSON text take, parsed."""
+    objects, lists, items = content.count(b"{"), content.count(b"["), content.count(b",")
+    return 240 * objects + 64 * lists + 90 * items + len(content) * (2 if content.isascii() else 9)
 
 
 def _check(status: os.stat_result, name: str, error: type[UserError], most: int | None) -> None:

@@ -13,6 +13,7 @@ READERS = {
     "arrays": "tools.stress.readers.arrays:ARRAYS",
     "circuits": "tools.stress.readers.circuits:CIRCUITS",
     "found_on": "tools.stress.readers.found_on:FOUND_ON",
+    "paths": "tools.stress.readers.paths:PATHS",
     "texts": "tools.stress.readers.texts:TEXTS",
 }
 

@@ -215,9 +215,8 @@ def _same(one: str, other: str) -> bool:
 
 
 def _file(where: str, path: str) -> None:
-    with inputs.opened(path, f"{where}the file", ClaimError) as file:
-        if not file.read(4096).strip():
-            raise ClaimError(f"{where}the file {path!r} is empty")
+    if not inputs.read_head(path, f"{where}the file", ClaimError).strip():
+        raise ClaimError(f"{where}the file {path!r} is empty")
 
 
 def _split(claim: ClaimFile, field: str, split: str | None) -> None:

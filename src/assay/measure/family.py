@@ -53,9 +53,10 @@ def load_endpoints(path: str | Path, model: str, parameters: int, splits: Sequen
     out = []
     for i, row in enumerate(rows):
         documents: dict[str, Any] = {}
+        known = row.get("documents") if isinstance(row, Mapping) else None
+        known = known if isinstance(known, Mapping) else {}
         for split in splits:
-            known = row.get("documents", {}) if isinstance(row, Mapping) else {}
-            if split not in known:
+            if not isinstance(known.get(split), Mapping):
                 raise ModelError(
                     f"endpoint {i} of {file} has no documents of the split {split!r}" + nearest(split, known)
                 )

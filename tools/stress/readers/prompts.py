@@ -14,12 +14,12 @@ from tools.stress.reader import FileReader, Seed
 NAMES = ("Lily", "Tom", "Ben", "Sam", "Anna", "Max")
 ROWS = [
     {
-        "clean": f"One day {name} went to the park. There {name} saw",
-        "corrupted": f"One day {other} went to the park. There {other} saw",
+        "clean": f"{name} and {other} went to play. They saw {name} and they saw {other}. They saw",
+        "corrupted": f"{other} and {name} went to play. They saw {other} and they saw {name}. They saw",
         "correct": " a",
         "incorrect": " the",
         "group": f"g{i % 3}",
-        "S2": f"{name}#2",
+        "S2": "saw#2",
         "last": "-1",
     }
     for i, (name, other) in enumerate(zip(NAMES, (*NAMES[1:], NAMES[0]), strict=True))
