@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import pickle
@@ -93,16 +94,15 @@ def test_a_member_that_is_no_plain_array_is_refused(archive, member):
 
 def test_a_broken_file_is_refused_wherever_it_is_cut_or_changed(archive, tmp_path):
     content = archive(inputs=INPUTS, labels=LABELS).read_bytes()
-    whole = {}
+    path, whole = tmp_path / "broken.npz", 0
     for place in range(0, len(content), 7):
-        for changed in (content[:place], content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :]):
-            (tmp_path / "broken.npz").write_bytes(changed)
-            try:
-                whole[place] = read_arrays(tmp_path / "broken.npz", ("inputs", "labels"))
-            except TaskError as problem:
-                assert "broken.npz' " in str(problem)
-    for found in whole.values():  # a date, or a flag that means nothing
-        np.testing.assert_array_equal(found["inputs"], INPUTS)
+        path.write_bytes(content[:place])
+        assert "broken.npz' " in refused(path)
+        path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
+        with contextlib.suppress(TaskError):  # a date, or a flag that means nothing, changes no number
+            np.testing.assert_array_equal(read_arrays(path, ("inputs", "labels"))["inputs"], INPUTS)
+            whole += 1
+    assert 0 < whole < len(content) / 14
 
 
 def test_a_bomb_is_refused_by_what_its_members_unpack_to(archive, monkeypatch):
