@@ -95,6 +95,8 @@ def test_every_try_counts_once_and_the_report_says_which_it_was(
 def test_p_of_a_measured_try_is_logged_and_adjusted_for_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
+    for name in ("first.yaml", "second.yaml"):  # enough documents for an interval
+        Path(name).write_text(Path(name).read_text().replace("n: 4", "n: 16"))
     with monkeypatch.context() as patched:
         patched.setattr("assay.measure.measure.load", stopped)
         measure("first.yaml", "--register")

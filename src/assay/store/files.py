@@ -51,10 +51,10 @@ def check_writable(path: Path, what: str) -> None:
         RunError: when it cannot.
     """
     parent = next(above for above in path.parents if os.path.lexists(above))
-    if not parent.is_dir():
-        raise RunError(f"{what} cannot be made, because '{parent}' is a file")
     probe = parent / f".{path.name}.{scratch_mark()}.partial"
     try:
+        if not parent.is_dir():
+            raise RunError(f"{what} cannot be made, because '{parent}' is a file")
         probe.mkdir()
         probe.rmdir()
     except OSError as error:

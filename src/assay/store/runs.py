@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,10 +149,12 @@ def write_folder(
         raise RunError(f"the run could not be written to '{folder}': {reason(error)}") from error
     finally:
         # Also on Ctrl-C: the earlier run goes back to its place, and the scratch folder goes.
-        if old.exists() and not target.exists():
-            os.rename(old, target)
+        if not os.path.lexists(target):
+            with suppress(OSError):  # most often because there was none
+                os.rename(old, target)
         shutil.rmtree(scratch, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if os.path.lexists(target):
+            shutil.rmtree(old, ignore_errors=True)
     left_over.clear(target)
     return target
 

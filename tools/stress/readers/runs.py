@@ -1,0 +1,199 @@
+"""What runs leave behind: records, tables of tokens and registers that were changed; and saving with a fault at any
+call of the system."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from assay.cli_output import of_record, rendered
+from assay.errors import RunError
+from assay.store import read_record, read_run, register, write_run
+from assay.store.runs import SEARCH
+from tools.stress import mutate
+from tools.stress.reader import FileReader, Seed, command
+
+PAGES = 25  # of so many records one is drawn as a page: that takes a hundred times as long as the terminal
+
+CLAIM = """\
+model: zoo:stories-260k
+task: {kind: repeat, n: 10, length: 8}
+explanation: {kind: program, components: {a0.h1: previous_token, a3.h6: previous_token}}
+controls: 3
+"""
+
+
+def _measured(folder: Path) -> Path:
+    """A small run of a program, made once a worker."""
+    if not (folder / "runs" / "claim").exists():
+        (folder / "claim.yaml").write_text(CLAIM)
+        command("measure", "claim.yaml")
+    return folder / "runs" / "claim"
+
+
+def _searched(folder: Path) -> Path:
+    """A small search, made once a worker."""
+    if not (folder / "runs" / "find").exists():
+        sizes = ("--sizes", "4", "--controls", "3", "--documents", "10", "--select", "4", "--length", "8")
+        command("find", "circuit", "zoo:stories-260k", *sizes, "--out", "runs/find")
+    return folder / "runs" / "find"
+
+
+def _records(folder: Path) -> list[Seed]:
+    return [Seed("runs/claim/measurement.json", (_measured(folder) / "measurement.json").read_bytes())]
+
+
+def _searches(folder: Path) -> list[Seed]:
+    return [Seed("runs/find/frontier.json", (_searched(folder) / "frontier.json").read_bytes())]
+
+
+def _tables(folder: Path) -> list[Seed]:
+    return [Seed("runs/claim/examples.parquet", (_measured(folder) / "examples.parquet").read_bytes())]
+
+
+def _page(path: Path) -> bool:
+    return sum(path.read_bytes()) % PAGES == 0  # by what is in it, so that the same case is always drawn alike
+
+
+def _show(path: Path) -> str:
+    from assay.report import page, terminal
+
+    record, examples = read_run(path.parent)
+    with of_record(str(path.parent)):
+        shown = rendered(terminal.measurement(record, report="report.html"))
+        return shown + (page.render(record, examples) if _page(path) else "")
+
+
+def _show_search(path: Path) -> str:
+    from assay.report import find_page, find_terminal
+
+    record = read_record(path.parent, SEARCH)
+    with of_record(str(path.parent)):
+        shown = rendered(find_terminal.table(record, report="report.html", follow="next"))
+        return shown + (find_page.render(record) if _page(path) else "")
+
+
+def _compared(path: Path) -> str:
+    """A mutated table beside the one that it was."""
+    other = path.parents[1] / "first"
+    if not other.exists():
+        shutil.copytree(path.parent, other)  # the first case is the seed as it is
+    return command("compare", str(other), str(path.parent))
+
+
+RECORDS = FileReader(_records, _show, mutate.as_json)
+SEARCHES = FileReader(_searches, _show_search, mutate.as_json)
+TABLES = FileReader(_tables, _compared)
+
+
+def _registers(folder: Path) -> list[Seed]:
+    path = folder / "register.jsonl"
+    for claim, p in (("c1", 0.1), ("c2", None), ("c1", 0.05), ("c3", 1.0)):
+        register.log(path, register.Entry("zoo:x {'kind': 'text'}", claim, ("mean", "zero"), "words", "today", p))
+    content = path.read_bytes()
+    return [Seed(path.name, content), Seed(path.name, content.rstrip(b"\n")), Seed(path.name, b"")]
+
+
+def _logged(path: Path) -> None:
+    """What is in the register is still there when a try was logged, and the try, too."""
+    register.check(path)
+    before, new = register.entries(path), register.Entry("zoo:x {'kind': 'text'}", "new", ("mean",), p=0.5)
+    seen = register.foreseen(path, new)
+    assert (register.log(path, new), register.adjusted(path, new)) == seen
+    after = register.entries(path)
+    assert [entry.key for entry in after][: len(before)] == [entry.key for entry in before]
+    assert new.key in [entry.key for entry in after]
+
+
+REGISTERS = FileReader(_registers, _logged, mutate.as_json_lines)
+
+
+class Fault(NamedTuple):
+    """At the `number`th call of `call` the process is killed, or the call fails."""
+
+    call: str
+    number: int
+    error: int | None  # None: kill -9
+
+    def at(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        left = self.number
+
+        def call(*given: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                if self.error is None:
+                    os.kill(os.getpid(), 9)
+                raise OSError(self.error, os.strerror(self.error))
+            return real(*given, **more)
+
+        return call
+
+
+class Saving:
+    """Replaces a run in a process of its own, with a fault; afterwards the folder holds the old run or the new one.
+
+    It forks, so that a case takes milliseconds.
+    """
+
+    CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "scandir", "stat", "lstat", "replace")
+    ERRORS = (None, 5, 13, 28, 30)  # kill, input/output, permission, no space, read-only
+    NEW, OLD = ({"schema": 1, "run": name} for name in ("new", "old"))
+
+    def __init__(self) -> None:
+        self.known: tuple[Fault, ...] = ()
+        self.table = pa.table({"token": ["a"], "loss_model": [0.5]})
+        self.folder = Path()
+
+    def prepare(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, rng: Random, folder: Path, index: int) -> Fault:
+        return Fault(rng.choice(self.CALLS), rng.randrange(1, 12), rng.choice(self.ERRORS))
+
+    def read(self, case: Fault) -> None:
+        place = self.folder / "saving"
+        shutil.rmtree(place, ignore_errors=True)
+        run = write_run(place / "run", self.OLD, self.table, "old")
+        (run / "notes.txt").write_text("mine")
+        code = self._attempt(case, run)
+        record, _ = read_run(run)
+        page = (run / "report.html").read_text()
+        assert (record, page) in ((self.OLD, "old"), (self.NEW, "new")), f"{case} mixed two runs"
+        assert (run / "notes.txt").read_text() == "mine", f"{case} lost a file"
+        assert code != 0 or record == self.NEW, f"{case}: a save that succeeded is not there"
+        write_run(run, self.NEW, self.table, "new", overwrite=True)
+        left = [entry.name for entry in place.iterdir()]
+        assert left == ["run"], f"{case} left {left}"
+        if code == 2:
+            raise RunError(f"{case.call} number {case.number} failed, and the run was not written")
+
+    def _attempt(self, case: Fault, run: Path) -> int:
+        """0: saved; 2: a sentence; −9: killed. Anything else is a fault of assay's."""
+        child = os.fork()
+        if child == 0:
+            code = 3
+            try:
+                setattr(os, case.call, case.at(getattr(os, case.call)))
+                write_run(run, self.NEW, self.table, "new", overwrite=True)
+                code = 0
+            except RunError:
+                code = 2
+            except BaseException as problem:
+                print(f"{case}: {type(problem).__name__}: {problem}", file=sys.stderr)
+            finally:
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code not in (0, 2, -9):
+            raise RuntimeError(f"{case} ended with {code}")
+        return code
+
+
+SAVING = Saving()
