@@ -73,8 +73,8 @@ def test_validate_says_what_a_file_claims(run):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("validate", "no.yaml"), "the claim file no.yaml does not exist; did you mean '"),
-        (("measure", "no.yaml"), "the claim file no.yaml does not exist; did you mean '"),
+        (("validate", "no.yaml"), "the claim file 'no.yaml' does not exist; did you mean '"),
+        (("measure", "no.yaml"), "the claim file 'no.yaml' does not exist; did you mean '"),
         (("measure", "bad.yaml"), "bad.yaml:1: unknown field 'modle'; did you mean 'model'?"),
         (("measure", "claim.yaml", "--ablation", "men"), "unknown ablation 'men'; did you mean 'mean'?"),
         (("measure", "claim.yaml", "--device", "gpu"), "unknown device 'gpu'; did you mean 'cpu'?"),

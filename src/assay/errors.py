@@ -5,9 +5,18 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+LONGEST = 2_000  # characters of a sentence
+
 
 class UserError(Exception):
-    """Something in the input is wrong; the commands print the message and end with exit code 2."""
+    """Something in the input is wrong; the commands print the message and end with exit code 2.
+
+    A sentence that quotes something absurdly long is cut in its middle.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        cut = len(sentence) > LONGEST
+        super().__init__(f"{sentence[: LONGEST // 2]} [...] {sentence[-LONGEST // 4 :]}" if cut else sentence)
 
 
 class ComponentError(UserError):

@@ -165,6 +165,8 @@ def written(tmp_path):
         ("assay", lambda d: d.update(edges={"bits": "eJwDAAAAAAE="}), "holds fewer bits than edges"),
         ("assay", lambda d: d.update(positions=[1, 1]), "which are not different columns"),
         ("assay", lambda d: d.update(total=10**12), "which is no circuit"),
+        ("assay", lambda d: d.update(positions=[True]), "which are not different columns"),
+        ("assay", lambda d: d.update(positions=[10**20]), "which are not different columns"),
         ("assay", lambda d: d.pop("model"), "has no field 'model' that could be one"),
     ],
 )
@@ -197,13 +199,40 @@ def test_a_name_that_comes_twice_in_the_json_is_refused(tmp_path):
         assert refused(tmp_path / "circuit.json").endswith(f"names 'm0->m1' {words}")
 
 
+@pytest.mark.parametrize("score", [5e8, -3e38, 10**9])
+def test_a_score_may_be_as_large_as_a_float32(written, score):
+    """A limit of the number of edges, of the same name, used to stand in the way of anything above 1e8."""
+    path, model, data = written("eap-ig")
+    data["edges"]["m0->m1"]["score"] = score
+    path.write_text(json.dumps(data))
+    found = read_circuit(path, model).scores
+    assert found is not None
+    assert found[model.edges.number("m0->m1")[0]] == np.float32(score)
+    for beyond in (4e38, -(10**400)):
+        data["edges"]["m0->m1"]["score"] = beyond
+        path.write_text(json.dumps(data))
+        assert "not a number" in refused(path, model)
+
+
+@pytest.mark.parametrize(("total", "columns"), [(10**8, 200), (10**8, 10**4), (10**8, 3), (2**28 + 1, 1)])
+@pytest.mark.parametrize("edges", [{"numbers": [[0]]}, {"bits": "eJwDAAAAAAE="}])
+def test_a_shape_that_no_model_has_is_refused_before_memory_is_taken(tmp_path, monkeypatch, total, columns, edges):
+    edges = {name: value * columns if name == "numbers" else value for name, value in edges.items()}
+    data = {"format": "assay circuit", "version": 1, "model": {}, "total": total, "kept": 1, "edges": edges}
+    (tmp_path / "circuit.json").write_text(json.dumps(data | {"positions": list(range(columns))}))
+    for name in ("zeros", "unpackbits"):
+        monkeypatch.setattr(np, name, lambda *_, **__: pytest.fail("memory was taken"))
+    with pytest.raises(ClaimError, match=f"{columns:,} positions, which is no circuit"):
+        parse(tmp_path / "circuit.json")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"), [("", "is not JSON"), ("[1]", "holds no JSON object"), ("{}", "of no form")]
 )
 def test_what_is_no_circuit_file_is_refused(tmp_path, text, sentence):
     (tmp_path / "circuit.json").write_text(text)
     assert sentence in refused(tmp_path / "circuit.json")
-    assert "cannot be read" in refused(tmp_path / "nowhere.json")
+    assert "does not exist here" in refused(tmp_path / "nowhere.json")
 
 
 def test_what_a_form_cannot_hold_is_not_written(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -190,6 +191,38 @@ def test_a_claim_is_made_from_plain_data():
             "m1: {program: ngram, n: 9}",
             "claim.yaml:8: 'n' of the program 'ngram' must be a whole number from 1 to 5, not 9",
         ),
+        (
+            "a1.h6: induction",
+            "a1.h6: {program: induction, match: prefix, prefix: 999999}",
+            "claim.yaml:8: 'prefix' of the program 'induction' must be a whole number from 1 to 64, not 999999",
+        ),
+        (
+            "a1.h6: induction",
+            "a1.h6: {program: label, tokens: [1, 100000000000000000000]}",
+            "claim.yaml:8: 'tokens' of the program 'label' must be a list of token ids, not [1, 100000000000000000000]",
+        ),
+        (
+            "kind: text, split: test",
+            "kind: repeat, n: 1000000000",
+            "claim.yaml:3: 'n' must be at most 20,000, not 10000",
+        ),
+        (
+            "kind: text, split: test",
+            "kind: repeat, length: 200000",
+            "claim.yaml:3: 'length' must be at most 100,000, not",
+        ),
+        ("ablation:", "draws: 1000000000\nablation:", "claim.yaml:9: 'draws' must be at most 10,000, not 1000000000"),
+        (
+            "ablation:",
+            "documents: 10000000\nablation:",
+            "claim.yaml:9: 'documents' must be at most 1,000,000, not 1000",
+        ),
+        ("ablation:", "controls: 10000000\nablation:", "claim.yaml:9: 'controls' must be at most 100,000, not 1000"),
+        (
+            "ablation:",
+            "seed: 100000000000000000000\nablation:",
+            "claim.yaml:9: 'seed' must be at most 9,223,372,036,85",
+        ),
         ("a1.h6", "m1", "claim.yaml:8: the program 'induction' says where a head attends, and 'm1' is no head"),
         ("a1.h6", "a1.x6", "claim.yaml:8: 'a1.x6' is not a component's name; names look like 'a1.h3', "),
         ("a1.h6", "a01.h3", "claim.yaml:8: the component 'a01.h3' is named a second time"),
@@ -308,20 +341,20 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path):
     path = tmp_path / "huge.yaml"
     with open(path, "wb") as file:
         file.truncate(100_000_000)
-    with pytest.raises(ClaimError, match=r"has 100,000,000 bytes, and a claim file has at most 1,000,000"):
+    with pytest.raises(ClaimError, match=r"huge\.yaml' has 100,000,000 bytes, and at most 1,000,000 are read"):
         load_claim(path)
 
 
 def test_missing_files_folders_and_devices_are_refused(tmp_path: Path):
     (tmp_path / "claim.yaml").write_text(GOOD)
-    with pytest.raises(ClaimError, match=r"clam\.yaml does not exist; did you mean '.*claim\.yaml'\?$"):
+    with pytest.raises(ClaimError, match=r"clam\.yaml' does not exist; did you mean '.*claim\.yaml'\?$"):
         load_claim(tmp_path / "clam.yaml")
     with pytest.raises(ClaimError, match=r"is a folder, not a claim file"):
         load_claim(tmp_path)
     with pytest.raises(ClaimError, match=r"does not exist"):
         load_claim(tmp_path / "claim.yaml" / "deeper.yaml")
     if Path("/dev/zero").exists():
-        with pytest.raises(ClaimError, match=r"/dev/zero is not a regular file"):
+        with pytest.raises(ClaimError, match=r"'/dev/zero' is not a regular file"):
             load_claim("/dev/zero")
 
 
@@ -379,3 +412,58 @@ def test_reading_a_claim_imports_nothing_heavy(tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "claim.yaml")], capture_output=True, text=True)
     assert done.stderr.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("{kind: text, files: [pipe]}", ""),
+        ("{kind: text, files: [/dev/zero]}", ""),
+        ("{kind: prompts, file: pipe.csv}", ""),
+        ("{kind: classify, file: pipe}", ""),
+        ("{kind: text, files: [a.txt]}", "reference: {files: [pipe]}"),
+    ],
+)
+def test_a_pipe_and_a_device_in_a_claim_are_refused_at_their_line(refusal, tmp_path, task, more):
+    for name in ("pipe", "pipe.csv"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "a.txt").write_text("a")
+    said = refusal(KEEP.replace("{kind: repeat, n: 8}", task) + more)
+    assert "is not a regular file, so it is not read" in said
+    assert said.startswith("claim.yaml:" + ("4" if more else "2"))
+
+
+def test_a_circuit_a_model_and_a_configuration_that_are_pipes_are_not_waited_for(refusal, claim, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    circuit = KEEP.replace("{kind: keep, components: [a1.h3, m2, m3.n137]}", "{kind: circuit, file: pipe}")
+    assert "'pipe' is not a regular file" in refusal(circuit)
+    assert "the family 'pipe' is neither built in nor a file here" in refusal(KEEP + "family: pipe")
+    (tmp_path / "tiny").mkdir()
+    os.mkfifo(tmp_path / "tiny" / "config.json")
+    assert claim(KEEP.replace("zoo:novel-4l", "./tiny")).scope == ("a1.h3", "m2", "m3.n137")
+
+
+def test_a_home_folder_is_resolved_in_names_of_files(claim, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "a.txt").write_text("a")
+    assert claim(KEEP.replace("{kind: repeat, n: 8}", "{kind: text, files: [~/a.txt]}")).task.kind == "text"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.system ['touch ran']",
+        "!!python/object/new:os.system ['touch ran']",
+        "!!python/name:os.system",
+        "!!python/module:ran",
+        "!<tag:yaml.org,2002:python/object/apply:subprocess.check_output> [['touch', 'ran']]",
+        "{program: 'os.system', tokens: ['touch ran']}",
+        '{program: \'__import__("os").system("touch ran")\'}',
+    ],
+)
+def test_no_code_runs_from_a_claim(refusal, tmp_path, monkeypatch, value):
+    (tmp_path / "ran.py").write_text("open('ran', 'w')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert refusal(GOOD.replace("a1.h6: induction", f"a1.h6: {value}")).startswith("claim.yaml:8: ")
+    assert not (tmp_path / "ran").exists()

@@ -52,6 +52,10 @@ def test_a_longer_prefix_prefers_the_longer_match_over_the_more_recent_one():
         (lambda: programs.induction(match="recnt"), "unknown match 'recnt'; did you mean 'recent'"),
         (lambda: programs.ngram(9), "takes n from 1 to 5, not 9"),
         (lambda: programs.label(), "either a source or tokens"),
+        (lambda: programs.label(tokens=[3, 10**20]), "takes token ids, and 100000000000000000000 is none"),
+        (lambda: programs.label(tokens=[-1]), "takes token ids, and -1 is none"),
+        (lambda: programs.induction(match="prefix", prefix=999_999), "'prefix' must be at most 64, not 999,999"),
+        (lambda: programs.induction(match="prefix", prefix=0), "'prefix' must be at least 1, not 0"),
     ],
 )
 def test_wrong_arguments_are_named_with_the_nearest_valid_one(make, message):

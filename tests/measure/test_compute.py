@@ -340,8 +340,34 @@ def test_family_file_is_read_and_its_mistakes_named(tmp_path: Path):
         file.write_text(json.dumps(wrong))
         with pytest.raises(ModelError, match=message):
             load_family(file)
-    with pytest.raises(ModelError, match="cannot be read"):
+    with pytest.raises(ModelError, match="does not exist here"):
         load_family(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("value", [None, True, "1", [], {}, 10**400, float("inf"), float("nan"), 1e308, 0, -1])
+@pytest.mark.parametrize("field", ["parameters", "tokens", "flops", "documents", "pair", "sum", "count", "member"])
+def test_whatever_stands_in_a_family_is_a_number_in_range_or_a_sentence(tmp_path, field, value):
+    member = {"model": "m", "parameters": 10, "tokens": 10, "flops": 1e3, "documents": {"a": [1.0, 2]}}
+    if field == "pair":
+        member["documents"] = {"a": value}
+    elif field in ("sum", "count"):
+        member["documents"] = {"a": [value, 2] if field == "sum" else [1.0, value]}
+    elif field != "member":
+        member[field] = value
+    (tmp_path / "family.json").write_text(json.dumps({"members": [value if field == "member" else member]}))
+    if (field == "sum" and value in (0, -1) and value is not False) or (field == "documents" and value == {}):
+        assert len(load_family(tmp_path / "family.json")[1]) == 1
+        return
+    with pytest.raises(ModelError, match="the endpoint in"):
+        load_family(tmp_path / "family.json")
+
+
+@pytest.mark.parametrize("documents", [None, 3, "test", ["test"], {"test": 3}, {"test": [1, 2]}, {}])
+def test_endpoints_without_a_splits_documents_are_refused(tmp_path, documents):
+    row = {"tokens": 10, "flops": 1e3, "documents": documents}
+    (tmp_path / "endpoints.json").write_text(json.dumps([row]))
+    with pytest.raises(ModelError, match=r"endpoint 0 of .* has no documents of the split 'test'"):
+        load_endpoints(tmp_path, "m", 10)
 
 
 def test_a_rung_of_the_ladder_and_a_rivals_place_are_worth_what_their_loss_is():

@@ -80,7 +80,7 @@ def test_words_are_no_file_and_a_broken_file_is_named(tmp_path):
         ("bytes.txt", b"\xff\xfe\x00"),
     ):
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ClaimError, match=r"^the file '.*', named by 'found_on', cannot be read: "):
+        with pytest.raises(ClaimError, match=r"^the 'found_on' file '.*' (cannot be read|is not JSON)"):
             read_found_on(str(tmp_path / name), novel())
 
 
@@ -145,5 +145,5 @@ def test_a_description_in_words_is_unknown_in_a_whole_measurement(words):
 def test_a_broken_file_is_named_before_anything_is_scored(tmp_path, monkeypatch):
     monkeypatch.setattr("assay.measure.measure.systems", lambda *_: pytest.fail("something was run"))
     (tmp_path / "selection.json").write_text("{")
-    with pytest.raises(ClaimError, match="named by 'found_on', cannot be read"):
+    with pytest.raises(ClaimError, match=r"the 'found_on' file '.*selection\.json' is not JSON"):
         measure(Keep(["a0.h2"]), planted_heads(), text_task(), found_on=str(tmp_path / "selection.json"))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from assay.errors import TaskError
+from assay.task import prompt_rows
 from assay.task.metrics import METRICS
 from assay.task.task import Task
 from tests.task.handles import Handle, novel, stories
@@ -160,7 +161,7 @@ def test_missing_columns_files_and_bad_lines_are_refused_with_file_and_line(tmp_
     )
     (tmp_path / "ioi.csv").write_text("clean,correct\n")
     assert "has no rows" in refused(tmp_path / "ioi.csv")
-    assert refused(tmp_path / "oii.csv").endswith("; did you mean 'ioi.csv'?")
+    assert refused(tmp_path / "oii.csv").endswith(f"; did you mean '{tmp_path / 'ioi.csv'}'?")
     assert "must be a file that ends in .csv, .tsv, .jsonl" in refused(tmp_path / "ioi.txt")
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"clean": "x", "correct": " y"}\n\n{"clean": \n')
@@ -226,3 +227,51 @@ def test_a_sentencepiece_tokenizer_finds_words_and_answers():
     assert task.answers[:, 0].tolist() == [found[-1]] * len(task.tokens)
     for i, column in enumerate(task.columns["S2"]):
         assert model.tokenizer.decode(task.tokens[i, 1 : column + 1]).endswith("Tom played. Lily")
+
+
+def test_files_that_are_too_large_in_any_direction_are_refused(tmp_path, monkeypatch):
+    def said(name: str, text: str) -> str:
+        (tmp_path / name).write_text(text)
+        return refused(tmp_path / name)
+
+    assert "a.csv:1: there are 65 columns, and prompts have at most 64" in said(
+        "a.csv", ",".join(f"c{i}" for i in range(65))
+    )
+    wide = json.dumps({f"c{i}": "x" for i in range(65)})
+    assert "a.jsonl:1: a row has 65 columns, and prompts have at most 64" in said("a.jsonl", wide)
+    long = json.dumps({"clean": "word " * 30_000, "correct": " a"})
+    assert "a.jsonl:1: column 'clean' is too long: 'word word" in said("a.jsonl", long)
+    assert "field larger than field limit" in said("a.csv", "clean,correct\n" + "word " * 30_000 + ",a\n")
+    monkeypatch.setattr(prompt_rows, "MOST_ROWS", 3)
+    assert "a.csv:5: a file of prompts has at most 3 rows" in said("a.csv", "clean,correct\n" + "a,b\n" * 4)
+    monkeypatch.setattr(prompt_rows, "LARGEST", 10)
+    assert "has 14 bytes, and at most 10 are read" in said("a.csv", "clean,correct\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        (
+            r'{"clean": "a \ud800 b", "correct": " a"}',
+            "a.jsonl:1: '\\ud800' is half a character, which no tokenizer reads",
+        ),
+        (
+            r'{"clean": "a b", "correct": " \udfff"}',
+            "a.jsonl:1: '\\udfff' is half a character, which no tokenizer reads",
+        ),
+        ('{"clean": "a b", "correct": " a", "S": "b#²"}', "'b#²' of column 'S' does not occur in the prompt"),
+        (
+            '{"clean": "a b", "correct": " a", "S": "b#' + "9" * 5_000 + '"}',
+            "of column 'S' does not occur in the prompt",
+        ),
+        (
+            '{"clean": "a b", "correct": " a", "S": ' + "9" * 5_000 + "}",
+            "a.jsonl:1: not a JSON object: Exceeds the limit",
+        ),
+        ('{"clean": "a b", "correct": " a", "S": ' + "9" * 400 + "}", "column 'S' is too long: '99999"),
+        ("[" * 100_000, "a.jsonl:1: not a JSON object: it is nested too deeply"),
+    ],
+)
+def test_what_json_can_write_and_no_prompt_can_be_is_one_sentence(tmp_path, line, sentence):
+    (tmp_path / "a.jsonl").write_text(line)
+    assert sentence in refused(tmp_path / "a.jsonl")

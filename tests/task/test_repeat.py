@@ -58,6 +58,7 @@ def test_rows_are_keyed_by_seed_and_number():
     ("arguments", "message"),
     [
         ({"n": 0}, "'n' of a repeat task must be at least 1, not 0"),
+        ({"n": 10**9}, "'n' of a repeat task must be at most 20,000, not 1,000,000,000"),
         ({"length": 1}, "'length' of a repeat task must be at least 2, not 1"),
         ({"length": 128}, "two copies of 128 tokens do not fit the context of 256 of zoo:novel-attn2-rep; at most 127"),
     ],

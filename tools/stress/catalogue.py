@@ -7,12 +7,19 @@ import pkgutil
 from tools.stress.reader import Reader
 
 READERS = {
+    "arrays": "tools.stress.readers.arrays:ARRAYS",
+    "circuits": "tools.stress.readers.circuits:CIRCUITS",
     "claims": "tools.stress.readers.claims:CLAIMS_READER",
+    "families": "tools.stress.readers.families:FAMILIES",
+    "found_on": "tools.stress.readers.found_on:FOUND_ON",
+    "paths": "tools.stress.readers.paths:PATHS",
+    "prompts": "tools.stress.readers.prompts:PROMPTS",
     "records": "tools.stress.readers.runs:RECORDS",
     "registers": "tools.stress.readers.runs:REGISTERS",
     "saving": "tools.stress.readers.runs:SAVING",
     "searches": "tools.stress.readers.runs:SEARCHES",
     "tables": "tools.stress.readers.runs:TABLES",
+    "texts": "tools.stress.readers.texts:TEXTS",
 }
 
 

@@ -24,7 +24,7 @@ from tools.stress.reader import Reader
 
 OK, SENTENCE, TRACEBACK, HANG, MEMORY = "ok", "sentence", "traceback", "hang", "memory"
 MOST = 2 << 30  # bytes that reading one case may ask for
-LONGEST = 4_000  # characters of a sentence
+LONGEST = 2_500  # characters of a sentence
 
 
 class Late(BaseException):

@@ -6,7 +6,6 @@ A file is read and checked for itself first (nothing heavy is imported), and the
 from __future__ import annotations
 
 import base64
-import json
 import re
 import zlib
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from assay import inputs
 from assay.errors import ClaimError, ComponentError
 from assay.explanations.circuit_names import split_edge
 from assay.model.edge_sets import EdgeSet
@@ -25,9 +25,10 @@ if TYPE_CHECKING:
     from assay.model.transformer import Model
 
 FORMAT, VERSION = "assay circuit", 1
-LARGEST = float(np.finfo(np.float32).max)  # of a score
+LARGEST_SCORE = float(np.finfo(np.float32).max)
+LARGEST = 1 << 28  # bytes of a file; EAP-IG's of a model with 1,024 heads has half as many
 NUMBERS = 1_000  # circuits of so many edges are written as numbers that can be read, larger ones as bits
-LARGEST, MOST_POSITIONS = 10**8, 10**4  # edges and named positions that a file may have
+MOST_EDGES, MOST_POSITIONS, MOST_CELLS = 10**8, 10**4, 1 << 28  # and the two multiplied, that a file may have
 _PER_HEAD = re.compile(r"a\d+\.h\d+<[kv]>$")
 
 
@@ -99,13 +100,9 @@ def parse(path: str | Path) -> CircuitFile:
         ClaimError: when it is not there, not of either form, or contradicts itself; when it keeps no edge.
     """
     name = str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-        data = json.loads(text, object_pairs_hook=lambda pairs: _once(name, pairs))
-    except OSError as problem:
-        raise ClaimError(f"the circuit file {name!r} cannot be read: {problem.strerror or problem}") from None
-    except (ValueError, RecursionError) as problem:
-        raise ClaimError(f"the circuit file {name!r} is not JSON: {problem}") from None
+    data = inputs.read_json(
+        path, "the circuit file", ClaimError, most=LARGEST, like=[".json"], pairs=lambda pairs: _once(name, pairs)
+    )
     if not isinstance(data, dict):
         raise ClaimError(f"the circuit file {name!r} holds no JSON object")
     if data.get("format") == FORMAT:
@@ -141,7 +138,7 @@ def _parse_names(path: str, data: dict[str, Any]) -> CircuitFile:
         inside = _flag(path, name, value)
         score = value.get("score") if isinstance(value, dict) else None
         number = isinstance(score, int | float) and not isinstance(score, bool)
-        if score is not None and not (number and abs(score) <= LARGEST):
+        if score is not None and not (number and abs(score) <= LARGEST_SCORE):
             raise ClaimError(f"the circuit file {path!r} gives the edge {name!r} the score {score!r}, not a number")
         kept += inside
         if inside:
@@ -230,15 +227,14 @@ def _parse_numbers(path: str, data: dict[str, Any]) -> CircuitFile:
         if not isinstance(data.get(name), kind) or isinstance(data.get(name), bool):
             raise ClaimError(f"the circuit file {path!r} has no field {name!r} that could be one")
     positions = data["positions"]
-    if not 0 < data["total"] <= LARGEST or not 0 < len(positions) <= MOST_POSITIONS:
+    total, columns = data["total"], len(positions)
+    if not 0 < total <= MOST_EDGES or not 0 < columns <= MOST_POSITIONS or total * columns > MOST_CELLS:
         raise ClaimError(
-            f"the circuit file {path!r} has {data['total']} edges at {len(positions)} positions, which is no circuit"
+            f"the circuit file {path!r} has {_short(total)} edges at {columns:,} positions, which is no circuit"
         )
-    if len(set(map(str, positions))) != len(positions) or not all(
-        p is None or isinstance(p, int | str) for p in positions
-    ):
+    if len(set(map(str, positions))) != columns or not all(map(_is_position, positions)):
         raise ClaimError(
-            f"the circuit file {path!r} names the positions {positions!r}, which are not different columns"
+            f"the circuit file {path!r} names the positions {_short(positions)}, which are not different columns"
         )
     kept = _kept(path, data)
     if int(kept.sum()) != data["kept"]:
@@ -252,15 +248,28 @@ def _parse_numbers(path: str, data: dict[str, Any]) -> CircuitFile:
     return CircuitFile(path, "assay", data, int(kept.any(1).sum()), data["total"])
 
 
+def _is_position(value: Any) -> bool:
+    whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9
+    return value is None or whole or (isinstance(value, str) and value != "")
+
+
+def _short(value: Any) -> str:
+    """A value for a sentence."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _kept(path: str, data: Mapping[str, Any]) -> Bool[np.ndarray, "edges positions"]:
     total, columns, given = data["total"], len(data["positions"]), data["edges"]
-    out = np.zeros((total, columns), dtype=bool)
     if "bits" in given:
         raw = _unpacked(path, given["bits"], -(-total * columns // 8))
-        return np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=total * columns).reshape(out.shape).astype(bool)
+        return (
+            np.unpackbits(np.frombuffer(raw, dtype=np.uint8), count=total * columns).reshape(total, columns).view(bool)
+        )
     numbers = given.get("numbers")
     if not isinstance(numbers, list) or len(numbers) != columns or not all(isinstance(n, list) for n in numbers):
         raise ClaimError(f"the circuit file {path!r} has neither 'bits' nor a list of 'numbers' for each position")
+    out = np.zeros((total, columns), dtype=bool)
     for column, several in enumerate(numbers):
         for number in several:
             if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < total:

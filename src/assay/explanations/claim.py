@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 from pydantic_core import PydanticCustomError
 
+from assay import bounds, inputs
 from assay.errors import ClaimError, nearest
 from assay.explanations import claim_yaml, registry
 from assay.explanations.claim_sentences import validated
@@ -52,8 +53,15 @@ def _floors(value: object) -> object:
 
 
 _Files = Annotated[list[str], BeforeValidator(_one_or_many), Field(min_length=1)]
-_Natural = Annotated[int, Field(ge=0)]
-_Count = Annotated[int, Field(ge=1)]
+
+
+def _within(least_and_most: tuple[int, int]) -> Any:
+    return Field(ge=least_and_most[0], le=least_and_most[1])
+
+
+_Seed = Annotated[int, _within(bounds.SEED)]
+_Rows = Annotated[int, _within(bounds.ROWS)]
+_Span = Annotated[int, _within(bounds.SPAN)]
 _Bos = Literal["auto", True, False] | None
 _Metric = Annotated[str, _known("metric", registry.METRICS)]
 
@@ -79,16 +87,16 @@ class TextTask(_Strict):
     files: _Files | None = None
     metric: _Metric | None = None
     bos: _Bos = None
-    context: Annotated[int, Field(ge=2)] | None = None
+    context: _Span | None = None
 
 
 class RepeatTask(_Strict):
     """Random tokens, twice; scored on the second copy."""
 
     kind: Literal["repeat"]
-    n: _Count | None = None
-    length: Annotated[int, Field(ge=2)] | None = None
-    seed: _Natural | None = None
+    n: _Rows | None = None
+    length: _Span | None = None
+    seed: _Seed | None = None
     metric: _Metric | None = None
     bos: _Bos = None
 
@@ -106,8 +114,8 @@ class PlantedTask(_Strict):
     """The rows of a planted program, which the model names."""
 
     kind: Literal["planted"]
-    n: _Count | None = None
-    seed: _Natural | None = None
+    n: _Rows | None = None
+    seed: _Seed | None = None
     metric: _Metric | None = None
 
 
@@ -193,10 +201,10 @@ class ClaimFile(_Strict):
     floors: Annotated[list[str | dict[str, str]], BeforeValidator(_floors), Field(min_length=1)] | None = None
     reference: ReferenceFields | None = None
     family: str | None = None
-    seed: _Natural | None = None
-    draws: Annotated[int, Field(ge=4)] | None = None
-    documents: _Count | None = None
-    controls: _Natural | None = None
+    seed: _Seed | None = None
+    draws: Annotated[int, _within(bounds.DRAWS)] | None = None
+    documents: Annotated[int, _within(bounds.DOCUMENTS)] | None = None
+    controls: Annotated[int, _within(bounds.CONTROLS)] | None = None
     frozen_norm: bool | None = None
     refit: bool | None = None
     found_on: str | None = None
@@ -241,7 +249,8 @@ class ClaimFile(_Strict):
         fields, or where results go."""
         content = {k: v for k, v in _plain(self).items() if k not in ("out", "register")}
         if isinstance(self.explanation, CircuitFields) and self.explanation.file is not None:
-            content["circuit"] = hashlib.sha256(Path(self.explanation.file).read_bytes()).hexdigest()
+            circuit = inputs.read_bytes(self.explanation.file, "the circuit file", ClaimError, most=1 << 28)
+            content["circuit"] = hashlib.sha256(circuit).hexdigest()
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def where(self, *path: str | int) -> str:

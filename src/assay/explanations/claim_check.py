@@ -3,12 +3,13 @@ model's configuration lies on this disk."""
 
 from __future__ import annotations
 
-import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from assay.errors import ClaimError, nearest
+from assay import inputs
+from assay.errors import ClaimError, UserError, nearest
 from assay.explanations import registry
 from assay.explanations.claim_circuit import check_circuit
 from assay.explanations.claim_data import check_data
@@ -24,6 +25,7 @@ FAMILIES = ("novel",)
 SPLITS = {"novel": ("test", "unseen", "train"), "stories": ("test", "train")}  # of a zoo family's own text
 _NATIVE = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox")  # model types whose components have names
 _ZOO = Path(__file__).parents[1] / "zoo" / "models"
+LARGEST = 1 << 20  # bytes of a model's configuration
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
@@ -44,7 +46,7 @@ def check_claim(claim: ClaimFile) -> None:
     _task(claim)
     check_data(claim)
     family = claim.family
-    if family is not None and family not in FAMILIES and not Path(family).is_file():
+    if family is not None and family not in FAMILIES and not inputs.is_file(family):
         tail = nearest(family, FAMILIES)
         raise ClaimError(f"{claim.where('family')}the family {family!r} is neither built in nor a file here{tail}")
     shape = known_shape(claim.model)
@@ -70,7 +72,7 @@ def model_problem(model: str) -> str | None:
         return None if name in NAMES else f"unknown model {model!r}" + nearest(model, [PREFIX + n for n in NAMES])
     if model in MODELS:
         return f"unknown model {model!r}; did you mean 'zoo:{model}'?"
-    if Path(model).expanduser().exists() or (_HUB.match(model) and not model.startswith(".")):
+    if os.path.exists(inputs.place(model)) or (_HUB.match(model) and not model.startswith(".")):
         return None  # a name on the hub is known to exist only when it is loaded
     return f"the model {model!r} is neither a folder here, nor a zoo name such as 'zoo:novel-4l', nor a name on the hub"
 
@@ -103,14 +105,14 @@ def known_shape(model: str) -> KnownShape | None:
     if model.startswith(PREFIX):
         layers, heads = SHAPES[model.removeprefix(PREFIX)]
         return KnownShape(layers, heads, heads, None, native=True)
-    folder = _ZOO / model.removeprefix("zoo:") if model.startswith("zoo:") else Path(model).expanduser()
+    folder = _ZOO / model.removeprefix("zoo:") if model.startswith("zoo:") else inputs.place(model)
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: Any = inputs.read_json(folder / "config.json", "the configuration", most=LARGEST)
         layers = config.get("num_hidden_layers", config.get("n_layer"))
         heads = config.get("num_attention_heads", config.get("n_head"))
         groups = config.get("num_key_value_heads", heads)
         neurons = config.get("intermediate_size", config.get("n_inner"))
-    except (OSError, ValueError, AttributeError):
+    except (UserError, AttributeError):  # whoever loads it will say what is wrong
         return None
     if not isinstance(layers, int) or not isinstance(heads, int):
         return None
@@ -208,17 +210,13 @@ def _task(claim: ClaimFile) -> None:
     _reference(claim)
 
 
+def _same(one: str, other: str) -> bool:
+    return os.path.realpath(inputs.place(one)) == os.path.realpath(inputs.place(other))
+
+
 def _file(where: str, path: str) -> None:
-    try:
-        with Path(path).open("rb") as file:
-            if not file.read(4096).strip():
-                raise ClaimError(f"{where}the file {path!r} is empty")
-    except OSError:
-        folder = Path(path).parent
-        beside = [str(p) for p in sorted(folder.iterdir())[:200] if p.is_file()] if folder.is_dir() else []
-        tail = nearest(path, beside)
-        tail = tail if "did you mean" in tail else ""
-        raise ClaimError(f"{where}the file {path!r} does not exist here ({Path.cwd()}){tail}") from None
+    if not inputs.read_head(path, f"{where}the file", ClaimError).strip():
+        raise ClaimError(f"{where}the file {path!r} is empty")
 
 
 def _split(claim: ClaimFile, field: str, split: str | None) -> None:
@@ -245,7 +243,7 @@ def _reference(claim: ClaimFile) -> None:
         )
     scored = getattr(task, "files", None) or [getattr(task, "file", None)]
     for i, path in enumerate(reference.files or []):
-        if any(other is not None and Path(other).resolve() == Path(path).resolve() for other in scored):
+        if any(other is not None and _same(other, path) for other in scored):
             raise ClaimError(
                 f"{claim.where('reference', 'files', i)}the reference overlaps what is scored: {path!r} is in both; "
                 "leave 'reference' out, and three tenths of the documents are held apart for it"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import ClaimError, ComponentError, TaskError, nearest
+from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes, split_edge
 from assay.names import Site, parse_site
 
@@ -87,12 +86,6 @@ def _file(claim: ClaimFile, name: str, size: Mapping[str, int]) -> None:
     from assay.explanations.circuit_files import parse
 
     where = claim.where("explanation", "file")
-    if not Path(name).is_file():
-        folder = Path(name).parent
-        beside = [str(p) for p in sorted(folder.glob("*.json"))[:200]] if folder.is_dir() else []
-        tail = nearest(name, beside)
-        tail = tail if "did you mean" in tail else ""
-        raise ClaimError(f"{where}the circuit file {name!r} does not exist here ({Path.cwd()}){tail}")
     try:
         found = parse(name)
     except ClaimError as problem:

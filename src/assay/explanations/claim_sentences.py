@@ -62,6 +62,8 @@ def _sentence(error: ErrorDetails, schema: type[BaseModel], source: Source, pref
     shown = _shown(value)
     if kind == "greater_than_equal":
         return f"{where}{field!r} must be at least {error['ctx']['ge']}, not {shown}"  # type: ignore[typeddict-item]
+    if kind == "less_than_equal":
+        return f"{where}{field!r} must be at most {error['ctx']['le']:,}, not {shown}"  # type: ignore[typeddict-item]
     element = "each entry of " if isinstance(path[-1], int) else ""
     what = _TYPES.get(kind, error["msg"])
     if field == "components":

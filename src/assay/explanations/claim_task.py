@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
+from assay.task.text_files import read_documents
 
 if TYPE_CHECKING:
     from assay.explanations.claim import ClaimFile, ReferenceFields, TextTask
@@ -18,19 +18,12 @@ def _texts(fields: TextTask | ReferenceFields, claim: ClaimFile, field: str) -> 
         return list(fields.texts)
     if fields.files is None:
         return None
-    texts = []
-    for i, file in enumerate(fields.files):
-        try:
-            texts.append(Path(file).read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as problem:
-            reason = f"it is not text at byte {problem.start}" if isinstance(problem, UnicodeDecodeError) else problem
-            where = claim.where(field, "files", i)
-            raise TaskError(f"{where}the file {file!r} cannot be read as UTF-8 text: {reason}") from problem
-    return texts
+    return read_documents(fields.files, lambda i: claim.where(field, "files", i))
 
 
 def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed: int = 0) -> Task:
     """The task that a claim file describes, on a loaded model. See `ClaimFile.build_task`."""
+    from assay.task.arrays import read_arrays
     from assay.task.task import Task
 
     fields, reference = claim.task, claim.reference
@@ -56,11 +49,14 @@ def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed:
     other = None if reference is None or reference.files is None else reference.files[0]  # `check_data`: just one
     if fields.kind == "prompts":
         return Task.prompts(model, fields.file, reference=other, **options)
-    arrays = _arrays(fields.file)
+    arrays = read_arrays(fields.file, ("inputs", "labels"), ("groups",))
     if other is not None:
-        held = _arrays(other)
+        held = read_arrays(other, ("inputs", "labels"))
         options["reference"] = (held["inputs"], held["labels"])
     groups = arrays.get("groups")
+    if groups is not None and groups.ndim != 1:
+        where = claim.where("task", "file")
+        raise TaskError(f"{where}the array 'groups' must have one entry for each example, not shape {groups.shape}")
     return Task.classify(
         model, arrays["inputs"], arrays["labels"], groups=None if groups is None else groups.tolist(), **options
     )
@@ -80,20 +76,6 @@ def _placed(claim: ClaimFile, problem: str) -> str:
     fields: Any = claim.task if field == "task" else claim.reference
     entry = "texts" if fields.texts is not None else "files"
     return claim.where(field, entry, int(found[2])) + re.sub(r"\b(texts|reference)\[(\d+)\]", name, problem)
-
-
-def _arrays(file: str) -> dict[str, Any]:
-    """The arrays of an .npz file; nothing in the file can run."""
-    import numpy as np
-
-    try:
-        with np.load(file, allow_pickle=False) as arrays:
-            for name in ("inputs", "labels"):
-                if name not in arrays.files:
-                    raise TaskError(f"the file {file!r} has no array {name!r}" + nearest(name, arrays.files))
-            return {name: arrays[name] for name in arrays.files}
-    except (OSError, ValueError, AttributeError, TypeError) as problem:  # a lone .npy has no `files`
-        raise TaskError(f"the file {file!r} cannot be read as an .npz file of plain arrays: {problem}") from problem
 
 
 def check_components(claim: ClaimFile, model: Any) -> None:

@@ -3,7 +3,7 @@ files over 1 MB, tags, anchors, duplicate keys, several documents, deep nesting,
 
 from __future__ import annotations
 
-import stat
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,11 @@ from yaml.composer import ComposerError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
-from assay.errors import ClaimError
+from assay import inputs
+from assay.errors import ClaimError, nearest
 
 LARGEST = 1_000_000  # bytes
+SUFFIXES = (".yaml", ".yml")
 DEEPEST = 12  # levels; a claim file needs five
 
 Path_ = tuple[str | int, ...]  # keys and indices from the top of the file down to a value
@@ -119,24 +121,13 @@ def read_text(path: Path, name: str | None = None) -> str:
         ClaimError: when it is missing, not a regular file, over 1 MB, or not UTF-8 text.
     """
     name = name or str(path)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ClaimError(f"{name} is a folder, not a claim file{_beside(path, inside=True)}")
-        if not stat.S_ISREG(status.st_mode):
-            raise ClaimError(f"{name} is not a regular file, so it is not read as a claim file")
-        if status.st_size > LARGEST:
-            raise ClaimError(
-                f"{name} has {status.st_size:,} bytes, and a claim file has at most {LARGEST:,}; is it the right file?"
-            )
-        content = path.read_bytes()
-    except FileNotFoundError as problem:
-        raise ClaimError(f"the claim file {name} does not exist{_beside(path)}") from problem
-    except NotADirectoryError as problem:
-        raise ClaimError(f"the claim file {name} does not exist, for {str(path.parent)!r} is not a folder") from problem
-    except (OSError, ValueError) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise ClaimError(f"the claim file {name!r} cannot be read: {reason}") from problem
+    if inputs.is_folder(path):
+        within = inputs.inside(path, SUFFIXES)
+        raise ClaimError(f"{name} is a folder, not a claim file" + (nearest(path, within) if within else ""))
+    if not os.path.lexists(inputs.place(path)):
+        tail = inputs.beside(path, SUFFIXES) or "; `assay init MODEL` writes one"
+        raise ClaimError(f"the claim file {inputs.shown(path)} does not exist{tail}")
+    content = inputs.read_bytes(path, "the claim file", ClaimError, most=LARGEST)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
@@ -144,21 +135,6 @@ def read_text(path: Path, name: str | None = None) -> str:
         byte = content[problem.start]
         raise ClaimError(f"{name}:{line}: the byte 0x{byte:02x} is not UTF-8 text; save the file as UTF-8") from problem
     return text
-
-
-def _beside(path: Path, inside: bool = False) -> str:
-    """A tail that names claim files near a path that is not one."""
-    from assay.errors import nearest
-
-    try:
-        folder = path if inside else path.parent
-        found = sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and p.is_file())[:200]
-    except OSError:
-        return ""
-    if inside:
-        return nearest(path, [str(p) for p in found]) if found else ""
-    names = {p.name: str(p) for p in found}
-    return nearest(path.name, names) if names else "; `assay init MODEL` writes one"
 
 
 def parse(text: str, name: str) -> Source:

@@ -12,7 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from assay import bounds
 from assay.errors import ClaimError, nearest
+from assay.explanations.registry import is_token
 
 LEVELS = ("pattern", "pattern_token", "full")
 WITHOUT_MATCH = ("mean", "first", "zero")
@@ -59,8 +61,8 @@ class AttentionProgram:
             )
         if self.match not in ("recent", "all", "prefix"):
             raise ClaimError(f"unknown match {self.match!r}" + nearest(self.match, ("recent", "all", "prefix")))
-        if self.prefix < 1:
-            raise ClaimError(f"prefix must be at least 1, not {self.prefix}")
+        if problem := bounds.problem("prefix", self.prefix, bounds.PREFIX):
+            raise ClaimError(problem)
 
     @property
     def productions(self) -> tuple[int, ...]:
@@ -220,6 +222,9 @@ class LabelProgram:
     def __post_init__(self) -> None:
         if (self.source is None) == (not self.tokens):
             raise ClaimError("program 'label' takes either a source or tokens, and not both")
+        bad = next((token for token in self.tokens if not is_token(token)), None)
+        if bad is not None:
+            raise ClaimError(f"program 'label' takes token ids, and {bad!r} is none")
 
     @property
     def productions(self) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
+from assay import bounds
 from assay.errors import ClaimError, ComponentError, nearest
 from assay.names import Site, parse_site
 
@@ -33,7 +34,11 @@ _ATTENTION = {"level": ("pattern", "pattern_token", "full"), "without_match": ("
 
 # program -> argument -> its values: names, whole numbers, a text (str) or a list of token ids (list)
 PROGRAMS: dict[str, dict[str, tuple[str, ...] | range | type]] = {
-    "induction": {**_ATTENTION, "match": ("recent", "all", "prefix"), "prefix": _COUNT},
+    "induction": {
+        **_ATTENTION,
+        "match": ("recent", "all", "prefix"),
+        "prefix": range(bounds.PREFIX[0], bounds.PREFIX[1] + 1),
+    },
     "previous_token": {**_ATTENTION},
     "copy": {**_ATTENTION},
     "first_token": {**_ATTENTION},
@@ -103,9 +108,15 @@ def _value_problem(value: object, values: tuple[str, ...] | range | type) -> str
         return f"must be a whole number {most}, not {value!r}"
     if values is str:
         return None if isinstance(value, str) and value else f"must be a text, not {value!r}"
-    if isinstance(value, list) and value and all(isinstance(v, int) and not isinstance(v, bool) for v in value):
+    if isinstance(value, list) and 0 < len(value) <= bounds.TOKENS[1] and all(map(is_token, value)):
         return None
     return f"must be a list of token ids, not {value!r}"
+
+
+def is_token(value: object) -> bool:
+    """Whether it can be a token's id, for some vocabulary."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and bounds.TOKEN[0] <= value <= bounds.TOKEN[1]  # type: ignore[operator]
 
 
 def component(text: str, modules: bool = False) -> Site:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assay import inputs
 from assay.errors import TaskError, UserError, nearest
 from assay.explanations import registry
 from assay.explanations.claim import load_claim
@@ -60,7 +61,7 @@ def asked(source: str, task: str | None, texts: Sequence[str], options: Mapping[
                 f"unknown task {kind!r}; give {', '.join(KINDS)}, or a file of prompts ({', '.join(PROMPTS)})"
                 + _meant(kind)
             )
-        if not Path(kind).is_file():
+        if not inputs.is_file(kind):
             raise TaskError(f"there is no file of prompts {kind!r}")
         fields = {"kind": "prompts", "file": kind}
     if fields["kind"] == "planted" and not source.startswith(PREFIX):
@@ -68,7 +69,7 @@ def asked(source: str, task: str | None, texts: Sequence[str], options: Mapping[
     if texts and fields["kind"] != "text":
         raise TaskError(f"text files are given for a task of kind {fields['kind']!r}; leave them out, or --task text")
     for file in texts:
-        if not Path(file).is_file():
+        if not inputs.is_file(file):
             raise TaskError(f"there is no text file {file!r}")
     if texts:
         fields["files"] = list(texts)

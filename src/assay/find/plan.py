@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from assay import bounds
 from assay.errors import ClaimError, UserError, nearest
 from assay.explanations.registry import ABLATIONS
 from assay.find.catalogue import check_methods
@@ -14,6 +15,7 @@ from assay.methods.edge_sizes import log_sizes
 
 SHARE, FEWEST = 0.01, 12  # of the edges, and how many at least, where no size is asked for
 SIZES = 24
+MOST_SIZES, MOST = 1_000, 1_000_000  # of a frontier; edges, rows and steps
 
 
 @dataclass(frozen=True)
@@ -54,17 +56,16 @@ class Plan:
         for tau in self.tau or ():
             if not 0 < tau < np.inf:
                 raise UserError(f"ACDC's threshold tau must be a number above 0, not {tau:g}")
-        if isinstance(self.sizes, int) and self.sizes < 2:
-            raise UserError(f"a frontier needs at least 2 sizes, not {self.sizes}")
+        if isinstance(self.sizes, int) and not 2 <= self.sizes <= MOST_SIZES:
+            raise UserError(f"a frontier needs at least 2 sizes and at most {MOST_SIZES:,}, not {self.sizes}")
         if not isinstance(self.sizes, int) and (len(set(self.sizes)) < 2 or min(self.sizes) < 1):
             raise UserError(f"a frontier needs at least 2 sizes of 1 edge or more, not {list(self.sizes)}")
-        least_of = {"controls": 0, "control_rows": 2, "draws": 1, "seed": 0, "keep_edges": 1, "steps": 1}
-        for name, least in least_of.items():
+        limits = {"controls": bounds.CONTROLS, "control_rows": (2, MOST), "draws": (1, bounds.DRAWS[1])}
+        limits |= {"seed": bounds.SEED, "keep_edges": (1, MOST), "steps": (1, MOST)}
+        for name, limit in limits.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"{name!r} must be at least {least}, not {value}")
-        if self.seed >= 2**63:
-            raise UserError(f"'seed' must be below 2**63, not {self.seed}")
+            if value is not None and (problem := bounds.problem(name, value, limit)):
+                raise UserError(problem)
         for given, method in (("tau", "acdc"), ("steps", "masks")):
             if getattr(self, given) is not None and method not in self.methods:
                 raise UserError(f"{given!r} is of the method {method!r}, which is not among those given")

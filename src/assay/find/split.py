@@ -21,6 +21,7 @@ from assay.planted.library import planted
 from assay.planted.names import PREFIX
 from assay.task.prompt_rows import read_rows
 from assay.task.task import Task
+from assay.task.text_files import read_documents
 
 REFERENCE = 0.3  # share of prompts or texts that fill ablations, where no reference is given
 
@@ -120,7 +121,7 @@ def _texts(
 ) -> Split:
     entry = "files" if wanted.get("files") else "texts"
     given = list(wanted[entry])
-    texts = dict(zip(given, [_read(one) for one in given] if entry == "files" else given, strict=True))
+    texts = dict(zip(given, read_documents(given) if entry == "files" else given, strict=True))
     parts = _parts([_hash(texts[one]) for one in given], entry, held=reference is None)
     held, chosen, scored = ([given[i] for i in part] for part in parts)
     how: Any = reference
@@ -129,7 +130,7 @@ def _texts(
     elif reference.get("split"):
         other = reference["split"]
     else:
-        other = [_read(file) for file in reference.get("files") or ()] or list(reference.get("texts") or ())
+        other = read_documents(reference.get("files") or ()) or list(reference.get("texts") or ())
     evaluation, selection = (
         Task.text(model, texts=[texts[one] for one in part], reference=other, max_documents=most, seed=seed, **options)
         for part, most in ((scored, documents), (chosen, select))
@@ -218,11 +219,3 @@ def without(selection: Task, evaluation: Task) -> Task:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _read(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = f"it is not text at byte {problem.start}" if isinstance(problem, UnicodeDecodeError) else problem
-        raise TaskError(f"the file {file!r} cannot be read as UTF-8 text: {reason}") from None

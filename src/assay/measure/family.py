@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +10,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from assay import inputs
 from assay.errors import ModelError, nearest
 
+LARGEST = 1 << 26  # bytes of a file
 LEAST = 4  # budgets, and sizes
 COUNTS_APART = 0.01  # share by which the tokens of endpoints and measurement may differ
 
@@ -46,16 +46,17 @@ def load_endpoints(path: str | Path, model: str, parameters: int, splits: Sequen
         ModelError: a file that cannot be read, or that lacks something.
     """
     file = Path(path)
-    file = file / "endpoints.json" if file.is_dir() else file
+    file = file / "endpoints.json" if inputs.is_folder(file) else file
     rows = _read(file)
     if not isinstance(rows, list) or not rows:
         raise ModelError(f"{file} must hold a list of endpoints")
     out = []
     for i, row in enumerate(rows):
         documents: dict[str, Any] = {}
+        known = row.get("documents") if isinstance(row, Mapping) else None
+        known = known if isinstance(known, Mapping) else {}
         for split in splits:
-            known = row.get("documents", {}) if isinstance(row, Mapping) else {}
-            if split not in known:
+            if not isinstance(known.get(split), Mapping):
                 raise ModelError(
                     f"endpoint {i} of {file} has no documents of the split {split!r}" + nearest(split, known)
                 )
@@ -110,26 +111,30 @@ def _some(names: Iterable[str], most: int = 2) -> str:
 
 
 def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"the endpoints in {file} cannot be read: {error}") from error
+    return inputs.read_json(file, "the file of endpoints", ModelError, most=LARGEST)
+
+
+def _is_number(value: Any) -> bool:
+    """Of a size that a float holds, and its square."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e40
 
 
 def _endpoint(row: Any, where: str) -> Endpoint:
     if not isinstance(row, Mapping):
-        raise ModelError(f"the endpoint in {where} is {row!r}, not an object")
+        raise ModelError(f"the endpoint in {where} is of type {type(row).__name__}, not an object")
     for key in ("model", "parameters", "tokens", "flops", "documents"):
         if key not in row:
             raise ModelError(f"the endpoint in {where} has no {key!r}" + nearest(key, row))
     numbers = {key: row[key] for key in ("parameters", "tokens", "flops")}
     for key, number in numbers.items():
-        if not isinstance(number, int | float) or not math.isfinite(number) or number <= 0:
+        if not _is_number(number) or number < (1 if key != "flops" else 1e-40):
             raise ModelError(f"{key!r} of the endpoint in {where} is {number!r}, not a number above 0")
     documents = {}
-    for name, pair in dict(row["documents"]).items():
+    if not isinstance(row["documents"], Mapping):
+        raise ModelError(f"the documents of the endpoint in {where} are no object of names")
+    for name, pair in row["documents"].items():
         bad = not isinstance(pair, list | tuple) or len(pair) != 2
-        if bad or not all(isinstance(x, int | float) and math.isfinite(x) for x in pair) or pair[1] <= 0:
+        if bad or not all(map(_is_number, pair)) or pair[1] < 1e-40:
             raise ModelError(f"document {name!r} of the endpoint in {where} is {pair!r}, not [loss sum, count above 0]")
         documents[name] = (float(pair[0]), float(pair[1]))
     return Endpoint(str(row["model"]), int(row["parameters"]), int(row["tokens"]), float(row["flops"]), documents)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from assay import bounds
 from assay.errors import UserError, nearest
 from assay.explanations import registry
 
@@ -108,12 +109,16 @@ class Settings:
                 raise UserError(problem)
         if not self.ablation:
             raise UserError("no ablation is given" + nearest("", registry.ABLATIONS))
-        if self.seed >= 2**63:
-            raise UserError(f"'seed' must be below 2**63, not {self.seed}")
-        for name, least in (("seed", 0), ("draws", 4), ("controls", 0), ("documents", 1)):
+        limits = {
+            "seed": bounds.SEED,
+            "draws": bounds.DRAWS,
+            "controls": bounds.CONTROLS,
+            "documents": bounds.DOCUMENTS,
+        }
+        for name, limit in limits.items():
             value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"{name!r} must be at least {least}, not {value}")
+            if value is not None and (problem := bounds.problem(name, value, limit)):
+                raise UserError(problem)
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise UserError(f"unknown device {self.device!r}" + nearest(self.device, ("cpu", "cuda", "cuda:0", "mps")))
 

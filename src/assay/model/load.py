@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from assay import inputs
 from assay.errors import ModelError, UserError, nearest
 from assay.model.families import FAMILIES
 from assay.model.module import ModuleModel, evaluating
@@ -70,8 +72,8 @@ def load(
             network = copy.deepcopy(network).to(device=device, dtype=wanted)
         return _view(network, _name_of(network), tokenizer or _own_tokenizer(network))
     name = str(source)
-    place = str(zoo_folder(name)) if name.startswith(PREFIX) else str(Path(name).expanduser())
-    if Path(place).exists() or _looks_local(name):
+    place = str(zoo_folder(name)) if name.startswith(PREFIX) else str(inputs.place(name))
+    if os.path.exists(place) or _looks_local(name):
         _check_folder(place)
         network, found = _read(place, name, wanted, None, local=True)
     else:
@@ -208,12 +210,11 @@ def _own_tokenizer(network: nn.Module) -> Any:
 
 
 def _check_folder(place: str) -> None:
-    path = Path(place)
-    if not path.exists():
+    if not os.path.exists(place):
         raise ModelError(f"the folder {place!r} does not exist")
-    if not path.is_dir():
+    if not os.path.isdir(place):
         raise ModelError(f"{place!r} is a file; give the folder that holds config.json and model.safetensors")
-    if not (path / "config.json").exists():
+    if not os.path.exists(os.path.join(place, "config.json")):
         raise ModelError(f"the folder {place!r} holds no config.json, so it is not a model in the hub's format")
 
 

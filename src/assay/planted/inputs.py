@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
+from assay import bounds
 from assay.errors import TaskError
 from assay.stats.keyed import generator
 from assay.task.metrics import metric_of
@@ -84,6 +85,8 @@ class Inputs:
 
     def task(self, tokenizer: Any, n: int, seed: int, *, reference: int, metric: str) -> Task:
         """See `Planted.task`."""
+        if problem := bounds.problem("n", n, bounds.ROWS, " of a planted task"):
+            raise TaskError(problem)
         seen: set[tuple[str, ...]] = set()
         scored = self._examples(*self.rows(n, seed, "scored", seen), "scored")
         other = self._examples(*self.rows(reference, seed, "reference", seen), "reference")

@@ -25,6 +25,10 @@ def given_path(text: str | Path, what: str, spare: int = 0) -> Path:
     if "\0" in str(text):
         raise RunError(f"{what} {str(text)!r} holds a NUL byte, which no name can have")
     try:
+        os.fsencode(text)
+    except UnicodeEncodeError:
+        raise RunError(f"{what} {str(text)!r} holds half a character, which no name can have") from None
+    try:
         path = Path(os.path.abspath(Path(text).expanduser()))
     except RuntimeError:
         raise RunError(f"{what} {str(text)!r} cannot be found: there is no user {Path(text).parts[0]!r}") from None

@@ -15,6 +15,8 @@ from assay.task.encode import name_of
 from assay.task.metrics import Metric, metric_of
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, take, three_tenths
 
+MOST = 250_000  # examples
+
 
 def classify_task(
     module: Any,
@@ -75,14 +77,16 @@ def checked(inputs: Any, labels: Any, what: str) -> tuple[Shaped[Tensor, "n ..."
     Raises:
         TaskError: when they do not fit together, are empty, not finite, or the labels are not class numbers.
     """
-    x = inputs.detach().cpu() if isinstance(inputs, Tensor) else torch.as_tensor(np.asarray(inputs))
-    y = labels.detach().cpu() if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
+    x, y = _tensor(inputs, what), _tensor(labels, "labels")
     if not x.ndim or not len(x):
         raise TaskError(f"{what} are empty; a task needs at least one example")
     if y.ndim != 1 or y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
         raise TaskError(f"labels must be whole numbers, one for each example, not {y.dtype} of shape {tuple(y.shape)}")
     if len(x) != len(y):
         raise TaskError(f"{what} have {len(x)} examples, but there are {len(y)} labels")
+    if len(x) > MOST:
+        raise TaskError(f"{what} have {len(x):,} examples; at most {MOST:,} are read, so give fewer of them")
+    y = y.long()  # of some types of whole numbers there is no smallest one
     if int(y.min()) < 0:
         raise TaskError(f"label {int(y.min())} of example {int(y.argmin())} is negative; classes are counted from 0")
     if x.is_floating_point() and not bool(torch.isfinite(x).all()):
@@ -92,7 +96,17 @@ def checked(inputs: Any, labels: Any, what: str) -> tuple[Shaped[Tensor, "n ..."
             else int((~torch.isfinite(x)).int().argmax())
         )
         raise TaskError(f"example {bad} of {what} holds a value that is not finite")
-    return x, y.long()
+    return x, y
+
+
+def _tensor(values: Any, what: str) -> Shaped[Tensor, "..."]:
+    if isinstance(values, Tensor):
+        return values.detach().cpu()
+    array = np.asarray(values)
+    try:
+        return torch.as_tensor(array)
+    except TypeError:
+        raise TaskError(f"{what} are of type {array.dtype}; give whole or floating-point numbers") from None
 
 
 def examples(
@@ -103,6 +117,7 @@ def examples(
     if groups is not None and len(groups) != n:
         raise TaskError(f"there are {n} examples, but {len(groups)} groups")
     owner: Integer[np.ndarray, "n"] = np.arange(n)
+    within = np.zeros(n, dtype=np.int64)  # an example's number within its document
     if groups is None:
         names = [f"{name}[{i}]" for i in range(n)]
         hashes = [content_hash(x, y) for x, y in zip(inputs.numpy(), labels.numpy(), strict=True)]
@@ -110,10 +125,10 @@ def examples(
         names = list(dict.fromkeys(str(g) for g in groups))
         index = {group: i for i, group in enumerate(names)}
         owner = np.array([index[str(g)] for g in groups], dtype=np.int64)
-        hashes = [content_hash(inputs.numpy()[owner == i], labels.numpy()[owner == i]) for i in range(len(names))]
-    within = np.zeros(n, dtype=np.int64)  # an example's number within its document
-    for i in range(len(names)) if groups is not None else ():
-        within[owner == i] = np.arange((owner == i).sum())
+        members = np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])
+        hashes = [content_hash(inputs.numpy()[rows], labels.numpy()[rows]) for rows in members]
+        for rows in members:
+            within[rows] = np.arange(len(rows))
     return Examples(
         tokens=inputs,
         scored=torch.ones(n, 1, dtype=torch.bool),

@@ -13,6 +13,7 @@ from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW
 
 FALLBACK = re.compile("<0x[0-9A-F]{2}>")
+LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write
 LONGEST_CONTEXT = 1_024  # default for models that read more: a row is as wide as the context
 
 
@@ -86,10 +87,14 @@ def encode(model: Any, texts: Sequence[str], names: Sequence[str] | None = None)
     """Ids of each text, without special tokens.
 
     Raises:
-        TaskError: when the tokenizer gives ids that the model does not have; `names` say of which text.
+        TaskError: for half a character, and for ids that the model does not have; `names` say of which text.
     """
     if not texts:
         return []
+    for index, text in enumerate(texts):
+        if not text.isascii() and (lone := LONE.search(text)):
+            where = names[index] if names else "a text"
+            raise TaskError(f"{where}: {lone[0]!r} is half a character, which no tokenizer reads")
     found = tokenizer_of(model)(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)[
         "input_ids"
     ]

@@ -4,7 +4,6 @@ as a small file, or those of a file of the documents themselves."""
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import zlib
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt64
 
+from assay import inputs
 from assay.errors import ClaimError
 from assay.task.encode import bos_of, encode
 from assay.task.overlap import Overlap, ngram_hashes, rows_of
@@ -22,8 +22,10 @@ from assay.task.prompt_rows import LINES, SEPARATORS, file_rows
 from assay.task.prompts import parse
 from assay.task.prompts import rows_of as rows_as_examples
 from assay.task.task import Examples, content_hash
+from assay.task.text_files import LARGEST as LARGEST_TEXT
 
 FORMAT, VERSION = "assay found_on", 1
+FILE = "the 'found_on' file"
 MOST = 1 << 26  # bytes of 13-gram hashes that are read
 LARGEST = 1 << 27  # bytes of a file
 ROWS = (*SEPARATORS, *LINES)
@@ -65,12 +67,10 @@ def read_found_on(given: str, model: Any) -> FoundOn | None:
         ClaimError: for a file that is none of these.
         TaskError: for prompts that cannot be read.
     """
-    path = Path(given)
+    path = inputs.place(given)
+    if not inputs.is_file(path):
+        return None  # a description, however long
     try:
-        if not path.is_file():
-            return None
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it is over {LARGEST:,} bytes")
         if path.suffix == ".json":
             return _searched(path)
         if getattr(model, "tokenizer", None) is None:
@@ -80,15 +80,13 @@ def read_found_on(given: str, model: Any) -> FoundOn | None:
             if not all(isinstance(row, dict) and isinstance(row.get("text"), str) for _, row in rows):
                 return _prompts(given, model)
             return _texts(given, model, [row["text"] for _, row in rows])
-        return _texts(given, model, [path.read_text(encoding="utf-8-sig")])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, zlib.error) as problem:
-        if isinstance(problem, OSError) and problem.errno == errno.ENAMETOOLONG:
-            return None  # a long description
-        raise ClaimError(f"the file {given!r}, named by 'found_on', cannot be read: {problem}") from None
+        return _texts(given, model, [inputs.read_text(path, FILE, ClaimError, most=LARGEST_TEXT)])
+    except (ValueError, KeyError, TypeError, zlib.error) as problem:
+        raise ClaimError(f"{FILE} {inputs.shown(given)} cannot be read: {problem}") from None
 
 
 def _searched(path: Path) -> FoundOn:
-    data: Any = json.loads(path.read_text(encoding="utf-8"))
+    data: Any = inputs.read_json(path, FILE, ClaimError, most=LARGEST)
     if data["format"] != FORMAT or data["version"] != VERSION:
         raise ValueError(f"it is of the form {data['format']!r}, version {data['version']!r}")
     raw = zlib.decompressobj().decompress(base64.b64decode(data["ngrams"], validate=True), MOST + 8)

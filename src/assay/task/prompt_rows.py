@@ -4,6 +4,7 @@ tokens."""
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,12 +12,16 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from assay import inputs
 from assay.errors import TaskError, nearest
 
 KNOWN = ("clean", "corrupted", "correct", "incorrect", "group")
 NEEDED = ("clean", "correct")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
+LARGEST = 1 << 25  # bytes of a file
+MOST_ROWS, MOST_COLUMNS = 200_000, 64
+LONGEST = 100_000  # characters of a cell
 
 
 @dataclass(frozen=True)
@@ -42,16 +47,16 @@ def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[Ro
     """
     if isinstance(source, (str, Path)):
         path, name = Path(source), str(source)
-        raw = list(file_rows(path))
+        raw = file_rows(path)
     else:
         name = f"{len(source)} prompts"
-        raw = [(f"row {i}", values) for i, values in enumerate(source)]
-    if not raw:
+        raw = ((f"row {i}", values) for i, values in enumerate(source))
+    rows = [checked(where, values) for where, values in raw]
+    if not rows:
         raise TaskError(
             f"{name} has no rows; prompts have columns {', '.join(NEEDED)} and, where there are any, corrupted, "
             f"incorrect, group"
         )
-    rows = [checked(where, values) for where, values in raw]
     first = rows[0]
     for column in NEEDED:
         if column not in first.values:
@@ -75,6 +80,8 @@ def checked(where: str, values: Any) -> Row:
     """A row whose values are texts (whole numbers are allowed for positions and groups)."""
     if not isinstance(values, Mapping):
         raise TaskError(f"{where}: a row must be an object with named columns, not {type(values).__name__}")
+    if len(values) > MOST_COLUMNS:
+        raise TaskError(f"{where}: a row has {len(values):,} columns, and prompts have at most {MOST_COLUMNS}")
     found: dict[str, str] = {}
     for column, value in values.items():
         if column is None:
@@ -90,6 +97,8 @@ def checked(where: str, values: Any) -> Row:
         )
         if not isinstance(value, str) and not number:
             raise TaskError(f"{where}: {column!r} must be a text, not {value!r}")
+        if (isinstance(value, str) and len(value) > LONGEST) or (number and abs(value) >= 10**18):
+            raise TaskError(f"{where}: column {column!r} is too long: {str(value)[:40]!r}...")
         if column != "group" and not str(value):
             raise TaskError(f"{where}: column {column!r} is empty")
         found[str(column)] = str(value)
@@ -101,30 +110,27 @@ def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
     suffix = path.suffix.lower()
     if suffix not in (*SEPARATORS, *LINES):
         raise TaskError(f"the prompts {str(path)!r} must be a file that ends in " + ", ".join((*SEPARATORS, *LINES)))
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if suffix in LINES:
-                yield from json_rows(path, file)
-            else:
-                yield from csv_rows(path, file, SEPARATORS[suffix])
-    except FileNotFoundError as problem:
-        raise TaskError(f"there is no file {str(path)!r}" + nearby(path)) from problem
-    except (OSError, UnicodeDecodeError) as problem:
-        raise TaskError(f"the file {str(path)!r} cannot be read as UTF-8 text: {problem}") from problem
+    text = inputs.read_text(path, "the file", TaskError, most=LARGEST, like=(*SEPARATORS, *LINES))
+    rows = json_rows(path, text) if suffix in LINES else csv_rows(path, text, SEPARATORS[suffix])
+    for number, (where, row) in enumerate(rows, 1):
+        if number > MOST_ROWS:
+            raise TaskError(f"{where}: a file of prompts has at most {MOST_ROWS:,} rows")
+        yield where, row
 
 
-def json_rows(path: Path, file: Any) -> Iterator[tuple[str, Any]]:
-    for line, text in enumerate(file, 1):
-        if not text.strip():
+def json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    for number, line in enumerate(io.StringIO(text), 1):
+        if not line.strip():
             continue
         try:
-            yield f"{path}:{line}", json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as problem:
-            raise TaskError(f"{path}:{line}: not a JSON object: {problem}") from problem
+            yield f"{path}:{number}", json.loads(line)
+        except (ValueError, RecursionError) as problem:
+            reason = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
+            raise TaskError(f"{path}:{number}: not a JSON object: {reason}") from problem
 
 
-def csv_rows(path: Path, file: Any, separator: str) -> Iterator[tuple[str, Any]]:
-    reader = csv.reader(file, delimiter=separator, strict=True)
+def csv_rows(path: Path, text: str, separator: str) -> Iterator[tuple[str, Any]]:
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     header: list[str] | None = None
     line = 1
     try:
@@ -134,6 +140,10 @@ def csv_rows(path: Path, file: Any, separator: str) -> Iterator[tuple[str, Any]]
                 continue
             if header is None:
                 header = [cell.strip() for cell in cells]
+                if len(header) > MOST_COLUMNS:
+                    raise TaskError(
+                        f"{where}: there are {len(header):,} columns, and prompts have at most {MOST_COLUMNS}"
+                    )
                 for i, column in enumerate(header):
                     if not column or column in header[:i]:
                         raise TaskError(
@@ -146,13 +156,3 @@ def csv_rows(path: Path, file: Any, separator: str) -> Iterator[tuple[str, Any]]
             yield where, dict(zip(names, [*cells, *[None] * max(0, len(header) - len(cells))], strict=True))
     except csv.Error as problem:
         raise TaskError(f"{path}:{line}: not a row of the file: {problem}") from problem
-
-
-def nearby(path: Path) -> str:
-    """A tail for a message: files of a like name beside the missing one."""
-    try:
-        names = [other.name for other in path.parent.iterdir() if other.suffix.lower() in (*SEPARATORS, *LINES)]
-    except OSError:
-        return ""
-    tail = nearest(path.name, names)
-    return tail if "did you mean" in tail else ""

@@ -170,7 +170,7 @@ def column_of(model: Any, row: Row, column: str, head: int, length: int) -> int:
             )
         return number % (head + length)
     word, mark, which = value.rpartition("#")
-    if not mark or not which.lstrip("-").isdigit() or not word:
+    if not mark or not re.fullmatch(r"-?[0-9]{1,9}", which) or not word:
         word, which = value, ""
     before, after = (r"(?<!\w)" if word[0].isalnum() else ""), (r"(?!\w)" if word[-1].isalnum() else "")
     starts = [found.start() for found in re.finditer(before + re.escape(word) + after, clean)]

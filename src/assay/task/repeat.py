@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Integer
 
+from assay import bounds
 from assay.errors import TaskError
 from assay.stats.keyed import generator
 from assay.task.encode import bos_of, name_of, ordinary_tokens
@@ -22,9 +23,9 @@ def repeat_task(model: Any, *, n: int, length: int, seed: int, metric: str | Met
     """See `Task.repeat`."""
     start = bos_of(model, bos)
     head = int(start is not None)
-    for name, value, least in (("n", n, 1), ("length", length, 2)):
-        if value < least:
-            raise TaskError(f"{name!r} of a repeat task must be at least {least}, not {value}")
+    for name, value, limit in (("n", n, bounds.ROWS), ("length", length, bounds.SPAN)):
+        if problem := bounds.problem(name, value, limit, " of a repeat task"):
+            raise TaskError(problem)
     if head + 2 * length > model.config.context:
         most = (model.config.context - head) // 2
         raise TaskError(
