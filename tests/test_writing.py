@@ -244,4 +244,4 @@ def test_a_table_of_tokens_that_claims_too_much_is_not_unpacked(run: Run):
     many = pa.table({"a": pa.chunked_array([pa.array([0] * 1_000_000)] * 160)})
     write_run("runs/bomb", fixture.record(), many, "page")
     assert Path("runs/bomb/examples.parquet").stat().st_size < 1_000_000
-    refused(run("report", "runs/bomb"), "claims 160,000,000 values, more than the 150,000,000 that assay reads")
+    refused(run("report", "runs/bomb"), "claims 160,000,000 rows of 1 values, more than the 5,000,000 rows")

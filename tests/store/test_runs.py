@@ -149,7 +149,7 @@ def test_bad_run_folders_say_what_is_wrong(tmp_path):
     with pytest.raises(RunError, match="has no schema number"):
         read_run(folder)
     (folder / "measurement.json").write_text('{"schema": 1,\n broken')
-    with pytest.raises(RunError, match="line 2 cannot be read as a record"):
+    with pytest.raises(RunError, match=r"measurement.json' is not JSON: .* line 2 .*; measure again with --overwrite"):
         read_run(folder)
 
 

@@ -8,7 +8,6 @@ Single files of a finished run (its page) are replaced one by one, each whole.
 from __future__ import annotations
 
 import io
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -20,14 +19,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from assay import inputs
 from assay.errors import RunError, nearest
 from assay.store import left_over
 from assay.store.canonical import canonical_json
 from assay.store.files import MARK, check_writable, given_path, reason, scratch_mark, write_file, write_new
+from assay.store.tables import read_table
 
 SCHEMA = 1
-LARGEST_RECORD = 1 << 27  # bytes
-MOST_CELLS = 150_000_000  # of the table of tokens: rows times columns
+LARGEST_RECORD = 1 << 26  # bytes
 RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
 
 
@@ -192,14 +192,9 @@ def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> dict[str, Any]:
     """
     path = _run_folder(folder, kind) / kind.record
     try:
-        if path.stat().st_size > LARGEST_RECORD:
-            raise RunError(
-                f"'{path}' has over {LARGEST_RECORD:,} bytes, which no record has; {kind.again} with --overwrite"
-            )
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise RunError(f"'{path}'{line} cannot be read as a record; {kind.again} with --overwrite") from error
+        record = inputs.read_json(path, "the record", RunError, most=LARGEST_RECORD)
+    except RunError as error:
+        raise RunError(f"{error}; {kind.again} with --overwrite") from error
     found = record.get("schema") if isinstance(record, dict) else None
     if found != kind.schema:
         said = "has no schema number" if found is None else f"has schema {found!r}"
@@ -218,14 +213,9 @@ def read_run(folder: str | Path) -> tuple[dict[str, Any], pa.Table]:
     if not path.is_file():
         raise RunError(f"the run '{folder}' has no {EXAMPLES}; measure again with --overwrite")
     try:
-        # Read from memory: a memory map of a file that is being replaced is no use to anybody.
-        file = pq.ParquetFile(io.BytesIO(path.read_bytes()))
-        cells = file.metadata.num_rows * file.metadata.num_columns
-        if cells > MOST_CELLS:
-            raise RunError(f"'{path}' claims {cells:,} values, more than the {MOST_CELLS:,} that assay reads")
-        return record, file.read()
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise RunError(f"'{path}' is not a parquet file that can be read; measure again with --overwrite") from error
+        return record, read_table(path)
+    except RunError as error:
+        raise RunError(f"{error}; measure again with --overwrite") from error
 
 
 def parquet_bytes(table: pa.Table) -> bytes:

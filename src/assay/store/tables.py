@@ -1,0 +1,68 @@
+"""The table of tokens, read from a parquet file that a stranger may have written: a few bytes there can stand for
+millions of equal values, so what it will take is counted before it is unpacked."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from assay import inputs
+from assay.errors import RunError
+
+LARGEST = 1 << 28  # bytes of a file, and of its texts written out
+MOST_ROWS, MOST_CELLS = 5_000_000, 1 << 26
+
+
+def read_table(path: Path) -> pa.Table:
+    """The whole table, texts written out.
+
+    Raises:
+        RunError: when it is not there, no parquet file of flat columns, or too large; without advice what to do.
+    """
+    content = io.BytesIO(inputs.read_bytes(path, "the table", RunError, most=LARGEST))
+    try:
+        shape = pq.ParquetFile(content)
+        rows, columns = shape.metadata.num_rows, shape.metadata.num_columns
+        if rows > MOST_ROWS or rows * columns > MOST_CELLS:
+            raise RunError(
+                f"'{path}' claims {rows:,} rows of {columns:,} values, more than the {MOST_ROWS:,} rows and "
+                f"{MOST_CELLS:,} values that assay reads"
+            )
+        unpacked = sum(shape.metadata.row_group(i).total_byte_size for i in range(shape.metadata.num_row_groups))
+        if unpacked > 4 * LARGEST:
+            raise RunError(f"'{path}' claims {unpacked:,} bytes, more than the {4 * LARGEST:,} that assay reads")
+        for field in shape.schema_arrow:
+            if pa.types.is_nested(field.type):
+                raise RunError(f"'{path}' has lists in its column {field.name!r}, and a table of tokens is flat")
+        # Equal texts once, until it is known how long they are together.
+        texts = [field.name for field in shape.schema_arrow if _is_text(field.type)]
+        content.seek(0)
+        return _written_out(pq.ParquetFile(content, read_dictionary=texts).read(), path)
+    except RunError:
+        raise
+    except (OSError, ValueError, pa.ArrowException, MemoryError) as problem:
+        raise RunError(f"'{path}' is not a parquet file that can be read: {problem}") from problem
+
+
+def _written_out(table: pa.Table, path: Path) -> pa.Table:
+    """The table without dictionaries of texts."""
+    size = 0
+    for number, field in enumerate(table.schema):
+        if not pa.types.is_dictionary(field.type):
+            continue
+        for chunk in table.column(number).chunks:
+            lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)  # type: ignore[attr-defined]
+            size += pc.sum(lengths).as_py() or 0  # type: ignore[attr-defined]
+        if size > LARGEST:
+            raise RunError(f"'{path}' has texts of {size:,} bytes, more than the {LARGEST:,} that assay reads")
+        plain = table.column(number).cast(field.type.value_type)
+        table = table.set_column(number, field.name, plain)
+    return table
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
