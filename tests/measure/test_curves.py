@@ -92,10 +92,10 @@ def test_an_interval_holds_the_value_and_widens_with_the_documents_spread():
 
 def test_a_distance_of_few_documents_does_not_reach_below_zero():
     found = curve([1.0, 1.0, 1.0])
-    few = np.arange(6)
-    uneven = found.loss + np.outer([30.0, 0, 0], np.array([1.0, 0, 0, 0, 0, 0] + [0.0] * (N - 6)))
+    few = np.arange(9)
+    uneven = found.loss + np.outer([30.0, 0, 0], np.array([1.0] + [0.0] * (N - 1)))
     cut = {k: v[..., few] for k, v in vars(found).items() if isinstance(v, np.ndarray) and v.shape[-1] == N}
-    small = Curve(**{**vars(found), **cut, "loss": uneven[:, few], "resamples": Resamples(6, seed=1)})
+    small = Curve(**{**vars(found), **cut, "loss": uneven[:, few], "resamples": Resamples(9, seed=1)})
     distance = cmd(small)
     assert distance.method == "jackknife_t"
     assert distance.low == 0

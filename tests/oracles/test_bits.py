@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from assay.bounds import PREFIX
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.measure.bits import claim_bits, grammar_bits, log2_choose, subset_bits, text_bits
 from assay.measure.length import Point, constants_bits, full_circuit, overtakes, reads, two_part
@@ -129,7 +130,7 @@ def every_program(numbers: int, vocab: int) -> list[programs.AnyProgram]:
         out += [make(level, rest) for make in (programs.previous_token, programs.copy, programs.first_token)]
         out.append(programs.duplicate_token(level, rest))
         out += [programs.induction(level, match, 1, rest) for match in ("recent", "all")]
-        out += [programs.induction(level, "prefix", n, rest) for n in range(1, numbers)]
+        out += [programs.induction(level, "prefix", n, rest) for n in range(1, min(numbers, PREFIX[1] + 1))]
     out += [programs.ngram(n, smallest) for n in range(1, 6) for smallest in range(1, numbers)]
     out += [programs.label(chr(byte)) for byte in range(128)]
     out += [programs.label(tokens=t) for k in range(1, vocab + 1) for t in combinations(range(vocab), k)]

@@ -97,7 +97,7 @@ def checked(where: str, values: Any) -> Row:
         )
         if not isinstance(value, str) and not number:
             raise TaskError(f"{where}: {column!r} must be a text, not {value!r}")
-        if (isinstance(value, str) and len(value) > LONGEST) or (number and abs(value) >= 10**18):
+        if (isinstance(value, str) and len(value) > LONGEST) or (isinstance(value, int) and abs(value) >= 10**18):
             raise TaskError(f"{where}: column {column!r} is too long: {str(value)[:40]!r}...")
         if column != "group" and not str(value):
             raise TaskError(f"{where}: column {column!r} is empty")
