@@ -93,7 +93,7 @@ def separation(
     """
     train = ~held
     mean = clean[train].mean(0)
-    covariance = np.cov(clean[train], rowvar=False, ddof=1)
+    covariance = np.atleast_2d(np.cov(clean[train], rowvar=False, ddof=1))
     covariance = (1 - SHRINKAGE) * covariance + SHRINKAGE * np.diag(covariance).mean() * np.eye(len(mean))
     values, vectors = np.linalg.eigh(covariance)
     white = vectors / np.sqrt(np.maximum(values, 1e-12 * values.max()))

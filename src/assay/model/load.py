@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,9 +19,22 @@ from torch import Tensor, nn
 
 from assay import inputs
 from assay.errors import ModelError, UserError, nearest
+from assay.model.admit import (
+    check_device,
+    check_finite,
+    check_folder,
+    check_held,
+    check_types,
+    check_vocabulary,
+    foreign,
+    not_a_model,
+    reading_failed,
+    said,
+)
 from assay.model.families import FAMILIES
 from assay.model.module import ModuleModel, evaluating
 from assay.model.proof import prove
+from assay.model.stored import check_counts, check_size, configuration, shapes
 from assay.model.transformer import Model
 from assay.zoo.index import PREFIX, names
 from assay.zoo.index import folder as zoo_folder
@@ -32,7 +44,7 @@ TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model",
 
 
 def load(
-    source: str | Path | nn.Module,
+    source: Any,
     *,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
@@ -63,18 +75,23 @@ def load(
     """
     wanted = _dtype(dtype)
     if device is not None:
-        _check_device(device)
+        check_device(device)
     if isinstance(source, nn.Module):
-        network = source
-        if (wanted is not None and wanted != _first(network).dtype) or (
+        network, name = source, _name_of(source)
+        check_held(network, name)
+        types = {p.dtype for p in network.parameters() if p.is_floating_point()} or {_first(network).dtype}
+        if (wanted is not None and types != {wanted}) or (
             device is not None and not _same_device(torch.device(device), _first(network).device)
         ):
             network = copy.deepcopy(network).to(device=device, dtype=wanted)
-        return _view(network, _name_of(network), tokenizer or _own_tokenizer(network))
+        check_types(network, name)
+        return _view(network, name, tokenizer or _own_tokenizer(network))
+    if not isinstance(source, str | Path):
+        raise ModelError(not_a_model(source))
     name = str(source)
     place = str(zoo_folder(name)) if name.startswith(PREFIX) else str(inputs.place(name))
     if os.path.exists(place) or _looks_local(name):
-        _check_folder(place)
+        check_folder(place)
         network, found = _read(place, name, wanted, None, local=True)
     else:
         network, found = _read(place, name, wanted, revision, local=not _reachable(name, revision))
@@ -83,19 +100,9 @@ def load(
     return _view(network, name, tokenizer or found)
 
 
-def _check_device(device: str | torch.device) -> None:
-    """Raises `ModelError` for a device that this machine, or this build of torch, does not have."""
-    try:
-        torch.zeros(1, device=device)
-    except (AssertionError, NotImplementedError, RuntimeError) as error:
-        valid = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
-        valid += ["mps"] if torch.backends.mps.is_available() else []
-        raise ModelError(f"the device {str(device)!r} is not available here" + nearest(device, valid)) from error
-
-
 def _view(network: nn.Module, name: str, tokenizer: Any) -> Model | ModuleModel:
     """The component view where the family is known, else the view of named submodules."""
-    _check_finite(network, name)
+    check_finite(network, name)
     config = getattr(network, "config", None)
     family = getattr(config, "model_type", None)
     if family not in FAMILIES or not hasattr(network, "lm_head"):
@@ -106,34 +113,44 @@ def _view(network: nn.Module, name: str, tokenizer: Any) -> Model | ModuleModel:
         raise ModelError(f"{name} ({family}) cannot be opened: {error}") from None
     except AttributeError as error:
         raise ModelError(f"{name} says that it is {family!r} but lacks one of that family's parts: {error}") from None
-    _check_vocabulary(name, tokenizer, shape.vocab)
+    except Exception as error:  # a configuration may hold any values
+        raise ModelError(f"{name} ({family}) cannot be opened ({said(error)})") from None
+    check_vocabulary(name, tokenizer, shape.vocab)
     model = Model(name, family, shape, weights, network, tokenizer, _bos(config, tokenizer, shape.vocab), window)
 
     def library(tokens: Tensor) -> Tensor:
         with evaluating(network):
             return network(input_ids=tokens, use_cache=False).logits
 
-    return replace(model, proof=prove(model, library))
+    try:
+        return replace(model, proof=prove(model, library))
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"{name} ({family}) cannot be run ({said(error)})") from None
 
 
 def _read(
     place: str, name: str, dtype: torch.dtype | None, revision: str | None, *, local: bool
 ) -> tuple[nn.Module, Any]:
     """The library's model (evaluation mode, CPU) and tokenizer of a folder or hub id."""
-    import transformers
     from transformers import AutoConfig
 
     options = {"revision": revision, "trust_remote_code": False, "local_files_only": local}
     try:
         with _quiet():
+            stored = None
+            if Path(place).is_dir():
+                settings, stored = configuration(Path(place)), shapes(Path(place))
+                if stored is not None:
+                    check_counts(settings, stored)
             config = AutoConfig.from_pretrained(place, **options)
-            kind: Any = transformers.AutoModelForCausalLM
-            if (
-                config.model_type not in FAMILIES and config.architectures
-            ):  # the library's own class, never the folder's
-                named = getattr(transformers, str(config.architectures[0]), None)
-                if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
-                    kind = named
+            config._attn_implementation = config._experts_implementation = None  # a folder could name a hub's kernel
+            kind = _class_of(config)
+            if stored is not None:
+                build = kind.from_config if hasattr(kind, "from_config") else kind._from_config
+                with torch.device("meta"):
+                    check_size(build(config), stored)
             opened = kind.from_pretrained(
                 place,
                 config=config,
@@ -142,13 +159,29 @@ def _read(
                 weights_only=True,
                 **options,
             )
+    except ModelError as error:
+        raise ModelError(f"{name} cannot be opened: {error}") from None
     except Exception as error:  # safetensors, pickle and the hub's client have classes of their own
-        raise ModelError(_reading_failed(name, error)) from None
+        raise ModelError(reading_failed(name, error)) from None
     network, info = opened
     missing = sorted(info["missing_keys"])
     if missing:
-        raise ModelError(f"{name} lacks {len(missing)} of its weights, the first of them {missing[0]!r}")
+        raise ModelError(
+            f"{name} lacks {len(missing)} of its weights, the first of them {missing[0]!r}"
+            + foreign(info["unexpected_keys"])
+        )
     return network.eval(), _tokenizer(place, options)
+
+
+def _class_of(config: Any) -> Any:
+    """The library's class for a configuration: its own for other architectures, and never the folder's."""
+    import transformers
+
+    if config.model_type not in FAMILIES and config.architectures:
+        named = getattr(transformers, str(config.architectures[0]), None)
+        if isinstance(named, type) and issubclass(named, transformers.PreTrainedModel):
+            return named
+    return transformers.AutoModelForCausalLM
 
 
 def _reachable(name: str, revision: str | None) -> bool:
@@ -173,17 +206,6 @@ def _reachable(name: str, revision: str | None) -> bool:
     return True
 
 
-def _reading_failed(name: str, error: Exception) -> str:
-    if "trust_remote_code" in str(error) or "custom code" in str(error):
-        return f"{name} needs code of its own to run, which assay never runs"
-    unknown = re.search(r"model type `([^`]+)`", str(error))
-    if unknown:  # the library adds advice of five lines
-        import transformers
-
-        return f"{name} is of the kind {unknown[1]!r}, which transformers {transformers.__version__} does not know"
-    return f"{name} cannot be read as a model ({type(error).__name__}: {' '.join(str(error).split())[:240]})"
-
-
 def _tokenizer(place: str, options: dict[str, Any]) -> Any:
     from transformers import AutoTokenizer
 
@@ -192,46 +214,38 @@ def _tokenizer(place: str, options: dict[str, Any]) -> Any:
     try:
         with _quiet():
             return AutoTokenizer.from_pretrained(place, **options)
-    except Exception as error:
+    except BaseException as error:  # the tokenizers' own code panics with one that is no Exception
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         if Path(place).is_dir():
-            raise ModelError(f"the tokenizer in {place} cannot be read ({type(error).__name__}: {error})") from None
+            raise ModelError(f"the tokenizer in {place} cannot be read ({said(error)})") from None
         return None
 
 
 def _own_tokenizer(network: nn.Module) -> Any:
     """The tokenizer beside the files that a model in memory came from, if they are on this machine."""
     place = getattr(getattr(network, "config", None), "_name_or_path", "")
-    if not place:
+    found = _folder_of(place) if place and isinstance(place, str) else None
+    if found is None:
         return None
     try:
-        return _tokenizer(place, {"trust_remote_code": False, "local_files_only": True})
+        return _tokenizer(found, {"trust_remote_code": False, "local_files_only": True})
     except ModelError:
         return None
 
 
-def _check_folder(place: str) -> None:
-    if not os.path.exists(place):
-        raise ModelError(f"the folder {place!r} does not exist")
-    if not os.path.isdir(place):
-        raise ModelError(f"{place!r} is a file; give the folder that holds config.json and model.safetensors")
-    if not os.path.exists(os.path.join(place, "config.json")):
-        raise ModelError(f"the folder {place!r} holds no config.json, so it is not a model in the hub's format")
+def _folder_of(place: str) -> str | None:
+    """A folder as it is, or where this machine keeps what came from a hub id; the hub is not asked."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
 
-
-def _check_finite(network: nn.Module, name: str) -> None:
-    for key, parameter in network.named_parameters():
-        values = parameter.detach()
-        if values.device.type != "meta" and not bool(torch.isfinite(values).all()):
-            bad = int((~torch.isfinite(values)).sum())
-            raise ModelError(f"{name}: the weights {key!r} hold {bad} NaN or infinite values")
-
-
-def _check_vocabulary(name: str, tokenizer: Any, vocab: int) -> None:
-    if tokenizer is None:
-        return
-    largest = max(tokenizer.get_vocab().values(), default=-1) + 1
-    if largest > vocab:
-        raise ModelError(f"{name}: the tokenizer has {largest} entries but the model's vocabulary only {vocab}")
+    if Path(place).is_dir():
+        return place
+    try:
+        kept = [try_to_load_from_cache(place, file) for file in TOKENIZER_FILES]
+    except HFValidationError:
+        return None
+    return next((str(Path(file).parent) for file in kept if isinstance(file, str)), None)
 
 
 def _bos(config: Any, tokenizer: Any, vocab: int) -> int | None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from assay.errors import ModelError, TaskError
 from assay.model.load import load as load_model
@@ -18,7 +16,7 @@ from assay.planted.names import PREFIX
 
 
 def load(
-    source: str | Path | nn.Module,
+    source: Any,
     *,
     dtype: str | torch.dtype | None = None,
     device: str | torch.device | None = None,
