@@ -1,4 +1,4 @@
-"""What is refused in words before anything is built or run: no numbers, several types, folders that name other things."""
+"""What is refused in words before anything is built or run: no numbers, several types, folders that name others."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from assay.errors import ModelError
 from assay.model.load import load
 from assay.model.transformer import Model
 from tests.model.test_load import refused
-from tests.model.tiny import build, tiny_tokenizer, tokens
+from tests.model.tiny import build, tiny_tokenizer
 
 
 @pytest.fixture
