@@ -3,7 +3,7 @@
     python -m tools.coverage --sets 2000
 
 The population is the test split's 54 works with their documents (blocks of 2,000 tokens; tests/data/document_sums.npz:
-nats summed by document for three claims, made by `assay.measure` on zoo:novel-attn2-rep and zoo:novel-2l). A set is a
+nats summed by document for three claims: tools/document_sums.py). A set is a
 split of as many works of every source, drawn with replacement, and a sample of its documents as `Task.text` takes it.
 The truth is the population's, with the sources' shares of the tokens as they are in the set. "Before" are the intervals
 that assay gave until November 2026: documents in proportion to their number, modules whole, a percentile bootstrap over

@@ -1,13 +1,15 @@
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from assay.errors import TaskError
-from assay.task.task import Task
-from assay.task.zoo_text import allocate, zoo_reference
+from assay.task.documents import allocate, spread
+from assay.task.task import DocumentInfo, Task
+from assay.task.zoo_text import zoo_reference
 from tests.task.handles import MODELS, Handle, novel, stories
 
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -155,6 +157,28 @@ def test_allocation_is_proportional_exact_and_leaves_no_source_out():
     assert allocate({"a": 2, "b": 3}, 5) == {"a": 2, "b": 3}
     assert sum(allocate({"a": 7, "b": 11, "c": 13}, 9).values()) == 9
     assert sum(allocate({"a": 7, "b": 11, "c": 13}, 2).values()) == 2
+
+
+def test_a_spread_takes_enough_of_every_source_and_many_works():
+    sources = ["en"] * 133 + ["fr"] * 70 + ["python"] * 21
+    works = [f"novel {i // 10}" for i in range(203)] + [f"module {i}" for i in range(21)]
+    chosen = spread(sources, works, 30, seed=0)
+    assert chosen == sorted(set(chosen))
+    assert Counter(sources[i] for i in chosen) == {"en": 17, "fr": 8, "python": 5}
+    assert len({works[i] for i in chosen}) >= 24
+    assert spread(sources, works, 30, seed=1) != chosen
+
+
+def test_equal_texts_are_one_cluster_and_join_the_works_that_hold_them():
+    text = "Once upon a time there was a little girl who loved to play outside in the park with her dog."
+    other = "One day a boy found a big red ball in the garden and he took it home to show his mother."
+    task = Task.text(stories(), texts=[text] * 40, reference=[other])
+    assert len(task.documents) == 40
+    resamples = task.resamples(range(40), 0, np.full(40, 20.0))
+    assert (resamples.clusters, resamples.effective()) == (1, 1.0)
+    infos = [DocumentInfo(n, "en", h, work=w) for n, h, w in (("a#0", "1", "a"), ("b#0", "2", "b"), ("b#1", "1", "b"))]
+    joined = replace(task.subset([0, 1, 2]), documents=tuple(infos))
+    assert joined.clusters == [0, 0, 0]
 
 
 def test_scored_training_text_and_its_reference_do_not_overlap():

@@ -41,6 +41,7 @@ from assay.planted.opened import load
 from assay.store.register import check as check_register
 from assay.store.register import register_path
 from assay.store.runs import check_target
+from assay.task.documents import spread
 from assay.task.found_on import FoundOn, read_found_on
 from assay.task.task import Task
 
@@ -190,8 +191,7 @@ def resolve(
     if task.reference is None or not len(task.reference.tokens):
         raise TaskError(f"the task {task.name!r} has no reference examples, which ablations are filled from")
     if settings.documents is not None and len(task.documents) > settings.documents:
-        chosen = np.linspace(0, len(task.documents) - 1, settings.documents).round().astype(int)
-        task = task.subset(chosen)
+        task = task.subset(spread(task.strata, task.clusters, settings.documents, settings.seed))
     if isinstance(loaded, ModuleModel):
         loaded = loaded.on(task.tokens[:1].to(loaded.device))
     explanation.scope(loaded)

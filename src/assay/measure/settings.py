@@ -16,7 +16,7 @@ from assay.explanations import registry
 if TYPE_CHECKING:
     from assay.explanations.claim import ClaimFile
 
-QUICK_DOCUMENTS, QUICK_CONTROLS = 40, 20  # 30 documents or more keep the bootstrap
+QUICK_DOCUMENTS, QUICK_CONTROLS = 40, 20  # enough for an interval that is not wide
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number
 
 

@@ -39,7 +39,7 @@ TERMS: dict[str, str] = {
     "stand-alone bits": "Claim bits and every weight, constant and table that is still needed to run the explained "
     "system: the only length that may be set beside rivals.",
     "two-part code": "Stand-alone bits and the bits that correct the explanation's errors over N tokens.",
-    "interval": "95 %, bootstrapped over documents unless stated otherwise.",
+    "interval": "95 %, over independent works: t on the jackknife unless stated otherwise.",
     "agreement": "The share of tokens on which the explained run and the model have the same most likely next token.",
     "residual": "What the explanation leaves open: where it sits, and whether there is still structure in it.",
     "residual signal": "KL recovered by the part of the effect that the claim does not give (0: nothing is left).",

@@ -6,10 +6,13 @@ A long work is cut into blocks of 2,000 tokens; windows never cross a document, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from assay.stats.keyed import generator
 
 BLOCK = 2_000
 SHORTEST_WINDOW = 16
@@ -88,3 +91,36 @@ def windows(
     position = np.arange(context)
     scored = (position[None] >= 1) & (position[None] < np.asarray(lengths, dtype=np.int64).reshape(-1, 1))
     return Windows(tokens, scored, np.asarray(owners, dtype=np.int64), np.asarray(offsets, dtype=np.int64))
+
+
+def spread(sources: Sequence[str], works: Sequence[Hashable], most: int, seed: int) -> list[int]:
+    """At most so many documents, enough of every source, spread over its works: their indices, in order."""
+    chosen: list[int] = []
+    for source, count in allocate(Counter(sources), min(most, len(sources))).items():
+        places = [i for i, one in enumerate(sources) if one == source]
+        rng = generator(seed, "documents", source)
+        here = dict.fromkeys(works[i] for i in places)
+        order = dict(zip(here, rng.permutation(len(here)).tolist(), strict=True))
+        places.sort(key=lambda i: order[works[i]])  # stable: the pieces of a work stay together
+        steps = (np.arange(count) + rng.random()) * (len(places) / max(count, 1))
+        chosen += [places[int(step)] for step in steps]
+    return sorted(chosen)
+
+
+def allocate(sizes: dict[str, int], count: int) -> dict[str, int]:
+    """`count` shared out in proportion to sizes (largest remainders), to each at least half of an equal share.
+
+    An interval needs several documents of every source, as one source may hold most of what is measured.
+    """
+    total = sum(sizes.values())
+    exact = {name: count * size / total for name, size in sizes.items()}
+    half = max(-(-count // (2 * len(sizes))), 2 * (count >= 2 * len(sizes)))
+    least = {name: min(half if count >= len(sizes) else 0, size) for name, size in sizes.items()}
+    share = {name: max(min(int(value), sizes[name]), least[name]) for name, value in exact.items()}
+    while sum(share.values()) > count:
+        spare = [name for name in share if share[name] > least[name]]
+        share[max(spare, key=lambda name: share[name] - exact[name])] -= 1
+    while sum(share.values()) < count:
+        open_ = [name for name in share if share[name] < sizes[name]]
+        share[max(open_, key=lambda name: exact[name] - share[name])] += 1
+    return share

@@ -13,7 +13,7 @@ import numpy as np
 
 from assay.errors import TaskError, nearest
 from assay.stats.keyed import generator
-from assay.task.documents import BLOCK, SHORTEST_WINDOW, Document, blocks
+from assay.task.documents import BLOCK, SHORTEST_WINDOW, Document, allocate, blocks, spread
 from assay.task.encode import encode, name_of
 from assay.zoo import corpus
 from assay.zoo.corpus import Work
@@ -90,37 +90,9 @@ def sample(items: Sequence[Document], most: int | None, seed: int) -> tuple[list
     """At most so many items, enough of every source, spread over its works, in their old order; and how to say that."""
     if most is None or most >= len(items):
         return list(items), None
-    share = allocate(Counter(item.source for item in items), most)
-    chosen: list[int] = []
-    for source, count in share.items():
-        places = [i for i, item in enumerate(items) if item.source == source]
-        rng = generator(seed, "documents", source)
-        works = dict.fromkeys(items[i].work for i in places)
-        order = dict(zip(works, rng.permutation(len(works)).tolist(), strict=True))
-        places.sort(key=lambda i: order[items[i].work])  # stable: the pieces of a work stay together
-        steps = (np.arange(count) + rng.random()) * (len(places) / max(count, 1))
-        chosen += [places[int(step)] for step in steps]
+    chosen = spread([item.source for item in items], [item.work for item in items], most, seed)
     how = f"{most} of {len(items)} documents, enough of every source, spread over its works, seed {seed}"
-    return [items[i] for i in sorted(chosen)], how
-
-
-def allocate(sizes: dict[str, int], count: int) -> dict[str, int]:
-    """`count` shared out in proportion to sizes (largest remainders), to each at least half of an equal share.
-
-    An interval needs several documents of every source, as one source may hold most of what is measured.
-    """
-    total = sum(sizes.values())
-    exact = {name: count * size / total for name, size in sizes.items()}
-    half = max(-(-count // (2 * len(sizes))), 2 * (count >= 2 * len(sizes)))
-    least = {name: min(half if count >= len(sizes) else 0, size) for name, size in sizes.items()}
-    share = {name: max(min(int(value), sizes[name]), least[name]) for name, value in exact.items()}
-    while sum(share.values()) > count:
-        spare = [name for name in share if share[name] > least[name]]
-        share[max(spare, key=lambda name: share[name] - exact[name])] -= 1
-    while sum(share.values()) < count:
-        open_ = [name for name in share if share[name] < sizes[name]]
-        share[max(open_, key=lambda name: exact[name] - share[name])] += 1
-    return share
+    return [items[i] for i in chosen], how
 
 
 def train_documents(model: Any, works: Sequence[Work], count: int, seed: int) -> tuple[list[Document], str]:

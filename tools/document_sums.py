@@ -1,0 +1,91 @@
+"""Per-document sums of three claims on the built-in test text, for tools/coverage.py.
+
+    python -m tools.document_sums [OUT.npz]
+
+Long modules are cut into the pieces that samples take. Two draws of every random ablation.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+
+import assay
+from assay.explanations.base import Explanation
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
+from assay.measure import rivals
+from assay.measure.score import score
+from assay.measure.settings import Settings
+from assay.measure.systems import systems
+from assay.task.encode import bos_of
+from assay.task.task import Examples, Task
+from assay.task.text import cut
+from assay.task.zoo_text import documents_of, pieces, works_of
+from tools.coverage import SUMS
+
+DRAWS = 2
+ABLATIONS = ("mean", "resample_joint")
+INDUCTION = assay.programs.induction()
+CASES: dict[str, tuple[str, Explanation, tuple[str, ...]]] = {
+    "induction": (
+        "zoo:novel-attn2-rep",
+        assay.Program({"a1.h0": INDUCTION, "a1.h5": INDUCTION}),
+        ("explained/kl", "floor:mean/kl", "floor:resample_joint/kl"),
+    ),
+    "keep": (
+        "zoo:novel-2l",
+        assay.Keep(["a0", "a1", "m1"]),
+        ("model/loss", "explained:mean/loss", "explained:mean/kl", "explained:resample_joint/kl", "floor:mean/loss",
+         "floor:mean/kl"),
+    ),
+    "remove": (
+        "zoo:novel-2l",
+        assay.Remove(["a1.h0", "a0.h1"]),
+        ("model/loss", "explained:mean/loss", "explained:mean/kl", "bigram/loss"),
+    ),
+}  # fmt: skip
+
+
+def test_text(model: assay.Model) -> Task:
+    """The whole test split, its long modules in pieces."""
+    task = assay.Task.text(model, split="test")
+    found = [piece for document in documents_of(model, works_of(model, "test")) for piece in pieces(document)]
+    examples = cut(found, task.tokens.shape[1], bos_of(model, "auto"), model)
+    return replace(task, **{field.name: getattr(examples, field.name) for field in fields(Examples)})
+
+
+def sums(name: str, documents: int | None = None) -> tuple[Task, dict[str, np.ndarray]]:
+    """The columns of one case, by document (of the first so many)."""
+    source, claim, columns = CASES[name]
+    model = assay.load(source)
+    task = test_text(model)
+    task = task if documents is None else task.subset(np.arange(documents))
+    bench = Workbench(Runner(model, task), 0)
+    wanted = {column.partition("/")[0] for column in columns}
+    every = dict(systems(bench, claim, ABLATIONS, DRAWS).plans)
+    if "bigram" in wanted:
+        settings = Settings.resolve(None, ablation=list(ABLATIONS))
+        every |= {r.name: r.system for r in rivals.contestants(bench, settings, claim, ablation=ABLATIONS[0])}
+    scored = score(bench, {system: plan for system, plan in every.items() if system in wanted})
+    return task, {f"{name}/{c}": getattr(scored[c.split("/")[0]], c.split("/")[1]) for c in columns}
+
+
+def main() -> None:
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else SUMS
+    columns: dict[str, np.ndarray] = {}
+    for name in CASES:
+        task, found = sums(name)
+        columns |= {key: column.astype(np.float32) for key, column in found.items()}
+        names, sources = zip(*((d.name, d.source) for d in task.documents), strict=True)
+        tokens = np.bincount(task.document, weights=task.scored.sum(1).numpy(), minlength=len(names))
+        columns |= {"documents": np.array(names), "source": np.array(sources), "tokens": tokens.astype(np.int32)}
+        print(f"{name}: {len(names)} documents", file=sys.stderr, flush=True)
+    np.savez_compressed(out, **columns)
+
+
+if __name__ == "__main__":
+    main()
