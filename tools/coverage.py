@@ -1,9 +1,9 @@
-"""How often a 95 % interval holds the truth, by simulation from real per-document sums of the built-in test text.
+"""How often a 95 % interval holds the truth, by simulation from real per-document sums of the built-in text.
 
-    python -m tools.coverage --sets 2000
+    python -m tools.coverage --sets 1000
 
-The population is the test split's 54 works with their documents (blocks of 2,000 tokens; tests/data/document_sums.npz:
-nats summed by document for three claims: tools/document_sums.py). A set is a
+A population is works with their documents (blocks of 2,000 tokens; tests/data/document_sums_*.npz: nats summed by
+document for three claims: tools/document_sums.py). A set is a
 split of as many works of every source, drawn with replacement, and a sample of its documents as `Task.text` takes it.
 The truth is the population's, with the sources' shares of the tokens as they are in the set. "Before" are the intervals
 that assay gave until November 2026: documents in proportion to their number, modules whole, a percentile bootstrap over
@@ -13,7 +13,7 @@ documents (t on the jackknife under 30), against the population's own ratio.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,8 +28,14 @@ from assay.stats.keyed import generator
 from assay.task.documents import Document
 from assay.task.zoo_text import sample
 
-SUMS = Path(__file__).parent.parent / "tests" / "data" / "document_sums.npz"
-DESIGNS = (8, 15, 30, 60, 224)
+DATA = Path(__file__).parent.parent / "tests" / "data"
+DESIGNS = (8, 15, 30, 60, None)  # documents; None: all of the set's
+STRATA = {
+    "en, fr, python": ("test", ("en", "fr", "python")),
+    "en, fr": ("test", ("en", "fr")),
+    "python": ("test", ("python",)),
+    "python, unseen": ("unseen", ("python",)),
+}  # fmt: skip
 Columns = list[np.ndarray]
 
 
@@ -115,12 +121,17 @@ QUANTITIES = (
 )  # fmt: skip
 
 
+def sums_file(split: str) -> Path:
+    return DATA / f"document_sums_{split}.npz"
+
+
 class Population:
     """Works with their documents, and sets drawn from them."""
 
-    def __init__(self) -> None:
-        with np.load(SUMS) as file:
-            self.data = {name: file[name] for name in file.files}
+    def __init__(self, split: str = "test", sources: Sequence[str] = ("en", "fr", "python")) -> None:
+        with np.load(sums_file(split)) as file:
+            chosen = np.isin(file["source"], sources)
+            self.data = {name: file[name][chosen] for name in file.files}
         self.tokens = self.data["tokens"].astype(float)
         self.source = self.data["source"]
         self.names = [Document(str(name), "", np.zeros(0)).work for name in self.data["documents"]]
@@ -155,10 +166,10 @@ def truth(population: Population, quantity: Quantity, chosen: np.ndarray | None)
     return float(quantity.naive(total[:, None])[0])
 
 
-def now(population: Population, quantity: Quantity, design: int, set_: int) -> tuple[Estimate, float]:
+def now(population: Population, quantity: Quantity, design: int | None, set_: int) -> tuple[Estimate, float]:
     """The interval as assay gives it on one set, and the truth."""
     split = population.split(generator(0, "set", set_))
-    documents = sample(split, design if design < 200 else None, set_)[0]
+    documents = sample(split, design, set_)[0]
     chosen = np.array([int(d.tokens[0]) for d in documents])
     tokens = population.tokens[chosen]
     strata, works = [d.source for d in documents], [d.work for d in documents]
@@ -167,7 +178,9 @@ def now(population: Population, quantity: Quantity, design: int, set_: int) -> t
     return found, truth(population, quantity, chosen)
 
 
-def before(population: Population, quantity: Quantity, design: int, set_: int, draws: int = 400) -> tuple[float, float]:
+def before(
+    population: Population, quantity: Quantity, design: int | None, set_: int, draws: int = 400
+) -> tuple[float, float]:
     """The interval as it was: whole modules, documents as clusters, percentiles of a bootstrap."""
     rng = generator(0, "before", set_)
     rows: list[tuple[str, np.ndarray]] = []
@@ -178,7 +191,7 @@ def before(population: Population, quantity: Quantity, design: int, set_: int, d
     sums = np.stack([every[:, documents].sum(1) for _, documents in rows], axis=1)
     source = np.array([s for s, _ in rows])
     sizes = {s: int((source == s).sum()) for s in population.works}
-    share = sizes if design >= 200 else _proportional(sizes, design)
+    share = sizes if design is None else _proportional(sizes, design)
     chosen = np.concatenate([rng.permutation(np.flatnonzero(source == s))[:n] for s, n in share.items()])
     sums, source = sums[:, chosen], source[chosen]
     value = quantity.naive(sums.sum(1)[:, None])[0]
@@ -218,7 +231,7 @@ class Coverage:
     width: float
 
 
-def coverage(population: Population, quantity: Quantity, design: int, sets: int) -> Coverage:
+def coverage(population: Population, quantity: Quantity, design: int | None, sets: int) -> Coverage:
     ends, none = [], 0
     for i in range(sets):
         found, true = now(population, quantity, design, i)
@@ -234,7 +247,7 @@ def coverage(population: Population, quantity: Quantity, design: int, sets: int)
     return Coverage(holds.mean(), (low > true).mean(), (high < true).mean(), none / sets, widths)
 
 
-def coverage_before(population: Population, quantity: Quantity, design: int, sets: int) -> float:
+def coverage_before(population: Population, quantity: Quantity, design: int | None, sets: int) -> float:
     true = truth(population, quantity, None)
     found = np.array([before(population, quantity, design, i) for i in range(sets)])
     upper = found[:, 1] if not quantity.one_sided else np.full(len(found), np.inf)
@@ -245,16 +258,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", type=int, default=1_000)
     sets = parser.parse_args().sets
-    population = Population()
-    print("| quantity | documents | holds the truth | lies above | lies below | no interval | median width | before |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for quantity in QUANTITIES:
-        for design in DESIGNS:
-            c = coverage(population, quantity, design, sets)
-            old = coverage_before(population, quantity, design, max(1, sets // 2))
-            width = "one-sided" if quantity.one_sided else f"{c.width:.3f}"
-            row = (quantity.name, design, f"{c.holds:.1%}", f"{c.above:.1%}", f"{c.below:.1%}", f"{c.none:.1%}", width)
-            print(f"| {' | '.join(map(str, row))} | {old:.1%} |", flush=True)
+    head = "strata", "quantity", "documents", "holds the truth", "lies above", "lies below", "no interval", "width"
+    print(f"| {' | '.join((*head, 'before'))} |\n|{' --- |' * 9}")
+    for strata, (split, sources) in STRATA.items():
+        population = Population(split, sources)
+        for quantity in QUANTITIES:
+            for design in DESIGNS:
+                c = coverage(population, quantity, design, sets)
+                old = coverage_before(population, quantity, design, max(1, sets // 2))
+                shares = (f"{share:.1%}" for share in (c.holds, c.above, c.below, c.none))
+                width = "one-sided" if quantity.one_sided else f"{c.width:.3f}"
+                cells = (strata, quantity.name, str(design or f"all ({len(population.tokens)})"), *shares, width)
+                print(f"| {' | '.join(cells)} | {old:.1%} |", flush=True)
 
 
 if __name__ == "__main__":

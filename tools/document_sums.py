@@ -1,8 +1,9 @@
-"""Per-document sums of three claims on the built-in test text, for tools/coverage.py.
+"""Per-document sums of three claims on the built-in text, for tools/coverage.py.
 
-    python -m tools.document_sums [OUT.npz]
+    python -m tools.document_sums [test|unseen ...]
 
-Long modules are cut into the pieces that samples take. Two draws of every random ablation.
+Long modules are cut into the pieces that samples take. Two draws of every random ablation. Of the unseen split, which has
+one novel a language, the Python modules alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from assay.task.encode import bos_of
 from assay.task.task import Examples, Task
 from assay.task.text import cut
 from assay.task.zoo_text import documents_of, pieces, works_of
-from tools.coverage import SUMS
+from tools.coverage import sums_file
 
 DRAWS = 2
 ABLATIONS = ("mean", "resample_joint")
@@ -50,20 +51,21 @@ CASES: dict[str, tuple[str, Explanation, tuple[str, ...]]] = {
 }  # fmt: skip
 
 
-def test_text(model: assay.Model) -> Task:
-    """The whole test split, its long modules in pieces."""
-    task = assay.Task.text(model, split="test")
-    found = [piece for document in documents_of(model, works_of(model, "test")) for piece in pieces(document)]
+def whole(model: assay.Model, split: str) -> Task:
+    """A split of the built-in text, its long modules in pieces."""
+    task = assay.Task.text(model, split=split)
+    found = [piece for document in documents_of(model, works_of(model, split)) for piece in pieces(document)]
     examples = cut(found, task.tokens.shape[1], bos_of(model, "auto"), model)
     return replace(task, **{field.name: getattr(examples, field.name) for field in fields(Examples)})
 
 
-def sums(name: str, documents: int | None = None) -> tuple[Task, dict[str, np.ndarray]]:
+def sums(name: str, split: str = "test", documents: int | None = None) -> tuple[Task, dict[str, np.ndarray]]:
     """The columns of one case, by document (of the first so many)."""
     source, claim, columns = CASES[name]
     model = assay.load(source)
-    task = test_text(model)
-    task = task if documents is None else task.subset(np.arange(documents))
+    task = whole(model, split)
+    chosen = [i for i, d in enumerate(task.documents) if split == "test" or d.source == "python"][:documents]
+    task = task.subset(np.array(chosen))
     bench = Workbench(Runner(model, task), 0)
     wanted = {column.partition("/")[0] for column in columns}
     every = dict(systems(bench, claim, ABLATIONS, DRAWS).plans)
@@ -75,16 +77,16 @@ def sums(name: str, documents: int | None = None) -> tuple[Task, dict[str, np.nd
 
 
 def main() -> None:
-    out = Path(sys.argv[1]) if len(sys.argv) > 1 else SUMS
-    columns: dict[str, np.ndarray] = {}
-    for name in CASES:
-        task, found = sums(name)
-        columns |= {key: column.astype(np.float32) for key, column in found.items()}
-        names, sources = zip(*((d.name, d.source) for d in task.documents), strict=True)
-        tokens = np.bincount(task.document, weights=task.scored.sum(1).numpy(), minlength=len(names))
-        columns |= {"documents": np.array(names), "source": np.array(sources), "tokens": tokens.astype(np.int32)}
-        print(f"{name}: {len(names)} documents", file=sys.stderr, flush=True)
-    np.savez_compressed(out, **columns)
+    for split in sys.argv[1:] or ("test", "unseen"):
+        columns: dict[str, np.ndarray] = {}
+        for name in CASES:
+            task, found = sums(name, split)
+            columns |= {key: column.astype(np.float32) for key, column in found.items()}
+            names, sources = zip(*((d.name, d.source) for d in task.documents), strict=True)
+            tokens = np.bincount(task.document, weights=task.scored.sum(1).numpy(), minlength=len(names))
+            columns |= {"documents": np.array(names), "source": np.array(sources), "tokens": tokens.astype(np.int32)}
+            print(f"{split}, {name}: {len(names)} documents", file=sys.stderr, flush=True)
+        np.savez_compressed(sums_file(split), **columns)
 
 
 if __name__ == "__main__":

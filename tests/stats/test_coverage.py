@@ -39,7 +39,7 @@ def test_eight_documents_have_an_interval_that_covers_or_none(population: Popula
 
 def test_the_sums_are_those_of_the_models_and_texts_that_ship(population: Population):
     """The first documents, whose donors do not depend on the others: what the script gives is what is stored."""
-    task, found = document_sums.sums("keep", documents=2)
+    task, found = document_sums.sums("keep", "test", documents=2)
     assert [d.name for d in task.documents] == population.data["documents"][:2].tolist()
     for name in ("keep/model/loss", "keep/explained:mean/kl", "keep/floor:mean/kl"):
         assert found[name] == pytest.approx(population.data[name][:2], rel=1e-4)
