@@ -254,7 +254,7 @@ def test_a_model_that_fails_the_proof_is_refused_with_the_numbers(run: Run, monk
     refused(
         result, "fails the proof on load: the component view's logits differ from the library's own forward pass by"
     )
-    assert "(at most 1e-05 in float32)" in result[2]
+    assert "times the library's own rounding (at most 5)" in result[2]
 
 
 def test_a_run_that_fails_leaves_an_earlier_one_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch):

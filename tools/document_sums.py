@@ -2,15 +2,14 @@
 
     python -m tools.document_sums [test|unseen ...]
 
-Long modules are cut into the pieces that samples take. Two draws of every random ablation. Of the unseen split, which has
-one novel a language, the Python modules alone.
+Long modules are cut into the pieces that samples take. Two draws of every random ablation. Of the unseen split, which
+has one novel a language, the Python modules alone.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 

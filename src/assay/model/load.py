@@ -108,7 +108,7 @@ def _view(network: nn.Module, name: str, tokenizer: Any) -> Model | ModuleModel:
     if family not in FAMILIES or not hasattr(network, "lm_head"):
         return ModuleModel(network, name, tokenizer=tokenizer)
     try:
-        shape, weights, window = FAMILIES[family](config, network)
+        shape, weights, window = FAMILIES[family].read(config, network)
     except ModelError as error:
         raise ModelError(f"{name} ({family}) cannot be opened: {error}") from None
     except AttributeError as error:
@@ -118,12 +118,12 @@ def _view(network: nn.Module, name: str, tokenizer: Any) -> Model | ModuleModel:
     check_vocabulary(name, tokenizer, shape.vocab)
     model = Model(name, family, shape, weights, network, tokenizer, _bos(config, tokenizer, shape.vocab), window)
 
-    def library(tokens: Tensor) -> Tensor:
-        with evaluating(network):
-            return network(input_ids=tokens, use_cache=False).logits
+    def run(tokens: Tensor) -> Tensor:
+        return network(input_ids=tokens, use_cache=False).logits
 
     try:
-        return replace(model, proof=prove(model, library))
+        with evaluating(network):
+            return replace(model, proof=prove(model, FAMILIES[family].library(network), run))
     except ModelError:
         raise
     except Exception as error:

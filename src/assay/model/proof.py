@@ -1,25 +1,34 @@
-"""The proof on load: view against the library's forward pass, parts against the stream, a no-op against nothing."""
+"""The proof on load: every layer against the library's own modules, then whole passes, and edits that change nothing.
+
+Rounding grows from layer to layer, so a limit on a whole pass either refuses deep models or lets mistakes through. A
+layer alone, on the library's own stream and in float32 at least, does neither: its limit is a few times what the
+library differs by from itself, between implementations of attention and between a row alone and in a batch.
+"""
 
 from __future__ import annotations
 
+import copy
+import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from assay.errors import ModelError
 
 if TYPE_CHECKING:
-    from assay.model.transformer import Model
+    from assay.model.transformer import Model, Taps
 
+T = TypeVar("T")
 ROWS, LENGTH = 2, 64
-# largest RMS of a difference, in units of the RMS of the logits (centred) or of the stream. float64 as float32: the
-# library computes RMSNorm and RoPE in float32 whatever the model's type
-TOLERANCE = {torch.float64: 1e-5, torch.float32: 1e-5, torch.float16: 1e-2, torch.bfloat16: 8e-2}
+FACTOR = 5.0  # times the library's own rounding: what is let through
+LEAST = 2.0  # times float32's epsilon: what counts as rounding where the library's implementations agree to the bit
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -27,18 +36,64 @@ class Proof:
     """What the proof found, worst case over its tokens. NaN: not proved (any module).
 
     Attributes:
+        layers: the largest difference of a layer's attention, MLP or stream (or of embedding, norm, unembedding) from
+            the library's, in units of the library's own rounding there.
         logits: RMS of (view - library), in units of the RMS of the library's centred logits.
-        parts: RMS of (stream - sum of what was written to it), in units of the stream's RMS.
+        rounding: the same of the library with another implementation of attention, against itself.
         edit: RMS of (logits with a no-op tap everywhere - without), in the units of `logits`.
         noise: nats: the largest KL, or change of the log-probability of the next token, of the no-op run.
         noise_kl: nats: the largest KL alone, which is far smaller.
     """
 
+    layers: float = math.nan
     logits: float = math.nan
-    parts: float = math.nan
+    rounding: float = math.nan
     edit: float = math.nan
     noise: float = 0.0
     noise_kl: float = 0.0
+
+
+class Library(NamedTuple):
+    """The library's own modules of a model.
+
+    Attributes:
+        layers: each with submodules of the names `attention` and "mlp"; norm: the final one; head: the unembedding.
+    """
+
+    layers: Sequence[nn.Module]
+    attention: str
+    norm: nn.Module
+    head: nn.Module
+
+
+class Call(NamedTuple):
+    """What a module of the library was given: its first argument, and the others by name."""
+
+    x: Tensor
+    options: dict[str, Any]
+
+
+class Writes(NamedTuple):
+    """What a layer's attention and MLP (None: it has none) add to the stream, and the stream behind it."""
+
+    attention: Float[Tensor, "rows pos d_model"]
+    mlp: Float[Tensor, "rows pos d_model"] | None
+    out: Float[Tensor, "rows pos d_model"]
+
+
+class Worst:
+    """Holds differences to the library's own; `ratio`: the largest so far, in units of rounding."""
+
+    def __init__(self, model: Model) -> None:
+        self.name, self.ratio = f"{model.name} ({model.family})", 0.0
+
+    def hold(self, what: str, found: float, rounding: float) -> None:
+        if not found / rounding <= FACTOR:
+            raise ModelError(
+                f"{self.name} fails the proof on load: {what} by {found:.1e} of its RMS, {found / rounding:.2g} times "
+                f"the library's own rounding (at most {FACTOR:.0f})"
+            )
+        self.ratio = max(self.ratio, found / rounding)
 
 
 def proof_tokens(vocab: int, context: int) -> Int[Tensor, "rows pos"]:
@@ -49,46 +104,204 @@ def proof_tokens(vocab: int, context: int) -> Int[Tensor, "rows pos"]:
 
 
 @torch.no_grad()
-def prove(model: Model, library: Callable[[Tensor], Tensor]) -> Proof:
-    """Runs the three comparisons.
+def prove(model: Model, library: Library, run: Callable[[Tensor], Tensor]) -> Proof:
+    """Compares every layer, then whole passes.
 
     Args:
-        library: the library's own forward pass, tokens -> logits, in evaluation mode.
+        library: its modules, in evaluation mode; run: its forward pass, tokens -> logits.
 
     Raises:
-        ModelError: with the numbers, when one of them fails.
+        ModelError: with the numbers, when a comparison fails.
     """
-    tokens = proof_tokens(model.config.vocab, model.config.context).to(model.device)
-    limit = TOLERANCE.get(model.dtype)
-    if limit is None:
+    if model.dtype not in DTYPES:
         raise ModelError(f"weights of type {model.dtype} are not supported; load the model with dtype float32")
-    expected, seen = library(tokens).double(), model.forward(tokens)
-    plain = seen.double()
+    tokens = proof_tokens(model.config.vocab, model.config.context).to(model.device)
+    with _called([*library.layers, library.norm, library.head]) as calls:
+        expected, plain = run(tokens).double(), model.forward(tokens).double()
     if expected.shape != plain.shape:
         raise ModelError(
             f"{model.name}: the library's logits are {tuple(expected.shape)}, the view's {tuple(plain.shape)}"
         )
+    if len(calls) != len(library.layers) + 2:
+        raise ModelError(f"{model.name}: the library's forward pass does not call each of its layers once")
+    worst, wide = Worst(model), torch.promote_types(model.dtype, torch.float32)
+    *streams, last, normed = calls
+    least = LEAST * torch.finfo(torch.float32).eps
+    worst.hold("the embedding differs from the library's", _apart(model.embed(tokens), streams[0].x), least)
+    other = streams[0].x
+    for index, call in enumerate(streams):
+        twin = _other(library.layers[index])
+        _prove_layer(model, library, index, Call(call.x.to(wide), _to(call.options, wide)), worst, least)
+        other = _first(twin(other, **_options(twin, call.options, other)))
+    for what, own, module, call in (
+        ("the final norm", model.weights.final_norm, library.norm, last),
+        ("the unembedding", model.weights.unembedding, library.head, normed),
+    ):
+        x = call.x.to(wide)
+        found = _apart(_to(own, wide)(x), _twin(module, wide)(x))
+        worst.hold(f"{what} differs from the library's", found, least)
+
+    rounding = max(
+        _relative(library.head(library.norm(other)).double(), expected),
+        torch.finfo(model.dtype).eps * math.sqrt(model.config.layers),
+    )
     edited = _no_op(model, tokens)
-    noise, noise_kl = _noise(edited, plain, tokens)
-    proof = Proof(
-        logits=_relative(plain, expected, centred=True),
-        parts=_parts(model, tokens),
-        edit=_relative(edited, plain, centred=True),
-        noise=noise,
-        noise_kl=noise_kl,
-    )
-    checks = (
-        ("the component view's logits differ from the library's own forward pass", proof.logits),
-        ("the components do not sum to the residual stream", proof.parts),
-        ("an edit that changes nothing changes the logits", proof.edit),
-    )
-    for what, value in checks:
-        if not value <= limit:
-            raise ModelError(
-                f"{model.name} ({model.family}) fails the proof on load: {what} by {value:.1e} of their RMS "
-                f"(at most {limit:.0e} in {str(model.dtype).removeprefix('torch.')})"
-            )
-    return proof
+    logits, edit = _relative(plain, expected), _relative(edited, plain)
+    worst.hold("the component view's logits differ from the library's own forward pass", logits, rounding)
+    worst.hold("an edit that changes nothing changes the logits", edit, rounding)
+    return Proof(worst.ratio, logits, rounding, edit, *_noise(edited, plain, tokens))
+
+
+def _prove_layer(model: Model, library: Library, index: int, call: Call, worst: Worst, least: float) -> None:
+    """One layer of ours, plain and with no-op taps, and the sum of its heads, against the library's on one stream."""
+    x, name = call.x, library.attention
+    twin = _twin(library.layers[index], x.dtype)
+    theirs = _library_writes(twin, name, call)
+    changed = _other(twin)
+    again = [_library_writes(changed, name, Call(x, _options(changed, call.options, x)))]
+    if x.shape[1] != ROWS:  # else a batch is not told from a length
+        rows = [_library_writes(twin, name, Call(x[i : i + 1], _row(call.options, i))) for i in range(ROWS)]
+        again.append(Writes(*(None if one[0] is None else torch.cat(one) for one in zip(*rows, strict=True))))  # type: ignore[arg-type]
+    layers = list(model.weights.layers)
+    layers[index] = _to(layers[index], x.dtype)
+    ours = replace(model, weights=replace(model.weights, layers=tuple(layers)))
+    plain, edited, parts = _writes(ours, index, x), _writes(ours, index, x, edit=True), _parts(ours, index, x)
+    for kind, what in (("attention", "the attention of"), ("mlp", "the MLP of"), ("out", "the stream behind")):
+        right = getattr(theirs, kind)
+        if right is None or getattr(plain, kind) is None:
+            continue
+        rounding = max(least, *(_apart(getattr(one, kind), right) for one in again))
+        where = f"{what} layer {index} differs"
+        worst.hold(f"{where} from the library's", _apart(getattr(plain, kind), right), rounding)
+        worst.hold(f"{where} under an edit that changes nothing", _apart(getattr(edited, kind), right), rounding)
+        if kind == "attention":
+            worst.hold(f"the heads of layer {index} do not sum to its attention", _apart(parts, right), rounding)
+
+
+# -- the library's layers ----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _called(modules: Sequence[nn.Module]) -> Iterator[list[Call]]:
+    """What the modules are given, in the order in which they are called."""
+    calls: list[Call] = []
+
+    def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs)
+        given = {}
+        for key, value in bound.arguments.items():
+            is_rest = bound.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD
+            given |= value if is_rest else {key: value}
+        first = next(iter(given))
+        calls.append(Call(given.pop(first), given))
+
+    handles = [module.register_forward_pre_hook(seen, with_kwargs=True) for module in modules]
+    try:
+        yield calls
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _library_writes(layer: nn.Module, attention: str, call: Call) -> Writes:
+    seen: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            seen[name] = _first(output)
+
+        return hook
+
+    handles = [layer.get_submodule(name).register_forward_hook(keep(name)) for name in (attention, "mlp")]
+    try:
+        out = _first(layer(call.x, **call.options))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return Writes(seen[attention], seen["mlp"], out)
+
+
+def _twin(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """The module itself, or a copy of another type."""
+    same = all(p.dtype == dtype for p in module.parameters())
+    return module if same else copy.deepcopy(module).to(dtype)
+
+
+def _other(layer: nn.Module) -> nn.Module:
+    """A copy of a layer with another implementation of attention than its own."""
+    twin = copy.deepcopy(layer)
+    for module in twin.modules():
+        config = getattr(module, "config", None)
+        if config is not None:
+            config._attn_implementation = "sdpa" if config._attn_implementation == "eager" else "eager"
+            break  # one configuration, shared within the layer
+    return twin
+
+
+def _options(layer: nn.Module, options: dict[str, Any], x: Tensor) -> dict[str, Any]:
+    """The options that a layer of `_other` takes: "eager" wants the mask that "sdpa" knows."""
+    length = x.shape[1]
+    mask = torch.full((length, length), torch.finfo(x.dtype).min, dtype=x.dtype, device=x.device).triu(1)
+    return options | {"attention_mask": mask[None, None]}
+
+
+def _row(value: Any, index: int) -> Any:
+    """One row's share of an option."""
+    if isinstance(value, Tensor):
+        return value[index : index + 1] if value.ndim and value.shape[0] == ROWS else value
+    if isinstance(value, tuple):
+        return tuple(_row(one, index) for one in value)
+    return {key: _row(one, index) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def _to(value: T, dtype: torch.dtype) -> T:
+    """Weights or options in another type: every floating tensor within."""
+    if isinstance(value, Tensor):
+        return value.to(dtype) if value.is_floating_point() else value  # type: ignore[return-value]
+    if isinstance(value, tuple):
+        return tuple(_to(one, dtype) for one in value)  # type: ignore[return-value]
+    if isinstance(value, dict):
+        return {key: _to(one, dtype) for key, one in value.items()}  # type: ignore[return-value]
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{field.name: _to(getattr(value, field.name), dtype) for field in fields(value)})
+    return value
+
+
+def _first(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+# -- our own -----------------------------------------------------------------------------------------------------------
+
+
+def _writes(model: Model, index: int, x: Tensor, *, edit: bool = False) -> Writes:
+    """A layer of ours on a stream; with `edit`, under a tap at every place that gives back what it saw."""
+    from assay.model.transformer import LAYER_KINDS
+
+    seen: dict[str, Tensor] = {}
+
+    def keep(kind: str) -> Callable[[Tensor], Tensor | None]:
+        def tap(value: Tensor) -> Tensor | None:
+            seen[kind] = value
+            return value.clone() if edit else None
+
+        return tap
+
+    kinds = LAYER_KINDS if edit else ("attention", "mlp")
+    out = model.layer(x, index, {(kind, index): keep(kind) for kind in kinds}, like=model.dtype)
+    return Writes(seen["attention"], seen.get("mlp"), out)
+
+
+def _parts(model: Model, index: int, x: Tensor) -> Float[Tensor, "rows pos d_model"]:
+    """The sum of a layer's heads and its attention bias."""
+    total = model.attention_bias(index).to(x).expand_as(x).clone()
+
+    def split(z: Tensor) -> None:
+        for head in range(z.shape[2]):  # one at a time: all of them at once would be heads times the stream
+            total.add_(model.heads_to_stream(z[:, :, head : head + 1], index, [head])[:, :, 0])
+
+    model.layer(x, index, {("z", index): split}, like=model.dtype)
+    return total
 
 
 def _no_op(model: Model, tokens: Tensor) -> Tensor:
@@ -98,33 +311,24 @@ def _no_op(model: Model, tokens: Tensor) -> Tensor:
     layers = model.config.layers
     keys = [(kind, layer) for layer in range(layers) for kind in LAYER_KINDS]
     keys += [("input", 0), ("stream", layers), ("scale", layers), ("logits", layers)]
-    return model.forward(tokens, dict.fromkeys(keys, torch.clone)).double()
+    taps: Taps = dict.fromkeys(keys, torch.clone)
+    return model.forward(tokens, taps).double()
 
 
-def _parts(model: Model, tokens: Tensor) -> float:
-    """Input, every head, every attention bias and every MLP, against the stream before the final norm."""
-    layers = model.config.layers
-    total: list[Tensor] = []
-    final: list[Tensor] = []
+# -- differences -------------------------------------------------------------------------------------------------------
 
-    def add(value: Tensor) -> None:
-        total.append(value.double().to(model.device))
 
-    def heads(layer: int) -> Callable[[Tensor], None]:
-        def split(z: Tensor) -> None:
-            for head in range(z.shape[2]):  # one at a time: all of them at once would be heads times the stream
-                add(model.heads_to_stream(z[:, :, head : head + 1], layer, [head])[:, :, 0])
-            total.append(model.attention_bias(layer).double().to(model.device).expand_as(total[0]))
-            total[:] = [torch.stack(total).sum(0)]
+def _apart(value: Float[Tensor, "rows pos d"], expected: Float[Tensor, "rows pos d"]) -> float:
+    """RMS over positions of each one's difference, in units of what is expected there. NaN where either has one."""
+    size = expected.double().square().mean(-1)
+    size = size.clamp(min=1e-12 * float(size.mean()) + 1e-60)
+    return float(((value.double() - expected.double()).square().mean(-1) / size).mean().sqrt())
 
-        return split
 
-    taps: dict[tuple[str, int], Callable[[Tensor], None]] = {("input", 0): add, ("stream", layers): final.append}
-    taps |= {("z", layer): heads(layer) for layer in range(layers)}
-    taps |= {("mlp", layer): add for layer in range(layers)}
-    model.forward(tokens, taps)
-    stream = final[0].double().to(model.device)
-    return _relative(torch.stack(total).sum(0), stream, centred=False)
+def _relative(value: Tensor, expected: Tensor) -> float:
+    """RMS of the difference at the worst position, in units of the RMS of the centred expectation over all."""
+    rms = (expected - expected.mean(-1, keepdim=True)).square().mean().sqrt().clamp(min=1e-30)
+    return float((value - expected).square().mean(-1).sqrt().max() / rms)
 
 
 def _noise(
@@ -134,10 +338,3 @@ def _noise(
     kl = float((left.exp() * (left - right)).sum(-1).abs().max())
     change = (left - right)[:, :-1].gather(-1, tokens[:, 1:, None].to(left.device)).abs()
     return max(kl, float(change.max()) if change.numel() else 0.0), kl
-
-
-def _relative(value: Tensor, expected: Tensor, *, centred: bool) -> float:
-    """RMS of the difference at the worst position, in units of the RMS over all positions. NaN where either has one."""
-    size = expected - expected.mean(-1, keepdim=True) if centred else expected
-    rms = size.square().mean().sqrt().clamp(min=1e-30)
-    return float((value - expected).square().mean(-1).sqrt().max() / rms)

@@ -208,6 +208,12 @@ class Model(WeightViews):
         x = functional.embedding(tokens.to(self.device), self.weights.embedding)
         return x if self.weights.positions is None else x + self.weights.positions[: tokens.shape[1]]
 
+    def layer(self, x: Tensor, index: int, taps: Taps, *, like: torch.dtype) -> Tensor:
+        """The stream behind one layer, from the stream before it; RoPE's angles are rounded as in type `like`."""
+        rotation = self._rotation(x.to(like))
+        turned = None if rotation is None else (rotation[0].to(x.dtype), rotation[1].to(x.dtype))
+        return self._layer(x, index, taps, turned, ())
+
     def _layer(
         self,
         x: Tensor,

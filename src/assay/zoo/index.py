@@ -1,8 +1,9 @@
-"""Which models are built in, what they are, and in which folders of the package they lie."""
+"""Which models have zoo names, what they are, and where they lie: in the package, or fetched, in the user's cache."""
 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -14,18 +15,36 @@ FOLDER = Path(__file__).parent / "models"
 PREFIX = "zoo:"
 
 
+def cache() -> Path:
+    """Where fetched models lie."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay" / "zoo"
+
+
 @dataclass(frozen=True)
 class Entry:
-    """One built-in model."""
+    """One model of the zoo.
+
+    Attributes:
+        fetched: it is not in the package; `assay zoo fetch` gets it.
+    """
 
     name: str
     what: str
     licence: str
+    fetched: bool = False
+
+    @property
+    def folder(self) -> Path:
+        return (cache() if self.fetched else FOLDER) / self.name
+
+    @property
+    def here(self) -> bool:
+        return (self.folder / "config.json").exists()
 
     @cached_property
     def parameters(self) -> int:
         """How many there are, tied ones once: read from the header of the stored weights."""
-        with open(FOLDER / self.name / "model.safetensors", "rb") as stored:
+        with open(self.folder / "model.safetensors", "rb") as stored:
             header = json.loads(stored.read(int.from_bytes(stored.read(8), "little")))
         return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 
@@ -42,26 +61,35 @@ _KNOWN = (
     Entry("novel-4l", f"4 layers, d 256, {_NOVELS}", _OURS),
     Entry("novel-4l-seed1", "novel-4l from another seed", _OURS),
     Entry("novel-4l-rep", "novel-4l trained on repeated spans too: induction heads", _OURS),
+    Entry("smollm2-135m", "30 layers, d 576: SmolLM2-135M-Instruct, by Hugging Face, from 4 bits", _OURS, fetched=True),
 )
 
 
 def entries() -> tuple[Entry, ...]:
-    """The built-in models whose folders are here, in a fixed order."""
-    return tuple(entry for entry in _KNOWN if (FOLDER / entry.name / "config.json").exists())
+    """The models that are at hand, in a fixed order."""
+    return tuple(entry for entry in _KNOWN if entry.here)
 
 
 def names() -> tuple[str, ...]:
-    """Names of the built-in models, without the prefix."""
+    """Names of the models that are at hand, without the prefix."""
     return tuple(entry.name for entry in entries())
+
+
+def to_fetch() -> tuple[Entry, ...]:
+    """The models that `assay zoo fetch` would get."""
+    return tuple(entry for entry in _KNOWN if entry.fetched and not entry.here)
 
 
 def folder(name: str) -> Path:
     """Where a model lies; the name with or without "zoo:".
 
     Raises:
-        ModelError: with the nearest names, when there is none of that name.
+        ModelError: with the nearest names, when there is none of that name; with the command that fetches it.
     """
     short = name.removeprefix(PREFIX)
-    if short not in names():
-        raise ModelError(f"there is no built-in model {short!r}" + nearest(short, names()))
-    return FOLDER / short
+    known = {entry.name: entry for entry in _KNOWN if entry.here or entry.fetched}
+    if short not in known:
+        raise ModelError(f"there is no built-in model {short!r}" + nearest(short, known))
+    if not known[short].here:
+        raise ModelError(f"{PREFIX}{short} is not on this machine yet; get it with: assay zoo fetch {short}")
+    return known[short].folder

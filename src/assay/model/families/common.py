@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from assay.errors import ModelError
@@ -55,8 +53,9 @@ def activation(name: Any) -> Callable[[Tensor], Tensor]:
     return ACT2FN[name]
 
 
-def frequencies(config: Any, width: int) -> tuple[Tensor, float]:
-    """RoPE's inverse frequencies [width / 2] (float32, CPU) and the factor on cosines and sines.
+def frequencies(config: Any, rotary: Any, width: int) -> tuple[Tensor, float]:
+    """RoPE's inverse frequencies [width / 2] as the library holds them (a model that was cast has rounded ones), in
+    float32, and the factor on cosines and sines.
 
     Raises:
         ModelError: for a kind of RoPE whose frequencies change with the input's length, or an unknown one.
@@ -68,17 +67,10 @@ def frequencies(config: Any, width: int) -> tuple[Tensor, float]:
     if kind not in STATIC_ROPE:
         supported = ", ".join(STATIC_ROPE)
         raise ModelError(f"RoPE of type {kind!r} (rope_parameters) is not supported; supported: {supported}")
-    if kind == "default":
-        steps = torch.arange(0, width, 2, dtype=torch.float32)
-        return 1.0 / (settings["rope_theta"] ** (steps / width)), 1.0
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
-    frequencies, factor = ROPE_INIT_FUNCTIONS[kind](copy.deepcopy(config), torch.device("cpu"))
-    if 2 * len(frequencies) != width:
-        raise ModelError(
-            f"RoPE of type {kind!r} turns {2 * len(frequencies)} of {width} dims here, which is not supported"
-        )
-    return frequencies.float(), float(factor)
+    found = rotary.inv_freq.detach().float()
+    if 2 * len(found) != width:
+        raise ModelError(f"RoPE of type {kind!r} turns {2 * len(found)} of {width} dims here, which is not supported")
+    return found, float(rotary.attention_scaling)
 
 
 def refuse_features(config: Any) -> None:

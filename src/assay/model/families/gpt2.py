@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from assay.model.families.common import activation, is_zero, layer_norm, linear, refuse_features
+from assay.model.proof import Library
 from assay.model.transformer import Layer, Shape, Weights
 
 
@@ -37,6 +38,10 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         positions=inner.wpe.weight.detach(),
     )
     return shape, weights, None
+
+
+def library(network: Any) -> Library:
+    return Library(network.transformer.h, "attn", network.transformer.ln_f, network.lm_head)
 
 
 def _layer(block: Any) -> Layer:

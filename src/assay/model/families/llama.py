@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from assay.model.families.common import activation, frequencies, is_zero, linear, refuse_features, rms_norm, window
+from assay.model.proof import Library
 from assay.model.transformer import Layer, Shape, Weights
 
 
@@ -29,7 +30,7 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         parallel=False,
         norm="rms",
     )
-    inverse, factor = frequencies(config, d_head)
+    inverse, factor = frequencies(config, inner.rotary_emb, d_head)
     weights = Weights(
         embedding=inner.embed_tokens.weight.detach(),
         layers=layers,
@@ -40,6 +41,10 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         rope_scaling=factor,
     )
     return shape, weights, limit
+
+
+def library(network: Any) -> Library:
+    return Library(network.model.layers, "self_attn", network.model.norm, network.lm_head)
 
 
 def _layer(block: Any, d_head: int) -> Layer:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from assay.model.families.common import activation, frequencies, is_zero, layer_norm, linear, refuse_features
+from assay.model.proof import Library
 from assay.model.transformer import Layer, Shape, Weights
 
 
@@ -28,7 +29,8 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         parallel=bool(config.use_parallel_residual),
         norm="layer",
     )
-    inverse, factor = frequencies(config, int(d_head * config.rope_parameters.get("partial_rotary_factor", 1.0)))
+    turned = int(d_head * config.rope_parameters.get("partial_rotary_factor", 1.0))
+    inverse, factor = frequencies(config, inner.rotary_emb, turned)
     weights = Weights(
         embedding=inner.embed_in.weight.detach(),
         layers=layers,
@@ -40,6 +42,10 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         rope_scaling=factor,
     )
     return shape, weights, None
+
+
+def library(network: Any) -> Library:
+    return Library(network.gpt_neox.layers, "attention", network.gpt_neox.final_layer_norm, network.lm_head)
 
 
 def _layer(block: Any, d_head: int) -> Layer:
