@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import combinations, product
 from math import log, log2
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from assay.bounds import PREFIX
+from assay.errors import ClaimError, ComponentError
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.measure.bits import claim_bits, grammar_bits, log2_choose, subset_bits, text_bits
 from assay.measure.length import Point, constants_bits, full_circuit, overtakes, reads, two_part
@@ -61,7 +63,28 @@ def test_a_subset_costs_its_size_and_which_one_it_is():
     ],
 )  # fmt: skip
 def test_claim_bits_by_hand(claim, bits):
-    assert claim_bits(claim, tiny()).bits == pytest.approx(bits, abs=1e-6)
+    """Two bits more say whether neurons are among the parts, and whether positions are."""
+    assert claim_bits(claim, tiny()).bits == pytest.approx(2 + bits, abs=1e-6)
+
+
+def test_a_position_costs_which_one_it_is():
+    context = tiny().config.context
+    assert claim_bits(Keep(["a0.h0@3"]), tiny()).bits == pytest.approx(
+        2 + log2(PARTS * (context + 1) + 1) + log2(PARTS * (context + 1))
+    )
+
+
+def test_claims_about_parts_are_a_prefix_code():
+    """None, one or two of heads, MLPs and neurons, with positions and without: one code holds them all."""
+    model = tiny(heads=2, layers=1, d=8, d_mlp=3, context=4, d_head=4)
+    parts = ["a0.h0", "a0.h1", "m0", "m0.n0", "m0.n1", "m0.n2"]
+    names = [*parts, *(f"{part}@{column}" for part in parts for column in range(4))]
+    total = 0.0
+    for count in (1, 2):
+        for chosen in combinations(names, count):
+            with contextlib.suppress(ClaimError, ComponentError):  # a part and its own neuron, a place named twice
+                total += 2 ** -claim_bits(Remove(list(chosen)), model).bits
+    assert 0.2 < total <= 1
 
 
 def add(tokens: Tensor, bias: float = 1.0) -> Tensor:
@@ -96,7 +119,42 @@ def test_the_length_of_code_does_not_depend_on_names_comments_and_docstrings():
     with pytest.raises(ValueError, match="cannot be found"):
         source_bits(partial(add, bias=2.0))
     claim = Program({"m0": programs.custom(add, returns="output")})
-    assert claim_bits(claim, tiny()).bits == pytest.approx(log2(110) + 3 + 1 + 1 + source_bits(add))
+    assert claim_bits(claim, tiny()).bits == pytest.approx(2 + log2(110) + 3 + 1 + 1 + source_bits(add))
+
+
+TABLE = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
+
+
+def looked_up(tokens: Tensor) -> Tensor:
+    return TABLE[tokens]
+
+
+def closed_over(table: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda tokens: table[tokens]
+
+
+def by_default(table: Tensor) -> Callable[[Tensor], Tensor]:
+    def look(tokens: Tensor, rows: Tensor = table) -> Tensor:
+        return rows[tokens]
+
+    return look
+
+
+class Holder:
+    def __init__(self, table: Tensor) -> None:
+        self.table = table
+
+    def look(self, tokens: Tensor) -> Tensor:
+        return self.table[tokens]
+
+
+@pytest.mark.parametrize("make", [closed_over, by_default, lambda table: Holder(table).look])
+def test_data_that_free_code_reads_is_charged_wherever_it_lies(make):
+    """A table of random numbers costs 16 bits a number, one of zeros nearly nothing."""
+    none, large = (source_bits(make(TABLE[:n])) for n in (0, 64))
+    assert 0.9 * 16 * TABLE.numel() < large - none < 1.1 * 16 * TABLE.numel()
+    assert source_bits(make(torch.zeros(64, 8))) - none < 1_000
+    assert source_bits(looked_up) > 0.9 * 16 * TABLE.numel()
 
 
 def test_codes_cost_their_entropy_and_their_histogram():
@@ -177,7 +235,7 @@ def test_the_full_circuit_costs_exactly_the_quantised_model(family, bits):
     model = tiny(family)
     coded = quantised(model, bits)
     assert set(coded.bits) == set(tensors(model.weights))
-    assert full_circuit(model)(bits) == pytest.approx(coded.total + log2(PARTS + 1), abs=1e-6)
+    assert full_circuit(model)(bits) == pytest.approx(coded.total + 2 + log2(PARTS + 1), abs=1e-6)
     if bits == 16:  # nothing is gained by a code: 16 bits a number
         assert coded.total == 16 * sum(t.numel() for t in tensors(model.weights).values())
 

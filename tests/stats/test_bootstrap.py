@@ -323,3 +323,25 @@ def test_p_of_zero_agrees_with_the_interval(documents: int):
 
 def test_p_of_zero_is_none_without_an_interval():
     assert Resamples(1).p_zero(lambda total: total, np.ones(1)) is None
+
+
+def test_a_mean_of_what_cannot_be_negative_has_no_end_below_zero_nor_a_share_one_above_one():
+    rng = np.random.default_rng(3)
+    tokens = np.full(12, 100.0)
+    kl = np.where(np.arange(12) == 0, 60.0, 0.1 * rng.random(12))
+    r = Resamples(12, tokens=tokens)
+    free, bounded = r.mean(kl, tokens), r.mean(kl, tokens, least=0.0)
+    assert free.low is not None
+    assert free.low < 0
+    assert (bounded.value, bounded.low, bounded.high) == (free.value, 0.0, free.high)
+    share = r.mean(tokens - kl, tokens, least=0.0, most=1.0)
+    assert share.high == 1.0
+    assert r.difference(-kl, kl, tokens).low < 0  # a difference has no such end
+
+
+def test_too_few_documents_are_said_where_the_figure_is_printed():
+    found = Resamples(40, clusters=[0] * 40).mean(np.ones(40), np.ones(40))
+    assert str(found) == (
+        "1.000 (no interval: too few documents for an interval: 1 independent work "
+        "(pieces of one work, and equal documents, are one))"
+    )

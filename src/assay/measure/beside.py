@@ -38,7 +38,7 @@ def beside(
     agree = table(scored, explained).agree
     everything = by_document(scored, np.ones(len(kl)))
     return {
-        "agreement": resamples.mean(by_document(scored, agree), everything).to_json(),
+        "agreement": resamples.mean(by_document(scored, agree), everything, least=0.0, most=1.0).to_json(),
         "within": {
             f"{epsilon:g}": e.to_json()
             for epsilon, e in within(scored, resamples, explained=explained, floor=floor).items()
@@ -66,7 +66,7 @@ def within(
             out[epsilon] = Estimate.undefined(f"the floor is within {epsilon:g} nats of the model on every token")
             continue
         hit = by_document(scored, (kl <= epsilon).astype(float), moved)
-        out[epsilon] = resamples.mean(hit, by_document(scored, np.ones(len(kl)), moved))
+        out[epsilon] = resamples.mean(hit, by_document(scored, np.ones(len(kl)), moved), least=0.0, most=1.0)
     return out
 
 
@@ -129,13 +129,13 @@ def accuracy(
     count = scored.count[used]
     right = {name: scored[name].correct[used] for name in ("model", explained, floor) if name is not None}
     out = {
-        "accuracy": resamples.mean(right[explained], count),
-        "accuracy_model": resamples.mean(right["model"], count),
+        "accuracy": resamples.mean(right[explained], count, least=0.0, most=1.0),
+        "accuracy_model": resamples.mean(right["model"], count, least=0.0, most=1.0),
     }
     if floor is None:
         none = Estimate.undefined("the claim has no floor on this task", int(used.sum()))
         return {**out, "accuracy_floor": none, "accuracy_recovered": none}
-    out["accuracy_floor"] = resamples.mean(right[floor], count)
+    out["accuracy_floor"] = resamples.mean(right[floor], count, least=0.0, most=1.0)
     gap = resamples.difference(right["model"], right[floor], count)
     if gap.low is not None and gap.low > 0:
         share = resamples.ratio(right[explained] - right[floor], right["model"] - right[floor], count)

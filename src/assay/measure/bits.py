@@ -41,12 +41,13 @@ class ClaimBits:
 
 
 def circuit_bits(edges: EdgeSet, model: Model) -> ClaimBits:
-    """A set of k edges of E: log2(E+1) + log2 C(E, k). With positions E counts an edge once for every column of the
-    model's context, and once more for all of them."""
+    """A set of k edges of E: log2(E+1) + log2 C(E, k), and a bit that says whether positions are named.
+
+    With positions E counts an edge once for every column of the model's context, and once more for all of them."""
     total, kept = len(edges.kept), edges.count
     if edges.by_position:
         total *= model.config.context + 1
-    return ClaimBits(subset_bits(total, kept), f"log2({total}+1) + log2 C({total}, {kept}) edges")
+    return ClaimBits(1 + subset_bits(total, kept), f"1 + log2({total}+1) + log2 C({total}, {kept}) edges")
 
 
 def text_bits(text: str) -> float:
@@ -86,12 +87,15 @@ def claim_bits(explanation: Explanation, model: Model | ModuleModel, channels: i
     else:
         neurons = sum(width or 0 for width in model.config.d_mlp)
         total = len(model.components) - 1 + (neurons if any(site.kind == "neuron" for site in parts) else 0)
-    where = subset_bits(total, len(parts))
+        if any(site.position is not None for site in parts):
+            total *= model.config.context + 1  # a part once for every column, and once more for all of them
+    # a bit says whether neurons or channels are among the parts, and a bit whether positions are
+    where, words = 2 + subset_bits(total, len(parts)), f"2 + log2({total}+1) + log2 C({total}, {len(parts)})"
     match explanation:
         case Keep() | Remove():
-            return ClaimBits(where, f"log2({total}+1) + log2 C({total}, {len(parts)})")
+            return ClaimBits(where, words)
         case Constant():
-            return ClaimBits(where + 2, f"log2({total}+1) + log2 C({total}, {len(parts)}) + log2 4 for the constant")
+            return ClaimBits(where + 2, f"{words} + log2 4 for the constant")
         case Program() if isinstance(model, Model):
             programs = [program for _, program in explanation.assigned(model)]
             words = [grammar_bits(program, model.config.vocab) for program in programs]

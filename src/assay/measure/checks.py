@@ -195,7 +195,8 @@ def _few_clusters(e: Evidence, t: Thresholds) -> Check:
     if e.resamples is None:
         return _verdict("few clusters", None, "nothing was scored", threshold)
     effective = e.resamples.effective()
-    text = f"{e.resamples.n} documents of {e.resamples.clusters} works, which weigh as {effective:.1f} of equal size"
+    works, equal = e.resamples.clusters, f", of which {e.equal} equal others" if e.equal else ""
+    text = f"{e.resamples.n} documents{equal}, of {works} works, which weigh as {effective:.1f} of equal size"
     return _verdict("few clusters", effective < t.clusters, text, threshold)
 
 

@@ -105,7 +105,7 @@ def _figures(scored: Scored, resamples: Resamples, name: str, floor: str) -> dic
     used = scored.count > 0
     count = scored.count[used]
     return {
-        "kl": resamples.mean(scored[name].kl[used], count).to_json(),
+        "kl": resamples.mean(scored[name].kl[used], count, least=0.0).to_json(),
         "loss": resamples.mean(scored[name].loss[used], count).to_json(),
         "recovered": resamples.recovered(scored[name].kl[used], scored[floor].kl[used]).to_json(),
     }

@@ -204,7 +204,7 @@ def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows)
         found = against(bench, base, [variant], ablation, rows=rows)
         resamples, here = resamples_of(bench, found.count)
         count = found.count[here]
-        estimate = resamples.mean(found.kl[0][here], count)
+        estimate = resamples.mean(found.kl[0][here], count, least=0.0)
         gap = resamples.difference(found.loss[0][here], found.base_loss[here], count)
         row = {"knocked": len(names), "names": names, "kl": estimate.to_json(), "loss_gap": gap.to_json()}
         out["rows"].append(row)

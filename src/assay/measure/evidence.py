@@ -50,6 +50,7 @@ class Evidence:
         ablation: the headline's.
         gap: L less L_M, in nats per token, of the run in which the scope is ablated: the headline's floor; for `Remove`
             the explained run.
+        equal: how many scored documents have the tokens of another one before them.
         scored, resamples: for tiny scope; scope: the system whose only edit is that the scope is ablated; noise: the
             no-op run's difference in loss, nats a token.
         nearest: the rival or control that is nearest to the explained run, token by token.
@@ -67,6 +68,7 @@ class Evidence:
     gap: Estimate | None = None
     scored: Scored | None = None
     resamples: Resamples | None = None
+    equal: int = 0
     scope: str | None = None
     noise: float = 0.0
     nearest: Nearest | None = None

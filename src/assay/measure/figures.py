@@ -100,7 +100,9 @@ def figures(
                 )
             else:
                 none = Estimate.undefined("there is no bigram for this task", len(count))
-                found[ablation] = Necessity(none, resamples.mean(kl, count), resamples.difference(loss, model, count))
+                found[ablation] = Necessity(
+                    none, resamples.mean(kl, count, least=0.0), resamples.difference(loss, model, count)
+                )
         # what is claimed is that removal hurts: the weakest evidence leads
         lowest = min(found, key=lambda a: found[a].kl.value or 0.0)
         return Figures(lowest, (), found, noise_kl, noise_loss)

@@ -241,8 +241,8 @@ def _frontier(
                 recovered=scored.recovered(place),
                 recovered_loss=by_loss,
                 gap=scored.gap(place, by_loss),
-                kl=scored.resamples.mean(np.maximum(scored.kl[place], 0), scored.counts),
-                accuracy=scored.resamples.mean(scored.correct[place], scored.counts),
+                kl=scored.resamples.mean(np.maximum(scored.kl[place], 0), scored.counts, least=0.0),
+                accuracy=scored.resamples.mean(scored.correct[place], scored.counts, least=0.0, most=1.0),
                 control=around.control(mask),
             )
         )

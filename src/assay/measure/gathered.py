@@ -38,6 +38,7 @@ from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.found_on import FoundOn, shared_with
+from assay.task.task import Task
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES
 
@@ -118,6 +119,7 @@ def gather(
         gap=_scope_gap(numbers),
         scored=scored,
         resamples=resamples,
+        equal=_equal(bench.task, scored),
         scope=explained if explanation.kind == "remove" else floor,
         noise=numbers.noise_loss,
         nearest=near,
@@ -132,6 +134,12 @@ def gather(
     )
     block = None if circuit is None else circuit.block
     return Gathered(worth, long, around, rest, run_checks(evidence), block)
+
+
+def _equal(task: Task, scored: Scored) -> int:
+    """How many scored documents have the tokens of another one before them."""
+    hashes = [task.documents[i].hash for i in np.flatnonzero(scored.count > 0)]
+    return len(hashes) - len(set(hashes))
 
 
 def _by_ablation(numbers: Figures, name: str) -> dict[str, Any]:

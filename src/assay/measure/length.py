@@ -270,7 +270,7 @@ def length(
         return float(scored[name].kl[used].sum() / count.sum())
 
     def point(name: str, bits: float, system: str, kind: str = "rival") -> Point:
-        return Point(name, bits, mean(system), kind, resamples.mean(scored[system].kl[used], count))
+        return Point(name, bits, mean(system), kind, resamples.mean(scored[system].kl[used], count, least=0.0))
 
     own = mean("explained")
     precision = PRECISIONS[-1]
@@ -286,7 +286,9 @@ def length(
     parts = {"claim": claim.bits, "weights": weights, "constants and tables": constants}
     total = sum(parts.values())
     names = len(model.edges) if isinstance(explanation, Circuit) else len(model.components) - 1
-    whole = subset_bits(names, names)
+    whole = (1 if isinstance(explanation, Circuit) else 2) + subset_bits(
+        names, names
+    )  # as the claim that names them all
     points = [point("claim", total, f"explained@{precision}", "claim")]
     points += [point(f"model at {b} bits", coded[b].total + whole, f"model at {b} bits") for b in RIVAL_PRECISIONS]
     points += [point(f"model {name}", copy.total + whole, f"model {name}") for name, copy in cut.items()]

@@ -180,7 +180,7 @@ def _removed(scored: Scored, resamples: Resamples, loss: Column, kl: Column, num
     return {
         **dict.fromkeys(("recovered", "recovered_loss", "nines", "kl_floor", "loss_floor"), none),
         "necessity": share.to_json(),
-        "kl_explained": resamples.mean(kl, count).to_json(),
+        "kl_explained": resamples.mean(kl, count, least=0.0).to_json(),
         "loss_explained": resamples.mean(loss, count).to_json(),
         "nats": resamples.difference(loss, model, count).to_json(),
     }

@@ -66,7 +66,8 @@ def randomised(model: Model | ModuleModel, how: How = "permuted", seed: int = 0)
                 parameter.copy_(fresh.to(parameter.dtype))
     if isinstance(model, ModuleModel):
         return replace(model, network=source, seen=None)
-    return load(source, tokenizer=model.tokenizer)
+    found = load(source, tokenizer=model.tokenizer)
+    return replace(found, name=model.name)
 
 
 def beside(bench: Workbench, model: Model | ModuleModel) -> Workbench:

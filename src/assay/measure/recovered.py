@@ -114,9 +114,7 @@ def recovered_kl(
     if reason:
         return Estimate.undefined(reason, int((counts > 0).sum()))
     found = resamples.recovered(np.maximum(kl_explained, 0.0), np.maximum(kl_floor, 0.0), counts)
-    if found.high is not None and found.high > 1:  # the jackknife's t does not know the range; the value is within it
-        found = Estimate(found.value, found.low, 1.0, found.n, found.reason, found.method)
-    return found
+    return found.within(None, 1.0)
 
 
 def recovered_loss(
@@ -211,8 +209,8 @@ def measure_recovered(
         recovered_loss=by_loss,
         cancellation=cancellation,
         nines=nines(resamples, kl_explained, kl_floor, counts, floor_name, noise=noise_kl),
-        kl_explained=resamples.mean(kl_explained, counts),
-        kl_floor=resamples.mean(kl_floor, counts),
+        kl_explained=resamples.mean(kl_explained, counts, least=0.0),
+        kl_floor=resamples.mean(kl_floor, counts, least=0.0),
         loss_model=resamples.mean(loss_model, counts),
         loss_explained=resamples.mean(loss_explained, counts),
         loss_floor=resamples.mean(loss_floor, counts),
@@ -238,7 +236,9 @@ def necessity(
         share = Estimate.undefined(reason, int((counts > 0).sum()))
     else:
         share = resamples.ratio(loss_removed - loss_model, loss_bigram - loss_model, counts)
-    return Necessity(share, resamples.mean(kl_removed, counts), resamples.difference(loss_removed, loss_model, counts))
+    return Necessity(
+        share, resamples.mean(kl_removed, counts, least=0.0), resamples.difference(loss_removed, loss_model, counts)
+    )
 
 
 def gap_reason(gap: Estimate, noise: float, what: str, harm: str = "harmful scope") -> str | None:

@@ -115,7 +115,7 @@ def slices(
         return {
             "slice": name,
             "tokens": int(where.sum()),
-            "kl": resamples.mean(by_document(scored, kl, where), count).to_json(),
+            "kl": resamples.mean(by_document(scored, kl, where), count, least=0.0).to_json(),
             "gap": resamples.mean(by_document(scored, gap, where), count).to_json(),
             "share": float(kl[where].sum(dtype=float)) / total if total > 0 else None,
         }

@@ -112,7 +112,7 @@ def rivals(
         else:
             recovered = resamples.recovered(its.kl[here], scored[floor].kl[here])
         row = {"name": rival.name, "what": rival.what, "loss": resamples.mean(its.loss[here], count).to_json()}
-        row |= {"kl": resamples.mean(its.kl[here], count).to_json(), "recovered": recovered.to_json()}
+        row |= {"kl": resamples.mean(its.kl[here], count, least=0.0).to_json(), "recovered": recovered.to_json()}
         rows.append({**row, "bits": rival.bits, "weak": rival.weak})
     return rows
 

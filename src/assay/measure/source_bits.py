@@ -1,4 +1,5 @@
-"""Bits of free code: the alpha-renamed syntax tree of all that a function calls, libraries included, compressed."""
+"""Bits of free code: the alpha-renamed syntax tree of all that a function calls, libraries included, with the data that
+it reads, compressed."""
 
 from __future__ import annotations
 
@@ -7,9 +8,14 @@ import bz2
 import inspect
 import lzma
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
+
+import numpy as np
+import torch
+
+LIBRARIES = ("torch", "numpy", "builtins")  # what they hold is free, as the model is
 
 
 def source_bits(function: Callable[..., Any]) -> float:
@@ -19,40 +25,108 @@ def source_bits(function: Callable[..., Any]) -> float:
 
     Functions that it calls are included as far as their Python source exists; what is compiled (torch's operators)
     counts by its name, which stays as it is. Local names are replaced by numbers, docstrings and annotations dropped.
+    Data that it reads from outside (closures, globals, defaults, the object that a method is bound to) is included,
+    numbers with a fraction in 16 bits each.
 
     Raises:
-        ValueError: when the source cannot be found (a callable made at a prompt or by `exec`).
+        ValueError: when the source cannot be found (a callable made at a prompt or by `exec`), or for data of a kind
+            whose length is not known.
     """
-    texts: list[str] = []
-    seen: set[int] = set()
-    _collect(function, texts, seen)
-    data = "\n".join(texts).encode()
+    found = _Collected()
+    found.code(function)
+    data = b"\n".join(found.texts)
     return 1 + 8.0 * min(len(bz2.compress(data)), len(lzma.compress(data, format=lzma.FORMAT_RAW, filters=_FILTERS)))
 
 
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9}]
 
 
-def _collect(function: Any, texts: list[str], seen: set[int]) -> None:
-    function = inspect.unwrap(function)
-    if isinstance(function, ModuleType) or id(function) in seen:
-        return
-    seen.add(id(function))
-    module = getattr(function, "__module__", "") or ""
-    if module.split(".")[0] in ("torch", "numpy", "builtins"):
-        return
-    try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError) as problem:
-        if texts:
-            return  # something it calls without Python source
-        raise ValueError(f"the source of {function!r} cannot be found, so its length is undefined") from problem
-    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    texts.append(ast.dump(_Renamed(_locals(tree)).visit(tree), annotate_fields=False))
-    scope = {**getattr(function, "__globals__", {}), **_closure(function)}
-    for name in sorted(names & scope.keys()):
-        if callable(scope[name]):
-            _collect(scope[name], texts, seen)
+class _Collected:
+    """Code and data that a function needs, each once."""
+
+    def __init__(self) -> None:
+        self.texts: list[bytes] = []
+        self.seen: dict[int, Any] = {}  # held, so that no id is used twice
+
+    def new(self, value: Any) -> bool:
+        there = id(value) in self.seen
+        self.seen[id(value)] = value
+        return not there
+
+    def code(self, function: Any) -> None:
+        function = inspect.unwrap(function)
+        if isinstance(function, ModuleType) or not self.new(function) or _of_library(function):
+            return
+        try:
+            tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+        except (OSError, TypeError, SyntaxError) as problem:
+            if self.texts:
+                return  # something it calls without Python source
+            raise ValueError(f"the source of {function!r} cannot be found, so its length is undefined") from problem
+        nodes = list(ast.walk(tree))
+        names = {node.id for node in nodes if isinstance(node, ast.Name)}
+        within = {(n.value.id, n.attr) for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}
+        self.texts.append(ast.dump(_Renamed(_locals(tree)).visit(tree), annotate_fields=False).encode())
+        plain = getattr(function, "__func__", function)
+        scope = {**getattr(plain, "__globals__", {}), **_closure(plain)}
+        for name in sorted(names & scope.keys()):
+            if not isinstance(scope[name], ModuleType):
+                self.value(scope[name])
+        for owner, name in sorted(within):
+            module = scope.get(owner)
+            if isinstance(module, ModuleType) and not _of_library(module):
+                self.value(getattr(module, name, None))
+        self.value(getattr(plain, "__defaults__", None) or ())
+        self.value(getattr(plain, "__kwdefaults__", None) or {})
+        if not isinstance(getattr(function, "__self__", None), type | ModuleType | None):
+            self.value(vars(function.__self__))
+
+    def value(self, value: Any) -> None:
+        """Data as bytes; what can be called, as code."""
+        if isinstance(value, str | bytes | int | float | complex | None):
+            self.texts.append(repr(value).encode())
+        elif isinstance(value, torch.Tensor):
+            whole = value.detach().cpu()
+            self.array((whole.float() if whole.is_floating_point() else whole).numpy())
+        elif isinstance(value, np.ndarray | np.generic):
+            self.array(np.asarray(value))
+        elif isinstance(value, torch.dtype | torch.device | slice | range):
+            self.texts.append(repr(value).encode())
+        elif not self.new(value):
+            return
+        elif isinstance(value, Mapping):
+            for key, one in value.items():
+                self.value(key)
+                self.value(one)
+        elif isinstance(value, list | tuple | set | frozenset):
+            for one in sorted(value, key=repr) if isinstance(value, set | frozenset) else value:
+                self.value(one)
+        elif isinstance(value, torch.nn.Module):
+            self.texts.append(type(value).__name__.encode())
+            self.value(dict(value.named_parameters()) | dict(value.named_buffers()))
+        elif inspect.isroutine(value) or isinstance(value, type):
+            self.seen.pop(id(value))
+            self.code(value)
+        elif not isinstance(value, ModuleType) and not _of_library(value):
+            if not hasattr(value, "__dict__"):
+                kind = type(value).__name__
+                raise ValueError(f"it reads a {kind} from outside, whose length is not known; give tensors or numbers")
+            self.code(type(value))
+            self.value(vars(value))
+
+    def array(self, value: np.ndarray) -> None:
+        if value.dtype.kind == "f":
+            value = value.astype(np.float16)
+        elif value.dtype.kind in "iu" and value.size:
+            value = value.astype(np.promote_types(np.min_scalar_type(value.min()), np.min_scalar_type(value.max())))
+        elif value.dtype.kind == "O":
+            raise ValueError("it reads an array of objects from outside, whose length is not known; give numbers")
+        self.texts.append(value.tobytes())
+
+
+def _of_library(thing: Any) -> bool:
+    name = thing.__name__ if isinstance(thing, ModuleType) else getattr(thing, "__module__", "") or ""
+    return name.split(".")[0] in LIBRARIES
 
 
 def _closure(function: Any) -> dict[str, Any]:

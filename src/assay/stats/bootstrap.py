@@ -159,9 +159,20 @@ class Resamples:
             return self._too_few(float(top / bottom), n, weight)
         return _fieller(top, bottom, _covariance(left, codes), degrees, n, nonnegative)
 
-    def mean(self, sums: Num[np.ndarray, " documents"], counts: Num[np.ndarray, " documents"]) -> Estimate:
-        """The token-weighted mean: the sum over the number of tokens."""
-        return self.ratio(sums, counts, counts, nonnegative=True, undefined="nothing was scored")
+    def mean(
+        self,
+        sums: Num[np.ndarray, " documents"],
+        counts: Num[np.ndarray, " documents"],
+        *,
+        least: float | None = None,
+        most: float | None = None,
+    ) -> Estimate:
+        """The token-weighted mean: the sum over the number of tokens.
+
+        Args:
+            least, most: what it cannot lie below or above by what it is (a KL, a share): the interval ends there.
+        """
+        return self.ratio(sums, counts, counts, nonnegative=True, undefined="nothing was scored").within(least, most)
 
     def difference(
         self,
@@ -223,7 +234,9 @@ class Resamples:
 
     def _too_few(self, value: float, n: int, weight: np.ndarray | None) -> Estimate:
         weigh = "" if weight is None else f", which weigh as {_kish(weight):.1f} equal ones"
-        things = f"{n} document{'' if n == 1 else 's'}" if self.clusters == self.n else f"{n} independent works"
+        things = f"{n} document{'' if n == 1 else 's'}"
+        if self.clusters < self.n:
+            things = f"{n} independent work{'' if n == 1 else 's'} (pieces of one work, and equal documents, are one)"
         return Estimate(value, None, None, n, f"too few documents for an interval: {things}{weigh}")
 
 

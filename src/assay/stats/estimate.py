@@ -75,6 +75,15 @@ class Estimate:
         low, high = (high, low) if decreasing else (low, high)
         return Estimate(value, low, high, self.n, self.reason, self.method)
 
+    def within(self, least: float | None, most: float | None) -> Estimate:
+        """The interval cut to the range that the figure has by what it is; the value's own rounding is left alone."""
+        low, high = self.low, self.high
+        if least is not None and low is not None and self.value is not None and low < least:
+            low = min(least, self.value)
+        if most is not None and high is not None and self.value is not None and high > most:
+            high = max(most, self.value)
+        return Estimate(self.value, low, high, self.n, self.reason, self.method)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values, as the record holds them."""
         return {
@@ -99,6 +108,8 @@ class Estimate:
         if self.value is None:
             return f"undefined, because {self.reason}"
         show = _format(self.value, self.low, self.high)
+        if self.low is None and self.high is None:
+            return f"{show(self.value)} (no interval: {self.reason})"
         low, high = ("open" if end is None else show(end) for end in (self.low, self.high))
         return f"{show(self.value)} [{low}, {high}]"
 
