@@ -11,6 +11,7 @@ from jaxtyping import Int
 
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW
+from assay.task.overlap import plain
 
 FALLBACK = re.compile("<0x[0-9A-F]{2}>")
 LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write
@@ -108,6 +109,13 @@ def encode(model: Any, texts: Sequence[str], names: Sequence[str] | None = None)
                 "tokenizer and model do not belong together"
             )
     return rows
+
+
+def read_back(tokenizer: Any, ids: Int[np.ndarray, "_"]) -> str:
+    """What ids say, with single spaces between words and without special tokens, to compare it with other text that
+    was read by the same tokenizer. Half a character at an end, where a work was cut, is left out."""
+    text = tokenizer.decode(ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return plain(text).strip("\ufffd")
 
 
 def ordinary_tokens(model: Any) -> Int[np.ndarray, "_"]:
