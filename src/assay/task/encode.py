@@ -18,6 +18,31 @@ LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write
 LONGEST_CONTEXT = 1_024  # default for models that read more: a row is as wide as the context
 
 
+def opened(model: Any) -> None:
+    """Refuses what `assay.load` did not give, such as a name or a network itself.
+
+    Raises:
+        TaskError: says what it is.
+    """
+    if not hasattr(model, "bos"):
+        what = repr(model) if isinstance(model, str | None) else f"a {type(model).__name__}"
+        raise TaskError(f"a task is made for a model that assay.load gives, not for {what}; pass assay.load(...) of it")
+
+
+def reads_tokens(model: Any) -> None:
+    """Refuses what is no model that reads token ids.
+
+    Raises:
+        TaskError: as `opened`; for a network of no known family.
+    """
+    opened(model)
+    if not hasattr(getattr(model, "config", None), "vocab"):
+        raise TaskError(
+            f"{name_of(model)} is a network of no known family, so which token ids it reads is not known; use "
+            f"Task.classify"
+        )
+
+
 def tokenizer_of(model: Any) -> Any:
     """The model's tokenizer.
 

@@ -11,7 +11,7 @@ import torch
 
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW, Document, windows
-from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, read_back, tokenizer_of
+from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, read_back, reads_tokens, tokenizer_of
 from assay.task.metrics import Metric, metric_of
 from assay.task.overlap import ids_text, refuse_contained, refuse_half
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, three_tenths
@@ -38,6 +38,7 @@ def text_task(
         kind: "ids" where `texts` and the reference are documents of ids.
         read: makes documents of what was given (and is called so): texts, unless it is said otherwise.
     """
+    reads_tokens(model)
     metric = metric_of(metric)
     if read is None:
         tokenizer_of(model)
