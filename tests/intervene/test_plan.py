@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import assay
 from assay.errors import ComponentError, TaskError
 from assay.explanations import Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.learned import _on_reference
-from assay.intervene.plan import Circuits, Edit, From, Mix, Own, Run, Value
+from assay.intervene.plan import Call, Circuits, Data, Edit, From, Mix, Own, Plan, Run, Value
 from assay.intervene.runner import Runner
 from assay.model.edge_sets import EdgeSet
-from assay.names import parse_site
+from assay.names import Site, parse_site
 from tests.measure.planted import bench, planted, text_task
 
 HEAD = parse_site("a0.h1")
@@ -69,3 +70,48 @@ def test_donors_of_reference_rows_are_shared_as_those_of_scored_rows_are(ablatio
     ]
     assert len(rows) == 2
     assert np.array_equal(*rows) == shared
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_reference_row_is_its_own_donor_in_a_refit(seed: int):
+    at = Workbench(bench().runner, seed)
+    (edit,) = _on_reference(at, at.ablate([HEAD], "resample_joint"))
+    assert isinstance(edit.source, From)
+    rows = edit.source.rows
+    assert rows is not None
+    assert sorted(rows) == list(range(len(rows)))
+    assert (rows != np.arange(len(rows))).all()
+
+
+@dataclass
+class Given:
+    """A micro-batch in which everything that is read has one value."""
+
+    value: Tensor
+    tokens: Tensor = field(default_factory=lambda: torch.zeros(1, 1, dtype=torch.int64))
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(1, dtype=np.int64))
+    data: Data = "reference"
+
+    def read(self, site: Site) -> Tensor:
+        return self.value
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("ablation", ["zero", "mean", "noise", "resample_joint", "optimal"])
+def test_a_refit_is_of_the_run_as_it_is_edited_with_frozen_norms_too(ablation: str, frozen: bool):
+    at = Workbench(Runner(planted(), text_task()), 1, frozen_norm=frozen, refit=True)
+    reference, site = at.task.reference, parse_site("r2")
+    assert reference is not None
+    edits = at.ablate([HEAD, parse_site("m1")], ablation)
+    fitted = at.plan(edits).final.edits[-1]
+    assert fitted.site == site
+    assert isinstance(fitted.source, Call)
+    rows = np.arange(len(reference))  # fewer than 64: all of them
+    clean, edited = Run("clean", "reference"), Run("x", "reference", _on_reference(at, edits), frozen_norm=frozen)
+    plan = Plan((Run("donor", "reference"), clean, edited))
+    before, wanted = (at.runner.values(plan, run, [site], rows)[site][reference.real] for run in (edited, clean))
+    after = fitted.source.program(Given(torch.cat([before[:1], before])[None]))
+    assert isinstance(after, Tensor)
+    # with an intercept the fitted means are the means
+    torch.testing.assert_close(after[0, 1:].mean(0), wanted.mean(0), atol=1e-4, rtol=1e-4)
+    assert float((after[0, 1:] - wanted).square().mean()) < float((before - wanted).square().mean())

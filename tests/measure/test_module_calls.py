@@ -116,3 +116,13 @@ def test_an_activation_that_is_named_is_a_part():
     named = measured(Keep(["act#1"]))
     assert named["claim"]["scope"] == ["act#1"]
     assert named["table"][0]["kl_explained"]["value"] == pytest.approx(named["table"][0]["kl_floor"]["value"])
+
+
+@pytest.mark.parametrize("names", [["act"], ["act#1"], ["act#2"], ["act#1", "act#2"], ["a", "b", "c"]])
+@pytest.mark.parametrize("controls", [0, 3])
+def test_keeping_activations_alone_is_vacuous_however_they_are_named(names: list[str], controls: int):
+    task = assay.Task.classify(opened(6, 6), *SCORED, reference=REFERENCE)
+    record = assay.measure(Keep(names), opened(6, 6), task, ablation="mean", controls=controls).record
+    (found,) = [check for check in record["checks"] if check["name"] == "vacuous"]
+    assert record["recovered"]["value"] == pytest.approx(float(names == ["a", "b", "c"]))
+    assert found["state"] == ("passed" if names == ["a", "b", "c"] else "fired"), found

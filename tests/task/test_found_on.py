@@ -124,6 +124,46 @@ def test_texts_are_compared_by_document_and_by_runs_of_words(tmp_path):
         assert leak(task, str(lines), novel()).state == state
 
 
+def test_documents_that_stand_within_a_text_are_shared_documents(tmp_path):
+    task = Task.text(novel(), texts=STORIES[:3], reference=STORIES[3:5])
+    path = tmp_path / "notes.txt"
+    for text, documents in (
+        ("Some notes. " + STORIES[1] + " The end.", ["texts[1]"]),
+        ("Some notes.\n\n" + STORIES[1].replace(" ", "\r\n  ") + "\n\nThe end.", ["texts[1]"]),
+        ("\n\n".join(STORIES[:3]), ["texts[0]", "texts[1]", "texts[2]"]),
+        ("Some notes. " + STORIES[1].replace("river", "sea") + " The end.", []),
+        (STORIES[5], []),
+    ):
+        path.write_text(text)
+        found = read_found_on(str(path), novel())
+        assert found is not None
+        assert [name for name, _ in shared_with(task, found).documents] == documents
+    path = tmp_path / "notes.jsonl"
+    path.write_text(json.dumps({"text": "Some notes. " + STORIES[1]}) + "\n" + json.dumps({"text": "No more."}) + "\n")
+    assert "shares 1 documents" in leak(task, str(path), novel()).evidence
+
+
+def test_a_document_within_what_a_search_kept_is_a_shared_document(tmp_path):
+    ids = np.arange(300, 700)
+    scored = Task.from_ids(novel(), [ids[100:160], ids[:60][::-1]], reference=[ids + 1000])
+    there = Task.from_ids(novel(), [ids], reference=[ids + 1000])
+    path = tmp_path / "selection.json"
+    path.write_text(found_on(there, "search").to_text())
+    found = read_found_on(str(path), novel())
+    assert found is not None
+    assert [name for name, _ in shared_with(scored, found).documents] == ["ids[0]"]
+
+
+def test_short_prompts_are_found_in_a_text_as_whole_words(tmp_path):
+    rows = [{"clean": clean, "correct": " the"} for clean in ("the cat is in", "cat", "a dog", "one bird")]
+    task = Task.prompts(novel(), rows, reference=[{"clean": "two birds", "correct": " the"}], metric="loss")
+    path = tmp_path / "prompts.txt"
+    path.write_text("two dogs\nconcatenate\nthe cat\nis in\nany dogs")
+    found = read_found_on(str(path), novel())
+    assert found is not None
+    assert [name for name, _ in shared_with(task, found).documents] == [d.name for d in task.documents[:2]]
+
+
 def test_prompts_are_compared_whole(tmp_path):
     rows = [{"clean": f"{a} met {b}. {b} gave {a} to", "correct": " the"}
             for a in WORDS[:3] for b in WORDS[3:6]]  # fmt: skip

@@ -75,7 +75,7 @@ def test_without_bos_the_first_token_is_read_and_not_scored():
 
 
 def test_padding_is_neither_real_nor_scored():
-    task = Task.text(novel(), texts=[text(1, 30), text(2, 60)], reference=TEXTS)
+    task = Task.text(novel(), texts=[text(101, 30), text(102, 60)], reference=TEXTS)
     lengths = task.real.sum(1)
     assert lengths[0] < lengths[1] == task.tokens.shape[1]
     assert torch.equal(task.scored[:, 1:], task.real[:, 1:])

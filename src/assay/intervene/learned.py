@@ -51,10 +51,12 @@ def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]
 
 
 def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
-    """The edits and, after the last edited layer, the affine map of the stream that best undoes them (by ridge).
+    """The edits and, after the last edited layer, the affine map of the stream that best undoes them.
 
-    Reference rows must be edited as scored rows are: constants and programs give them their own values, and a donor is
-    another reference row for both.
+    One ridge regression of the clean stream on the edited one, over all real positions of at most `REFIT_ROWS`
+    reference rows, which are edited as scored rows are: constants (zero, means, `optimal` as it was fitted) are the
+    same there, programs and noise are run on the reference row itself, and a resampled value comes from another
+    reference row, one for all sites that share a donor. Nothing but the map is fitted here.
 
     Raises:
         TaskError: for edits that take values from runs that reference rows do not have, such as counterfactuals.
@@ -64,7 +66,8 @@ def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     layer = max(edit.site.layer or 0 for edit in edits) + 1
     site = Site("stream", layer)
     rows = spread(len(bench.task.reference.tokens), REFIT_ROWS)
-    clean, edited = Run("clean", "reference"), Run("edited", "reference", _on_reference(bench, edits))
+    clean = Run("clean", "reference")
+    edited = Run("edited", "reference", _on_reference(bench, edits), frozen_norm=bench.frozen_norm)
     with torch.no_grad():
         plan = Plan((Run("donor", "reference"), clean, edited))
         target = bench.runner.values(plan, clean, [site], rows)[site]
@@ -104,7 +107,9 @@ def _on_reference(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]
             )
         key = b"" if source.rows is None else source.rows.tobytes()
         if key not in donors:
-            donors[key] = random.permutation(total)
+            turn = random.permutation(total)
+            donors[key] = np.empty(total, dtype=np.int64)
+            donors[key][turn] = np.roll(turn, 1)  # one cycle: no row is its own donor
         return From("donor", donors[key], source.site)
 
     return tuple(Edit(edit.site, changed(edit.source, other)) for edit in edits)

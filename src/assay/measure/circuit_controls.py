@@ -138,6 +138,7 @@ def circuit_controls(
     out["groups"] = [row_of(sample, g, group, False) for g, group in enumerate(groups)]
     looked = {f"{group.name} ({name})": sets[f"{g}.{i}"] for g, group in enumerate(groups) if group.competes
               for i, (name, _, _) in enumerate(group.plans[:LOOKED])}  # fmt: skip
+    looked["the floor, no edge kept"] = nothing
     near = _nearest(bench, sets["claim"], looked, rivals, ablation, rows)
     out["nearest"] = None if near is None else near.to_json()
     search = search_of(circuit)

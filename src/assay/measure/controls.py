@@ -93,7 +93,8 @@ def controls(
         The record's `controls` block; `reason` and `random_weights_reason` say why there are none. A group's `values`
         are R_D over the control's own floor (None where that floor is within 10⁻⁶ nats of the model), its `nats` what
         is closed of the floor's KL; for Remove both are KL(M‖E). `p` ranks the claim by `values`, `p_nats` by `nats`.
-        `nearest` is the rival or control that is nearest to the explained run, near misses left out.
+        `nearest` is the rival or control that is nearest to the explained run, near misses left out; of Keep and
+        circuits the floor, at which nothing is kept, is one of them.
     """
     rows = control_rows(bench.task) if rows is None else np.asarray(rows)
     out: dict[str, Any] = {"groups": [], "random_weights": None, "random_weights_reason": None}
@@ -127,6 +128,8 @@ def controls(
     scored = score(bench, {**systems, **others}, rows=rows, beside="claim", advance=advance)
     looked = {f"{group.name} ({name})": f"{g}.{i}" for g, group in enumerate(groups) if group.competes
               for i, (name, _, _) in enumerate(group.plans)} | {name: name for name in others}  # fmt: skip
+    if isinstance(explanation, Keep):  # the claim that says nothing: there may be no other set of the claim's kinds
+        looked["the floor, nothing kept"] = "claim floor"
     shares = shares_near(scored, looked, THRESHOLDS.vacuous_epsilon)
     found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
     out["nearest"] = None if found is None else found.to_json()

@@ -11,7 +11,7 @@ from jaxtyping import Int, Integer, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.task.encode import name_of
+from assay.task.encode import name_of, opened
 from assay.task.metrics import Metric, metric_of
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, take, three_tenths
 
@@ -28,6 +28,8 @@ def classify_task(
     metric: str | Metric,
 ) -> Task:
     """See `Task.classify`."""
+    if not isinstance(module, torch.nn.Module):
+        opened(module)
     metric = metric_of(metric)
     everything = examples("example", *checked(inputs, labels, "inputs"), groups)
     if reference is not None:

@@ -11,10 +11,36 @@ from jaxtyping import Int
 
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW
+from assay.task.overlap import plain
 
 FALLBACK = re.compile("<0x[0-9A-F]{2}>")
 LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write
 LONGEST_CONTEXT = 1_024  # default for models that read more: a row is as wide as the context
+
+
+def opened(model: Any) -> None:
+    """Refuses what `assay.load` did not give, such as a name or a network itself.
+
+    Raises:
+        TaskError: says what it is.
+    """
+    if not hasattr(model, "bos"):
+        what = repr(model) if isinstance(model, str | None) else f"a {type(model).__name__}"
+        raise TaskError(f"a task is made for a model that assay.load gives, not for {what}; pass assay.load(...) of it")
+
+
+def reads_tokens(model: Any) -> None:
+    """Refuses what is no model that reads token ids.
+
+    Raises:
+        TaskError: as `opened`; for a network of no known family.
+    """
+    opened(model)
+    if not hasattr(getattr(model, "config", None), "vocab"):
+        raise TaskError(
+            f"{name_of(model)} is a network of no known family, so which token ids it reads is not known; use "
+            f"Task.classify"
+        )
 
 
 def tokenizer_of(model: Any) -> Any:
@@ -108,6 +134,13 @@ def encode(model: Any, texts: Sequence[str], names: Sequence[str] | None = None)
                 "tokenizer and model do not belong together"
             )
     return rows
+
+
+def read_back(tokenizer: Any, ids: Int[np.ndarray, "_"]) -> str:
+    """What ids say, with single spaces between words and without special tokens, to compare it with other text that
+    was read by the same tokenizer. Half a character at an end, where a work was cut, is left out."""
+    text = tokenizer.decode(ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return plain(text).strip("\ufffd")
 
 
 def ordinary_tokens(model: Any) -> Int[np.ndarray, "_"]:

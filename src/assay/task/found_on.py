@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt64
+from jaxtyping import Bool, UInt64
 
 from assay import inputs
 from assay.errors import ClaimError
-from assay.task.encode import bos_of, encode
-from assay.task.overlap import Overlap, ngram_hashes, rows_of
+from assay.task.encode import bos_of, encode, read_back
+from assay.task.overlap import ORDER, Overlap, contained, in_common, ngram_hashes, rows_of
 from assay.task.prompt_rows import LINES, SEPARATORS, file_rows
 from assay.task.prompts import parse
 from assay.task.prompts import rows_of as rows_as_examples
@@ -37,11 +38,13 @@ class FoundOn:
 
     Attributes:
         name: of the task; documents: their hashes; ngrams: sorted hashes of their distinct 13-grams.
+        texts: as `read_back` gives them, of a file of texts; a search's file has none.
     """
 
     name: str
     documents: tuple[str, ...]
     ngrams: UInt64[np.ndarray, "some"]
+    texts: tuple[str, ...] = ()
 
     def to_text(self) -> str:
         """The file's contents."""
@@ -100,7 +103,8 @@ def _texts(name: str, model: Any, texts: Sequence[str]) -> FoundOn:
     rows = encode(model, texts)
     hashes = [ngram_hashes(row) for row in rows]
     ngrams = np.unique(np.concatenate(hashes)) if hashes else np.zeros(0, dtype=np.uint64)
-    return FoundOn(name, tuple(content_hash(row) for row in rows), ngrams)
+    texts = tuple(read_back(model.tokenizer, row) for row in rows)
+    return FoundOn(name, tuple(content_hash(row) for row in rows), ngrams, texts)
 
 
 def _prompts(name: str, model: Any) -> FoundOn:
@@ -111,14 +115,28 @@ def _prompts(name: str, model: Any) -> FoundOn:
 
 
 def shared_with(examples: Examples, found: FoundOn) -> Overlap:
-    """What the scored examples share with the data that a claim was found on."""
+    """What the scored examples share with the data that a claim was found on.
+
+    A document is shared that is one of the data's, or whose rows all stand in it: by every 13-gram, or word for word
+    whatever the line breaks.
+    """
+    common = in_common(examples, found.ngrams)
+    inside = common.whole | _read_in(examples, found.texts)
+    apart = set(examples.document[~inside].tolist())
     known = set(found.documents)
-    equal = tuple((d.name, found.name) for d in examples.documents if d.hash in known)
-    if examples.tokens.ndim != 2 or examples.tokens.is_floating_point():
-        return Overlap(equal, 0, 0, ())
-    hashes = [ngram_hashes(row) for row in rows_of(examples)]
-    owner = np.repeat(examples.document, [len(row) for row in hashes])
-    distinct, which = np.unique(np.concatenate(hashes), return_inverse=True)
-    common = np.isin(distinct, found.ngrams, assume_unique=True)
-    affected = np.unique(owner[common[which]])
-    return Overlap(equal, int(common.sum()), len(distinct), tuple(examples.documents[d].name for d in affected))
+    shared = tuple((d.name, found.name) for i, d in enumerate(examples.documents) if d.hash in known or i not in apart)
+    return Overlap(shared, common.shared, common.total, common.affected)
+
+
+def _read_in(examples: Examples, texts: Sequence[str]) -> Bool[np.ndarray, "rows"]:
+    """Which rows stand word for word in one of some texts; one of under 13 tokens only as whole words."""
+    rows = np.zeros(len(examples), dtype=bool)
+    tokenizer = getattr(examples, "tokenizer", None)
+    if tokenizer is None or not texts:
+        return rows
+    real = [row[keep] for row, keep in zip(examples.tokens.numpy(), examples.real.numpy(), strict=True)]
+    content = [read_back(tokenizer, ids) for ids in real]
+    for row in contained(content, texts):
+        short = re.compile(rf"(?<!\w){re.escape(content[row])}(?!\w)") if len(real[row]) <= ORDER else None
+        rows[row] = short is None or any(short.search(text) for text in texts)
+    return rows

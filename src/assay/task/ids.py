@@ -10,7 +10,7 @@ from torch import Tensor
 
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW, Document
-from assay.task.encode import bos_of, name_of
+from assay.task.encode import bos_of, name_of, reads_tokens
 from assay.task.metrics import Metric
 from assay.task.task import Task
 from assay.task.text import text_task
@@ -28,6 +28,7 @@ def ids_task(
     seed: int,
 ) -> Task:
     """See `Task.from_ids`."""
+    reads_tokens(model)
     start = bos_of(model, bos)
     return text_task(
         model,

@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from assay.errors import TaskError
 from assay.task.classify import split
-from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, tokenizer_of
+from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, reads_tokens, tokenizer_of
 from assay.task.metrics import Metric, metric_of
 from assay.task.prompt_rows import KNOWN, Row, read_rows
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of
@@ -38,6 +38,7 @@ def prompts_task(
     model: Any, source: Source, *, metric: str | Metric, reference: Source | None, bos: bool | str
 ) -> Task:
     """See `Task.prompts`."""
+    reads_tokens(model)
     tokenizer_of(model)
     start = bos_of(model, bos)
     prompts, name = parse(model, source, start)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Integer
 from assay import bounds
 from assay.errors import TaskError
 from assay.stats.keyed import generator
-from assay.task.encode import bos_of, name_of, ordinary_tokens
+from assay.task.encode import bos_of, name_of, ordinary_tokens, reads_tokens
 from assay.task.metrics import Metric, metric_of
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of
 
@@ -21,6 +21,7 @@ TRIES = 20
 
 def repeat_task(model: Any, *, n: int, length: int, seed: int, metric: str | Metric, bos: bool | str) -> Task:
     """See `Task.repeat`."""
+    reads_tokens(model)
     start = bos_of(model, bos)
     head = int(start is not None)
     for name, value, limit in (("n", n, bounds.ROWS), ("length", length, bounds.SPAN)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -11,9 +11,9 @@ import torch
 
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW, Document, windows
-from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, tokenizer_of
+from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, read_back, reads_tokens, tokenizer_of
 from assay.task.metrics import Metric, metric_of
-from assay.task.overlap import ids_text, refuse_contained
+from assay.task.overlap import ids_text, refuse_contained, refuse_half
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, three_tenths
 from assay.task.zoo_text import sample, zoo_documents, zoo_reference
 
@@ -38,6 +38,7 @@ def text_task(
         kind: "ids" where `texts` and the reference are documents of ids.
         read: makes documents of what was given (and is called so): texts, unless it is said otherwise.
     """
+    reads_tokens(model)
     metric = metric_of(metric)
     if read is None:
         tokenizer_of(model)
@@ -71,8 +72,8 @@ def text_task(
         others, notes["reference"] = read(reference, "reference"), f"given {what}"
     elif others is None:
         others, notes["reference"] = zoo_reference(model, reference or "train", split, documents, width - head, seed)
-    if texts is not None:
-        refuse_overlap(documents, others, {what: texts, "reference": reference} if kind == "text" else {})
+    if texts is not None or not isinstance(reference, str | None):
+        refuse_overlap(documents, others, model.tokenizer if kind == "text" else None)
     notes["context"] = width
     scored = cut(documents, width, start, model, unseen=texts is None and split == "unseen")
     return Task(
@@ -112,26 +113,22 @@ def own_documents(model: Any, texts: Sequence[str], what: str) -> list[Document]
     return documents
 
 
-def refuse_overlap(
-    documents: Sequence[Document], others: Sequence[Document], given: Mapping[str, Sequence[str] | str | None]
-) -> None:
-    """Raises `TaskError` when a document of the reference equals one that is scored, or one stands in the other.
+def refuse_overlap(documents: Sequence[Document], others: Sequence[Document], tokenizer: Any) -> None:
+    """Raises `TaskError` when a document of the reference equals one that is scored, when one stands in the other, or
+    when half of a scored one is there.
 
     Args:
-        given: "texts" and "reference" as they were given: where both sides are texts they are compared as texts, since
-            tokens at a text's ends depend on what is around it.
+        tokenizer: of texts, which are compared as texts: tokens at a text's ends depend on what is around it, and
+            tokens anywhere on how its lines are broken.
     """
-    own = {f"{what}[{i}]": text for what, texts in given.items() if not isinstance(texts, str | None)
-           for i, text in enumerate(texts)}  # fmt: skip
     known = {content_hash(d.tokens): d.name for d in documents}
     for other in others:
         same = known.get(content_hash(other.tokens))
         if same is not None:
             raise TaskError(f"the reference overlaps what is scored: {other.name} equals {same}")
-    as_text = all(document.name in own for document in (*documents, *others))
-    sides = ([(d.name, own[d.name].strip() if as_text else ids_text(d.tokens)) for d in side]
-             for side in (documents, others))  # fmt: skip
-    refuse_contained(*sides)
+    refuse_contained(*([(d.name, ids_text(d.tokens) if tokenizer is None else read_back(tokenizer, d.tokens))
+                        for d in side] for side in (documents, others)))  # fmt: skip
+    refuse_half(documents, others)
 
 
 def cut(documents: Sequence[Document], width: int, bos: int | None, model: Any, *, unseen: bool = False) -> Examples:
