@@ -40,5 +40,7 @@ def test_a_stream_of_one_dimension_is_measured():
     task = Task.text(model, texts=list(texts(6, 0)), reference=list(texts(12, 1)))
     record = assay.measure(Remove(["m0"]), model, task, controls=0, ablation=["mean", "optimal"]).record
     assert record["recovered"]["value"] is None
-    with pytest.raises(ModelError, match=r"\(llama\) cannot be run"):  # no rotation in half a dimension
+    with pytest.raises(
+        ModelError, match=r"\(llama\) cannot be opened: RoPE .* turns 2 of 1 dims"
+    ):  # no rotation in half a dimension
         load(build("llama", d=1, heads=1, d_mlp=3))
