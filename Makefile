@@ -8,7 +8,7 @@ STAMP := $(VENV)/.stamp
 
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
-.PHONY: setup demo test lint stress speed speed-circuits
+.PHONY: setup demo test real lint stress speed speed-circuits
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -18,6 +18,11 @@ demo: $(CORE)
 
 test: $(STAMP)
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Fetches SmolLM2-135M (93 MB) once, and runs what only a real language model can show.
+real: $(STAMP)
+	@$(BIN)/assay zoo fetch smollm2-135m
+	@$(BIN)/python -m pytest -m real
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .

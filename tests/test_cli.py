@@ -60,6 +60,14 @@ def test_help_says_what_the_defaults_are(run):
             assert unclear not in run(name, "--help")[1].replace("]...", "").replace("}...", "")
 
 
+def test_ls_lists_components_and_says_what_the_proof_on_load_found(run):
+    code, out, err = run("ls", "zoo:stories-260k")
+    assert code == 0
+    assert out.split()[:2] == ["input", "a0.h0"]
+    assert err.startswith("proof on load: no layer differs from the library's by more than ")
+    assert "times its own rounding (limit 5); the logits differ by " in err
+
+
 def test_validate_says_what_a_file_claims(run):
     Path("claim.yaml").write_text(CLAIM)
     code, out, err = run("validate", "claim.yaml")

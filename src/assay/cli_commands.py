@@ -195,10 +195,10 @@ def list_components(
     device: Device = None,
 ) -> None:
     """List a model's components, by the names that claim files use."""
+    from assay.model.transformer import Model as Transformer
+
     loaded = _load(model, device)
     if edges:
-        from assay.model.transformer import Model as Transformer
-
         if not isinstance(loaded, Transformer):
             raise UserError(f"{model} has no edges; circuits need a transformer of a supported family")
         for name in loaded.edges:
@@ -215,6 +215,8 @@ def list_components(
     else:
         for name in loaded.components:
             print_plain(name)
+        if isinstance(loaded, Transformer):
+            say(f"proof on load: {loaded.proof}")
 
 
 @app.command()

@@ -241,9 +241,9 @@ def test_a_claim_is_made_from_plain_data():
         ("split: test", "files: no.txt", "claim.yaml:3: the file 'no.txt' does not exist here ("),
         ("split: test", "split: test, texts: [a]", "claim.yaml:3: 'task' has both 'split' and 'texts'; give one"),
         (
-            "zoo:novel-4l",
-            "gpt2",
-            "claim.yaml:3: 'split' is for zoo models, whose text ships with assay; give 'files' or 'texts'",
+            "split: test",
+            "split: tests",
+            "claim.yaml:3: unknown split 'tests' of the text of zoo:novel-4l; did you mean",
         ),
         ("split: test", "metric: los", "claim.yaml:3: unknown metric 'los'; did you mean 'loss'?"),
         ("{kind: text, split: test}", "text", "claim.yaml:3: 'task' must be a mapping, not 'text'"),

@@ -97,7 +97,7 @@ def test_a_documents_own_bos_is_not_repeated():
         (IDS, {"reference": [[1, 2]]}, "reference[0] has 2 tokens; a document needs at least 16 after BOS"),
         (IDS, {"context": 65}, "a context of 65 is longer than the 64 that bare reads"),
         (IDS, {"metric": "logit_diff"}, "the metric 'logit_diff' needs a correct and an incorrect answer"),
-        (IDS, {"reference": "train"}, "bare is not a zoo model, and only those have text of their own"),
+        (IDS, {"reference": "train"}, "bare has no tokenizer"),
     ],
 )  # fmt: skip
 def test_ids_that_cannot_be_scored_are_refused_by_name(ids: Any, more: dict[str, Any], message: str):

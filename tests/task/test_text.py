@@ -294,9 +294,27 @@ def test_a_tokenizer_that_does_not_fit_is_refused():
 
 
 def test_models_without_text_tokenizer_or_bos_are_refused_where_these_are_needed():
-    with pytest.raises(TaskError, match=r"^gpt2 is not a zoo model, .* give texts=\[...\]$"):
-        Task.text(Handle("gpt2", novel().tokenizer))
     with pytest.raises(TaskError, match=r"^bare has no tokenizer"):
         Task.text(Handle("bare", None), texts=TEXTS)
     with pytest.raises(TaskError, match=r"^bos is True, but the tokenizer of gpt has no BOS token$"):
         Task.text(Handle("gpt", novel().tokenizer, None), texts=TEXTS, bos=True)
+
+
+def test_another_model_reads_the_built_in_text_in_its_own_tokens_and_the_name_says_what_it_may_have_seen():
+    own, other = novel(), replace(novel(), name="gpt2")
+    task = Task.text(other, split="unseen", max_documents=8)
+    assert task.name == "unseen text of assay's novels and Python modules, which gpt2 may have seen"
+    assert not any(document.unseen for document in task.documents)
+    same = Task.text(own, split="unseen", max_documents=8)
+    assert all(document.unseen for document in same.documents)
+    assert torch.equal(task.tokens, same.tokens)
+
+
+def test_a_row_may_begin_with_any_token_that_is_named():
+    model = novel()
+    token = model.tokenizer.convert_ids_to_tokens(7)
+    task = Task.text(model, texts=TEXTS, bos=token)
+    assert (task.tokens[:, 0] == 7).all()
+    assert task.notes["bos_id"] == 7
+    with pytest.raises(TaskError, match=r"^bos 'no such' is no token of zoo:novel-attn2-rep; valid: 'auto', "):
+        Task.text(model, texts=TEXTS, bos="no such")

@@ -62,7 +62,7 @@ def _within(least_and_most: tuple[int, int]) -> Any:
 _Seed = Annotated[int, _within(bounds.SEED)]
 _Rows = Annotated[int, _within(bounds.ROWS)]
 _Span = Annotated[int, _within(bounds.SPAN)]
-_Bos = Literal["auto", True, False] | None
+_Bos = bool | str | None
 _Metric = Annotated[str, _known("metric", registry.METRICS)]
 
 

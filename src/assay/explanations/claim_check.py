@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from assay import inputs
@@ -15,16 +14,16 @@ from assay.explanations.claim_circuit import check_circuit
 from assay.explanations.claim_data import check_data
 from assay.names import Site
 from assay.planted.names import NAMES, PREFIX, SHAPES
+from assay.zoo import index
 from assay.zoo.recipes import RECIPES
 
 if TYPE_CHECKING:
     from assay.explanations.claim import ClaimFile
 
-MODELS = (*RECIPES, "stories-260k")
+MODELS = (*RECIPES, "stories-260k", "smollm2-135m")
 FAMILIES = ("novel",)
-SPLITS = {"novel": ("test", "unseen", "train"), "stories": ("test", "train")}  # of a zoo family's own text
+SPLITS = {"novel": ("test", "unseen", "train"), "stories": ("test", "train")}  # of the built-in text
 _NATIVE = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox")  # model types whose components have names
-_ZOO = Path(__file__).parents[1] / "zoo" / "models"
 LARGEST = 1 << 20  # bytes of a model's configuration
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
@@ -105,7 +104,7 @@ def known_shape(model: str) -> KnownShape | None:
     if model.startswith(PREFIX):
         layers, heads = SHAPES[model.removeprefix(PREFIX)]
         return KnownShape(layers, heads, heads, None, native=True)
-    folder = _ZOO / model.removeprefix("zoo:") if model.startswith("zoo:") else inputs.place(model)
+    folder = index.place(model) if model.startswith(index.PREFIX) else inputs.place(model)
     try:
         config: Any = inputs.read_json(folder / "config.json", "the configuration", most=LARGEST)
         layers = config.get("num_hidden_layers", config.get("n_layer"))
@@ -223,9 +222,7 @@ def _split(claim: ClaimFile, field: str, split: str | None) -> None:
     if split is None:
         return
     where = claim.where(field, "split")
-    if not claim.model.startswith("zoo:"):
-        raise ClaimError(f"{where}'split' is for zoo models, whose text ships with assay; give 'files' or 'texts'")
-    valid = SPLITS[claim.model.removeprefix("zoo:").partition("-")[0]]
+    valid = SPLITS["stories" if claim.model.startswith("zoo:stories") else "novel"]
     if split not in valid:
         raise ClaimError(f"{where}unknown split {split!r} of the text of {claim.model}" + nearest(split, valid))
 

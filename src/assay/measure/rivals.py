@@ -134,7 +134,7 @@ def ngram_of(model: Model, task: Task) -> tuple[NGram, int, str]:
             return shipped, shipped.order, "counted on the family's training text"
         except TaskError:
             pass  # none ships: fit one, as for any other model
-    return fitted(task, model.config.vocab, model.bos)
+    return fitted(task, model.config.vocab, task.notes.get("bos_id", model.bos))
 
 
 def fitted(task: Task, vocab: int, bos: int | None) -> tuple[NGram, int, str]:

@@ -2,7 +2,8 @@
 
 Rounding grows from layer to layer, so a limit on a whole pass either refuses deep models or lets mistakes through. A
 layer alone, on the library's own stream and in float32 at least, does neither: its limit is a few times what the
-library differs by from itself, between implementations of attention and between a row alone and in a batch.
+library differs by from itself: between implementations of attention, between a row alone and in a batch, and between
+a stream and the same with its last bits changed.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Proof:
         layers: the largest difference of a layer's attention, MLP or stream (or of embedding, norm, unembedding) from
             the library's, in units of the library's own rounding there.
         logits: RMS of (view - library), in units of the RMS of the library's centred logits.
-        rounding: the same of the library with another implementation of attention, against itself.
+        rounding: the same of the library with another implementation of attention and the last bits of every layer's
+            stream changed, against itself.
         edit: RMS of (logits with a no-op tap everywhere - without), in the units of `logits`.
         noise: nats: the largest KL, or change of the log-probability of the next token, of the no-op run.
         noise_kl: nats: the largest KL alone, which is far smaller.
@@ -51,6 +53,13 @@ class Proof:
     edit: float = math.nan
     noise: float = 0.0
     noise_kl: float = 0.0
+
+    def __str__(self) -> str:
+        return (
+            f"no layer differs from the library's by more than {self.layers:.1f} times its own rounding (limit "
+            f"{FACTOR:.0f}); the logits differ by {self.logits:.1e} of their RMS, and by {self.edit:.1e} under an edit "
+            f"that changes nothing (the library's rounding: {self.rounding:.1e})"
+        )
 
 
 class Library(NamedTuple):
@@ -132,7 +141,7 @@ def prove(model: Model, library: Library, run: Callable[[Tensor], Tensor]) -> Pr
     for index, call in enumerate(streams):
         twin = _other(library.layers[index])
         _prove_layer(model, library, index, Call(call.x.to(wide), _to(call.options, wide)), worst, least)
-        other = _first(twin(other, **_options(twin, call.options, other)))
+        other = _first(twin(_last_bit(other, model.dtype), **_options(call.options, other)))
     for what, own, module, call in (
         ("the final norm", model.weights.final_norm, library.norm, last),
         ("the unembedding", model.weights.unembedding, library.head, normed),
@@ -158,7 +167,8 @@ def _prove_layer(model: Model, library: Library, index: int, call: Call, worst: 
     twin = _twin(library.layers[index], x.dtype)
     theirs = _library_writes(twin, name, call)
     changed = _other(twin)
-    again = [_library_writes(changed, name, Call(x, _options(changed, call.options, x)))]
+    again = [_library_writes(changed, name, Call(x, _options(call.options, x)))]
+    again.append(_library_writes(twin, name, Call(_last_bit(x, torch.float32), call.options)))
     if x.shape[1] != ROWS:  # else a batch is not told from a length
         rows = [_library_writes(twin, name, Call(x[i : i + 1], _row(call.options, i))) for i in range(ROWS)]
         again.append(Writes(*(None if one[0] is None else torch.cat(one) for one in zip(*rows, strict=True))))  # type: ignore[arg-type]
@@ -238,11 +248,18 @@ def _other(layer: nn.Module) -> nn.Module:
     return twin
 
 
-def _options(layer: nn.Module, options: dict[str, Any], x: Tensor) -> dict[str, Any]:
+def _options(options: dict[str, Any], x: Tensor) -> dict[str, Any]:
     """The options that a layer of `_other` takes: "eager" wants the mask that "sdpa" knows."""
     length = x.shape[1]
     mask = torch.full((length, length), torch.finfo(x.dtype).min, dtype=x.dtype, device=x.device).triu(1)
     return options | {"attention_mask": mask[None, None]}
+
+
+def _last_bit(x: Tensor, like: torch.dtype) -> Tensor:
+    """The stream with every number a little larger or smaller, as rounding to that type may leave it."""
+    generator = torch.Generator().manual_seed(21)
+    sign = 2.0 * torch.randint(0, 2, x.shape, generator=generator).to(x) - 1.0
+    return x + x * (torch.finfo(like).eps * sign)
 
 
 def _row(value: Any, index: int) -> Any:

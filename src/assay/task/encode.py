@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from assay.errors import TaskError
+from assay.errors import TaskError, nearest
 from assay.task.documents import SHORTEST_WINDOW
 from assay.task.overlap import plain
 
@@ -64,18 +64,30 @@ def name_of(model: Any) -> str:
 
 
 def bos_of(model: Any, bos: bool | str) -> int | None:
-    """The id that a row starts with, or None; `bos` is True, False or "auto" (where the model has one).
+    """The id that a row starts with, or None; `bos` is True, False, "auto" (where the model has one) or a token.
 
     Raises:
-        TaskError: for another value; for True where there is none.
+        TaskError: for another value; for True where there is none; for what is no single token of the model.
     """
-    if not isinstance(bos, bool) and bos != "auto":
-        raise TaskError(f"bos must be 'auto', True or False, not {bos!r}")
+    if isinstance(bos, str) and bos != "auto":
+        return _token(model, bos)
+    if not isinstance(bos, bool | str):
+        raise TaskError(f"bos must be 'auto', True, False or a token such as '<|endoftext|>', not {bos!r}")
     if bos is False:
         return None
     if bos is True and model.bos is None:
         raise TaskError(f"bos is True, but the tokenizer of {name_of(model)} has no BOS token")
     return model.bos
+
+
+def _token(model: Any, text: str) -> int:
+    """The id of one token, special or not."""
+    tokenizer = tokenizer_of(model)
+    known = tokenizer.get_vocab()
+    if text not in known or known[text] >= model.config.vocab:
+        special = [token for token in tokenizer.all_special_tokens if token in known]
+        raise TaskError(f"bos {text!r} is no token of {name_of(model)}" + nearest(text, ["auto", *special]))
+    return int(known[text])
 
 
 def context_of(model: Any, context: int | None, bos: int | None) -> int:

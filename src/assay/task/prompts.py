@@ -60,7 +60,13 @@ def prompts_task(
         metric=metric,
         tokenizer=model.tokenizer,
         reference=other,
-        notes={"file": name, "bos": start is not None, "columns": sorted(scored.columns), "reference": how},
+        notes={
+            "file": name,
+            "bos": start is not None,
+            "bos_id": start,
+            "columns": sorted(scored.columns),
+            "reference": how,
+        },
         **fields_of(scored),
     )
 

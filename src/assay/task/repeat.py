@@ -47,6 +47,7 @@ def repeat_task(model: Any, *, n: int, length: int, seed: int, metric: str | Met
             "length": length,
             "seed": seed,
             "bos": start is not None,
+            "bos_id": start,
             "reference": "other repeats, from another random stream",
         },
         **fields_of(examples("repeat", scored, start)),

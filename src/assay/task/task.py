@@ -25,7 +25,7 @@ from assay.task.metrics import Metric
 if TYPE_CHECKING:
     from assay.task.overlap import Overlap
 
-Bos = Literal["auto"] | bool
+Bos = str | bool  # "auto", a token, whether
 Kind = Literal["text", "ids", "repeat", "prompts", "classify"]
 
 
@@ -286,7 +286,7 @@ class Task(Examples):
             texts: one document each, instead of a split.
             reference: texts, or a zoo split; by default 512 windows of the zoo's training text, or three tenths of
             `texts`.
-            bos: whether windows start with BOS; "auto": where the tokenizer has one.
+            bos: whether windows start with BOS; "auto": where the tokenizer has one; or the token that they start with.
             context: ids in a window, BOS included; by default the model's, at most 1,024.
             max_documents: at most so many, sampled in proportion to their sources; `seed` keys all sampling.
 

@@ -15,7 +15,7 @@ from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, r
 from assay.task.metrics import Metric, metric_of
 from assay.task.overlap import ids_text, refuse_contained, refuse_half
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, three_tenths
-from assay.task.zoo_text import sample, zoo_documents, zoo_reference
+from assay.task.zoo_text import sample, trained_on, zoo_documents, zoo_reference
 
 
 def text_task(
@@ -50,12 +50,14 @@ def text_task(
         raise TaskError(f"texts and split={split!r} are both given; a task has one or the other")
     if max_documents is not None and max_documents < 1:
         raise TaskError(f"'max_documents' must be at least 1, not {max_documents}")
-    notes: dict[str, Any] = {"split": split, "seed": seed, "bos": start is not None}
+    notes: dict[str, Any] = {"split": split, "seed": seed, "bos": start is not None, "bos_id": start}
     others: list[Document] | None = None
     if texts is None:
         split = notes["split"] = split or "test"
         documents, sampling = zoo_documents(model, split, max_documents, seed)
         name = f"{split} text of {name_of(model)}"
+        if trained_on(model) is None:
+            name = f"{split} text of assay's novels and Python modules, which {name_of(model)} may have seen"
     else:
         documents = read(texts, what)
         name = f"{len(texts)} {'texts' if kind == 'text' else 'documents of ids'}"
@@ -75,7 +77,9 @@ def text_task(
     if texts is not None or not isinstance(reference, str | None):
         refuse_overlap(documents, others, model.tokenizer if kind == "text" else None)
     notes["context"] = width
-    scored = cut(documents, width, start, model, unseen=texts is None and split == "unseen")
+    scored = cut(
+        documents, width, start, model, unseen=texts is None and split == "unseen" and trained_on(model) is not None
+    )
     return Task(
         kind=kind,
         name=name,

@@ -27,16 +27,19 @@ SPLITS = ("test", "unseen", "train")
 Taken = dict[str, list[tuple[int, int]]]  # work -> [begin, end) characters that are in use
 
 
+def trained_on(model: Any) -> str | None:
+    """The text of the zoo that a model was trained on, "novel" or "stories"; None for other models."""
+    family = name_of(model).removeprefix("zoo:").rstrip("/").rpartition("/")[2].partition("-")[0]
+    return family if family in ("novel", "stories") else None
+
+
 def works_of(model: Any, split: str) -> tuple[Work, ...]:
-    """The works of a split of the text that a zoo model was trained on.
+    """The works of a split of the text that a zoo model was trained on; for other models, that of the novel family.
 
     Raises:
-        TaskError: for a model that is not of the zoo, and for a split that its text does not have.
+        TaskError: for a split that the text does not have.
     """
-    name = name_of(model)
-    family = name.removeprefix("zoo:").rstrip("/").rpartition("/")[2].partition("-")[0]
-    if family not in ("novel", "stories"):
-        raise TaskError(f"{name} is not a zoo model, and only those have text of their own; give texts=[...]")
+    name, family = name_of(model), trained_on(model) or "novel"
     valid = SPLITS if family == "novel" else ("test", "train")
     if split not in valid:
         raise TaskError(f"unknown split {split!r} of the text of {name}" + nearest(split, valid))

@@ -75,6 +75,12 @@ def names() -> tuple[str, ...]:
     return tuple(entry.name for entry in entries())
 
 
+def place(name: str) -> Path:
+    """Where a model lies or would lie, whether it is there or not; the name with or without the prefix."""
+    short = name.removeprefix(PREFIX)
+    return next((entry.folder for entry in _KNOWN if entry.name == short), FOLDER / short)
+
+
 def to_fetch() -> tuple[Entry, ...]:
     """The models that `assay zoo fetch` would get."""
     return tuple(entry for entry in _KNOWN if entry.fetched and not entry.here)

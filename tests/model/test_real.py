@@ -1,0 +1,62 @@
+"""SmolLM2-135M, a real language model of 30 layers. `make real` fetches it; elsewhere these tests skip."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+import assay
+from assay.model.proof import FACTOR
+from assay.model.transformer import Model
+from assay.zoo import index
+
+NAME = "zoo:smollm2-135m"
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(not (index.place(NAME) / "config.json").exists(), reason="zoo:smollm2-135m is not fetched"),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    found = assay.load(NAME)
+    assert isinstance(found, Model)
+    return found
+
+
+@torch.no_grad()
+def test_it_opens_with_its_documents_token_and_passes_the_proof(model: Model):
+    assert (model.config.layers, model.config.heads, model.config.vocab, model.bos) == (30, 9, 49_152, 0)
+    assert model.proof.layers < FACTOR
+    assert model.proof.logits < 1e-5
+
+
+@torch.no_grad()
+def test_induction_formed_by_itself(model: Model):
+    """64 random tokens, twice: the second copy is at least 8 nats better, and a18.h6 attends to what followed."""
+    generator = torch.Generator().manual_seed(0)
+    span = torch.randint(1_000, 40_000, (2, 64), generator=generator)
+    tokens = torch.cat([torch.zeros(2, 1, dtype=torch.int64), span, span], dim=1)
+    seen: list[Tensor] = []
+    logits = model.forward(tokens, {("pattern", 18): seen.append})
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:], reduction="none")
+    assert float(loss[:, :64].mean() - loss[:, 64:].mean()) > 8
+    second = torch.arange(65, 129)
+    assert float(seen[0][:, 6, second, second - 63].mean()) > 0.6
+
+
+@torch.no_grad()
+def test_the_indirect_object_is_preferred(model: Model):
+    text = "When Mary and John went to the store, John gave a drink to"
+    ids = torch.tensor([[0, *model.tokenizer(text, add_special_tokens=False)["input_ids"]]])
+    mary, john = (model.tokenizer(name, add_special_tokens=False)["input_ids"] for name in (" Mary", " John"))
+    logits = model(ids)[0, -1]
+    assert float(logits[mary[0]] - logits[john[0]]) > 3
+
+
+def test_the_built_in_text_is_read_in_its_tokens(model: Model):
+    task = assay.Task.text(model, split="test", max_documents=9, context=256)
+    assert set(task.strata) == {"en", "fr", "python"}
+    assert (task.tokens[:, 0] == 0).all()
+    assert "may have seen" in task.name
