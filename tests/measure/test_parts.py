@@ -130,3 +130,21 @@ def test_every_component_has_compute_figures_beside_the_compounds(monkeypatch):
         assert row["nines_text"]
     assert record["parts"]["compound"]["recovered"] == record["recovered"]
     assert not any("part" in column for column in measured.examples.column_names)
+
+
+def test_documents_whose_losses_the_family_lacks_are_left_out_of_the_compute_and_said(monkeypatch):
+    model, task = planted(), text_task()
+    claim = Program({name: programs.previous_token() for name in PLANTED})
+    found, names = {}, [document.name for document in task.documents]
+    for lacking in (1, len(names) - 1):
+        endpoints = family(task, 1, 20)
+        for endpoint in endpoints:
+            for name in names[:lacking]:
+                del endpoint.documents[name]  # type: ignore[attr-defined]
+        monkeypatch.setattr(gathered, "family_of", lambda bench, settings, known=endpoints: ("even", known))
+        found[lacking] = assay.measure(claim, model, task, ablation="mean", controls=0).record["compute"]
+    assert f"(on the {len(names) - 1} of {len(names)} documents whose losses the family has)" in found[1]["text"]
+    assert found[1]["share_explained"]["value"] == pytest.approx(1, abs=1e-3)
+    assert set(found[1]["parts"]) == set(PLANTED)
+    assert found[len(names) - 1]["share_explained"]["value"] is None
+    assert f"no losses of {len(names) - 1} of the {len(names)} documents" in found[len(names) - 1]["reason"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -189,22 +189,33 @@ def worth_of(
         if settings.family is not None:
             raise
         return Compute.undefined(str(problem), n=n)
-    return compute(
+    names = [document.name for document in bench.task.documents]
+    stored = used & np.array([all(name in endpoint.documents for endpoint in endpoints) for name in names])
+    partly = 2 * stored.sum() >= n and int(stored.sum()) < n  # with fewer the reason why there is no figure is given
+    if partly:
+        used = stored
+        resamples = bench.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
+    inside = stored[scored.count > 0] if partly else np.ones(n, dtype=bool)
+    found = compute(
         endpoints,
-        [bench.task.documents[i].name for i in np.flatnonzero(used)],
+        [names[i] for i in np.flatnonzero(used)],
         scored.count[used],
         resamples,
         loss_model=scored["model"].loss[used],
         loss_explained=scored[explained].loss[used],
         loss_floor=scored[floor].loss[used],
         family=name,
-        parts=sums(plans.parts, scored, floor),
+        parts={part: (own[inside], lost[inside]) for part, (own, lost) in sums(plans.parts, scored, floor).items()},
         others={name: scored[name].loss[used] for name in _placed(scored, plans)},
         floors={
             name: scored[name].loss[used] for name in dict.fromkeys((floor, *OTHER_FLOORS)) if name in scored.systems
         },
         seed=settings.seed,
     )
+    if not partly:
+        return found
+    where = f"on the {used.sum()} of {n} documents whose losses the family has"
+    return replace(found, text=f"{found.text} ({where})")
 
 
 def _placed(scored: Scored, plans: Systems) -> list[str]:
