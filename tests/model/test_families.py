@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from assay.model.transformer import LAYER_KINDS, Model
+from assay.model.transformer import LAYER_KINDS, NOWHERE, Model
 from tests.model.tiny import tiny, tokens
 
 LLAMA3 = {
@@ -329,3 +329,32 @@ def _divisor(model: Model, norm: Any, x: Tensor) -> Tensor:
     if model.config.norm == "layer":
         return (x.var(-1, unbiased=False, keepdim=True) + norm.eps).sqrt()
     return (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
+
+
+@every_case
+@torch.no_grad()
+def test_a_pass_without_logits_ends_with_its_last_tap_and_gives_the_same_values(case: str) -> None:
+    """Every kind at every layer, alone: the value is the full pass's, and no later layer or MLP is run."""
+    model, _, ids = both(case, torch.float32)
+    layers = model.config.layers
+    for kind, layer in record(model, ids):
+        if kind in ("scale", "logits"):
+            continue
+        seen: list[Tensor] = []
+        taps = {(kind, layer): seen.append}
+        model.forward(ids, taps)
+        logits = model.forward(ids, taps, positions=NOWHERE)
+        assert logits.shape[1] == 0
+        assert torch.equal(*seen)
+        assert model.depth(taps) == (0 if kind == "input" else min(layers, layer + 1))
+
+
+@torch.no_grad()
+def test_layers_behind_the_last_tap_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ran = tiny("gpt2", layers=4), []
+    layer = Model._layer
+    monkeypatch.setattr(
+        Model, "_layer", lambda self, x, index, *rest: ran.append(index) or layer(self, x, index, *rest)
+    )
+    model.forward(torch.tensor([[1, 2, 3]]), {("z", 1): lambda value: None}, positions=NOWHERE)
+    assert ran == [0, 1]

@@ -24,7 +24,7 @@ from assay.intervene.circuit_state import Masks, State, Variants, as_matrix
 from assay.intervene.plan import Plan
 from assay.intervene.products import product
 from assay.model.edges import Edges
-from assay.model.transformer import Model, rotate
+from assay.model.transformer import NOWHERE, Model, rotate
 from assay.names import parse_site
 
 # fills that are one unedited run: a node that reads fills alone gives its own fill, unless norms have other scales
@@ -156,7 +156,7 @@ class CircuitBatch:
         with torch.no_grad():
             self.circuits.bench.runner.forwards += len(self.rows)
             self.model.forward(
-                self.tokens, {key: keep(key) for key in keys}, positions=slice(0, 0) if kinds[-1] == "z" else None
+                self.tokens, {key: keep(key) for key in keys}, positions=NOWHERE if kinds[-1] == "z" else None
             )
         self._scales = {key: value for key, value in kept.items() if key[0].startswith("scale")}
         q, k, v = ([kept[part, layer].permute(2, 0, 1, 3) for layer in range(shape.layers)] for part in "qkv")

@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.intervene.circuits import CircuitBatch
+from assay.model.transformer import NOWHERE
 
 
 class EdgeCuts:
@@ -33,7 +34,7 @@ class EdgeCuts:
         self.batch.circuits.bench.runner.forwards += (len(tokens) if stream is None else len(stream)) * (
             1 - start / self.model.config.layers
         )
-        self.model.forward(tokens, taps, stream=stream, start=start, positions=slice(0, 0))
+        self.model.forward(tokens, taps, stream=stream, start=start, positions=NOWHERE)
 
     @torch.no_grad()
     def logits(self, reader: int, writers: Int[np.ndarray, "variants"]) -> Float[Tensor, "variants items vocab"]:

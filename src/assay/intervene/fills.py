@@ -13,7 +13,7 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.components import pick, tap
 from assay.intervene.plan import Call, Data, From, Source, Stream, Value
 from assay.intervene.runner import Runner, Seen
-from assay.model.transformer import Model
+from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
 
 Key = tuple[str, int]
@@ -27,8 +27,9 @@ def captured(runner: Runner, data: Data, rows: Int[np.ndarray, "rows"], keys: It
     def keep(key: Key) -> Callable[[Tensor], None]:
         return lambda value: found.__setitem__(key, value)
 
-    runner.forwards += len(rows)
-    runner.model.forward(runner.inputs(data, rows), {key: keep(key) for key in keys}, positions=slice(0, 0))
+    taps = {key: keep(key) for key in keys}
+    runner.forwards += len(rows) * runner.model.depth(taps) / runner.model.config.layers
+    runner.model.forward(runner.inputs(data, rows), taps, positions=NOWHERE)
     return found
 
 

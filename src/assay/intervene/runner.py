@@ -17,7 +17,7 @@ from assay.errors import ClaimError, ComponentError, TaskError, nearest
 from assay.intervene.components import pick, tap
 from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
 from assay.model.module import ModuleModel
-from assay.model.transformer import Model
+from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
 from assay.task.task import Examples, Task
 
@@ -142,12 +142,12 @@ class Runner:
         if run.frozen_norm:
             taps = {**taps, **self._frozen(run.data, rows, unembed)}
         layers = self.model.config.layers
-        positions = None if unembed else slice(0, 0)  # values need no logits
+        positions = None if unembed else NOWHERE  # values need no logits
         if clean is not None and clean.streams and run.data == "scored" and not keep and first > 0:
             first = min(first, layers - 1)
             self.forwards += len(rows) * (1 - first / layers)
             return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first, unread=unread)
-        self.forwards += len(rows)
+        self.forwards += len(rows) * (1 if unembed else self.model.depth(taps) / layers)
         return self.model.forward(seen.tokens, taps, positions=positions, unread=unread)
 
     def _circuit(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Tensor:

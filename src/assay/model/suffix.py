@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from assay.model.transformer import Linear, Model, rotate
+from assay.model.transformer import NOWHERE, Linear, Model, rotate
 
 Entering = Callable[[int, Int[Tensor, "points"], Int[Tensor, "points"]], Tensor | None]
 """(layer, rows, columns) -> what patches put into the stream there, [points, patches, d_model]; None: no patch."""
@@ -76,7 +76,7 @@ def trace(model: Model, tokens: Int[Tensor, "rows pos"]) -> Trace:
         return lambda value: found.__setitem__(key, value)
 
     keys.append(("stream", len(layers)))
-    model.forward(tokens, {key: keep(key) for key in keys}, positions=slice(0, 0))
+    model.forward(tokens, {key: keep(key) for key in keys}, positions=NOWHERE)
     rotation = model._rotation(found["stream", 0])
     q, k, v = ([found[part, layer].transpose(1, 2) for layer in layers] for part in "qkv")
     if rotation is not None:

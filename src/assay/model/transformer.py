@@ -27,6 +27,8 @@ Taps = Mapping[tuple[str, int], Tap]
 # in the order in which they fire within a layer; "input" comes before the first, "scale" and "logits" after the last
 LAYER_KINDS = ("stream", "scale1", "q", "k", "v", "pattern", "z", "attention", "scale2", "neurons", "mlp")
 LAST_KINDS = ("stream", "scale", "logits")
+MLP_KINDS = ("scale2", "neurons", "mlp")  # of a layer, what its MLP has
+NOWHERE = slice(0, 0)  # positions of a pass whose logits nobody reads
 
 
 @dataclass(frozen=True)
@@ -181,7 +183,8 @@ class Model(WeightViews):
                 RoPE); ("pattern", l): [batch, heads, pos, pos]; ("neurons", l): [batch, pos, d_mlp], what the MLP's
                 output matrix reads; ("logits", n_layers).
             stream: begin with this stream at layer `start` (n_layers: only the final norm and the unembedding are run).
-            positions: unembed only these positions.
+            positions: unembed only these positions. With `NOWHERE` the pass ends with the last layer that has a tap
+                (`depth`).
             unread: ("z", l) and ("mlp", l) whose taps do not look at the value that they replace: they are given zeros,
                 and it is not computed.
 
@@ -193,15 +196,23 @@ class Model(WeightViews):
         layers = self.config.layers
         x = self._seen(taps, "input", 0, self.embed(tokens)) if stream is None else stream
         rotation = self._rotation(x) if start < layers else None
-        for index in range(start, layers):
+        end = self.depth(taps) if isinstance(positions, slice) and positions == NOWHERE else layers
+        if end < layers and not any((kind, end - 1) in taps for kind in MLP_KINDS):
+            unread = {*unread, ("mlp", end - 1)}
+        for index in range(start, end):
             x = self._seen(taps, "stream", index, x)
             x = self._layer(x, index, taps, rotation, unread)
-        x = self._seen(taps, "stream", layers, x)
+        if end == layers:
+            x = self._seen(taps, "stream", layers, x)
         if positions is not None:
             x = x[:, positions]
         x = self.weights.final_norm(self._near(x, self.weights.final_norm.weight), taps.get(("scale", layers)))
         logits = self.weights.unembedding(self._near(x, self.weights.unembedding.weight))
         return self._seen(taps, "logits", layers, logits)
+
+    def depth(self, taps: Taps) -> int:
+        """How many layers a pass without logits runs: through the last one with a tap; all for a tap behind them."""
+        return min(self.config.layers, 1 + max((layer if kind != "input" else -1 for kind, layer in taps), default=-1))
 
     def embed(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
         """The value of `input`: token embedding plus learned position embedding, where there is one."""
