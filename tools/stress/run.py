@@ -31,7 +31,7 @@ OUTCOMES = {OK: "ok", SENTENCE: "sentences", TRACEBACK: "tracebacks", HANG: "han
 FAULTS = (TRACEBACK, HANG, MEMORY)
 SECONDS = 5.0
 PATIENCE = 20.0  # then the worker is killed: its own alarm has not reached it
-BATCH = 20_000  # inputs a worker sees before another takes its place
+BATCH = 10_000  # inputs a worker sees before another takes its place
 START = 180.0  # seconds that a worker may take to import and to prepare
 
 
@@ -76,6 +76,8 @@ def stress(names: Sequence[str], count: int, *, seed: int = 0, jobs: int = 1) ->
     def finish(batch: list[Job]) -> None:
         while batch:
             batch = _once(batch, seed, tallies)
+        if count > BATCH:  # a long run: what is known so far
+            print(table(tallies), file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(finish, batches))
