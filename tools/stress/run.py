@@ -32,6 +32,7 @@ FAULTS = (TRACEBACK, HANG, MEMORY)
 SECONDS = 5.0
 PATIENCE = 20.0  # then the worker is killed: its own alarm has not reached it
 BATCH = 10_000  # inputs a worker sees before another takes its place
+MEMORY_DISK = "/dev/shm"  # where there is one: an emptied file costs 3 ms on a disk
 START = 180.0  # seconds that a worker may take to import and to prepare
 
 
@@ -136,6 +137,7 @@ def _environment() -> dict[str, str]:
     return {
         **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         "ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1",
+        **({"TMPDIR": MEMORY_DISK} if os.access(MEMORY_DISK, os.W_OK) else {}),
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from assay.store.runs import SEARCH
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed, command
 
-PAGES = 25  # of so many records one is drawn as a page: that takes a hundred times as long as the terminal
+PAGES = 100  # of so many records one is drawn as a page: that takes fifty times as long as the terminal
 
 CLAIM = """\
 model: zoo:stories-260k
