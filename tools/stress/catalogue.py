@@ -11,6 +11,7 @@ READERS = {
     "circuits": "tools.stress.readers.circuits:CIRCUITS",
     "claims": "tools.stress.readers.claims:CLAIMS_READER",
     "families": "tools.stress.readers.families:FAMILIES",
+    "folders": "tools.stress.readers.folders:FOLDERS",
     "found_on": "tools.stress.readers.found_on:FOUND_ON",
     "paths": "tools.stress.readers.paths:PATHS",
     "prompts": "tools.stress.readers.prompts:PROMPTS",
