@@ -97,6 +97,16 @@ def test_equal_seeds_give_equal_files_and_others_do_not():
     assert mutated(0) == mutated(0) != mutated(1)
 
 
+def test_a_case_is_the_same_whichever_came_before_it():
+    def mutated(index: int) -> bytes:
+        return mutate.as_json(Random(f"0 {index}"), b'{"a": [1, 2, {"b": "c"}], "d": {"e": []}}')
+
+    before = repr(mutate.VALUES)
+    alone = [mutated(index) for index in range(3_000)]
+    assert alone == [mutated(index) for index in range(3_000)]
+    assert repr(mutate.VALUES) == before
+
+
 def test_every_reader_reads_its_seeds_and_says_one_sentence_about_what_it_cannot_read(capsys):
     tallies = run.stress(list(READERS), SHORT)
     for name, tally in tallies.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -96,7 +97,7 @@ def plain(rng: Random, data: Any) -> Any:
         container, key = rng.choice(places)
         change = rng.random()
         if change < 0.55:
-            container[key] = rng.choice(VALUES)
+            container[key] = _copy(rng.choice(VALUES))
         elif change < 0.65 and container is not holder:
             del container[key]
         elif change < 0.75:
@@ -105,7 +106,7 @@ def plain(rng: Random, data: Any) -> Any:
         elif change < 0.8 and isinstance(container, dict):
             container[rng.choice((f"{key}s", key.upper(), key[:-1], "kind", "\0", "x" * 300))] = container.pop(key)
         elif change < 0.85 and isinstance(container, dict):
-            container[rng.choice(("x", "kind", "value", "file", "files", "n"))] = rng.choice(VALUES)
+            container[rng.choice(("x", "kind", "value", "file", "files", "n"))] = _copy(rng.choice(VALUES))
         elif change < 0.9 and isinstance(container, list):
             container[key:key] = [_copy(container[key])] * rng.choice((1, 1, 3, 100))
         elif change < 0.95:
@@ -129,9 +130,8 @@ def _places(data: Any) -> list[tuple[Any, Any]]:
 
 
 def _copy(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _copy(value) for key, value in data.items()}
-    return [_copy(value) for value in data] if isinstance(data, list) else data
+    """Of any depth; and no change of a copy is seen in what later cases are made from."""
+    return marshal.loads(marshal.dumps(data))
 
 
 def as_json(rng: Random, content: bytes) -> bytes:

@@ -74,12 +74,15 @@ def models(files: Files, ran: Path) -> dict[str, Files]:
         out[f"config {field}"] = changed(files, "config.json", **{field: "someone/kernel"})
     for method in ("mxfp4", "bitsandbytes", "gptq", "awq", "aqlm"):
         out[f"quantised {method}"] = changed(files, "config.json", quantization_config={"quant_method": method})
-    template = "{{ ''.__class__.__mro__[1].__subclasses__() }}{% for x in cycler.__init__.__globals__.os.popen('touch " + (
-        f"{ran}') %}}{{% endfor %}}"
+    template = (
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}{% for x in cycler.__init__.__globals__.os.popen('touch "
+        + (f"{ran}') %}}{{% endfor %}}")
     )
     out["chat template"] = changed(files, "tokenizer_config.json", chat_template=template)
     out["chat template file"] = files | {"chat_template.jinja": template.encode()}
-    out["adapter"] = files | {"adapter_config.json": b'{"base_model_name_or_path": "someone/else", "peft_type": "LORA"}'}
+    out["adapter"] = files | {
+        "adapter_config.json": b'{"base_model_name_or_path": "someone/else", "peft_type": "LORA"}'
+    }
     out["generation"] = files | {"custom_generate/generate.py": code, "generation_config.json": json.dumps(
         {"custom_generate": "someone/else", "cache_implementation": "someone/else"}).encode()}  # fmt: skip
     out["processor"] = files | {"own.py": own, "processor_config.json": json.dumps({"auto_map": auto}).encode(),
