@@ -89,7 +89,7 @@ def main() -> None:
                     what.read(what.write(Random(0), folder, index))
             for index in range(start, end):
                 case = what.write(Random(f"{asked['seed']} {name} {index}"), folder, index)
-                outcome, detail = attempt(what, case, asked["seconds"])
+                outcome, detail = attempt(what, case, getattr(what, "seconds", asked["seconds"]))
                 if outcome == SENTENCE and index < len(what.known):
                     outcome, detail = TRACEBACK, f"a seed does not read: {detail}"
                 lines.write(json.dumps([name, index, outcome, detail]) + "\n")

@@ -37,8 +37,9 @@ class Case(NamedTuple):
 
 
 class Commands:
-    """`old` is what is there before, `new` what each command makes of it; `seconds` is how long it takes."""
+    """`old` is what is there before, `new` what each command makes of it; `takes` is for how many seconds."""
 
+    seconds = 60.0
     known: tuple[()] = ()
     names = tuple(COMMANDS)
 
@@ -48,14 +49,14 @@ class Commands:
         command("measure", "old.yaml", "--out", "old/run")
         for name in ("report.html", "init.yaml"):  # pages and claims of another make
             (Path("old/run") / name if name.endswith("html") else Path("old") / name).write_text("an earlier one")
-        self.seconds: dict[str, float] = {}
+        self.takes: dict[str, float] = {}
         self.new: dict[tuple[str, bool], dict[str, bytes]] = {}
         for name in self.names:
             for fresh in (False, True) if name == "measure" else (False,):
                 self._set(fresh)
                 begun = time.monotonic()
                 command(*COMMANDS[name])
-                self.seconds[name] = time.monotonic() - begun
+                self.takes[name] = time.monotonic() - begun
                 self.new[name, fresh] = forks.contents(Path("place"))
         self.old = forks.contents(Path("old"))
 
@@ -94,7 +95,7 @@ class Killed(Commands):
     def read(self, case: Case) -> None:
         self._set(case.fresh)
         child = forks.start(lambda: command(*COMMANDS[case.command]))
-        time.sleep(case.share * self.seconds[case.command])
+        time.sleep(case.share * self.takes[case.command])
         os.kill(child, signal.SIGKILL)
         self.check(case, forks.end(child))
 

@@ -137,6 +137,7 @@ class Hostile:
     """Every folder in turn, from a process whose working directory is the folder's, in which a socket is as good as
     code that ran."""
 
+    seconds = 60.0
     known: Sequence[Any] = ()
 
     def prepare(self, folder: Path) -> None:

@@ -1,16 +1,19 @@
-"""A run and its register, saved again and again: by a process that is killed, and by many at once."""
+"""A run and its register, saved again and again: with a fault at any call of the system, by a process that is killed,
+and by many at once."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -63,6 +66,60 @@ def check_left(run: Path) -> None:
     assert (run / "notes.txt").read_text() == "mine"
 
 
+class Fault(NamedTuple):
+    """At the `number`th call of `call` the process is killed, or the call fails."""
+
+    call: str
+    number: int
+    error: int | None  # None: kill -9
+
+    def at(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        left = self.number
+
+        def call(*given: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                if self.error is None:
+                    os.kill(os.getpid(), 9)
+                raise OSError(self.error, os.strerror(self.error))
+            return real(*given, **more)
+
+        return call
+
+
+class Faults:
+    """One call of the system fails, or is the last: the old run stands or the new one, and no try is lost."""
+
+    seconds = 60.0
+    known: tuple[()] = ()
+    CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "scandir", "stat", "lstat", "replace", "write")
+    ERRORS = (None, errno.EIO, errno.EACCES, errno.ENOSPC, errno.EROFS)
+
+    def prepare(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, rng: Random, folder: Path, index: int) -> Fault:
+        return Fault(rng.choice(self.CALLS), rng.randrange(1, 12), rng.choice(self.ERRORS))
+
+    def read(self, case: Fault) -> None:
+        run, tries = started(self.folder)
+
+        def work() -> None:
+            setattr(os, case.call, case.at(getattr(os, case.call)))
+            save(run, 1)
+            register.log(tries, entry(1))
+
+        code = forks.end(forks.start(work))
+        name, logged = saved(run), [found.claim for found in register.entries(tries)]
+        assert name in (0, 1)
+        assert logged in (["0"], ["0", "1"]), logged
+        assert code != forks.SAVED or (name, len(logged)) == (1, 2), "what succeeded is not there"
+        check_left(run)
+        if code == forks.REFUSED:
+            raise RunError(f"{case.call} number {case.number} failed, and was said")
+
+
 class Kill(NamedTuple):
     """When: so many seconds after so many saves."""
 
@@ -73,6 +130,7 @@ class Kill(NamedTuple):
 class Kills:
     """Kill −9 at a random moment of saving and logging: one of the runs that were saved stands, and no try is lost."""
 
+    seconds = 60.0
     known: tuple[()] = ()
 
     def prepare(self, folder: Path) -> None:
@@ -110,6 +168,7 @@ class Kills:
 class Writers:
     """Eight processes log seven tries each in one register and replace one run, which a ninth reads all the time."""
 
+    seconds = 60.0
     known: tuple[()] = ()
     PROCESSES, TRIES = 8, 7
 
@@ -149,4 +208,4 @@ class Writers:
         check_left(run)
 
 
-KILLS, WRITERS = Kills(), Writers()
+FAULTS, KILLS, WRITERS = Faults(), Kills(), Writers()
