@@ -12,13 +12,15 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
+from assay.errors import RunError
 from tools.stress import forks
 from tools.stress.reader import command
 
 CLAIM = """\
 model: zoo:stories-260k
-task: {kind: repeat, n: 10, length: 8}
-explanation: {kind: program, components: {a0.h1: previous_token, a3.h6: previous_token}}
+task: {kind: repeat, n: 4, length: 6}
+explanation: {kind: constant, components: [a2.h1]}
+ablation: zero
 """
 TRIES = "register.jsonl"
 COMMANDS = {
@@ -44,7 +46,7 @@ class Commands:
     names = tuple(COMMANDS)
 
     def prepare(self, folder: Path) -> None:
-        for name, more in (("old", "controls: 2\n"), ("claim", "controls: 3\n")):
+        for name, more in (("old", "controls: 0\n"), ("claim", "controls: 1\n")):
             Path(f"{name}.yaml").write_text(CLAIM + more)
         command("measure", "old.yaml", "--out", "old/run")
         for name in ("report.html", "init.yaml"):  # pages and claims of another make
@@ -114,6 +116,8 @@ class Full(Commands):
         code = forks.end(forks.start(work))
         assert code != forks.KILLED
         self.check(case, code)
+        if code == forks.REFUSED:
+            raise RunError(f"{case.command} said that the disk is full")
 
 
 KILLED, FULL = Killed(), Full()
