@@ -38,7 +38,7 @@ def read_arrays(path: str | Path, needed: Sequence[str], also: Sequence[str] = (
         except TaskError:
             raise
         except Exception as problem:  # broken bytes end in any error at all of zipfile's, zlib's and numpy's
-            said = " ".join(str(problem).split())[:200]
+            said = str(problem).partition("\n")[0][:200]  # what numpy says behind it is how to trust the file
             raise TaskError(f"the file {name} cannot be read as an .npz file of plain arrays: {said}") from problem
 
 
