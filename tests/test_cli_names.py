@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from pathlib import Path
 
@@ -122,3 +123,17 @@ def test_text_is_shown_as_it_is_but_for_what_is_hidden():
     assert json.loads(text) == value
     assert hidden(text) == set()
     assert "é" in text
+
+
+def test_a_claim_in_a_folder_that_may_not_be_entered_is_not_said_to_be_absent(run, monkeypatch):
+    real = os.stat
+
+    def locked(path, *given, **more):
+        if str(path).startswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *given, **more)
+
+    monkeypatch.setattr(os, "stat", locked)
+    monkeypatch.setattr(os, "lstat", locked)
+    code, _, err = run("validate", "locked/claim.yaml")
+    assert (code, err) == (2, "assay: the claim file 'locked/claim.yaml' cannot be read: Permission denied\n")

@@ -12,7 +12,7 @@ import numpy as np
 
 from assay.errors import UserError
 from tools.stress import mutate, run
-from tools.stress.catalogue import READERS
+from tools.stress.catalogue import CAMPAIGNS, READERS
 
 SHORT = 200
 HERE = "tests.test_stress"
@@ -97,9 +97,56 @@ def test_equal_seeds_give_equal_files_and_others_do_not():
     assert mutated(0) == mutated(0) != mutated(1)
 
 
+def test_a_case_is_the_same_whichever_came_before_it():
+    def mutated(index: int) -> bytes:
+        return mutate.as_json(Random(f"0 {index}"), b'{"a": [1, 2, {"b": "c"}], "d": {"e": []}}')
+
+    before = repr(mutate.VALUES)
+    alone = [mutated(index) for index in range(3_000)]
+    assert alone == [mutated(index) for index in range(3_000)]
+    assert repr(mutate.VALUES) == before
+
+
 def test_every_reader_reads_its_seeds_and_says_one_sentence_about_what_it_cannot_read(capsys):
-    tallies = run.stress(list(READERS), SHORT)
+    tallies = run.stress(dict.fromkeys(READERS, SHORT))
     for name, tally in tallies.items():
         assert not tally.faults, f"{name}: {tally.faults}; python -m tools.stress --reader {name} --index I"
         assert tally.counts.total() == SHORT
         assert min(tally.counts["ok"], tally.counts["sentence"]) > 0, name
+
+
+FEW = {
+    "faults while saving": 100,
+    "kills while saving": 20,
+    "writers at once": 3,
+    "kills of measure": 2,
+    "full disks": 6,
+    "hostile folders": 53,
+}
+
+
+def test_what_stands_after_kills_full_disks_other_writers_and_hostile_folders_is_whole():
+    assert FEW.keys() == CAMPAIGNS.keys()
+    tallies = run.stress(FEW)
+    for name, tally in tallies.items():
+        assert not tally.faults, f"{name}: {tally.faults}; python -m tools.stress --reader '{name}' --index I"
+        assert tally.counts.total() == FEW[name]
+    said = [name for name, tally in tallies.items() if tally.counts["sentence"]]
+    assert said == ["faults while saving", "full disks", "hostile folders"]
+
+
+def test_every_hostile_folder_is_tried():
+    from tools.stress.campaigns import hostile
+
+    there = {**hostile.models({}, Path("ran")), **hostile.others(Path("ran"))}
+    assert len(there) == CAMPAIGNS["hostile folders"][1] == FEW["hostile folders"]
+
+
+def test_a_campaign_tells_what_is_damaged(monkeypatch, capsys):
+    campaign = f"{HERE}:TRACEBACK"
+    monkeypatch.setitem(CAMPAIGNS, campaign, (campaign, 5))
+    assert run.main(["--count", "100", "--reader", campaign]) == 1
+    head, _, row, fault = capsys.readouterr().out.splitlines()
+    assert " ".join(head.split()) == "campaign cases whole whole, and a sentence damaged hangs over 2 GB"
+    assert row.split() == [campaign, "5", "3", "1", "1", "0", "0"]
+    assert fault.startswith(f"{campaign}, once, --index 3: traceback: ")

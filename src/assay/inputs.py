@@ -36,6 +36,17 @@ def is_folder(path: str | Path) -> bool:
     return os.path.isdir(place(path))
 
 
+def is_absent(path: str | Path) -> bool:
+    """Whether nothing has that name; False where that cannot be seen."""
+    try:
+        os.lstat(place(path))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def shown(path: str | Path) -> str:
     """A name for a sentence, shortened where it is absurdly long."""
     text = str(path)

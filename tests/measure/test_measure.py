@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from torch import nn
 
 import assay
 from assay.errors import ClaimError, TaskError
@@ -144,10 +145,12 @@ def test_a_kind_that_is_not_known_is_refused_before_anything_is_loaded():
     for claim, what in (
         (Other(), "Other\\(\\) is of no kind that can be measured"),
         ({"kind": "keep"}, "is no explanation"),
+        (nn.Sequential(nn.Linear(1, 1), *[nn.ReLU()] * 50), r"Sequential\( \(0\): Linear.*\.\.\. is no explanation"),
     ):
         with pytest.raises(ClaimError, match=f"{what}; use assay.Program, Keep, Remove, Constant or Circuit") as found:
             assay.measure(claim, "zoo:nothing", text_task())
         assert "\n" not in str(found.value)
+        assert len(str(found.value)) < 300
 
 
 def test_a_removals_floor_has_one_name_everywhere():

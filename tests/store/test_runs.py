@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -175,3 +176,53 @@ def test_json_keeps_order_and_exact_floats():
     assert list(json.loads(text)) == ["z", "a", "n", "t"]
     assert "0.30000000000000004" in text
     assert "\ud800" not in canonical_json({"a": "\ud800"})
+
+
+@pytest.mark.parametrize("times", [1, 1_000])
+def test_a_run_that_is_replaced_while_it_is_read_is_not_mixed_with_the_one_that_it_was(tmp_path, monkeypatch, times):
+    from assay.store import runs
+
+    def write(name: int) -> None:
+        table = pa.table({"token": [str(name)]})
+        write_run(tmp_path / "run", {"schema": 1, "run": name}, table, "page", overwrite=True)
+
+    real, seen = runs.read_record, []
+
+    def replaced(folder):
+        record = real(folder)
+        if len(seen) < times:
+            seen.append(record)
+            write(len(seen))
+        return record
+
+    write(0)
+    monkeypatch.setattr(runs, "read_record", replaced)
+    if times == 1:
+        record, table = read_run(tmp_path / "run")
+        assert (record["run"], table.column("token").to_pylist()) == (1, ["1"])
+    else:
+        with pytest.raises(RunError, match=r"is replaced while it is read; read it when what measures has ended"):
+            read_run(tmp_path / "run")
+
+
+def test_of_two_that_overwrite_a_run_at_once_neither_loses_what_else_lies_in_it(tmp_path, monkeypatch):
+    from assay.store import runs
+
+    target = write_run(tmp_path / "run", _record(1), TABLE, "first")
+    (target / "notes.txt").write_text("mine")
+    monkeypatch.setattr(runs, "check_target", lambda *_: target)  # both were there before the other began to rename
+    other = threading.Thread(target=lambda: write_run(target, _record(2), TABLE, "other", overwrite=True))
+    real = os.rename
+
+    def rename(source, place):
+        real(source, place)
+        if other.ident is None:
+            other.start()
+            other.join(0.5)  # time enough to be in place before this one's second rename
+
+    monkeypatch.setattr(os, "rename", rename)
+    write_run(target, _record(3), TABLE, "this", overwrite=True)
+    other.join()
+    assert (target / "notes.txt").read_text() == "mine"
+    assert read_record(target) == _record(2)
+    assert _names(tmp_path) == ["run"]

@@ -86,6 +86,7 @@ def test_a_header_may_not_claim_another_shape_than_there_is(archive, monkeypatch
         header("(1,)"),
         header((1,))[:20],
         b"\x93NUMPY\x01\x00\x10\x00{'descr': (((((",
+        header((4,), "<f4" + " " * 11_000),
     ],
 )
 def test_a_member_that_is_no_plain_array_is_refused(archive, member):

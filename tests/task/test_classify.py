@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from assay.errors import TaskError
+from assay.task.classify import examples
 from assay.task.metrics import token_scores
 from assay.task.task import Task
 
@@ -97,3 +98,8 @@ def test_labels_and_outputs_that_do_not_fit_are_refused_when_the_output_is_seen(
         TaskError, match=r"^the module's output has shape \(14, 5, 2\); a classifier gives \[batch, classes\]$"
     ):
         task.gather(torch.zeros(14, 5, 2), items)
+
+
+def test_a_group_of_half_a_character_is_refused_before_anything_is_measured():
+    with pytest.raises(TaskError, match="is half a character, which no name can have"):
+        examples("example", torch.zeros(2, 3), torch.tensor([0, 1]), ["a", "\ud800"])

@@ -259,6 +259,10 @@ def test_files_that_are_too_large_in_any_direction_are_refused(tmp_path, monkeyp
             r'{"clean": "a b", "correct": " \udfff"}',
             "a.jsonl:1: '\\udfff' is half a character, which no tokenizer reads",
         ),
+        (
+            r'{"clean": "a b", "correct": " a", "incorrect": " b", "group": "\ud800"}',
+            "a.jsonl:1: column 'group' holds '\\ud800', which is half a character",
+        ),
         ('{"clean": "a b", "correct": " a", "S": "b#²"}', "'b#²' of column 'S' does not occur in the prompt"),
         (
             '{"clean": "a b", "correct": " a", "S": "b#' + "9" * 5_000 + '"}',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import marshal
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -92,11 +93,11 @@ def plain(rng: Random, data: Any) -> Any:
     """Plain data with one to four changes at random places of its tree; `data` itself may change."""
     holder = [data]
     for _ in range(rng.choice((1, 1, 1, 2, 4))):
-        places = list(_places(holder))
+        places = _places(holder)
         container, key = rng.choice(places)
         change = rng.random()
         if change < 0.55:
-            container[key] = rng.choice(VALUES)
+            container[key] = _copy(rng.choice(VALUES))
         elif change < 0.65 and container is not holder:
             del container[key]
         elif change < 0.75:
@@ -105,7 +106,7 @@ def plain(rng: Random, data: Any) -> Any:
         elif change < 0.8 and isinstance(container, dict):
             container[rng.choice((f"{key}s", key.upper(), key[:-1], "kind", "\0", "x" * 300))] = container.pop(key)
         elif change < 0.85 and isinstance(container, dict):
-            container[rng.choice(("x", "kind", "value", "file", "files", "n"))] = rng.choice(VALUES)
+            container[rng.choice(("x", "kind", "value", "file", "files", "n"))] = _copy(rng.choice(VALUES))
         elif change < 0.9 and isinstance(container, list):
             container[key:key] = [_copy(container[key])] * rng.choice((1, 1, 3, 100))
         elif change < 0.95:
@@ -116,18 +117,21 @@ def plain(rng: Random, data: Any) -> Any:
     return holder[0]
 
 
-def _places(data: Any) -> Any:
+def _places(data: Any) -> list[tuple[Any, Any]]:
     """(container, key or index) of every value."""
-    for key in list(data) if isinstance(data, dict) else range(len(data)):
-        yield data, key
-        if isinstance(data[key], dict | list):
-            yield from _places(data[key])
+    found, todo = [], [data]
+    while todo:
+        container = todo.pop()
+        for key, value in container.items() if isinstance(container, dict) else enumerate(container):
+            found.append((container, key))
+            if isinstance(value, dict | list):
+                todo.append(value)
+    return found
 
 
 def _copy(data: Any) -> Any:
-    if isinstance(data, dict):
-        return {key: _copy(value) for key, value in data.items()}
-    return [_copy(value) for value in data] if isinstance(data, list) else data
+    """Of any depth; and no change of a copy is seen in what later cases are made from."""
+    return marshal.loads(marshal.dumps(data))
 
 
 def as_json(rng: Random, content: bytes) -> bytes:
@@ -153,6 +157,10 @@ def as_yaml(rng: Random, content: bytes) -> bytes:
     """YAML with other data or other bytes."""
     if rng.random() < 0.4:
         return raw(rng, content)
-    data = plain(rng, yaml.safe_load(content))
-    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=rng.random() < 0.5).encode("utf-8", "surrogatepass")
-    return raw(rng, text) if rng.random() < 0.1 else text
+    data, plain_letters = plain(rng, yaml.safe_load(content)), rng.random() < 0.5
+    try:
+        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=plain_letters)
+    except RecursionError:  # nested too deeply for that writer; YAML reads JSON
+        text = json.dumps(data)
+    written = text.encode("utf-8", "surrogatepass")
+    return raw(rng, written) if rng.random() < 0.1 else written

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, Protocol
@@ -74,8 +75,12 @@ def command(*arguments: str) -> str:
     Raises:
         UserError: when it ends with 2 and a sentence.
     """
+    import typer.main
+
     from assay import cli
 
+    if not hasattr(typer.main.get_command, "cache_info"):  # most of a short command's time is in making it anew
+        typer.main.get_command = cache(typer.main.get_command)
     out, said = io.StringIO(), io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):

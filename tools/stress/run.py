@@ -1,5 +1,5 @@
-"""Tries every reader on many mutated files and prints a table of what came of them; exit code 1 for any that is not a
-clear sentence within 5 seconds and 2 GB.
+"""Tries every reader on many mutated files, and every campaign of faults, and prints tables of what came of them; exit
+code 1 for anything but a clear sentence within 5 seconds and 2 GB, and for anything that is left damaged.
 
 Usage: python -m tools.stress [--count 100000] [--reader NAME ...] [--seed 0] [--jobs 1]
 A fault is named by its reader and index; `--reader NAME --index I` tries it again, alone and with its whole traceback.
@@ -17,21 +17,23 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-from tools.stress.catalogue import READERS, reader
+from tools.stress.catalogue import CAMPAIGNS, READERS, reader
 from tools.stress.worker import HANG, MEMORY, OK, SENTENCE, TRACEBACK
 
 ROOT = Path(__file__).parents[2]
 OUTCOMES = {OK: "ok", SENTENCE: "sentences", TRACEBACK: "tracebacks", HANG: "hangs", MEMORY: "over 2 GB"}
+LEFT = {OK: "whole", SENTENCE: "whole, and a sentence", TRACEBACK: "damaged", HANG: "hangs", MEMORY: "over 2 GB"}
 FAULTS = (TRACEBACK, HANG, MEMORY)
 SECONDS = 5.0
 PATIENCE = 20.0  # then the worker is killed: its own alarm has not reached it
-BATCH = 20_000  # inputs a worker sees before another takes its place
+BATCH = 10_000  # inputs a worker sees before another takes its place
+MEMORY_DISK = "/dev/shm"  # where there is one: an emptied file costs 3 ms on a disk
 START = 180.0  # seconds that a worker may take to import and to prepare
 
 
@@ -58,15 +60,15 @@ class Tally:
 Job = tuple[str, int, int]  # reader, first index, end
 
 
-def stress(names: Sequence[str], count: int, *, seed: int = 0, jobs: int = 1) -> dict[str, Tally]:
-    """Tries `count` inputs of each reader, in `jobs` workers at a time.
+def stress(cases: Mapping[str, int], *, seed: int = 0, jobs: int = 1) -> dict[str, Tally]:
+    """Tries so many cases of each reader or campaign, in `jobs` workers at a time.
 
     Raises:
         RuntimeError: when a worker fails outside assay, or cannot prepare.
     """
-    tallies = {name: Tally() for name in names}
+    tallies = {name: Tally() for name in cases}
     batches: list[list[Job]] = [[]]
-    for name in names:
+    for name, count in cases.items():
         for start in range(0, count, BATCH):
             job = (name, start, min(count, start + BATCH))
             if sum(end - begin for _, begin, end in (*batches[-1], job)) > BATCH:
@@ -76,6 +78,8 @@ def stress(names: Sequence[str], count: int, *, seed: int = 0, jobs: int = 1) ->
     def finish(batch: list[Job]) -> None:
         while batch:
             batch = _once(batch, seed, tallies)
+        if max(cases.values()) > BATCH:  # a long run: what is known so far
+            print(table(tallies), file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(finish, batches))
@@ -109,7 +113,7 @@ def _once(todo: list[Job], seed: int, tallies: dict[str, Tally]) -> list[Job]:
                 tallies[name].seconds += time.monotonic() - begun
                 begun = time.monotonic()
                 # A reader that comes next may have a model to load first.
-                patience = PATIENCE if todo and todo[0][:2] == (name, index + 1) else START
+                patience = PATIENCE if todo and todo[0][:2] == (name, index + 1) and name not in CAMPAIGNS else START
         code = worker.wait()
         errors.seek(0)
         said = errors.read().decode("utf-8", "replace").strip().splitlines()
@@ -134,12 +138,20 @@ def _environment() -> dict[str, str]:
     return {
         **os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1",
         "ARROW_DEFAULT_MEMORY_POOL": "system", "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1",
+        **({"TMPDIR": MEMORY_DISK} if os.access(MEMORY_DISK, os.W_OK) else {}),
     }  # fmt: skip
 
 
 def table(tallies: dict[str, Tally]) -> str:
-    """The counts, a line a reader."""
-    rows = [["reader", "inputs", *OUTCOMES.values()]]
+    """The counts, a line a reader; behind them those of campaigns, which have names for the same outcomes."""
+    readers = {name: tally for name, tally in tallies.items() if name not in CAMPAIGNS}
+    campaigns = {name: tally for name, tally in tallies.items() if name in CAMPAIGNS}
+    parts = [(["reader", "inputs", *OUTCOMES.values()], readers), (["campaign", "cases", *LEFT.values()], campaigns)]
+    return "\n\n".join(_table(head, part) for head, part in parts if part)
+
+
+def _table(head: list[str], tallies: dict[str, Tally]) -> str:
+    rows = [head]
     for name, tally in tallies.items():
         rows.append([name, f"{tally.counts.total():,}", *(f"{tally.counts[outcome]:,}" for outcome in OUTCOMES)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -167,19 +179,22 @@ def alone(name: str, index: int, seed: int) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tools.stress", description=__doc__.partition("\n\n")[0])
-    parser.add_argument("--count", type=int, default=100_000, help="inputs a reader")
+    parser.add_argument("--count", type=int, default=100_000, help="inputs a reader; campaigns have their own")
     parser.add_argument(
-        "--reader", action="append", help="several times; the default is every one: " + ", ".join(READERS)
+        "--reader",
+        action="append",
+        help="several times; the default is every one: " + ", ".join([*READERS, *CAMPAIGNS]),
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="workers at a time")
     parser.add_argument("--index", type=int, help="one case of one reader, in this process")
     given = parser.parse_args(arguments)
-    names = given.reader or list(READERS)
+    names = given.reader or [*READERS, *CAMPAIGNS]
     if given.index is not None:
         alone(names[0], given.index, given.seed)
         return 0
-    tallies = stress(names, given.count, seed=given.seed, jobs=given.jobs)
+    cases = {name: min(given.count, CAMPAIGNS[name][1] if name in CAMPAIGNS else given.count) for name in names}
+    tallies = stress(cases, seed=given.seed, jobs=given.jobs)
     print(table(tallies))
     for name, tally in tallies.items():
         for detail, (many, first) in sorted(tally.faults.items(), key=lambda item: -item[1][0])[:40]:

@@ -88,8 +88,11 @@ def main() -> None:
                 with contextlib.suppress(Exception):
                     what.read(what.write(Random(0), folder, index))
             for index in range(start, end):
-                case = what.write(Random(f"{asked['seed']} {name} {index}"), folder, index)
-                outcome, detail = attempt(what, case, asked["seconds"])
+                for _ in range(2):  # a busy machine stops a process for seconds: only what hangs again is a hang
+                    case = what.write(Random(f"{asked['seed']} {name} {index}"), folder, index)
+                    outcome, detail = attempt(what, case, getattr(what, "seconds", asked["seconds"]))
+                    if outcome != HANG:
+                        break
                 if outcome == SENTENCE and index < len(what.known):
                     outcome, detail = TRACEBACK, f"a seed does not read: {detail}"
                 lines.write(json.dumps([name, index, outcome, detail]) + "\n")

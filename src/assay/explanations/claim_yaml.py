@@ -3,7 +3,6 @@ files over 1 MB, tags, anchors, duplicate keys, several documents, deep nesting,
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,7 +123,7 @@ def read_text(path: Path, name: str | None = None) -> str:
     if inputs.is_folder(path):
         within = inputs.inside(path, SUFFIXES)
         raise ClaimError(f"{name} is a folder, not a claim file" + (nearest(path, within) if within else ""))
-    if not os.path.lexists(inputs.place(path)):
+    if inputs.is_absent(path):
         tail = inputs.beside(path, SUFFIXES) or "; `assay init MODEL` writes one"
         raise ClaimError(f"the claim file {inputs.shown(path)} does not exist{tail}")
     content = inputs.read_bytes(path, "the claim file", ClaimError, most=LARGEST)

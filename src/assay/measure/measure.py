@@ -174,7 +174,9 @@ def resolve(
     if file is None:
         if not isinstance(claim, KNOWN):
             what = "is of no kind that can be measured" if isinstance(claim, Explanation) else "is no explanation"
-            raise ClaimError(f"{claim!r} {what}; use assay.Program, Keep, Remove, Constant or Circuit, or a claim file")
+            shown = " ".join(repr(claim).split())
+            shown = f"{shown[:77]}..." if len(shown) > 80 else shown
+            raise ClaimError(f"{shown} {what}; use assay.Program, Keep, Remove, Constant or Circuit, or a claim file")
         if model is None or task is None:
             raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
         explanation: Explanation = claim

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from assay.errors import RunError
-from assay.store.files import given_path, reason
+from assay.store.files import given_path, locked, reason
 
 REGISTER = "register.jsonl"
 LARGEST = 1 << 27  # bytes: hundreds of thousands of tries
@@ -199,7 +199,7 @@ def _log_all(path: Path, new: Iterable[Entry], replaced: bool = True) -> dict[tu
     new = list(new)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _opened(path) as file, _locked(file.fileno()):
+        with _opened(path) as file, locked(file.fileno()):
             file.seek(0)
             content = file.read()
             known = _parse(content, path)
@@ -283,17 +283,3 @@ def _append(file: BinaryIO, lines: bytes) -> None:
     except BaseException:
         file.truncate(before)
         raise
-
-
-@contextmanager
-def _locked(descriptor: int) -> Iterator[None]:
-    try:
-        import fcntl
-    except ImportError:  # no advisory locks on this system: the single append has to do
-        yield
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -23,11 +23,21 @@ from assay import inputs
 from assay.errors import RunError, nearest
 from assay.store import left_over
 from assay.store.canonical import canonical_json
-from assay.store.files import MARK, check_writable, given_path, reason, scratch_mark, write_file, write_new
+from assay.store.files import (
+    MARK,
+    check_writable,
+    given_path,
+    locked_folder,
+    reason,
+    scratch_mark,
+    write_file,
+    write_new,
+)
 from assay.store.tables import read_table
 
 SCHEMA = 1
 LARGEST_RECORD = 1 << 26  # bytes
+READS = 20  # of a run that others replace
 RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
 
 
@@ -141,20 +151,22 @@ def write_folder(
         scratch.mkdir()
         for name, content in files.items():
             write_new(scratch / name, content)
-        if overwrite and target.exists():
-            _keep_others(target, scratch, set(files))
-            os.rename(target, old)
-        os.rename(scratch, target)
+        with locked_folder(target.parent):  # what lies in the folder is kept by one at a time
+            try:
+                if overwrite and target.exists():
+                    _keep_others(target, scratch, set(files))
+                    os.rename(target, old)
+                os.rename(scratch, target)
+            finally:  # also on Ctrl-C: the earlier run goes back to its place
+                if not os.path.lexists(target):
+                    with suppress(OSError):  # most often because there was none
+                        os.rename(old, target)
+                if os.path.lexists(target):
+                    shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise RunError(f"the run could not be written to '{folder}': {reason(error)}") from error
     finally:
-        # Also on Ctrl-C: the earlier run goes back to its place, and the scratch folder goes.
-        if not os.path.lexists(target):
-            with suppress(OSError):  # most often because there was none
-                os.rename(old, target)
         shutil.rmtree(scratch, ignore_errors=True)
-        if os.path.lexists(target):
-            shutil.rmtree(old, ignore_errors=True)
     left_over.clear(target)
     return target
 
@@ -203,11 +215,35 @@ def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> dict[str, Any]:
 
 
 def read_run(folder: str | Path) -> tuple[dict[str, Any], pa.Table]:
-    """The record and the per-token table of a run folder (or of a file in it).
+    """The record and the per-token table of a run folder (or of a file in it), both of one run.
 
     Raises:
-        RunError: no such folder, not a run, another schema, or a table that is missing or broken.
+        RunError: no such folder, not a run, another schema, a table that is missing or broken, or one process after
+            another that puts another run in its place.
     """
+    for _ in range(READS):
+        found = _identity(folder)
+        try:
+            record, examples = _record_and_table(folder)
+        except RunError:
+            if _identity(folder) == found:
+                raise
+            continue
+        if _identity(folder) == found:
+            return record, examples
+    raise RunError(f"the run '{folder}' is replaced while it is read; read it when what measures has ended")
+
+
+def _identity(folder: str | Path) -> tuple[int, ...] | None:
+    """What is another for another folder at the same path."""
+    try:
+        found = os.stat(_located(folder, MEASUREMENT))
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+
+def _record_and_table(folder: str | Path) -> tuple[dict[str, Any], pa.Table]:
     record = read_record(folder)
     path = _run_folder(folder) / EXAMPLES
     if not path.is_file():

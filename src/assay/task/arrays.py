@@ -38,7 +38,8 @@ def read_arrays(path: str | Path, needed: Sequence[str], also: Sequence[str] = (
         except TaskError:
             raise
         except Exception as problem:  # broken bytes end in any error at all of zipfile's, zlib's and numpy's
-            raise TaskError(f"the file {name} cannot be read as an .npz file of plain arrays: {problem}") from problem
+            said = str(problem).partition("\n")[0][:200]  # what numpy says behind it is how to trust the file
+            raise TaskError(f"the file {name} cannot be read as an .npz file of plain arrays: {said}") from problem
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:

@@ -11,7 +11,7 @@ from jaxtyping import Int, Integer, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.task.encode import name_of, opened
+from assay.task.encode import LONE, name_of, opened
 from assay.task.metrics import Metric, metric_of
 from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, take, three_tenths
 
@@ -125,6 +125,8 @@ def examples(
         hashes = [content_hash(x, y) for x, y in zip(inputs.numpy(), labels.numpy(), strict=True)]
     else:
         names = list(dict.fromkeys(str(g) for g in groups))
+        if lone := LONE.search("".join(names)):
+            raise TaskError(f"a group's {lone[0]!r} is half a character, which no name can have")
         index = {group: i for i, group in enumerate(names)}
         owner = np.array([index[str(g)] for g in groups], dtype=np.int64)
         members = np.split(np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner))[:-1])

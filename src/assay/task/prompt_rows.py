@@ -14,6 +14,7 @@ from typing import Any
 
 from assay import inputs
 from assay.errors import TaskError, nearest
+from assay.task.encode import LONE
 
 KNOWN = ("clean", "corrupted", "correct", "incorrect", "group")
 NEEDED = ("clean", "correct")
@@ -99,6 +100,8 @@ def checked(where: str, values: Any) -> Row:
             raise TaskError(f"{where}: {column!r} must be a text, not {value!r}")
         if (isinstance(value, str) and len(value) > LONGEST) or (isinstance(value, int) and abs(value) >= 10**18):
             raise TaskError(f"{where}: column {column!r} is too long: {str(value)[:40]!r}...")
+        if column == "group" and (lone := LONE.search(str(value))):
+            raise TaskError(f"{where}: column 'group' holds {lone[0]!r}, which is half a character")
         if column != "group" and not str(value):
             raise TaskError(f"{where}: column {column!r} is empty")
         found[str(column)] = str(value)

@@ -1,26 +1,17 @@
-"""What runs leave behind: records, tables of tokens and registers that were changed; and saving with a fault at any
-call of the system."""
+"""What runs leave behind: records, tables of tokens and registers that were changed."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from random import Random
-from typing import Any, NamedTuple
-
-import pyarrow as pa
 
 from assay.cli_output import of_record, rendered
-from assay.errors import RunError
-from assay.store import read_record, read_run, register, write_run
+from assay.store import read_record, read_run, register
 from assay.store.runs import SEARCH
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed, command
 
-PAGES = 25  # of so many records one is drawn as a page: that takes a hundred times as long as the terminal
+PAGES = 100  # of so many records one is drawn as a page: that takes fifty times as long as the terminal
 
 CLAIM = """\
 model: zoo:stories-260k
@@ -113,87 +104,3 @@ def _logged(path: Path) -> None:
 
 
 REGISTERS = FileReader(_registers, _logged, mutate.as_json_lines)
-
-
-class Fault(NamedTuple):
-    """At the `number`th call of `call` the process is killed, or the call fails."""
-
-    call: str
-    number: int
-    error: int | None  # None: kill -9
-
-    def at(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        left = self.number
-
-        def call(*given: Any, **more: Any) -> Any:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                if self.error is None:
-                    os.kill(os.getpid(), 9)
-                raise OSError(self.error, os.strerror(self.error))
-            return real(*given, **more)
-
-        return call
-
-
-class Saving:
-    """Replaces a run in a process of its own, with a fault; afterwards the folder holds the old run or the new one.
-
-    It forks, so that a case takes milliseconds.
-    """
-
-    CALLS = ("mkdir", "open", "fsync", "rename", "unlink", "rmdir", "scandir", "stat", "lstat", "replace")
-    ERRORS = (None, 5, 13, 28, 30)  # kill, input/output, permission, no space, read-only
-    NEW, OLD = ({"schema": 1, "run": name} for name in ("new", "old"))
-
-    def __init__(self) -> None:
-        self.known: tuple[Fault, ...] = ()
-        self.table = pa.table({"token": ["a"], "loss_model": [0.5]})
-        self.folder = Path()
-
-    def prepare(self, folder: Path) -> None:
-        self.folder = folder
-
-    def write(self, rng: Random, folder: Path, index: int) -> Fault:
-        return Fault(rng.choice(self.CALLS), rng.randrange(1, 12), rng.choice(self.ERRORS))
-
-    def read(self, case: Fault) -> None:
-        place = self.folder / "saving"
-        shutil.rmtree(place, ignore_errors=True)
-        run = write_run(place / "run", self.OLD, self.table, "old")
-        (run / "notes.txt").write_text("mine")
-        code = self._attempt(case, run)
-        record, _ = read_run(run)
-        page = (run / "report.html").read_text()
-        assert (record, page) in ((self.OLD, "old"), (self.NEW, "new")), f"{case} mixed two runs"
-        assert (run / "notes.txt").read_text() == "mine", f"{case} lost a file"
-        assert code != 0 or record == self.NEW, f"{case}: a save that succeeded is not there"
-        write_run(run, self.NEW, self.table, "new", overwrite=True)
-        left = [entry.name for entry in place.iterdir()]
-        assert left == ["run"], f"{case} left {left}"
-        if code == 2:
-            raise RunError(f"{case.call} number {case.number} failed, and the run was not written")
-
-    def _attempt(self, case: Fault, run: Path) -> int:
-        """0: saved; 2: a sentence; −9: killed. Anything else is a fault of assay's."""
-        child = os.fork()
-        if child == 0:
-            code = 3
-            try:
-                setattr(os, case.call, case.at(getattr(os, case.call)))
-                write_run(run, self.NEW, self.table, "new", overwrite=True)
-                code = 0
-            except RunError:
-                code = 2
-            except BaseException as problem:
-                print(f"{case}: {type(problem).__name__}: {problem}", file=sys.stderr)
-            finally:
-                os._exit(code)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code not in (0, 2, -9):
-            raise RuntimeError(f"{case} ended with {code}")
-        return code
-
-
-SAVING = Saving()
