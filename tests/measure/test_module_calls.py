@@ -94,7 +94,7 @@ def test_every_ablation_runs_on_calls_of_different_widths(ablation: str):
 def test_a_constant_of_one_call_leaves_the_other():
     record = measured(Constant(["act#2[1]", "act#2[3]"], "zero"), 6, 4)
     assert record["table"][0]["kl_explained"]["value"] < by_hand(6, 4, (2,), "zero")
-    assert record["bits"]["claim"]["how"].startswith("log2(28+1)")  # 5 calls with 6 + 4 + 6 + 4 + 3 channels
+    assert record["bits"]["claim"]["how"].startswith("2 + log2(28+1)")  # 5 calls with 6 + 4 + 6 + 4 + 3 channels
     with_controls = assay.measure(
         Remove(["act#2[1]"]), opened(6, 4),
         assay.Task.classify(opened(6, 4), *SCORED, reference=REFERENCE), ablation="mean", controls=20,

@@ -156,7 +156,7 @@ def test_bits_are_the_claims_own_and_stand_alone_ones_have_a_reason(record):
     size = len(record["claim"]["scope"])
     choose = np.prod([(total - i) / (i + 1) for i in range(size)])
     constant = 2 if record["claim"]["kind"] == "constant" else 0
-    assert bits["claim"]["bits"] == pytest.approx(np.log2(total + 1) + np.log2(choose) + constant)
+    assert bits["claim"]["bits"] == pytest.approx(2 + np.log2(total + 1) + np.log2(choose) + constant)
     assert bits["standalone"]["bits"] is None
     assert "transformers only" in bits["reason"]
 

@@ -18,9 +18,9 @@ CLAIM = "model: folder\ntask: {kind: classify, file: %s}\nexplanation: {kind: ke
 
 
 class Network:
-    """What a task asks of a model here: a name."""
+    """What a task asks of a model here: a name, and that it was opened."""
 
-    name = "a network"
+    name, bos = "a network", None
 
 
 def archive(packed: bool, **arrays: np.ndarray) -> bytes:

@@ -17,7 +17,10 @@ from assay.zoo.index import folder as zoo_folder
 from tools.stress import mutate
 
 TEXTS = [
-    f"Once upon a time there was a little girl named Lily who had {n} red balls and liked them all." for n in range(4)
+    "Once upon a time there was a little girl named Lily who had three red balls and liked them all very much.",
+    "The dog ran into the garden, and the big cat that sat under a tree looked at him and went home to sleep.",
+    "One day Tom and his mother went to the park, where they saw a boat on the water and some birds in the sky.",
+    "It rained all night. In the morning Sam put on his boots, took a bucket and made a lake in the warm sand.",
 ]
 SIZES = (
     *(0, 1, 2, 3, 5, 7, 31, 64, 10**4, 10**6, 10**7, 10**9, 2**31, 10**12, 2**63, 10**20, -1, -(2**31)),
