@@ -98,7 +98,7 @@ def _once(todo: list[Job], seed: int, tallies: dict[str, Tally]) -> list[Job]:
         assert worker.stdout is not None
         begun, pending, hung, patience = time.monotonic(), b"", False, START
         while todo:
-            if not select.select([worker.stdout], [], [], patience)[0]:
+            if not any(select.select([worker.stdout], [], [], patience)[0] for _ in range(2)):  # both may be stopped
                 hung = True
                 worker.kill()
                 break
