@@ -12,6 +12,7 @@ from pathlib import Path
 from assay.errors import RunError
 
 NAME, PATH = 255, 4_095  # bytes that a name and a path may have
+MARKS: set[str] = set()  # of this process: another of its threads may be at work on what bears one
 MARK = 26  # bytes that a scratch name adds: a dot, one before the mark, the mark, ".partial"
 
 
@@ -70,7 +71,9 @@ def reason(error: OSError) -> str:
 
 def scratch_mark() -> str:
     """What makes a scratch name this process's own."""
-    return f"{os.getpid()}-{secrets.token_hex(4)}"
+    mark = f"{os.getpid()}-{secrets.token_hex(4)}"
+    MARKS.add(mark)
+    return mark
 
 
 def write_file(path: Path, content: bytes) -> None:

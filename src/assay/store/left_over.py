@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from assay.errors import RunError
-from assay.store.files import reason
+from assay.store.files import MARKS, reason
 
 PATIENCE = 1.0  # seconds that a process which is at work has for its second rename
 _MARK = re.compile(r"\.(\d+)-[0-9a-f]{8}\.(old|partial)")
@@ -54,7 +54,8 @@ def clear(target: Path) -> None:
     """Removes what processes that are gone left beside a run that is in its place."""
     for kind in ("old", "partial"):
         for path, pid in _beside(target, kind):
-            if not _alive(pid):
+            mark = path.name.removesuffix(f".{kind}").rpartition(".")[2]
+            if not _alive(pid) and mark not in MARKS:
                 shutil.rmtree(path, ignore_errors=True)
 
 
