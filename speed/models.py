@@ -53,8 +53,9 @@ def bench_of(
     from assay.intervene.runner import Runner
     from assay.model.load import load
     from assay.model.transformer import Model
+    from assay.task.examples import DocumentInfo
     from assay.task.metrics import METRICS
-    from assay.task.task import DocumentInfo, Task
+    from assay.task.task import Task
 
     view = load(model)
     assert isinstance(view, Model)

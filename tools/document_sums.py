@@ -22,7 +22,8 @@ from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.measure.systems import systems
 from assay.task.encode import bos_of
-from assay.task.task import Examples, Task
+from assay.task.examples import Examples
+from assay.task.task import Task
 from assay.task.text import cut
 from assay.task.zoo_text import documents_of, pieces, works_of
 from tools.coverage import sums_file

@@ -12,7 +12,8 @@ from assay.errors import TaskError
 from assay.explanations.claim import claim_of
 from assay.find.split import Split, split_task, without
 from assay.planted.library import planted
-from assay.task.task import Examples, Task
+from assay.task.examples import Examples
+from assay.task.task import Task
 from tests.measure.planted import planted as tiny
 
 LONG = "w21 w22 w23 w24 w25 w26 w27 w28 w29 w30 w31 w32 w33 w34 w35 w36 w37 w38"

@@ -20,8 +20,9 @@ from assay.measure.evidence import Evidence
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.planted.library import planted
+from assay.task.examples import Examples, fields_of
 from assay.task.found_on import found_on
-from assay.task.task import Examples, Task, fields_of
+from assay.task.task import Task
 from tests.measure.planted import texts
 from tests.measure.two_voices import ANSWER, IDLE, OTHER, calibrated, task, voices
 from tests.model.tiny import build, tiny_tokenizer

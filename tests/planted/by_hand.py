@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.task.task import Examples
+from assay.task.examples import Examples
 
 Values = dict[str, Tensor]  # writer -> [rows, pos, d_model]
 

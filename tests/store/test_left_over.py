@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from assay.errors import RunError
-from assay.store import check_target, left_over, read_record, read_run, write_run
+from assay.store import check_target, files, left_over, read_record, read_run, write_run
 
 TABLE = pa.table({"token": ["a"], "loss_model": [0.5]})
 SOURCE = Path(left_over.__file__).parents[2]
@@ -114,3 +115,15 @@ def test_what_only_looks_like_a_hidden_run_is_left_alone(tmp_path: Path):
         read_record(tmp_path / "run")
     earlier(tmp_path)
     assert hidden(tmp_path) == [".other.1-0123abcd.old", ".run.1-0123abcd.old", ".run.old"]
+
+
+def test_a_run_that_a_thread_of_this_process_is_replacing_is_waited_for(tmp_path):
+    target, mark = tmp_path / "run", files.scratch_mark()
+    for name in (f".run.{mark}.old", "new"):
+        (tmp_path / name).mkdir()
+    other = threading.Timer(0.1, lambda: os.rename(tmp_path / "new", target))
+    other.start()
+    assert not left_over.restore(target)
+    other.join()
+    left_over.clear(target)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".run.{mark}.old", "run"]

@@ -8,7 +8,8 @@ import torch
 
 from assay.errors import TaskError
 from assay.task.documents import allocate, spread
-from assay.task.task import DocumentInfo, Task
+from assay.task.examples import DocumentInfo
+from assay.task.task import Task
 from assay.task.zoo_text import zoo_reference
 from tests.task.handles import MODELS, Handle, novel, stories
 

@@ -20,7 +20,7 @@ from assay.intervene.plan import From, Plan, Run, Source
 from assay.intervene.runner import Runner
 from assay.model.edge_sets import EdgeSet, Position, shared_columns
 from assay.names import parse_site
-from assay.task.task import Examples
+from assay.task.examples import Examples
 
 
 def columns_of(

@@ -19,7 +19,8 @@ from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, So
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
-from assay.task.task import Examples, Task
+from assay.task.examples import Examples
+from assay.task.task import Task
 
 Key = tuple[str, int]
 KEPT_DONORS = 512  # donor rows that are run once and kept; more are run beside the rows they fill

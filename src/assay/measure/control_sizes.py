@@ -16,8 +16,9 @@ from assay.measure.control_draws import Assignment, Label, order, profile_of
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator
+from assay.task.examples import Examples
 from assay.task.metrics import METRICS
-from assay.task.task import Examples, Task
+from assay.task.task import Task
 
 ROWS = 64  # reference rows that norms and attributions are taken over
 

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Int
 from assay import bounds
 from assay.errors import TaskError
 from assay.stats.keyed import generator
+from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import metric_of
-from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of
+from assay.task.task import Task
 
 Split = Literal["scored", "reference"]
 TRIES = 50

@@ -17,7 +17,7 @@ from assay.errors import RunError
 from assay.store.files import MARKS, reason
 
 PATIENCE = 1.0  # seconds that a process which is at work has for its second rename
-_MARK = re.compile(r"\.(\d+)-[0-9a-f]{8}\.(old|partial)")
+_MARK = re.compile(r"\.(\d+-[0-9a-f]{8})\.(old|partial)")
 
 
 def restore(target: Path) -> bool:
@@ -34,7 +34,7 @@ def restore(target: Path) -> bool:
         if not found:
             return False
         end = time.monotonic() + PATIENCE
-        while any(_alive(pid) for _, pid in _beside(target, "old")) and time.monotonic() < end:
+        while any(_alive(mark) for _, mark in _beside(target, "old")) and time.monotonic() < end:
             time.sleep(0.02)
             if os.path.lexists(target):
                 return False
@@ -53,14 +53,13 @@ def restore(target: Path) -> bool:
 def clear(target: Path) -> None:
     """Removes what processes that are gone left beside a run that is in its place."""
     for kind in ("old", "partial"):
-        for path, pid in _beside(target, kind):
-            mark = path.name.removesuffix(f".{kind}").rpartition(".")[2]
-            if not _alive(pid) and mark not in MARKS:
+        for path, mark in _beside(target, kind):
+            if not _alive(mark):
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _beside(target: Path, kind: str) -> list[tuple[Path, int]]:
-    """Hidden folders of a run with the numbers of the processes that made them; none where there is no looking."""
+def _beside(target: Path, kind: str) -> list[tuple[Path, str]]:
+    """Hidden folders of a run with the marks of the processes that made them; none where there is no looking."""
     found = []
     head = f".{target.name}"
     try:
@@ -70,14 +69,18 @@ def _beside(target: Path, kind: str) -> list[tuple[Path, int]]:
     for entry in entries:
         match = _MARK.fullmatch(entry.name[len(head) :]) if entry.name.startswith(head) else None
         if match and match[2] == kind and entry.is_dir(follow_symlinks=False):
-            found.append((Path(entry.path), int(match[1])))
+            found.append((Path(entry.path), match[1]))
     return found
 
 
-def _alive(pid: int) -> bool:
-    """Whether there is such a process, other than this one."""
+def _alive(mark: str) -> bool:
+    """Whether the process that made a mark is there.
+
+    A mark with this process's number that it did not make is that of an older one with the same number.
+    """
+    pid = int(mark.partition("-")[0])
     if pid == os.getpid():
-        return False
+        return mark in MARKS
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):

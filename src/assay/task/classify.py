@@ -12,8 +12,9 @@ from torch import Tensor
 
 from assay.errors import TaskError
 from assay.task.encode import LONE, name_of, opened
+from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of, take, three_tenths
 from assay.task.metrics import Metric, metric_of
-from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, take, three_tenths
+from assay.task.task import Task
 
 MOST = 250_000  # examples
 

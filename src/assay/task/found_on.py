@@ -18,11 +18,11 @@ from jaxtyping import Bool, UInt64
 from assay import inputs
 from assay.errors import ClaimError
 from assay.task.encode import bos_of, encode, read_back
+from assay.task.examples import Examples, content_hash
 from assay.task.overlap import ORDER, Overlap, contained, in_common, ngram_hashes, rows_of
 from assay.task.prompt_rows import LINES, SEPARATORS, file_rows
 from assay.task.prompts import parse
 from assay.task.prompts import rows_of as rows_as_examples
-from assay.task.task import Examples, content_hash
 from assay.task.text_files import LARGEST as LARGEST_TEXT
 
 FORMAT, VERSION = "assay found_on", 1

@@ -14,7 +14,7 @@ from assay.errors import TaskError
 
 if TYPE_CHECKING:
     from assay.task.documents import Document
-    from assay.task.task import Examples
+    from assay.task.examples import Examples
 
 ORDER = 13
 HALF = 0.5  # of a scored document's 13-grams in the reference: refused

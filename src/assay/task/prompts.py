@@ -16,9 +16,10 @@ from jaxtyping import Int
 from assay.errors import TaskError
 from assay.task.classify import split
 from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, reads_tokens, tokenizer_of
+from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import Metric, metric_of
 from assay.task.prompt_rows import KNOWN, Row, read_rows
-from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of
+from assay.task.task import Task
 
 Source = str | Path | Sequence[Mapping[str, Any]]
 

@@ -12,8 +12,9 @@ from assay import bounds
 from assay.errors import TaskError
 from assay.stats.keyed import generator
 from assay.task.encode import bos_of, name_of, ordinary_tokens, reads_tokens
+from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import Metric, metric_of
-from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of
+from assay.task.task import Task
 
 REFERENCE_ROWS = 256
 TRIES = 20

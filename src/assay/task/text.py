@@ -12,9 +12,10 @@ import torch
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW, Document, windows
 from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, read_back, reads_tokens, tokenizer_of
+from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of, three_tenths
 from assay.task.metrics import Metric, metric_of
 from assay.task.overlap import ids_text, refuse_contained, refuse_half
-from assay.task.task import DocumentInfo, Examples, Task, content_hash, fields_of, three_tenths
+from assay.task.task import Task
 from assay.task.zoo_text import sample, trained_on, zoo_documents, zoo_reference
 
 
