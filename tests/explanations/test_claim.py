@@ -245,6 +245,11 @@ def test_a_claim_is_made_from_plain_data():
             "split: tests",
             "claim.yaml:3: unknown split 'tests' of the text of zoo:novel-4l; did you mean",
         ),
+        (
+            "split: test",
+            "bos: 3",
+            "claim.yaml:3: 'bos' must be auto, true, false or a token such as '<|endoftext|>', not 3",
+        ),
         ("split: test", "metric: los", "claim.yaml:3: unknown metric 'los'; did you mean 'loss'?"),
         ("{kind: text, split: test}", "text", "claim.yaml:3: 'task' must be a mapping, not 'text'"),
         ("task: {kind: text, split: test}", "", "claim.yaml:2: the field 'task' is missing"),

@@ -52,6 +52,13 @@ def _floors(value: object) -> object:
     return floors
 
 
+def _bos(value: object) -> object:
+    if not isinstance(value, bool | str | None):
+        text = f"'bos' must be auto, true, false or a token such as '<|endoftext|>', not {value!r}"
+        raise PydanticCustomError("sentence", "{text}", {"text": text})
+    return value
+
+
 _Files = Annotated[list[str], BeforeValidator(_one_or_many), Field(min_length=1)]
 
 
@@ -62,7 +69,7 @@ def _within(least_and_most: tuple[int, int]) -> Any:
 _Seed = Annotated[int, _within(bounds.SEED)]
 _Rows = Annotated[int, _within(bounds.ROWS)]
 _Span = Annotated[int, _within(bounds.SPAN)]
-_Bos = bool | str | None
+_Bos = Annotated[bool | str | None, BeforeValidator(_bos)]
 _Metric = Annotated[str, _known("metric", registry.METRICS)]
 
 

@@ -141,7 +141,7 @@ def prove(model: Model, library: Library, run: Callable[[Tensor], Tensor]) -> Pr
     for index, call in enumerate(streams):
         twin = _other(library.layers[index])
         _prove_layer(model, library, index, Call(call.x.to(wide), _to(call.options, wide)), worst, least)
-        other = _first(twin(_last_bit(other, model.dtype), **_options(call.options, other)))
+        other = _first(twin(_last_bit(other), **_options(call.options, other)))
     for what, own, module, call in (
         ("the final norm", model.weights.final_norm, library.norm, last),
         ("the unembedding", model.weights.unembedding, library.head, normed),
@@ -168,7 +168,7 @@ def _prove_layer(model: Model, library: Library, index: int, call: Call, worst: 
     theirs = _library_writes(twin, name, call)
     changed = _other(twin)
     again = [_library_writes(changed, name, Call(x, _options(call.options, x)))]
-    again.append(_library_writes(twin, name, Call(_last_bit(x, torch.float32), call.options)))
+    again.append(_library_writes(twin, name, Call(_last_bit(x), call.options)))
     if x.shape[1] != ROWS:  # else a batch is not told from a length
         rows = [_library_writes(twin, name, Call(x[i : i + 1], _row(call.options, i))) for i in range(ROWS)]
         again.append(Writes(*(None if one[0] is None else torch.cat(one) for one in zip(*rows, strict=True))))  # type: ignore[arg-type]
@@ -255,11 +255,14 @@ def _options(options: dict[str, Any], x: Tensor) -> dict[str, Any]:
     return options | {"attention_mask": mask[None, None]}
 
 
-def _last_bit(x: Tensor, like: torch.dtype) -> Tensor:
-    """The stream with every number a little larger or smaller, as rounding to that type may leave it."""
+def _last_bit(x: Tensor) -> Tensor:
+    """The stream with every number changed by up to half of float32's epsilon, as rounding may leave it.
+
+    Numbers of fewer bits stay as they are: their own arithmetic rounds by more.
+    """
     generator = torch.Generator().manual_seed(21)
-    sign = 2.0 * torch.randint(0, 2, x.shape, generator=generator).to(x) - 1.0
-    return x + x * (torch.finfo(like).eps * sign)
+    change = torch.rand(x.shape, generator=generator).to(x) - 0.5
+    return x + x * (torch.finfo(torch.float32).eps * change)
 
 
 def _row(value: Any, index: int) -> Any:
