@@ -144,6 +144,7 @@ def test_documents_whose_losses_the_family_lacks_are_left_out_of_the_compute_and
         monkeypatch.setattr(gathered, "family_of", lambda bench, settings, known=endpoints: ("even", known))
         found[lacking] = assay.measure(claim, model, task, ablation="mean", controls=0).record["compute"]
     assert f"(on the {len(names) - 1} of {len(names)} documents whose losses the family has)" in found[1]["text"]
+    assert found[1]["documents"] == f"on the {len(names) - 1} of {len(names)} documents whose losses the family has"
     assert found[1]["share_explained"]["value"] == pytest.approx(1, abs=1e-3)
     assert set(found[1]["parts"]) == set(PLANTED)
     assert found[len(names) - 1]["share_explained"]["value"] is None

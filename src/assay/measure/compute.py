@@ -40,6 +40,7 @@ class Compute:
         systems: where floors, rivals and smaller members lie: loss, share of the model's compute, where.
         ladder: what a share recovered of each floor's gap in loss is worth, as a share of the model's compute.
         text: the figures in words.
+        documents: on which of the measured documents, in words, where the family lacks losses of others.
     """
 
     family: str | None
@@ -55,6 +56,7 @@ class Compute:
     systems: tuple[dict[str, Any], ...] = ()
     ladder: tuple[dict[str, Any], ...] = ()
     text: str = ""
+    documents: str | None = None
 
     @property
     def recovered(self) -> Estimate:
@@ -97,6 +99,7 @@ class Compute:
             "systems": [dict(row) for row in self.systems],
             "ladder": [dict(row) for row in self.ladder],
             "text": self.text,
+            "documents": self.documents,
         }
 
 

@@ -215,7 +215,7 @@ def worth_of(
     if not partly:
         return found
     where = f"on the {used.sum()} of {n} documents whose losses the family has"
-    return replace(found, text=f"{found.text} ({where})")
+    return replace(found, text=f"{found.text} ({where})", documents=where)
 
 
 def _placed(scored: Scored, plans: Systems) -> list[str]:
