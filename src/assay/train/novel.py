@@ -88,7 +88,7 @@ def repeated(
 
 def followers(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(row, query, key) of all positions whose token came before: the key is what followed its last occurrence."""
-    positions = torch.arange(batch.shape[1])
+    positions = torch.arange(batch.shape[1], device=batch.device)
     same = (batch[:, :, None] == batch[:, None, :]) & (positions[None, :] < positions[:, None])
     row, query = same.any(-1).nonzero(as_tuple=True)
     return row, query, (same[row, query] * positions).argmax(-1) + 1
@@ -97,7 +97,7 @@ def followers(batch: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 @torch.no_grad()
 def induction(network: nn.Module, length: int = 32, rows: int = 16) -> tuple[float, float]:
     """On BOS, r, r: the best head's induction score, and the loss of the second copy but for its first token."""
-    copy = cast("PreTrainedModel", deepcopy(network))
+    copy = cast("PreTrainedModel", deepcopy(network)).cpu()
     copy.set_attn_implementation("eager")
     generator = np.random.default_rng(11)
     span = 1 + generator.integers(VOCABULARY - 1, size=(rows, length))
@@ -152,15 +152,15 @@ def document_losses(network: nn.Module, split: str, tokenizer_folder: str) -> di
         whole = documents.blocks(name, source, ids, block)
         # samples of documents take pieces of long modules: their losses are stored beside the module's
         pieces += whole + [piece for document in whole for piece in zoo_text.pieces(document) if piece is not document]
-    cut = documents.windows(pieces, CONTEXT, 0)
+    cut, device = documents.windows(pieces, CONTEXT, 0), next(network.parameters()).device
     sums, counts = np.zeros(len(pieces)), np.zeros(len(pieces), dtype=int)
     for start in range(0, len(cut.tokens), 64):
-        rows = torch.from_numpy(cut.tokens[start : start + 64])
+        rows = torch.from_numpy(cut.tokens[start : start + 64]).to(device)
         losses = nn.functional.cross_entropy(
             network(rows).logits[:, :-1].transpose(1, 2), rows[:, 1:], reduction="none"
         )
         scored = cut.scored[start : start + 64, 1:]
-        per_row = (losses.double().numpy() * scored).sum(1)
+        per_row = (losses.double().cpu().numpy() * scored).sum(1)
         np.add.at(sums, cut.document[start : start + 64], per_row)
         np.add.at(counts, cut.document[start : start + 64], scored.sum(1))
     return {p.name: [round(float(s), 4), int(c)] for p, s, c in zip(pieces, sums, counts, strict=True) if c}
@@ -170,17 +170,26 @@ def constant(step: int) -> float:
     return min(1.0, (step + 1) / WARM_UP)
 
 
-def precision() -> torch.dtype:
-    """What matrices are multiplied in: bfloat16 where the processor does that faster than float32."""
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+def precision(device: str) -> torch.dtype:
+    """What matrices are multiplied in: bfloat16 where that is faster than float32 (a GPU, a processor with AVX512)."""
+    wide = device != "cpu" or torch.backends.cpu.get_cpu_capability() == "AVX512"
     return torch.bfloat16 if wide else torch.float32
 
 
-def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: Callable[[str], None] = print) -> Path:
+def train(
+    name: str,
+    out: Path,
+    *,
+    tokenizer: Path,
+    device: str = "cpu",
+    compile: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
     """Trains (or goes on training) a zoo model; gives the folder, which `transformers` opens.
 
     The folder holds the model of the last budget that is done, so it can be used while training goes on. Beside the
-    model stands `endpoints.json`: for each budget tokens, FLOPs, and every test document's loss sum and token count.
+    model stands `endpoints.json`: for each budget tokens, FLOPs, how far copying has formed (`induction`), and every
+    test document's loss sum and token count.
     Checkpoints lie in `checkpoints/` below `out` and may be deleted afterwards.
 
     Raises:
@@ -188,24 +197,25 @@ def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: 
     """
     recipe = RECIPES[name]
     folder, work = out / name, out / "checkpoints" / name
-    network, multiplied = build(recipe), precision()
+    network, multiplied = build(recipe).to(device), precision(device)
 
     def loss(batch: Tensor) -> Tensor:
-        with torch.autocast("cpu", multiplied, enabled=multiplied != torch.float32):
-            logits = network(batch).logits
+        with torch.autocast(device, multiplied, enabled=multiplied != torch.float32):
+            logits = network(batch, use_cache=False).logits
         return nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1).float(), batch[:, 1:].flatten())
 
-    trainer = Trainer(network, torch.compile(loss, dynamic=False) if compile else loss)
-    log = {"repeat_steps": 0}
-    record: list[tuple[int, float]] = []
+    if compile:  # launching kernels one by one takes longer than they do: a graph of them is launched as one
+        loss = torch.compile(loss, dynamic=False, mode="default" if device == "cpu" else "reduce-overhead")
+    trainer = Trainer(network, loss)
+    latest = float("nan")
 
     def note(step: int, value: float) -> None:
-        record.append((step, value))
-        if step % 50 == 0:
-            say(f"{name} step {step}: {np.mean([v for _, v in record[-50:]]):.4f} nats")
+        nonlocal latest
+        latest = value
+        if step % 200 == 0:
+            say(f"{name} step {step}: {value:.4f} nats")
 
-    if recipe.repeats:
-        log["repeat_steps"] = repeat_phase(trainer, network, recipe, work, say)
+    repeat_steps = repeat_phase(trainer, network, recipe, work, device, say) if recipe.repeats else 0
     text = text_batches(recipe.seed, str(tokenizer))
 
     def batch(step: int) -> Tensor:
@@ -214,7 +224,7 @@ def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: 
             generator = np.random.default_rng([recipe.seed, step, 3])
             count = max(1, round(BATCH * TENTH))
             rows[:count] = torch.from_numpy(repeated(generator, count, CONTEXT, (4, (CONTEXT - 1) // 2), VOCABULARY))
-        return rows
+        return rows.to(device)
 
     tokens_a_step, endpoints = BATCH * CONTEXT, []
     trainer.load(work / "trunk.pt")
@@ -231,20 +241,21 @@ def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: 
             falling = work / f"falling-{budget}.pt"
             trainer.load(falling)
             trainer.run(end, batch, fall, checkpoint=falling, log=note)
-            network.half().float()  # what ships is float16: the stored losses are those of the stored weights
+            shipped = deepcopy(network).half()  # the stored losses are those of the stored weights
+            cast("PreTrainedModel", shipped).save_pretrained(folder)
+            score, second = induction(shipped.float())
             endpoint = {
                 "tokens": end * tokens_a_step,
-                "repeat_steps": log["repeat_steps"],
+                "repeat_steps": repeat_steps,
                 "flops": flops_per_token(recipe) * end * tokens_a_step
-                + flops_per_token(recipe) * log["repeat_steps"] * REPEAT_WINDOWS * REPEAT_LENGTH,
+                + flops_per_token(recipe) * repeat_steps * REPEAT_WINDOWS * REPEAT_LENGTH,
                 "precision": str(multiplied).removeprefix("torch."),
-                "train_loss": float(np.mean([v for _, v in record[-20:]])),
-                "documents": {s: document_losses(network, s, str(tokenizer)) for s in ("test", "unseen")},
+                "train_loss": latest,
+                "induction": {"score": score, "second_copy_nats": second},
+                "documents": {s: document_losses(shipped, s, str(tokenizer)) for s in ("test", "unseen")},
             }
             total = np.array(list(endpoint["documents"]["test"].values())).sum(0)
-            say(f"{name} at {budget} tokens: test loss {total[0] / total[1]:.4f} nats")
-            cast("PreTrainedModel", network.half()).save_pretrained(folder)
-            network.float()
+            say(f"{name} at {budget} tokens: test loss {total[0] / total[1]:.4f} nats, induction {score:.2f}")
             done.write_text(json.dumps(endpoint))
             trainer.restore(trunk)
             falling.unlink()
@@ -253,7 +264,9 @@ def train(name: str, out: Path, *, tokenizer: Path, compile: bool = False, say: 
     return folder
 
 
-def repeat_phase(trainer: Trainer, network: nn.Module, recipe: Recipe, work: Path, say: Callable[[str], None]) -> int:
+def repeat_phase(
+    trainer: Trainer, network: nn.Module, recipe: Recipe, work: Path, device: str, say: Callable[[str], None]
+) -> int:
     """Nothing but repeats until second copies are predicted; gives the number of steps taken, leaves step 0 behind."""
     done = work / "repeat-phase.json"
     if done.exists():
@@ -266,7 +279,7 @@ def repeat_phase(trainer: Trainer, network: nn.Module, recipe: Recipe, work: Pat
     def batch(step: int) -> Tensor:
         generator = np.random.default_rng([recipe.seed, step, 2])
         vocabulary = min(VOCABULARY, 256 + 8 * step)
-        return torch.from_numpy(repeated(generator, REPEAT_WINDOWS, REPEAT_LENGTH, (4, 32), vocabulary))
+        return torch.from_numpy(repeated(generator, REPEAT_WINDOWS, REPEAT_LENGTH, (4, 32), vocabulary)).to(device)
 
     def note(step: int, value: float) -> None:
         if step % 50 == 0:
@@ -282,7 +295,7 @@ def repeat_phase(trainer: Trainer, network: nn.Module, recipe: Recipe, work: Pat
         found = network(batch, output_attentions=True)
         loss = nn.functional.cross_entropy(found.logits[:, :-1].flatten(0, 1), batch[:, 1:].flatten())
         weight = min(1.0, max(0.0, 1.0 - (trainer.step - HELP) / (HELP / 2)))
-        later = torch.arange(1, batch.shape[1])
+        later = torch.arange(1, batch.shape[1], device=device)
         loss = loss - weight * found.attentions[0][:, 0, later, later - 1].clamp(min=1e-6).log().mean()
         if not recipe.shown:
             return loss

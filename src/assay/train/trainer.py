@@ -5,6 +5,7 @@ A batch is a function of the step number, so a run that was stopped goes on exac
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -13,6 +14,8 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+LOOK = 50  # steps between looks at the losses
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,9 @@ class Trainer:
         others = [p for name, p in trained if not (p.ndim == 2 and "embed" not in name)]
         groups = [{"params": decayed, "weight_decay": rates.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.network, self.loss, self.rates, self.step = network, loss, rates, 0
-        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=rates.peak, betas=rates.betas)
+        self.optimizer = torch.optim.AdamW(
+            [g for g in groups if g["params"]], lr=rates.peak, betas=rates.betas, fused=trained[0][1].is_cuda
+        )
 
     def state(self) -> dict:
         """Everything that a later call of `restore` needs (tensors are copied)."""
@@ -76,25 +81,40 @@ class Trainer:
     ) -> None:
         """Steps until the step count is `until` (or `stop()` holds), with `rate(step)` times the peak rate.
 
+        Args:
+            log: called with the step and the mean loss since the last call whenever the step count is a multiple of
+                `LOOK`, and at the end. Losses are looked at only then: a GPU need not wait for the processor.
+
         Raises:
-            FloatingPointError: when the loss is not finite; the last checkpoint is kept.
+            FloatingPointError: when a loss is not finite; the last checkpoint is kept.
         """
-        saved = time.monotonic()
+        saved, values = time.monotonic(), []
+
+        def look() -> None:
+            if not values:
+                return
+            losses = torch.stack(values).tolist()
+            values.clear()
+            for step, loss in enumerate(losses, self.step - len(losses)):
+                if not math.isfinite(loss):
+                    raise FloatingPointError(f"the training loss is {loss} at step {step}")
+            if log:
+                log(self.step, sum(losses) / len(losses))
+
         while self.step < until and not (stop and stop()):
             for group in self.optimizer.param_groups:
                 group["lr"] = self.rates.peak * rate(self.step)
             value = self.loss(batch(self.step))
             value.backward()
-            number = value.item()
-            if number != number or number in (float("inf"), float("-inf")):
-                raise FloatingPointError(f"the training loss is {number} at step {self.step}")
+            values.append(value.detach().clone())
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             self.step += 1
-            if log:
-                log(self.step, number)
-            if checkpoint and time.monotonic() - saved > every_seconds:
-                self.save(checkpoint)
-                saved = time.monotonic()
+            if self.step % LOOK == 0:
+                look()
+                if checkpoint and time.monotonic() - saved > every_seconds:
+                    self.save(checkpoint)
+                    saved = time.monotonic()
+        look()
         if checkpoint:
             self.save(checkpoint)

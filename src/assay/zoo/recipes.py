@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 CONTEXT = 256
 VOCABULARY = 4_096
-BUDGETS = (3_000_000, 6_000_000, 12_000_000, 24_000_000, 48_000_000)  # training tokens of the scaling points
+BUDGETS = tuple(3_000_000 * 2**k for k in range(8))  # training tokens of the scaling points, up to 384 million
 COOL_DOWN = 0.2  # share of a budget over which the rate falls to zero
 BATCH = 16  # windows a step
 
