@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,18 @@ def test_long_texts_that_are_equal_are_counted_before_they_are_written_out(tmp_p
     pq.write_table(pa.table({"a": repeated("x" * 100, 11)}), path)
     with pytest.raises(RunError, match="has texts of 1,100 bytes"):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.binary(20_000), pa.binary(), pa.large_binary(), pa.string_view(), pa.binary_view()], ids=str
+)
+def test_long_values_that_are_no_texts_are_refused_before_they_are_written_out(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda *_, **__: pytest.fail("it was unpacked"))
+    value = "x" * 20_000 if kind == pa.string_view() else b"x" * 20_000
+    pq.write_table(pa.table({"a": pa.array([value] * 300, kind)}), tmp_path / "t.parquet", compression="zstd")
+    with pytest.raises(RunError, match=rf"values of the type '{re.escape(str(kind))}' in its column 'a', and a table"):
+        read_table(tmp_path / "t.parquet")
+    assert (tmp_path / "t.parquet").stat().st_size < 10_000
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + bytes(100) + b"PAR1", b"\xff" * 100])

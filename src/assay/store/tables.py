@@ -38,6 +38,11 @@ def read_table(path: Path) -> pa.Table:
         for field in shape.schema_arrow:
             if pa.types.is_nested(field.type):
                 raise RunError(f"'{path}' has lists in its column {field.name!r}, and a table of tokens is flat")
+            if not _is_plain(field.type):  # of other types a value may have any length, and stand there once for many
+                raise RunError(
+                    f"'{path}' has values of the type {str(field.type)!r} in its column {field.name!r}, and a table of "
+                    "tokens holds numbers and texts"
+                )
         # Equal texts once, until it is known how long they are together.
         texts = [field.name for field in shape.schema_arrow if _is_text(field.type)]
         content.seek(0)
@@ -65,4 +70,11 @@ def _written_out(table: pa.Table, path: Path) -> pa.Table:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    held = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return _is_text(held) or any(
+        is_it(kind) for is_it in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    )
