@@ -179,17 +179,20 @@ class Runner:
 
         assert isinstance(self.model, Model)
         final = ("stream", self.model.config.layers)
-        if not keep:
-            return Output(None, run_circuit(self, plan, run, rows))
-        if set(keep) != {final}:
+        if keep and set(keep) != {final}:
             raise ComponentError("every reader of a circuit has an input of its own; only the final stream can be read")
-        keep[final] = run_circuit(self, plan, run, rows, stream=True)
-        return Output(self.model, keep[final])
+        if run.frozen_norm and not keep:  # the last norm's scale is the clean run's
+            return Output(None, run_circuit(self, plan, run, rows))
+        last = run_circuit(self, plan, run, rows, stream=True)
+        if keep:
+            keep[final] = last
+        return Output(self.model, self.model.weights.final_norm(last))
 
     def _frozen(self, data: Data, rows: np.ndarray) -> dict[Key, Callable[[Tensor], Tensor | None]]:
         """Taps that put the clean run's scales in place of a run's own; they are taken once for the same rows."""
         assert isinstance(self.model, Model)
-        layers, where = self.model.config.layers, (data, rows.tobytes())
+        layers = self.model.config.layers
+        where: tuple[Data, bytes] = data, rows.tobytes()
         if where not in self._scales:
             scales: dict[Key, Tensor] = {}
 
