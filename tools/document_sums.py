@@ -34,7 +34,7 @@ INDUCTION = assay.programs.induction()
 CASES: dict[str, tuple[str, Explanation, tuple[str, ...]]] = {
     "induction": (
         "zoo:novel-attn2-rep",
-        assay.Program({"a1.h0": INDUCTION, "a1.h5": INDUCTION}),
+        assay.Program({"a1.h2": INDUCTION, "a1.h7": INDUCTION}),
         ("explained/kl", "floor:mean/kl", "floor:resample_joint/kl"),
     ),
     "keep": (

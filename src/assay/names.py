@@ -29,13 +29,13 @@ Kind = Literal[
 
 _NAME = re.compile(
     r"""^(?:(?P<fixed>input|logits)
-        | a(?P<attention>\d+)(?:\.(?:h(?P<head>\d+)(?:\.(?P<part>pattern|q|k|v|z))?|kv(?P<kv>\d+)|(?P<bias>bias)))?
-        | m(?P<mlp>\d+)(?:\.n(?P<neuron>\d+))?
-        | r(?P<stream>\d+)
+        | a(?P<attention>\d{1,9})(?:\.(?:h(?P<head>\d{1,9})(?:\.(?P<part>pattern|q|k|v|z))?|kv(?P<kv>\d{1,9})|(?P<bias>bias)))?
+        | m(?P<mlp>\d{1,9})(?:\.n(?P<neuron>\d{1,9}))?
+        | r(?P<stream>\d{1,9})
         )$""",
     re.VERBOSE,
 )
-_MODULE = re.compile(r"^(?P<module>\w[\w.]*(?:#\d+)?)(?:\[(?P<index>\d+)\])?$")
+_MODULE = re.compile(r"^(?P<module>\w[\w.]*(?:#\d{1,9})?)(?:\[(?P<index>\d{1,9})\])?$")
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def parse_site(text: str, modules: bool = False) -> Site:
     if "@" in text:
         if not where:
             raise ComponentError(f"the name {text!r} has nothing after '@'; write a column number or a column's name")
-        position = int(where) if re.fullmatch(r"-?\d+", where) else where
+        position = int(where) if re.fullmatch(r"-?\d{1,9}", where) else where
     found = _NAME.match(name)
     if found is None:
         module = _MODULE.match(name)

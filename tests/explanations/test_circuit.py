@@ -268,6 +268,8 @@ def test_edges_and_nodes_together_are_their_union():
             "'a1.h0' does not come before 'a1.h1<k>' (heads of a layer work side by side)",
         ),
         ({"edges": ["logits->m0"]}, "'logits' is not something that writes"),
+        ({"edges": ["m0->m" + "9" * 5_001]}, "is not something that reads"),  # more digits than Python reads
+        ({"edges": ["m0->logits@" + "9" * 5_001, "m0->logits"]}, "is said to be kept at every position"),
         ({"edges": ["a0.h1 -> m0", "a0.h1->m0"]}, "the edge 'a0.h1->m0' is named a second time"),
         ({"edges": ["m0->logits@3", "m0->logits"]}, "is said to be kept at every position and at one of them"),
         ({"edges": ["m0->logits@3", "m0->logits@3"]}, "the edge 'm0->logits@3' is named a second time"),

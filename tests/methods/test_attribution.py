@@ -14,7 +14,7 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.reader_gradients import forward, reader_gradients
 from assay.intervene.runner import Runner
-from assay.methods.attribution import attribution, integrated_attribution, saliency
+from assay.methods.attribution import attribution, gim, integrated_attribution, saliency
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.task.metrics import metric_of
@@ -92,9 +92,19 @@ def test_attribution_with_frozen_norms_equals_the_gradient_of_soft_masks(kind):
     assert np.abs(free.scores - found.scores).max() > 1e-3 * found.scores.max()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_gim_equals_plain_copies_with_a_changed_backward_pass(kind):
+    circuits = circuits_of(kind, torch.float64, "counterfactual" if kind == "gpt2" else "resample_joint")
+    wanted = naive.scores(circuits.bench.task, circuits.model, fills_of(circuits), at=[{}], soft=True)
+    found, plain = gim(circuits), attribution(circuits)
+    assert_same(found.signed, circuits.edges.flat(wanted.numpy()), 1e-9)
+    assert np.abs(found.scores - plain.scores).max() > 0.1 * plain.scores.max()
+    assert found.passes == plain.passes
+
+
 def test_batches_of_rows_change_nothing():
     circuits = circuits_of("llama", torch.float64)
-    for method in (attribution, integrated_attribution):
+    for method in (attribution, gim, integrated_attribution):
         assert_same(method(circuits, memory=SMALL).signed, method(circuits).signed, 1e-12)
 
 

@@ -19,13 +19,24 @@ def forward(
     shares: Tensor | None = None,
     added: Tensor | None = None,
     given: Mapping[int, Tensor] | None = None,
+    soft: bool = False,
 ) -> tuple[Tensor, list[Tensor]]:
     """Logits [rows, pos, vocab], and what every writer wrote.
 
     Args:
         shares: [readers, writers] of `added` [writers, rows, pos, d_model], which the reader's own copy gets.
         given: writer -> what it writes instead.
+        soft: gradients by GIM: softmax at temperature 2, times 2; a quarter to q and k, half to v; norms' scales fixed.
     """
+    fixed = torch.detach if soft else None
+
+    def part_of(x: Tensor, share: float) -> Tensor:
+        return x * share + x.detach() * (1 - share) if soft else x
+
+    def softmax(x: Tensor) -> Tensor:
+        softer = 2 * (x / 2).softmax(-1)
+        return x.detach().softmax(-1) + softer - softer.detach() if soft else x.softmax(-1)
+
     given, edges, shape = given or {}, model.edges, model.config
     readers = {reader.name: (place, reader.writers) for place, reader in enumerate(edges.readers)}
     unit = "h" if shape.heads == shape.kv_heads else "kv"
@@ -47,24 +58,25 @@ def forward(
             found = []
             for which, name in enumerate((f"h{head}<q>", f"{unit}{group}<k>", f"{unit}{group}<v>")):
                 at = head if which == 0 else group
-                x = weights.norm1(copy(f"a{layer}.{name}", layer)) @ model._W_qkv(layer, which)[at]
+                x = weights.norm1(copy(f"a{layer}.{name}", layer), fixed) @ model._W_qkv(layer, which)[at]
                 bias = model.qkv_bias(layer, which)
                 x = x if bias is None else x + bias[at]
                 norm = (weights.q_norm, weights.k_norm, None)[which]
-                x = x if norm is None else norm(x)
+                x = part_of(x, (0.25, 0.25, 0.5)[which])
+                x = x if norm is None else norm(x, fixed)
                 found.append(x if rotation is None or which == 2 else rotate(x, rotation))
             q, k, v = found
             scores = q @ k.transpose(1, 2) * weights.scaling
             future = torch.ones(scores.shape[1:], dtype=torch.bool).triu(1)
-            z = scores.masked_fill(future, -torch.inf).softmax(-1) @ v
+            z = softmax(scores.masked_fill(future, -torch.inf)) @ v
             outputs.append(given.get(len(own) + head, z @ model.W_O(layer)[head]))
         own += outputs
         if weights.down is not None:
-            read = weights.norm2(copy(f"m{layer}", layer if shape.parallel else layer + 1))
+            read = weights.norm2(copy(f"m{layer}", layer if shape.parallel else layer + 1), fixed)
             act = model.weights.act
             neurons = act(weights.up(read)) if weights.gate is None else act(weights.gate(read)) * weights.up(read)
             own.append(given.get(len(own), weights.down(neurons)))
-    logits = model.weights.unembedding(model.weights.final_norm(copy("logits", shape.layers)))
+    logits = model.weights.unembedding(model.weights.final_norm(copy("logits", shape.layers), fixed))
     return logits, own
 
 
@@ -93,6 +105,7 @@ def scores(
     at: list[Mapping[int, Tensor]],
     writers: list[int] | None = None,
     kind: str = "task",
+    soft: bool = False,
 ) -> Tensor:
     """[readers, writers] the mean, over runs with these writers given, of dL/d(share of fill less own at a reader)."""
     clean, own = forward(model, task.tokens)
@@ -100,7 +113,7 @@ def scores(
     total = torch.zeros(len(model.edges.readers), len(model.edges.writers), dtype=added.dtype)
     for given in at:
         shares = torch.zeros_like(total, requires_grad=True)
-        logits, _ = forward(model, task.tokens, shares=shares, added=added, given=given)
+        logits, _ = forward(model, task.tokens, shares=shares, added=added, given=given, soft=soft)
         (gradient,) = torch.autograd.grad(loss(task, logits, kind, clean), shares)
         total += gradient / len(at)
     if writers is not None:

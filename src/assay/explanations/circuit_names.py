@@ -9,8 +9,8 @@ from assay.errors import ClaimError, ComponentError
 from assay.names import Site, parse_site
 
 _EDGE = re.compile(r"^(?P<writer>[^\s<>@]+)->(?P<reader>[^\s@<>]+)(?P<part><[^>]*>)?(?:@(?P<position>\S+))?$")
-_WRITER = re.compile(r"^(?:input|a(?P<a>\d+)\.h\d+|m(?P<m>\d+))$")
-_READER = re.compile(r"^(?:logits|m(?P<m>\d+)|a(?P<q>\d+)\.h\d+<[qkv]>|a(?P<kv>\d+)\.kv\d+<[kv]>)$")
+_WRITER = re.compile(r"^(?:input|a(?P<a>\d{1,9})\.h\d{1,9}|m(?P<m>\d{1,9}))$")
+_READER = re.compile(r"^(?:logits|m(?P<m>\d{1,9})|a(?P<q>\d{1,9})\.h\d{1,9}<[qkv]>|a(?P<kv>\d{1,9})\.kv\d{1,9}<[kv]>)$")
 _LIKE = "edges look like 'a1.h2->a3.h5<q>', 'm0->logits' or 'input->m1@-1'"
 
 
@@ -33,7 +33,7 @@ def position_of(text: str) -> int | str:
         >>> position_of("-1"), position_of("S2")
         (-1, 'S2')
     """
-    return int(text) if re.fullmatch(r"-?\d+", text) else text
+    return int(text) if re.fullmatch(r"-?\d{1,9}", text) else text
 
 
 def split_edge(name: str) -> tuple[str, int | str | None]:

@@ -27,6 +27,7 @@ SEARCHES: dict[str, Search] = {
     "integrated_attribution": Search("the same, averaged over inputs between fill and model (EAP-IG)"),
     "integrated_attribution_activations": Search("the same, a path for each layer's outputs"),
     "integrated_attribution_kl": Search("EAP-IG on inputs, of KL to the model"),
+    "gim": Search("EAP whose gradients self-repair hides less (Edin et al. 2025)"),
     "saliency": Search("gradient x value"),
     "information_flow": Search("what is near what the reader reads (Ferrando and Voita 2024)"),
     "activation_norm": Search("size of what an edge carries"),

@@ -22,6 +22,7 @@ PASSES = {
     "attribution": 2.0,
     "integrated_attribution": 12.0,
     "integrated_attribution_kl": 12.0,
+    "gim": 2.0,
     "saliency": 2.0,
     "information_flow": 1.0,
     "activation_norm": 1.0,

@@ -15,8 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from assay.intervene import softened
 from assay.intervene.circuits import CircuitBatch
-from assay.model.transformer import Layer, rotate
+from assay.model.transformer import Layer, Norm, rotate
 
 Start = tuple[int, int]  # layer, and 0 before its attention or 1 after it; (n_layers, 0) after the last layer
 
@@ -58,11 +59,13 @@ def forward(
     stream: Float[Tensor, "steps rows pos d_model"],
     start: Start = (0, 0),
     carried: Float[Tensor, "steps"] | None = None,
+    soft: bool = False,
 ) -> Pass:
     """Runs the model from this stream on; differentiable in the stream where gradients are enabled.
 
     Args:
         carried: how much of its writer's value every edge carries in each step, the rest is fill; for whole runs.
+        soft: gradients as GIM changes them, for one step: a softer softmax, shares of products, norms frozen here.
     """
     model, shape = batch.model, batch.model.config
     x = stream.requires_grad_() if torch.is_grad_enabled() else stream
@@ -75,24 +78,32 @@ def forward(
         fill = batch.fill[batch.edges.readers[reader].writers]
         return torch.lerp(fill.expand_as(x), x, carried.view(-1, 1, 1, 1))
 
+    def freeze(norm: Norm, x: Tensor, which: str, layer: int) -> None:
+        if soft:
+            norm(x.detach()[0], lambda scale: batch._scales.update({(which, layer): scale}))
+
     for layer in range(start[0], shape.layers):
         weights, before = model.weights.layers[layer], x
         if (layer, 0) >= start:
             run.streams[layer, 0] = x
             read = mixed(x, layers[layer]["q"][0])
+            freeze(weights.norm1, read, "scale1", layer)
             q, k, v = model._qkv(batch._normed(read, layer, "scale1"), weights)
             run.attended[layer] = Attended(read, q, k, v)
-            run.z[layer] = _attend(batch, weights, q, k, v)
+            run.z[layer] = _attend(batch, weights, q, k, v, soft)
             x = x + weights.out(run.z[layer].flatten(-2))
         run.streams[layer, 1] = x
         if weights.down is not None:
             read = mixed(before if shape.parallel else x, layers[layer]["mlp"][0])
             read = run.mlp_read[layer] = read.view_as(read)  # a branch of its own, at which a gradient can be asked for
+            freeze(weights.norm2, read, "scale2", layer)
             run.mlp[layer] = batch._mlp(read, layer)
             x = x + run.mlp[layer]
     run.streams[shape.layers, 0] = x
     run.final = mixed(x, -1)[:, rows, positions]
-    norm, scale = model.weights.final_norm, batch._scales.get(("scale", shape.layers))
+    norm = model.weights.final_norm
+    freeze(norm, x, "scale", shape.layers)
+    scale = batch._scales.get(("scale", shape.layers))
     run.logits = model.weights.unembedding(norm(run.final, None if scale is None else lambda _: scale[rows, positions]))
     run.share = 1 - (start[0] + start[1] / 2) / shape.layers
     batch.circuits.bench.runner.forwards += x.shape[0] * x.shape[1] * run.share
@@ -145,18 +156,24 @@ def reader_gradients(
         yield place, found.unsqueeze(0) if run.apart else found.sum(0, keepdim=True)
 
 
-def _attend(batch: CircuitBatch, weights: Layer, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def _attend(batch: CircuitBatch, weights: Layer, q: Tensor, k: Tensor, v: Tensor, soft: bool) -> Tensor:
     """z [steps, rows, pos, heads, d_head]."""
     steps = len(q)
-    q = q if weights.q_norm is None else weights.q_norm(q)
-    k = k if weights.k_norm is None else weights.k_norm(k)
+    if soft:
+        q, k, v = (softened.share_of_gradient(x, part) for x, part in zip((q, k, v), "qkv", strict=True))
+    frozen = torch.detach if soft else None
+    q = q if weights.q_norm is None else weights.q_norm(q, frozen)
+    k = k if weights.k_norm is None else weights.k_norm(k, frozen)
     q, k, v = (x.flatten(0, 1).transpose(1, 2) for x in (q, k, v))
     if batch.rotation is not None:
         q, k = rotate(q, batch.rotation), rotate(k, batch.rotation)
     share = q.shape[1] // k.shape[1]
     if share > 1:
         k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
-    z = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=weights.scaling)
+    if soft:
+        z = softened.attention(q, k, v, weights.scaling)
+    else:
+        z = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=weights.scaling)
     return z.transpose(1, 2).unflatten(0, (steps, -1))
 
 

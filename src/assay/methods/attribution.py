@@ -1,7 +1,8 @@
 """Attribution patching over edges: how much the loss would rise, to first order, if an edge alone took its fill.
 
 `attribution` takes gradients at the model's own run (Syed et al. 2023), `integrated_attribution` their mean along a
-path from the fill (Hanna et al. 2024). The fast form is proved equal to gradients of soft edge masks.
+path from the fill (Hanna et al. 2024), `gim` gradients of a softer model (Edin et al. 2025). The fast form is proved
+equal to gradients of soft edge masks.
 """
 
 from __future__ import annotations
@@ -42,12 +43,29 @@ def attribution(
     Raises:
         TaskError: for a loss without a gradient there.
     """
+    return _at_the_model(circuits, "attribution", rows, loss, memory)
+
+
+def gim(circuits: Circuits, *, rows: Rows | None = None, loss: str = "task", memory: int = MEMORY) -> EdgeScores:
+    """Attribution with gradients that self-repair hides less: gradient interaction modifications (GIM).
+
+    On the way back the softmax of attention has temperature 2, queries and keys get a quarter of the gradient and
+    values half of it, and the scales of all norms are constants (Edin et al. 2025, https://arxiv.org/abs/2505.17630).
+
+    Args, Raises: as `attribution`.
+    """
+    return _at_the_model(circuits, "gim", rows, loss, memory, soft=True)
+
+
+def _at_the_model(
+    circuits: Circuits, method: str, rows: Rows | None, loss: str, memory: int, soft: bool = False
+) -> EdgeScores:
     _check(circuits, loss, at_model=True)
     tally = _Tally(circuits, rows)
     for batch in tally.batches(1, memory):
-        run, _, total = _own_run(batch, loss, gradients=True)
+        run, _, total = _own_run(batch, loss, gradients=True, soft=soft)
         tally.add(batch, reader_gradients(run, total), written(batch, run, less_fill=True), slice(None))
-    return tally.scores("attribution", {"loss": loss})
+    return tally.scores(method, {"loss": loss})
 
 
 def saliency(circuits: Circuits, *, rows: Rows | None = None, memory: int = MEMORY) -> EdgeScores:
@@ -174,10 +192,12 @@ def _check(circuits: Circuits, loss: str, *, at_model: bool) -> None:
         )
 
 
-def _own_run(batch: CircuitBatch, loss: str, *, gradients: bool) -> tuple[Pass, Objective, Tensor]:
+def _own_run(
+    batch: CircuitBatch, loss: str, *, gradients: bool, soft: bool = False
+) -> tuple[Pass, Objective, Tensor]:
     """The model's own run, the loss of a run, and that of this one."""
     with torch.set_grad_enabled(gradients):
-        run = forward(batch, batch.model.embed(batch.tokens).unsqueeze(0))
+        run = forward(batch, batch.model.embed(batch.tokens).unsqueeze(0), soft=soft)
         loss_of = _objective(batch, loss, run.logits.detach()[0])
         total = loss_of(run.logits).sum()
     return run, loss_of, total

@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from assay.errors import ComponentError, nearest
 from assay.intervene.circuits import Circuits
-from assay.methods.attribution import attribution, integrated_attribution, saliency
+from assay.methods.attribution import attribution, gim, integrated_attribution, saliency
 from assay.methods.edge_rivals import activation_norm, first_layers, information_flow, random_scores
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_weights import weight_norm
@@ -28,6 +28,7 @@ EDGE_METHODS: dict[str, Method] = {
     "integrated_attribution": _with_rows(integrated_attribution),
     "integrated_attribution_activations": _with_rows(partial(integrated_attribution, along="activations")),
     "integrated_attribution_kl": _with_rows(partial(integrated_attribution, loss="kl")),
+    "gim": _with_rows(gim),
     "saliency": _with_rows(saliency),
     "information_flow": _with_rows(information_flow),
     "activation_norm": _with_rows(activation_norm),

@@ -45,10 +45,10 @@ class Recipe:
 RECIPES = {
     "novel-attn2": Recipe(2, 256, 8, attention_only=True),
     "novel-attn2-rep": Recipe(2, 256, 8, attention_only=True, repeats=True),
-    "novel-1l": Recipe(1, 64, 4),
+    "novel-1l": Recipe(1, 64, 4, budgets=(750_000, 1_500_000, *BUDGETS)),
     "novel-2l": Recipe(2, 128, 4),
     "novel-3l": Recipe(3, 192, 6),
-    "novel-4l": Recipe(4, 256, 8),
-    "novel-4l-seed1": Recipe(4, 256, 8, seed=1),
-    "novel-4l-rep": Recipe(4, 256, 8, repeats=True, shown=True),
+    "novel-4l": Recipe(4, 256, 8, budgets=BUDGETS[:-1]),
+    "novel-4l-seed1": Recipe(4, 256, 8, seed=1, budgets=BUDGETS[:-1]),
+    "novel-4l-rep": Recipe(4, 256, 8, repeats=True, shown=True, budgets=BUDGETS[:-1]),
 }
