@@ -83,6 +83,8 @@ def bench_of(kind: str, dtype: torch.dtype, counterfactual: bool = False) -> Wor
 def logits(bench: Workbench, plan: Plan, *, reuse: bool = True) -> Tensor:
     """The plan's logits on all rows, batch by batch, with the clean run's prefix reused or not."""
     rows = np.arange(len(bench.task.tokens))
+    if not reuse:
+        bench.runner._clean.clear()  # a run of the same rows would start from it
     with torch.no_grad():
         parts = [bench.runner.logits(plan, b, bench.runner.clean("scored", b) if reuse else None)
                  for b in bench.runner.batches(rows)]  # fmt: skip

@@ -55,14 +55,14 @@ def test_what_constants_replace_whole_is_not_computed_and_changes_nothing():
     everything = complement([], planted())
     some = [site for site in everything if str(site) not in ("a0.h3", "m1")]
     unread: list[int] = []
-    forward = Model.forward
+    normed = Model.normed
 
     def watched(self: Model, *args: Any, **options: Any) -> torch.Tensor:
         unread.append(len(options.get("unread", ())))
-        return forward(self, *args, **options)
+        return normed(self, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Model, "forward", watched)
+        patch.setattr(Model, "normed", watched)
         for sites, count in ((everything, 4), (some, 2)):
             plan = bench.plan(bench.ablate(sites, "mean"))
             got = runner.logits(plan, rows)

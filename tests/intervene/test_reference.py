@@ -63,3 +63,25 @@ def test_the_record_says_how_many_rows_and_tokens_and_what_fits_reached():
     assert fit["what"] == "optimal constants of 1 part"
     assert fit["rows"] + fit["held"] == 22
     assert fit["reached"] < fit["start"]
+
+
+def test_one_pass_gives_the_means_of_every_component_that_it_goes_through():
+    model = tiny("gpt2", tokenizer=True)
+    texts = [" ".join(f"w{i}" for i in np.random.default_rng([n, 6]).integers(20, 50, 18)) for n in range(12)]
+    runner = Runner(model, Task.text(model, texts=texts[:4], reference=texts[4:]))
+    layers = model.config.layers
+    found = ReferenceStatistics(runner)
+    found.need([parse_site("a0.h1")])
+    assert runner.forwards == len(found.rows) / layers
+    other = {name: found.mean(parse_site(name)) for name in ("a0.h0", "a0.h3")}
+    assert runner.forwards == len(found.rows) / layers
+    found.need([parse_site("m0")])  # heads come before the layer's MLP, which the first pass did not compute
+    assert runner.forwards == 2 * len(found.rows) / layers
+    found.need([parse_site(f"m{layers - 1}")])
+    before = runner.forwards
+    found.need([parse_site(name) for name in model.components if name != "input"])
+    assert runner.forwards == before == (2 + layers) * len(found.rows) / layers
+    for name, mean in other.items():
+        alone = ReferenceStatistics(runner)
+        alone._on_the_way = lambda sites: []
+        assert torch.equal(alone.mean(parse_site(name)), mean)

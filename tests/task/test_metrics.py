@@ -5,6 +5,7 @@ import torch
 
 from assay.errors import TaskError
 from assay.task.metrics import METRICS, MIX, Given, kl_divergence, log_probabilities, metric_of, token_scores
+from tests.naive.scores import scores as naive
 
 # two items over three tokens, worked by hand
 MODEL = torch.tensor([[0.5, 0.25, 0.25], [0.2, 0.2, 0.6]])
@@ -118,3 +119,71 @@ def test_a_metric_that_needs_two_answers_is_refused_where_there_is_one():
     with pytest.raises(TaskError, match=r"^the metric 'logit_diff' needs a correct and an incorrect answer"):
         metric_of("logit_diff", answers=1)
     assert metric_of("logit_diff", answers=2) is METRICS["logit_diff"]
+
+
+def random_logits(vocab: int, spread: float, apart: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The model's, an explained run's, and two different answers of each item."""
+    generator = torch.Generator().manual_seed(vocab)
+    model = torch.randn(24, vocab, generator=generator) * spread + 20
+    explained = model + apart * torch.randn(model.shape, generator=generator) - 7
+    answers = torch.stack([torch.randperm(vocab, generator=generator)[:2] for _ in range(24)])
+    return model, explained, answers
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize(
+    ("spread", "apart", "tolerance"), [(1, 0.01, 1e-6), (3, 0.3, 1e-6), (3, 3, 3e-6), (5, 8, 2e-5)]
+)
+def test_logits_score_as_their_whole_distributions_do(name: str, spread: float, apart: float, tolerance: float):
+    model, explained, answers = random_logits(4_999, spread, apart)
+    found = token_scores(METRICS[name], explained, model.log_softmax(-1), answers, given="logits")
+    loss, kl, agree, correct = naive(name, explained, model, answers)
+    torch.testing.assert_close(found.loss, loss, atol=max(tolerance, 3e-6), rtol=0)
+    torch.testing.assert_close(found.kl, kl, atol=tolerance, rtol=1e-5)
+    assert torch.equal(found.agree, agree)
+    assert torch.equal(found.correct, correct)
+
+
+def test_logits_of_double_precision_score_to_its_last_bits():
+    model, explained, answers = (x.double() if x.is_floating_point() else x for x in random_logits(997, 4, 2))
+    found = token_scores(METRICS["loss"], explained, model.log_softmax(-1), answers, given="logits")
+    loss, kl, *_ = naive("loss", explained, model, answers)
+    torch.testing.assert_close(found.loss, loss, atol=1e-13, rtol=0)
+    torch.testing.assert_close(found.kl, kl, atol=1e-13, rtol=0)
+
+
+def test_the_first_of_equal_logits_is_the_most_likely_in_bfloat16_too():
+    model, explained, answers = (x.to(torch.bfloat16) if x.is_floating_point() else x for x in random_logits(50, 1, 1))
+    explained, model = explained.round(), model.round()  # many are equal
+    found = token_scores(METRICS["loss"], explained, log_probabilities(model), answers, given="logits")
+    loss, kl, agree, correct = naive("loss", explained, model, answers)
+    torch.testing.assert_close(found.loss, loss, atol=2e-6, rtol=0)
+    torch.testing.assert_close(found.kl, kl, atol=1e-6, rtol=0)
+    assert 0 < int(agree.sum()) < len(agree)
+    assert torch.equal(found.agree, agree)
+    assert torch.equal(found.correct, correct)
+
+
+def test_a_probability_that_underflows_still_counts():
+    model = torch.tensor([[0.0, -150.0, -1.0], [0.0, -150.0, -1.0]])
+    explained = torch.tensor([[0.0, 5.0, -1.0], [-200.0, 0.0, -200.0]])  # what the model rules out
+    answers = torch.tensor([[0, 1], [1, 0]])
+    found = token_scores(METRICS["loss"], explained, model.log_softmax(-1), answers, given="logits")
+    loss, kl, *_ = naive("loss", explained, model, answers)
+    torch.testing.assert_close(found.loss, loss, atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(found.kl, kl, atol=1e-5, rtol=1e-6)
+
+
+def test_a_token_that_a_run_rules_out_costs_infinitely_much():
+    model, explained = torch.zeros(1, 3), torch.tensor([[0.0, -math.inf, 0.0]])
+    found = token_scores(METRICS["loss"], explained, model.log_softmax(-1), torch.tensor([1]), given="logits")
+    assert float(found.loss) == math.inf
+    assert float(found.kl) > 1e30
+
+
+def test_runs_that_differ_by_rounding_read_far_below_float32s_resolution():
+    logits = torch.randn(64, 4_096, generator=torch.Generator().manual_seed(1)).mul(4)
+    other = logits * (1 + 1e-7 * torch.randn(logits.shape, generator=torch.Generator().manual_seed(2)))
+    targets = torch.zeros(64, dtype=torch.int64)
+    found = token_scores(METRICS["loss"], other, logits.log_softmax(-1), targets, given="logits")
+    assert 0 <= float(found.kl.min()) <= float(found.kl.max()) < 1e-10

@@ -15,6 +15,7 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from assay.intervene.output import Output
 from assay.intervene.plan import Edit, Plan, Run
 from assay.model.transformer import Model
 
@@ -131,7 +132,7 @@ class _Divergence:
             target = self._target(index, part)
             with torch.set_grad_enabled(backward is not None):
                 run = Run("fitted", "reference", self.edits(), frozen_norm=bench.frozen_norm)
-                own = self._log_probs(bench.runner.logits(Plan((run,)), part), where)
+                own = self._log_probs(bench.runner.output(Plan((run,)), part), where)
                 loss = kl_div(own, target, log_target=True, reduction="sum") / self.count
                 if backward is not None:
                     (loss * backward).backward()
@@ -143,14 +144,15 @@ class _Divergence:
             return None
         return self.reference.scored[torch.from_numpy(rows)][:, 1:].to(self.bench.model.device)
 
-    def _log_probs(self, logits: Tensor, where: Tensor | None) -> Tensor:
-        return log_softmax((logits if where is None else logits[:, :-1][where]).float(), -1)
+    def _log_probs(self, output: Output, where: Tensor | None) -> Tensor:
+        read = output.values if where is None else output.values[:, :-1][where]
+        return log_softmax(output.unembed(read).float(), -1)
 
     def _target(self, index: int, rows: Int[np.ndarray, "rows"]) -> Tensor:
         if index in self.kept:
             return self.kept[index]
         with torch.no_grad():
-            target = self._log_probs(self.bench.runner.clean("reference", rows).logits, self.scored[index])
+            target = self._log_probs(self.bench.runner.clean("reference", rows).output, self.scored[index])
         size = target.numel() * target.element_size()
         if self.bytes + size <= KEPT:
             self.kept[index], self.bytes = target, self.bytes + size

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from assay.model.transformer import Model
-from assay.task.metrics import CHUNK, METRICS, Metric, log_probabilities, token_scores
+from assay.task.metrics import CHUNK, Metric, log_probabilities, token_scores
 
-OF_ANSWERS = frozenset({"loss", "logit_diff", "probability"})  # metrics that look at the answers' probabilities alone
 FARTHEST = 60.0  # of u, where a probability below float32's smallest stands beside it
 
 
@@ -43,7 +42,6 @@ class Readout:
         self.sums = torch.float32 if stream.device.type == "mps" else torch.float64
         self.rows = max(1, memory // (3 * model.config.vocab * torch.finfo(self.exact).bits // 8))
         self.answers = (targets.unsqueeze(-1) if targets.ndim == 1 else targets).to(stream.device)
-        self.known = metric.loss is None or (metric is METRICS.get(metric.name) and metric.name in OF_ANSWERS)
         self.x = model.weights.final_norm(stream)
         probabilities, answered, losses = [], [], []
         for x, answers in zip(self.x.split(self.rows), self.answers.split(self.rows), strict=True):
@@ -74,7 +72,7 @@ class Readout:
     def _block(self, stream: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
         weights = self.model.weights
         moved = weights.final_norm(stream) - self.x[items].unsqueeze(1)
-        if not self.known:
+        if not self.metric.of_answers:
             return self._plain(moved, items)
         delta = functional.linear(moved, weights.unembedding.weight).to(self.exact)
         size = CHUNK if delta.device.type == "cpu" else delta.numel()  # on a CPU, what stays in the cache

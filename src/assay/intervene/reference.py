@@ -15,7 +15,8 @@ from torch import Tensor
 from assay.errors import TaskError
 from assay.intervene.plan import Plan, Run
 from assay.intervene.runner import Runner
-from assay.names import Site
+from assay.model.transformer import Model
+from assay.names import Site, parse_site
 
 ROWS = 192  # reference rows that statistics are taken over, at least; more where the model is small or rows are short:
 MOST_ROWS, TOKENS, WORK = 4_096, 65_536, 4e11  # at most so many rows, tokens and operations of matrix products
@@ -56,10 +57,12 @@ class ReferenceStatistics:
         self._covariance: dict[Site, tuple[Tensor, Tensor]] = {}
 
     def need(self, sites: Iterable[Site]) -> None:
-        """Gathers the means of all these sites in one pass."""
+        """Gathers the means of all these sites in one pass, and of all components that it goes through anyway."""
         missing = [site for site in dict.fromkeys(s.at(None) for s in sites) if site not in self._moments]
         if not missing:
             return
+        beside = [site for site in self._on_the_way(missing) if site not in self._moments]
+        missing = list(dict.fromkeys((*missing, *beside)))
         run = Run("reference", "reference")
         sums = {site: torch.zeros(()) for site in missing}
         count = self._real.double().sum(0)
@@ -81,6 +84,19 @@ class ReferenceStatistics:
             per_position = total / count.clamp(min=1).unsqueeze(-1)
             per_position = torch.where((count > 0).unsqueeze(-1), per_position, rest)
             self._moments[site] = (per_position[0], rest, per_position)
+
+    def _on_the_way(self, sites: Iterable[Site]) -> list[Site]:
+        """Heads and MLPs whose values a pass to the deepest of these sites computes."""
+        if not isinstance(self.runner.model, Model):
+            return []
+        kinds = {"mlp": 1, "neuron": 1, "stream": -1, "input": -1}  # of a layer, heads come first; a stream enters it
+        last = max((site.layer or 0, kinds.get(site.kind, 0)) for site in sites)
+        named = map(parse_site, self.runner.model.components)
+        return [
+            site
+            for site in named
+            if site.kind in ("head", "mlp") and (site.layer or 0, kinds.get(site.kind, 0)) <= last
+        ]
 
     def mean(self, site: Site) -> Float[Tensor, "..."]:
         """The mean over reference tokens at every position but the first, which has its own."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
 from assay.intervene.components import pick, tap
+from assay.intervene.output import Clean, Output
 from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
@@ -24,16 +26,9 @@ from assay.task.task import Task
 
 Key = tuple[str, int]
 KEPT_DONORS = 512  # donor rows that are run once and kept; more are run beside the rows they fill
+KEPT_CLEAN = 512 << 20  # bytes of clean runs that are kept; the oldest go first
 BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is computed on the way to a value alone
 SCALES = ("scale1", "scale2", "scale")
-
-
-@dataclass
-class Clean:
-    """The unedited run of a micro-batch: logits, and the stream entering every layer (for prefix reuse)."""
-
-    logits: Tensor
-    streams: dict[int, Tensor] = field(default_factory=dict)
 
 
 @dataclass
@@ -69,6 +64,8 @@ class Runner:
         self.batch = self._batch_rows(memory)
         self._last_plan: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
         self._donors: dict[tuple, tuple[np.ndarray, dict[Site, Tensor]]] = {}
+        self._clean: dict[tuple[Data, bytes], Clean] = {}
+        self._scales: dict[tuple[Data, bytes], dict[Key, Tensor]] = {}
 
     def _batch_rows(self, memory: int) -> int:
         if isinstance(self.model, ModuleModel):
@@ -100,21 +97,38 @@ class Runner:
         return self.task.reference
 
     def clean(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Clean:
-        """The unedited run, with the stream entering every layer."""
+        """The unedited run, with the stream entering every layer. It is run once, where there is room to keep it."""
+        key = data, rows.tobytes()
+        if key not in self._clean:
+            found = self._run_clean(data, rows)
+            room = KEPT_CLEAN - found.nbytes
+            if room < 0:
+                return found
+            while sum(kept.nbytes for kept in self._clean.values()) > room:
+                self._clean.pop(next(iter(self._clean)))
+            self._clean[key] = found
+        return self._clean[key]
+
+    @torch.no_grad()
+    def _run_clean(self, data: Data, rows: np.ndarray) -> Clean:
         self.forwards += len(rows)
         if isinstance(self.model, ModuleModel):
-            return Clean(self.model.forward(self.inputs(data, rows)))
+            return Clean(Output(None, self.model.forward(self.inputs(data, rows))))
         streams: dict[int, Tensor] = {}
 
         def keep(layer: int) -> Callable[[Tensor], None]:
             return lambda value: streams.__setitem__(layer, value)
 
         layers = range(self.model.config.layers)
-        logits = self.model.forward(self.inputs(data, rows), {("stream", layer): keep(layer) for layer in layers})
-        return Clean(logits, streams)
+        values = self.model.normed(self.inputs(data, rows), {("stream", layer): keep(layer) for layer in layers})
+        return Clean(Output(self.model, values), streams)
 
     def logits(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Clean | None = None) -> Tensor:
         """The scored run of a plan on these rows: [batch, pos, vocab]. `clean` is the clean run of the same rows."""
+        return self.output(plan, rows, clean).logits
+
+    def output(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Clean | None = None) -> Output:
+        """The same before its unembedding."""
         return self._forward(plan, plan.final, rows, {}, clean)
 
     def values(self, plan: Plan, run: Run, sites: Iterable[Site], rows: Int[np.ndarray, "rows"]) -> dict[Site, Tensor]:
@@ -123,64 +137,79 @@ class Runner:
         found: dict[Site, list[Tensor]] = {site: [] for site in sites}
         for batch in self.batches(rows):
             kept: dict[Key, Tensor] = {tap(site): torch.empty(0) for site in sites}
-            self._forward(plan, run, batch, kept, None, unembed=False)
+            self._forward(plan, run, batch, kept, None, ends=False)
             for site in sites:
                 found[site].append(pick(kept[tap(site)], site))
         return {site: torch.cat(parts) for site, parts in found.items()}
 
     def _forward(
-        self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Clean | None, unembed: bool = True
-    ) -> Tensor:
-        """One forward pass; `keep` names the taps to keep and receives their values (after the edits)."""
+        self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Clean | None, ends: bool = True
+    ) -> Output:
+        """One forward pass; `keep` names the taps to keep and receives their values (after the edits). Without `ends`
+        only these are wanted, and the pass ends with them."""
         if run.circuits is not None:
             return self._circuit(plan, run, rows, keep)
         seen = Seen(self.inputs(run.data, rows), rows, run.data)
         taps, first = self._taps(plan, run, seen, keep)
         if isinstance(self.model, ModuleModel):
             self.forwards += len(rows)
-            return self.model.forward(seen.tokens, taps)
+            return Output(None, self.model.forward(seen.tokens, taps))
         unread = _unread(run, taps, self.model.config.heads)
-        if run.frozen_norm:
-            taps = {**taps, **self._frozen(run.data, rows, unembed)}
         layers = self.model.config.layers
-        positions = None if unembed else NOWHERE  # values need no logits
-        if clean is not None and clean.streams and run.data == "scored" and not keep and first > 0:
-            first = min(first, layers - 1)
-            self.forwards += len(rows) * (1 - first / layers)
-            return self.model.forward(seen.tokens, taps, stream=clean.streams[first], start=first, unread=unread)
-        self.forwards += len(rows) * (1 if unembed else self.model.depth(taps) / layers)
-        return self.model.forward(seen.tokens, taps, positions=positions, unread=unread)
+        depth = layers if ends else self.model.depth(taps)
+        if run.frozen_norm:
+            frozen = self._frozen(run.data, rows)  # without logits the last norm sees no position
+            taps = {**taps, **{key: tap for key, tap in frozen.items() if key[1] < depth or ends}}
+        whole = ("logits", layers) in taps  # somebody looks at all logits
+        work = self.model.forward if whole else self.model.normed
+        work = partial(work, seen.tokens, taps, positions=None if ends else NOWHERE, unread=unread)
+        if clean is None and run.edits:
+            clean = self._clean.get((run.data, rows.tobytes()))
+        elif run.data != "scored":
+            clean = None
+        first = min(first, layers - 1, depth)
+        if clean is not None and first > 0:
+            self.forwards += len(rows) * (depth - first) / layers
+            return Output(None if whole else self.model, work(stream=clean.streams[first], start=first))
+        self.forwards += len(rows) * depth / layers
+        return Output(None if whole else self.model, work())
 
-    def _circuit(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Tensor:
+    def _circuit(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Output:
         from assay.intervene.circuit_runs import run_circuit  # it runs fills through this class
 
-        if not keep:
-            return run_circuit(self, plan, run, rows)
         assert isinstance(self.model, Model)
         final = ("stream", self.model.config.layers)
-        if set(keep) != {final}:
+        if keep and set(keep) != {final}:
             raise ComponentError("every reader of a circuit has an input of its own; only the final stream can be read")
-        keep[final] = run_circuit(self, plan, run, rows, stream=True)
-        return keep[final]
+        if run.frozen_norm and not keep:  # the last norm's scale is the clean run's
+            return Output(None, run_circuit(self, plan, run, rows))
+        last = run_circuit(self, plan, run, rows, stream=True)
+        if keep:
+            keep[final] = last
+        return Output(self.model, self.model.weights.final_norm(last))
 
-    def _frozen(self, data: Data, rows: np.ndarray, unembed: bool) -> dict[Key, Callable[[Tensor], Tensor | None]]:
+    def _frozen(self, data: Data, rows: np.ndarray) -> dict[Key, Callable[[Tensor], Tensor | None]]:
+        """Taps that put the clean run's scales in place of a run's own; they are taken once for the same rows."""
         assert isinstance(self.model, Model)
         layers = self.model.config.layers
-        keys = [(kind, layer) for kind in SCALES[:2] for layer in range(layers)]
-        keys += [("scale", layers)] if unembed else []  # without logits the last norm sees no position
-        scales: dict[Key, Tensor] = {}
+        where: tuple[Data, bytes] = data, rows.tobytes()
+        if where not in self._scales:
+            scales: dict[Key, Tensor] = {}
 
-        def keeper(key: Key) -> Callable[[Tensor], None]:
-            return lambda value: scales.__setitem__(key, value)
+            def keeper(key: Key) -> Callable[[Tensor], None]:
+                return lambda value: scales.__setitem__(key, value)
 
-        self.forwards += len(rows)
-        self.model.forward(self.inputs(data, rows), {key: keeper(key) for key in keys})
-        return {key: (lambda _, value=value: value) for key, value in scales.items()}
+            keys = [("scale", layers), *((kind, layer) for kind in SCALES[:2] for layer in range(layers))]
+            self.forwards += len(rows)
+            with torch.no_grad():
+                self.model.normed(self.inputs(data, rows), {key: keeper(key) for key in keys})
+            self._scales[where] = scales
+        return {key: (lambda _, value=value: value) for key, value in self._scales[where].items()}
 
     def _taps(
         self, plan: Plan, run: Run, seen: Seen, keep: dict[Key, Tensor]
     ) -> tuple[dict[Key, Callable[[Tensor], Tensor | None]], int]:
-        """Tap functions of a run, and the first layer that they touch."""
+        """Tap functions of a run, and the first layer that they touch or look at."""
         grouped: dict[Key, list[Edit]] = {}
         reads: set[Key] = set()
         for edit in run.edits:
@@ -222,8 +251,7 @@ class Runner:
                 return out
 
             taps[key] = add
-        first = min((key[1] for key in (*grouped, *reads) if key[0] != "input"), default=0)
-        return taps, 0 if any(key[0] == "input" for key in (*grouped, *reads)) else first
+        return taps, min((key[1] if key[0] != "input" else 0 for key in taps), default=0)
 
     def _edited(
         self, plan: Plan, edits: list[Edit], value: Tensor, seen: Seen, additions: dict[int, list[Tensor]]

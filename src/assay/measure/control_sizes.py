@@ -11,6 +11,7 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import pick, tap
+from assay.intervene.output import Output
 from assay.measure import module_parts
 from assay.measure.control_draws import Assignment, Label, order, profile_of
 from assay.model.transformer import Model
@@ -29,7 +30,15 @@ def sizes(bench: Workbench, sites: Sequence[Site]) -> tuple[dict[Site, float], d
     Attribution is the mean over positions of |gradient · (value − mean value)|, for the task's loss on the reference: a
     first-order estimate of what mean-ablating the part at that position does. A metric without a gradient is replaced
     by the negative log-probability of the answer. Of a module that gives no gradient there is none: an empty mapping.
+    They are computed once for the same parts.
     """
+    key = "sizes", tuple(sites)
+    if key not in bench.fitted:
+        bench.fitted[key] = _sizes(bench, sites)
+    return bench.fitted[key]
+
+
+def _sizes(bench: Workbench, sites: Sequence[Site]) -> tuple[dict[Site, float], dict[Site, float]]:
     model, task = bench.model, bench.task
     assert task.reference is not None
     reference = task.reference
@@ -57,8 +66,12 @@ def sizes(bench: Workbench, sites: Sequence[Site]) -> tuple[dict[Site, float], d
             return tapped
 
         with torch.enable_grad():
-            logits = model.forward(bench.runner.inputs("reference", rows), {key: keep(key) for key in keys})
-            loss = _loss(task, reference, rows, logits)
+            taps, inputs = {key: keep(key) for key in keys}, bench.runner.inputs("reference", rows)
+            if isinstance(model, Model):
+                output = Output(model, model.normed(inputs, taps))
+            else:
+                output = Output(None, model.forward(inputs, taps))
+            loss = _loss(task, reference, rows, output)
             slope_there = slope_there and loss.requires_grad
             wanted = [shifts[key] for key in keys]
             gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if slope_there else (None,) * len(keys)
@@ -85,18 +98,18 @@ def needed(bench: Workbench, sites: Sequence[Site]) -> None:
         module_parts.need(bench, sites)
 
 
-def _loss(task: Task, reference: Examples, rows: Int[np.ndarray, "rows"], logits: Tensor) -> Tensor:
+def _loss(task: Task, reference: Examples, rows: Int[np.ndarray, "rows"], output: Output) -> Tensor:
     """The task's loss on reference rows, summed over their scored items."""
     row, position = (torch.from_numpy(index) for index in np.nonzero(reference.scored.numpy()[rows]))
     source = torch.from_numpy(rows)[row]
     answers = reference.tokens[source, position].unsqueeze(-1)
     if reference.answers is not None:
         answers = reference.answers[source]
-    predicted = logits[row] if task.kind == "classify" else logits[row, position - 1]
-    log_probs = predicted.float().log_softmax(-1)
+    read = output.values[row] if task.kind == "classify" else output.values[row, position - 1]
+    log_probs = output.unembed(read).float().log_softmax(-1)
     metric = METRICS["loss"] if task.metric.loss is None or task.metric.name == "accuracy" else task.metric
     assert metric.loss is not None
-    return metric.loss(log_probs, answers.to(logits.device)).sum()
+    return metric.loss(log_probs, answers.to(log_probs.device)).sum()
 
 
 def _written(model: Model, value: Tensor, site: Site) -> Tensor:

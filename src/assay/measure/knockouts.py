@@ -123,6 +123,7 @@ class _Trial:
         self.base = bench.ablate(complement(parts, bench.model), ablation) if self.keep else ()
         self.whole = [s for s in map(parse_site, bench.model.components) if s.kind in ("head", "mlp")]
         self.clean = CleanRun(bench, self.whole)
+        self.plans: dict[tuple[frozenset[Site], int], tuple[tuple[Edit, ...], Plan]] = {}
 
     def run(self, rows: Int[np.ndarray, "rows"], contexts: int) -> Knockouts:
         everything, nothing = set(self.parts), set[Site]()
@@ -161,8 +162,12 @@ class _Trial:
         return Knockouts(tuple(uses), total, ablation=self.ablation)
 
     def plan(self, there: Iterable[Site], extra: tuple[Edit, ...] = ()) -> Plan:
-        """The run with these parts there and the others ablated; `extra` edits win over the claim's."""
-        there = set(there)
+        """The run with these parts there and the others ablated; `extra` edits win over the claim's. One for each
+        question: of a claim of one part, most pairs are the same two runs."""
+        there = frozenset(there)
+        known = self.plans.get((there, id(extra)))  # the tuple is kept, and so is its id
+        if known is not None:
+            return known[1]
         edits = [self.present.get(p) if p in there else self.absent[p] for p in self.parts]
         replaced = {edit.site for edit in extra}
         layers = {s.layer for s in replaced if s.kind == "mlp"}
@@ -170,7 +175,9 @@ class _Trial:
         def over(edit: Edit) -> bool:
             return edit.site.at(None) in replaced or (edit.site.kind == "neuron" and edit.site.layer in layers)
 
-        return self.bench.plan((*(e for e in (*self.base, *edits) if e is not None and not over(e)), *extra))
+        plan = self.bench.plan((*(e for e in (*self.base, *edits) if e is not None and not over(e)), *extra))
+        self.plans[there, id(extra)] = extra, plan
+        return plan
 
     def frozen(self, part: Site) -> tuple[Edit, ...]:
         """Everything that could read the part takes its value of the clean run: what is left is the direct effect."""
@@ -201,7 +208,8 @@ class _Trial:
 
 
 def divergences(bench: Workbench, pairs: list[tuple[Plan, Plan]], rows: Int[np.ndarray, "rows"]) -> list[float]:
-    """KL(first || second) of each pair of runs, nats per scored token; a plan in several pairs runs once a batch."""
+    """KL(first || second) of each pair of runs, nats per scored token; a plan in several pairs runs once a batch, and a
+    pair that comes again is not looked at again."""
     totals, count = np.zeros(len(pairs)), 0
     with torch.no_grad():
         for batch in bench.runner.batches(rows):
@@ -209,15 +217,17 @@ def divergences(bench: Workbench, pairs: list[tuple[Plan, Plan]], rows: Int[np.n
             items = bench.task.items(batch)
             count += len(items.row)
             kept: dict[int, torch.Tensor] = {}
+            found: dict[tuple[int, int], float] = {}
             uses = [id(plan) for pair in pairs for plan in pair]
             for index, pair in enumerate(pairs):
-                both = []
-                for plan in pair:
-                    if id(plan) not in kept:
-                        logits = bench.runner.logits(plan, batch, clean)
-                        kept[id(plan)] = bench.task.gather(logits, items).float().log_softmax(-1)
-                    both.append(kept[id(plan)])
-                totals[index] += float(kl_divergence(both[0], both[1]).sum())
+                key = id(pair[0]), id(pair[1])
+                if key not in found:
+                    for plan in pair:
+                        if id(plan) not in kept:
+                            output = bench.runner.output(plan, batch, clean)
+                            kept[id(plan)] = output.log_probs(bench.task, items)
+                    found[key] = float(kl_divergence(kept[key[0]], kept[key[1]]).sum())
+                totals[index] += found[key]
                 later = set(uses[2 * index + 2 :])
                 kept = {key: value for key, value in kept.items() if key in later}
     return (totals / max(count, 1)).tolist()

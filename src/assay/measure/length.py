@@ -17,6 +17,7 @@ from assay.explanations.program import Program
 from assay.explanations.programs import AttentionProgram, CustomProgram, LabelProgram, NGramProgram
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.components import complement
+from assay.intervene.output import Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure import quantise
@@ -297,7 +298,7 @@ def length(
 
 
 def _model(coded: Coded) -> Distribution:
-    return lambda inputs, rows: coded.model.forward(inputs)
+    return lambda inputs, rows: Output(coded.model, coded.model.normed(inputs))
 
 
 def _explained_by(bench: Workbench, model: Model, explanation: Explanation, ablation: str) -> Distribution:
@@ -307,10 +308,10 @@ def _explained_by(bench: Workbench, model: Model, explanation: Explanation, abla
     other._statistics = bench.statistics
     made: list[Plan] = []
 
-    def run(inputs: Tensor, rows: np.ndarray) -> Tensor:
+    def run(inputs: Tensor, rows: np.ndarray) -> Output:
         if not made:
             made.append(explanation.plan(other, ablation, 0))
-        return other.runner.logits(made[0], rows)
+        return other.runner.output(made[0], rows)
 
     return run
 

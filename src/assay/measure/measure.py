@@ -219,6 +219,7 @@ def scored_systems(bench: Workbench, plans: Systems, people: list[rivals.Rival],
         done += count
         say("scoring", done, total)
 
+    say("scoring", 0, total)
     keep = ["model", *(name for name in every if name != NOOP and name not in plans.parts.names)]
     scored = score(bench, every, keep=keep, advance=advance)
     named = {f"explained:{ablation}": scored[name] for ablation, name in plans.explained.items()}

@@ -16,6 +16,7 @@ from assay.errors import TaskError
 from assay.explanations.base import Explanation
 from assay.explanations.components import Keep, Remove
 from assay.intervene.ablations import Workbench
+from assay.intervene.output import Output
 from assay.measure.control_draws import exchangeable, other_sets
 from assay.measure.control_sizes import largest, sizes
 from assay.measure.score import Distribution, Scored, System
@@ -251,11 +252,11 @@ def smaller_members(model: Model) -> tuple[str, ...]:
 def model_distribution(small: Model) -> Distribution:
     """Another model of the same tokenizer as a system."""
 
-    def log_probs(tokens: Tensor, rows: Int[np.ndarray, "batch"]) -> Tensor:
+    def run(tokens: Tensor, rows: Int[np.ndarray, "batch"]) -> Output:
         with torch.no_grad():
-            return small.forward(tokens.to(small.device)).float().log_softmax(-1).to(tokens.device)
+            return Output(small, small.normed(tokens.to(small.device)))
 
-    return log_probs
+    return run
 
 
 def _smaller(model: Model) -> list[Rival]:

@@ -15,10 +15,14 @@ from jaxtyping import Float, Float32, Float64, Int
 from torch import Tensor
 
 from assay.intervene.ablations import Workbench
+from assay.intervene.output import Output
 from assay.intervene.plan import Plan
-from assay.task.metrics import MIX, Metric, TokenScores, log_probabilities, token_scores
+from assay.task.examples import Items
+from assay.task.metrics import MIX, TokenScores, log_probabilities, token_scores
+from assay.task.task import Task
 
-Distribution = Callable[[Tensor, np.ndarray], Tensor]  # (inputs, rows) -> log-probabilities of the next token
+# (inputs, rows) -> log-probabilities of the next token, or what they are formed of where they are read
+Distribution = Callable[[Tensor, np.ndarray], Tensor | Output]
 System = Plan | Distribution
 WITHIN = (1e-3, 1e-2, 1e-1)
 
@@ -114,26 +118,28 @@ def score(
             inputs = bench.runner.inputs("scored", batch)
             clean = bench.runner.clean("scored", batch)
             items = task.items(batch)
-            own = task.gather(clean.logits, items).float().log_softmax(-1)
-            probabilities = own.exp()
             targets = task.targets(batch, items)
             where.append((batch[items.row], items.position))
-            found["model"][0].append(_own(task.metric, own, targets))
-            base = base_probabilities = None
+            own, scores = _own(task, clean.output, items, targets)
+            found["model"][0].append(scores)
+            base = None
             for name, systems_of in draws.items():
                 for index, system in enumerate(systems_of):
                     if isinstance(system, Plan):
-                        values, mix = bench.runner.logits(system, batch, clean), 0.0
+                        output, mix = bench.runner.output(system, batch, clean), 0.0
                     else:  # may be exactly zero somewhere
-                        values, mix = system(inputs, batch), MIX
-                    logits = task.gather(values, items).float()
+                        made, mix = system(inputs, batch), MIX
+                        output = made if isinstance(made, Output) else Output(None, made)
+                    bases = []
+                    for block, logits in output.blocks(task, items):
+                        scores = partial(token_scores, task.metric, logits, targets=targets[block], mix=mix)
+                        found[name][index].append(scores(model=own[block], given="logits"))
+                        if name == beside:
+                            bases.append(log_probabilities(logits, mix=mix))
+                        elif base is not None:
+                            apart[name][index].append(scores(model=base[block], given="logits").kl)
                     if name == beside:
-                        base = log_probabilities(logits, mix=mix)
-                        base_probabilities = base.exp()
-                    scored = partial(token_scores, task.metric, logits, targets=targets, given="logits", mix=mix)
-                    found[name][index].append(scored(model=own, probabilities=probabilities))
-                    if base is not None and name != beside:
-                        apart[name][index].append(scored(model=base, probabilities=base_probabilities).kl)
+                        base = _cat(bases)
             if advance:
                 advance(len(batch))
     row = np.concatenate([r for r, _ in where])
@@ -155,13 +161,21 @@ def score(
     return Scored(count, row, position, document, out)
 
 
-def _own(metric: Metric, log_probs: Tensor, targets: Tensor) -> TokenScores:
-    """The model's own scores: its KL from itself is 0."""
-    zero = torch.zeros(len(log_probs), dtype=torch.float64)
-    answers = targets.unsqueeze(-1) if targets.ndim == 1 else targets
-    loss = zero if metric.loss is None else metric.loss(log_probs, answers.to(log_probs.device)).to(zero)
-    correct = log_probs.argmax(-1).cpu() == answers[:, 0].cpu()
-    return TokenScores(loss, zero, torch.ones(len(log_probs), dtype=torch.bool), correct)
+def _own(task: Task, output: Output, items: Items, targets: Tensor) -> tuple[Tensor, TokenScores]:
+    """The model's log-probabilities of the items, and its own scores: its KL from itself is 0."""
+    known, losses, corrects = [], [], []
+    for block, logits in output.blocks(task, items):
+        known.append(log_probabilities(logits))
+        scores = token_scores(task.metric, logits, known[-1], targets[block], given="logits")
+        losses.append(torch.zeros_like(scores.loss) if task.metric.loss is None else scores.loss)
+        corrects.append(scores.correct)
+    loss = torch.cat(losses)
+    same = torch.ones(len(loss), dtype=torch.bool, device=loss.device)
+    return _cat(known), TokenScores(loss, torch.zeros_like(loss), same, torch.cat(corrects))
+
+
+def _cat(blocks: list[Tensor]) -> Tensor:
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
 
 
 def _joined(parts: list[TokenScores]) -> tuple[Float[np.ndarray, "tokens"], ...]:

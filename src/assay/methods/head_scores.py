@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ModelError
-from assay.model.transformer import Model
+from assay.model.transformer import NOWHERE, Model
 from assay.stats.keyed import generator
 from assay.task.task import Task
 
@@ -72,7 +72,7 @@ def head_scores(
             tokens[row, start:] = tokens[row, start:][torch.from_numpy(order)]
     tokens = tokens.to(model.device)
     # the mean pattern over rows suffices: the targets' columns are the same in every row
-    model.forward(tokens, {("pattern", layer): keep(layer) for layer in layers})
+    model.forward(tokens, {("pattern", layer): keep(layer) for layer in layers}, positions=NOWHERE)
     stacked = torch.stack([patterns[layer] for layer in layers]).cpu()
     second = torch.arange(start + length, start + 2 * length)
     later = torch.arange(1, tokens.shape[1])

@@ -192,6 +192,21 @@ class Model(WeightViews):
             ModelError: for an input longer than the model can take, an id outside the vocabulary, or an unknown tap.
         """
         taps = taps or {}
+        x = self.normed(tokens, taps, stream=stream, start=start, positions=positions, unread=unread)
+        return self._seen(taps, "logits", self.config.layers, self.unembed(x))
+
+    def normed(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        taps: Taps | None = None,
+        *,
+        stream: Float[Tensor, "rows pos d_model"] | None = None,
+        start: int = 0,
+        positions: slice | Int[Tensor, "some"] | None = None,
+        unread: Collection[tuple[str, int]] = (),
+    ) -> Float[Tensor, "out_rows some_pos d_model"]:
+        """What `forward` unembeds: the last stream behind the final norm. Logits of chosen items are made of it."""
+        taps = taps or {}
         self._check(tokens, taps, embeds=stream is None)
         layers = self.config.layers
         x = self._seen(taps, "input", 0, self.embed(tokens)) if stream is None else stream
@@ -206,9 +221,11 @@ class Model(WeightViews):
             x = self._seen(taps, "stream", layers, x)
         if positions is not None:
             x = x[:, positions]
-        x = self.weights.final_norm(self._near(x, self.weights.final_norm.weight), taps.get(("scale", layers)))
-        logits = self.weights.unembedding(self._near(x, self.weights.unembedding.weight))
-        return self._seen(taps, "logits", layers, logits)
+        return self.weights.final_norm(self._near(x, self.weights.final_norm.weight), taps.get(("scale", layers)))
+
+    def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits of what `normed` gives, at any places of it."""
+        return self.weights.unembedding(self._near(normed, self.weights.unembedding.weight))
 
     def depth(self, taps: Taps) -> int:
         """How many layers a pass without logits runs: through the last one with a tap; all for a tap behind them."""

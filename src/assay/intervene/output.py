@@ -1,0 +1,72 @@
+"""What a run ends with. Logits are formed where they are read only: of some items, a block of them at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from assay.model.transformer import Model
+from assay.task.examples import Items
+from assay.task.metrics import log_probabilities
+from assay.task.task import Task
+
+BLOCK = 1 << 24  # logits that are formed together: at fewer items than some hundreds the product itself gets slower
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """The end of a run of some rows.
+
+    Attributes:
+        model: unembeds `values`; None: they are the logits.
+        values: [rows, pos, width], or a module's output.
+    """
+
+    model: Model | None
+    values: Tensor
+
+    @property
+    def logits(self) -> Tensor:
+        """All of them."""
+        return self.unembed(self.values)
+
+    def unembed(self, read: Float[Tensor, "*some width"]) -> Float[Tensor, "*some vocab"]:
+        """Logits of what was read of `values`."""
+        return read if self.model is None else self.model.unembed(read)
+
+    def blocks(self, task: Task, items: Items) -> Iterator[tuple[slice, Float[Tensor, "some vocab"]]]:
+        """Logits of the items, in blocks of about equal size, each with its place among them."""
+        read = task.gather(self.values, items)
+        vocab = read.shape[-1] if self.model is None else self.model.config.vocab
+        count = max(1, -(-len(read) * vocab // BLOCK))
+        start = 0
+        for block in read.tensor_split(count):
+            yield slice(start, start + len(block)), self.unembed(block)
+            start += len(block)
+
+    def log_probs(self, task: Task, items: Items) -> Float[Tensor, "items vocab"]:
+        """Log-probabilities of the items, at least in float32."""
+        blocks = list(self.blocks(task, items))
+        if len(blocks) == 1:
+            return log_probabilities(blocks[0][1])
+        return torch.cat([log_probabilities(logits) for _, logits in blocks])
+
+
+@dataclass
+class Clean:
+    """The unedited run of a micro-batch: its end, and the stream entering every layer (for prefix reuse)."""
+
+    output: Output
+    streams: dict[int, Tensor] = field(default_factory=dict)
+
+    @property
+    def logits(self) -> Tensor:
+        return self.output.logits
+
+    @property
+    def nbytes(self) -> int:
+        return self.output.values.nbytes + sum(stream.nbytes for stream in self.streams.values())

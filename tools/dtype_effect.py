@@ -1,0 +1,74 @@
+"""What the precision that a model runs in does to the headline figures of two claims.
+
+    python -m tools.dtype_effect zoo:smollm2-135m [--documents 6] [--context 128] [--dtypes float32 bfloat16]
+
+One Remove and one Keep claim on the same documents, the headline alone: explained runs, floors and the no-op run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+
+import assay
+from assay.explanations.base import Explanation
+from assay.explanations.components import Keep, Remove
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
+from assay.measure.figures import figures
+from assay.measure.score import score
+from assay.measure.systems import systems
+from assay.model.transformer import Model
+from assay.task.task import Task
+
+ABLATIONS, DRAWS = ("mean", "resample_joint"), 4
+
+
+def claims(model: Model, head: str, layer: int) -> dict[str, Explanation]:
+    """A head that is removed, and everything kept but a layer's heads."""
+    away = {f"a{layer}.h{i}" for i in range(model.config.heads)}
+    kept = [name for name in model.components if name != "input" and name not in away]
+    return {f"remove {head}": Remove([head]), f"keep all but the heads of layer {layer}": Keep(kept)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--documents", type=int, default=6)
+    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--head", default="a16.h0")
+    parser.add_argument("--layer", type=int, default=17)
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
+    given = parser.parse_args()
+    print("| claim | dtype | ablation | R_D | KL explained | KL floor or no-op | nines | loss model | processor s |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    for dtype in given.dtypes:
+        model = assay.load(given.model, dtype=dtype)
+        assert isinstance(model, Model)
+        task = Task.text(model, split="test", context=given.context, max_documents=given.documents)
+        task = task.subset(range(min(given.documents, len(task.documents))))
+        bench = Workbench(Runner(model, task))
+        for name, claim in claims(model, given.head, given.layer).items():
+            start = time.process_time()
+            plans = systems(bench, claim, ABLATIONS, DRAWS)
+            scored = score(bench, plans.plans)
+            used = scored.count > 0
+            numbers = figures(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)
+            seconds = time.process_time() - start
+            loss = f"{scored['model'].loss.sum() / scored.count.sum():.5f}"
+            for ablation, found in numbers.necessity.items():
+                cells = [ablation, "-", found.kl, f"{numbers.noise_kl:.1e} (no-op)", "-", loss, f"{seconds:.0f}"]
+                print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} |", flush=True)
+            for row in numbers.rows:
+                f = row.figures
+                cells = [f"{row.ablation}, floor {row.floor}", f.recovered, f.kl_explained, f.kl_floor, f.nines.text]
+                cells[3] = f"{cells[3]}; {numbers.noise_kl:.1e} (no-op)"
+                print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} | {loss} | {seconds:.0f} |", flush=True)
+        print(f"\n{dtype}: {task.count:,} scored tokens in {len(task)} rows of {given.context}, "
+              f"statistics over {bench.statistics.tokens:,} reference tokens\n", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

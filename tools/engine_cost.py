@@ -1,0 +1,264 @@
+"""What a measurement costs beside a plain hook script: `Remove a5.h3` on a random model of GPT-2's shape.
+
+    OMP_NUM_THREADS=1 python -m tools.engine_cost [--only script headline quick forward] [--reference 32] [--narrow]
+
+Processor time (the wall's where it says so), forward passes of one row (layers that were run, over all layers) and
+unembedded positions, by stage. The script does by hooks on the library's model what the headline needs: the clean
+run, the head's mean over the reference, the run with the mean, and four resample draws. `--narrow`: as many layers,
+heads and rows, but heads of 8 and a vocabulary of 1,024, for counts alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import assay
+from assay.explanations.components import Remove
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
+from assay.measure.measure import measure
+from assay.measure.score import score
+from assay.measure.systems import systems
+from assay.model.load import load
+from assay.model.transformer import Linear, Model
+from assay.task.task import Task
+
+WIDTH, TOKENS = 256, 1_231
+LAYER, HEAD, DRAWS = 5, 3, 4
+ROWS = 8  # of the script's batches
+
+
+def network(narrow: bool, seed: int = 0) -> Any:
+    """A random GPT-2 small with SmolLM2's vocabulary."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(seed)
+    shape: dict[str, Any] = {"n_embd": 96, "vocab_size": 1_024} if narrow else {"vocab_size": 49_152}
+    return GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=0)).eval()
+
+
+def task_of(model: Model, reference: int, seed: int = 0) -> Task:
+    """Random documents of a window each, 1,231 scored tokens in all, and so many reference rows."""
+    random = np.random.default_rng(seed)
+    lengths = [WIDTH - 1] * (TOKENS // (WIDTH - 1)) + [TOKENS % (WIDTH - 1)]
+    ids, others = (
+        [random.integers(1, model.config.vocab, size) for size in sizes] for sizes in (lengths, [WIDTH - 1] * reference)
+    )
+    return Task.from_ids(model, ids, reference=others, context=WIDTH)
+
+
+@dataclass
+class Counter:
+    """What stages cost: seconds of the processor, passes of one row, unembedded positions."""
+
+    layers: int
+    vocabulary: int = 0
+    rows: list[tuple[str, float, float, float, float]] = field(default_factory=list)
+    tokens: float = 0.0  # tokens times layers
+    unembedded: float = 0.0
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        before = self.tokens, self.unembedded
+        cpu, wall = time.process_time(), time.perf_counter()
+        yield
+        cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+        passes = (self.tokens - before[0]) / (self.layers * WIDTH)
+        self.rows.append((name, cpu, wall, passes, self.unembedded - before[1]))
+        print(f"{name}: {cpu:.1f} s, {passes:.1f} passes", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Every layer and every unembedding of our view that is run, wherever it is called from."""
+        layer, linear = Model._layer, Linear.__call__
+
+        def counted(model: Model, x: Tensor, *rest: Any) -> Tensor:
+            self.tokens += x.shape[0] * x.shape[1]
+            return layer(model, x, *rest)
+
+        def applied(map: Linear, x: Tensor) -> Tensor:
+            if map.weight.shape[0] == self.vocabulary:
+                self.unembedded += x[..., 0].numel()
+            return linear(map, x)
+
+        Model._layer, Linear.__call__ = counted, applied  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            Model._layer, Linear.__call__ = layer, linear  # type: ignore[method-assign]
+
+    def show(self, title: str) -> float:
+        total = ("all", *(sum(row[i] for row in self.rows) for i in range(1, 5)))
+        print(f"\n{title}\n\n| stage | processor s | wall s | passes of one row | unembedded positions |")
+        print("| --- | --- | --- | --- | --- |")
+        for name, cpu, wall, passes, positions in (*self.rows, total):
+            print(f"| {name} | {cpu:.1f} | {wall:.1f} | {passes:.1f} | {positions:,.0f} |", flush=True)
+        return float(total[1])
+
+
+def script(library: Any, task: Task) -> tuple[Counter, dict[str, float]]:
+    """The plain hook script, and mean KL of the run with the mean and of the four draws."""
+    counter, shape = Counter(1), library.config
+    width = shape.n_embd // shape.n_head
+    part = slice(HEAD * width, (HEAD + 1) * width)
+    assert task.reference is not None
+    reference, tokens = task.reference.tokens, task.tokens
+    projection = library.transformer.h[LAYER].attn.c_proj
+
+    def run(ids: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Tensor:
+        counter.tokens += ids.numel()
+        counter.unembedded += ids.numel()
+
+        def before(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            new = hook(given[0])
+            return None if new is None else (new,)
+
+        handle = projection.register_forward_pre_hook(before)
+        try:
+            return library(ids, use_cache=False).logits
+        finally:
+            handle.remove()
+
+    def seen(ids: Tensor) -> Tensor:
+        found: list[Tensor] = []
+        for some in ids.split(ROWS):
+            run(some, lambda z: found.append(z[..., part].clone()))
+        return torch.cat(found)
+
+    def put(value: Tensor) -> Callable[[Tensor], Tensor]:
+        def hook(z: Tensor) -> Tensor:
+            z = z.clone()
+            z[..., part] = value
+            return z
+
+        return hook
+
+    def log_probs(value: Tensor | None) -> Tensor:
+        logits = run(tokens, (lambda z: None) if value is None else put(value))
+        return logits[:, :-1][task.scored[:, 1:]].log_softmax(-1)
+
+    found: dict[str, float] = {}
+    with torch.no_grad():
+        with counter.stage("clean run"):
+            clean = log_probs(None)
+        with counter.stage("mean over the reference"):
+            values = seen(reference)
+            mean = values[:, 1:].mean((0, 1)).expand(WIDTH, -1).clone()
+            mean[0] = values[:, 0].mean(0)
+        with counter.stage("run with the mean"):
+            edited = log_probs(mean)
+            found["mean"] = float((clean.exp() * (clean - edited)).sum(-1).mean())
+        with counter.stage(f"{DRAWS} draws"):
+            kls = []
+            for draw in range(DRAWS):
+                chosen = np.random.default_rng(draw).integers(0, len(reference), len(tokens))
+                edited = log_probs(seen(reference[torch.from_numpy(chosen)]))
+                kls.append(float((clean.exp() * (clean - edited)).sum(-1).mean()))
+            found["resample_joint"] = float(np.mean(kls))
+    return counter, found
+
+
+def headline(model: Model, task: Task) -> tuple[Counter, dict[str, float]]:
+    """What the headline needs and no more: explained runs under both default ablations, the no-op run, the bigram."""
+    from assay.measure.rivals import distribution, fitted
+
+    counter = Counter(model.config.layers, model.config.vocab)
+    claim = Remove([f"a{LAYER}.h{HEAD}"])
+    with counter.counting():
+        bench = Workbench(Runner(model, task))
+        with counter.stage("reference statistics"):
+            plans = systems(bench, claim, ("mean", "resample_joint"), DRAWS)
+        with counter.stage("bigram, fitted on the reference"):
+            bigram = distribution(fitted(task, model.config.vocab, model.bos)[0], 2)
+        with counter.stage("clean run, mean, draws, no-op and bigram, scored"):
+            scored = score(bench, {**plans.plans, "bigram": bigram})
+    total = scored.count.sum()
+    return counter, {
+        name.removeprefix("explained:"): float(scored[name].kl.sum() / total) for name in plans.explained.values()
+    }
+
+
+def quick(model: Model, task: Task) -> Counter:
+    """All of `assay measure --quick`, by what it says that it does."""
+    counter = Counter(model.config.layers, model.config.vocab)
+    open_stage: list[Any] = []
+
+    def say(stage: str, done: int, total: int | None) -> None:
+        if open_stage and open_stage[0] == stage:
+            return
+        close()
+        manager = counter.stage(stage)
+        manager.__enter__()
+        open_stage[:] = [stage, manager]
+
+    def close() -> None:
+        if open_stage:
+            open_stage[1].__exit__(None, None, None)
+
+    with counter.counting():
+        measure(Remove([f"a{LAYER}.h{HEAD}"]), model, task, quick=True, progress=say)
+        close()
+    return counter
+
+
+def forward(library: Any, model: Model) -> None:
+    """Our forward pass beside the library's, in turn: tokens a second of processor time."""
+    tokens = torch.randint(1, model.config.vocab, (4, WIDTH), generator=torch.Generator().manual_seed(0))
+    calls = {"assay": lambda: model(tokens), "transformers": lambda: library(tokens, use_cache=False).logits}
+    taken: dict[str, list[float]] = {name: [] for name in calls}
+    with torch.no_grad():
+        for _ in range(4):
+            for name, call in calls.items():
+                start = time.process_time()
+                call()
+                taken[name].append(time.process_time() - start)
+    print(f"\n| forward pass of {tokens.numel():,} tokens | processor s | tokens/s |\n| --- | --- | --- |")
+    for name, seconds in taken.items():
+        print(f"| {name} | {min(seconds[1:]):.2f} | {tokens.numel() / min(seconds[1:]):,.0f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = ("script", "headline", "quick", "forward")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parser.add_argument("--reference", type=int, default=32, help="reference rows")
+    parser.add_argument("--narrow", action="store_true")
+    given = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), assay {assay.__version__}")
+    library = network(given.narrow)
+    model = load(library)
+    assert isinstance(model, Model)
+    task = task_of(model, given.reference)
+    print(f"{task.count:,} scored tokens in {len(task)} rows, {given.reference} reference rows of {WIDTH}")
+    seconds: dict[str, float] = {}
+    if "forward" in given.only:
+        forward(library, model)
+    if "script" in given.only:
+        counter, found = script(library, task)
+        seconds["script"] = counter.show("A plain hook script on the library's model")
+        print(f"KL: {found}")
+    if "headline" in given.only:
+        counter, found = headline(model, task)
+        seconds["headline"] = counter.show("assay, the headline alone")
+        print(f"KL: {found}")
+    if "quick" in given.only:
+        seconds["quick"] = quick(model, task).show("assay measure --quick, all of it")
+    for name in ("headline", "quick"):
+        if name in seconds and "script" in seconds:
+            print(f"{name}: {seconds[name] / seconds['script']:.2f} times the script's processor time")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB")
+
+
+if __name__ == "__main__":
+    main()
