@@ -78,7 +78,8 @@ def main() -> None:
 
 
 def _shown(stored: dict) -> str:
-    return str(Estimate.from_json(stored))
+    shown = str(Estimate.from_json(stored))
+    return next((f"{side} the family" for side in ("below", "above") if f"is {side} the family" in shown), shown)
 
 
 if __name__ == "__main__":
