@@ -1,0 +1,124 @@
+"""Records of small measurements and searches of every kind, stored, so that a change of the code's shape shows itself.
+
+    python -m tests.golden write     stores today's records in tests/data/golden.json.xz
+    python -m tests.golden check     compares: numbers to 1e-6, all else equal; prints what differs, exit code 1
+
+No test reads it: it is for the length of a reorganisation, in which no number may change.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import lzma
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import assay
+from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.find.circuit import find_circuit
+from assay.find.plan import Plan
+from assay.find.split import split_task
+from assay.task.task import Task
+from tests.measure.test_measure import ALL, measured, text_task
+from tests.model.tiny import tiny
+
+FILE = Path(__file__).parent / "data" / "golden.json.xz"
+CLOSE = 1e-6
+LEFT_OUT = frozenset({"timing", "versions", "created"})
+SETTINGS: dict[str, Any] = {"controls": 3, "seed": 3, "draws": 2}
+
+
+def _text(claim: Any, **more: Any) -> dict[str, Any]:
+    return assay.measure(claim, tiny("llama", tokenizer=True), text_task(), **{**SETTINGS, **more}).record
+
+
+def _repeat(claim: Any, **more: Any) -> dict[str, Any]:
+    model = tiny("gpt2", tokenizer=True)
+    return assay.measure(claim, model, Task.repeat(model, n=16, length=6, seed=1), **{**SETTINGS, **more}).record
+
+
+def _search(*methods: str, **more: Any) -> dict[str, Any]:
+    model = tiny("llama", tokenizer=True)
+    split = split_task(model, {"kind": "repeat", "length": 6}, documents=8, select=6, seed=2)
+    plan = Plan(methods=methods, sizes=(4,), controls=4, control_rows=4, seed=2, **more)
+    return find_circuit(model, split, plan).record
+
+
+CASES: dict[str, Callable[[], dict[str, Any]]] = {
+    **{f"{kind}, {where}": lambda kind=kind, where=where: measured(kind, where).record for kind, where in ALL},
+    "induction": lambda: _text(Program({"a1.h0": programs.induction()}), ablation=["mean", "zero"]),
+    "every level": lambda: _repeat(
+        Program(
+            {
+                "a0.h0": programs.copy("full"),
+                "a0.h1": programs.induction(match="prefix", prefix=2, level="pattern_token"),
+                "m1": programs.ngram(2),
+            }
+        ),
+        ablation=["resample_joint", "optimal"],
+    ),
+    "label": lambda: _text(Program({"m0.n3": programs.label(tokens=[3, 5, 7])}), ablation="mean_position"),
+    "noise and refit": lambda: _text(Keep(["a0.h1", "m0"]), ablation=["noise", "resample_independent"], refit=True),
+    "frozen norms": lambda: _repeat(Remove(["a1.h0"]), ablation="mean", frozen_norm=True),
+    "mean constant": lambda: _repeat(Constant(["m0"], "mean"), ablation="mean"),
+    "search by gradients": lambda: _search("attribution", "integrated_attribution_kl", "random"),
+    "search by trials": lambda: _search("exact", "acdc", "greedy", steps=20, tau=(0.01,)),
+}
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of a record that is no container, with its place."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if key not in LEFT_OUT:
+                yield from leaves(inner, f"{path}/{key}")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            yield from leaves(inner, f"{path}/{index}")
+    else:
+        yield path, value
+
+
+def differences(old: Any, new: Any) -> Iterator[str]:
+    """What differs between two records, a line a value."""
+    before, after = dict(leaves(old)), dict(leaves(new))
+    for path in sorted(before.keys() | after.keys()):
+        if path not in before or path not in after:
+            yield f"{path}: {'gone' if path in before else 'new'}: {before.get(path, after.get(path))!r}"
+            continue
+        a, b = before[path], after[path]
+        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
+        if not (math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) if numbers else a == b):
+            yield f"{path}: {a!r} -> {b!r}"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("action", choices=("write", "check"))
+    parser.add_argument("--case", help="this one alone (check only)")
+    parser.add_argument("--most", type=int, default=20, help="differences shown of each case")
+    given = parser.parse_args()
+    stored = {} if given.action == "write" else json.loads(lzma.decompress(FILE.read_bytes()))
+    made, bad = {}, 0
+    for name, run in CASES.items():
+        if given.case not in (None, name):
+            continue
+        begun = time.monotonic()
+        made[name] = json.loads(json.dumps(run(), default=float))
+        found = [] if given.action == "write" else list(differences(stored[name], made[name]))
+        bad += len(found)
+        print(f"{name}: {len(found)} differences, {time.monotonic() - begun:.1f} s", flush=True)
+        for line in found[: given.most]:
+            print(f"  {line[:300]}")
+    if given.action == "write":
+        FILE.write_bytes(lzma.compress(json.dumps(made).encode()))
+        print(f"{len(made)} records, {FILE.stat().st_size:,} bytes")
+    return int(bad > 0)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
