@@ -32,6 +32,19 @@ STORY = "Once upon a time, there was a little girl named Lily. She liked to play
 Run = Callable[..., tuple[int, str, str]]
 
 
+def test_arguments_of_another_type_are_a_sentence():
+    """In a process of its own: here annotations are checked before the code is reached."""
+    plain = [sys.executable, "-c"]
+    for call, sentence in (
+        ("assay.programs.label([3, 5])", "a label's source is a text such as 'fr', not [3, 5]"),
+        ("assay.measure(assay.Keep(['a3.h6']), 'zoo:stories-260k', 'text')", "'text' is no task"),
+    ):
+        done = subprocess.run([*plain, f"import assay; {call}"], capture_output=True, text=True, env=os.environ)
+        last = done.stderr.strip().splitlines()[-1]
+        assert last.startswith("assay.errors."), last
+        assert sentence in last
+
+
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Writes a claim file, measures it into `out`, and gives (exit code, stdout, stderr)."""

@@ -1,6 +1,6 @@
-"""The tables of docs/results.md for CLAIMS A1 and A2: where an ablated model, n-grams and smaller models lie on the
-loss axis and on the compute axis, and so what "90 %" and "99 % recovered" are worth. `assay measure` has the same block
-in every record of a model with a family; this makes it alone.
+"""The tables of docs/results/family.md for CLAIMS A1 and A2: where an ablated model, n-grams and smaller models lie on
+the loss axis and on the compute axis, and so what "90 %" and "99 % recovered" are worth. `assay measure` has the same
+block in every record of a model with a family; this makes it alone.
 
     python tools/compute_axis.py zoo:novel-4l --documents 60
 """
@@ -78,7 +78,8 @@ def main() -> None:
 
 
 def _shown(stored: dict) -> str:
-    return str(Estimate.from_json(stored))
+    shown = str(Estimate.from_json(stored))
+    return next((f"{side} the family" for side in ("below", "above") if f"is {side} the family" in shown), shown)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/results.md for the built-in family: every endpoint's loss, and what copying had formed there.
+"""The tables of docs/results/family.md: every endpoint's loss, and what copying had formed there.
 
 python tools/family_table.py [FOLDER]   (a folder of members as `assay zoo train` writes them; default: the package's)
 """

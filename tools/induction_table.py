@@ -1,5 +1,6 @@
-"""The tables of docs/results.md for "they do strict induction" (CLAIMS A3): every variant of the program against every
-ablation and floor, in one scoring pass, as Markdown. `assay measure` gives each cell with controls and residual.
+"""The tables of docs/results/induction.md for "they do strict induction" (CLAIMS A3): every variant of the program
+against every ablation and floor, in one scoring pass, as Markdown. `assay measure` gives each cell with controls and
+residual.
 
     python tools/induction_table.py zoo:novel-4l-rep --documents 48 [--split unseen] [--heads a1.h0,a1.h5]
 """

@@ -29,7 +29,8 @@ Kind = Literal[
 
 _NAME = re.compile(
     r"""^(?:(?P<fixed>input|logits)
-        | a(?P<attention>\d{1,9})(?:\.(?:h(?P<head>\d{1,9})(?:\.(?P<part>pattern|q|k|v|z))?|kv(?P<kv>\d{1,9})|(?P<bias>bias)))?
+        | a(?P<attention>\d{1,9})
+          (?:\.(?:h(?P<head>\d{1,9})(?:\.(?P<part>pattern|q|k|v|z))?|kv(?P<kv>\d{1,9})|(?P<bias>bias)))?
         | m(?P<mlp>\d{1,9})(?:\.n(?P<neuron>\d{1,9}))?
         | r(?P<stream>\d{1,9})
         )$""",

@@ -99,6 +99,11 @@ def test_a_folder_loads_nothing_that_it_names(folder: Path, monkeypatch: pytest.
     assert "names '../../elsewhere', which is no file of this folder" in refused(folder)
 
 
+def test_what_the_library_says_of_a_configuration_is_not_printed(folder: Path, caplog, capfd):
+    assert "cannot be read as a model" in refused(configured(folder, use_return_dict=False, hidden_act="\u202eevil"))
+    assert "use_return_dict" not in capfd.readouterr().err + caplog.text
+
+
 def test_a_pipe_in_a_folder_is_refused_and_not_waited_for(folder: Path):
     os.mkfifo(folder / "tokenizer_config.jsonl")
     assert "holds 'tokenizer_config.jsonl', which is no file: a pipe or a device" in refused(folder)

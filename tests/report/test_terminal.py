@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from assay.report import compared, terminal, words
+from assay.report import compared, find_terminal, terminal, words
 from tests.report import fixture
 
 
@@ -36,6 +36,16 @@ def test_markup_and_escapes_in_names_are_text():
     assert "[red]a[/red] ␛[31m [/nothing]" in text
     assert "[bold]x[/]" in text
     assert "\x1b" not in text
+
+
+def test_nothing_in_the_name_of_a_run_folder_is_obeyed():
+    evil = "runs/a\x1b[31m\u202eb\nc/report.html"
+    shown = _printed(terminal.measurement(fixture.record(), evil, f"assay measure {evil}"))
+    shown += _printed(find_terminal.table({"schema": 1}, evil, f"assay measure {evil}"))
+    shown += _printed(compared.compare([fixture.record(), {}], [evil, "b"]))
+    assert shown.count("report runs/a␛[31m�b↵c/report.html") == 2
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
 
 
 def test_an_empty_record_prints_without_an_error():

@@ -244,6 +244,10 @@ def test_files_that_are_too_large_in_any_direction_are_refused(tmp_path, monkeyp
     assert "field larger than field limit" in said("a.csv", "clean,correct\n" + "word " * 30_000 + ",a\n")
     monkeypatch.setattr(prompt_rows, "MOST_ROWS", 3)
     assert "a.csv:5: a file of prompts has at most 3 rows" in said("a.csv", "clean,correct\n" + "a,b\n" * 4)
+    monkeypatch.setattr(prompt_rows, "MOST_CELLS", 5)
+    assert "a.csv:3: a file of prompts has at most 5 cells" in said(
+        "a.csv", "clean,correct,incorrect\n" + "a,b,c\n" * 2
+    )
     monkeypatch.setattr(prompt_rows, "LARGEST", 10)
     assert "has 14 bytes, and at most 10 are read" in said("a.csv", "clean,correct\n")
 

@@ -220,6 +220,10 @@ class LabelProgram:
     name: str = "label"
 
     def __post_init__(self) -> None:
+        if self.source is not None and not isinstance(self.source, str):
+            raise ClaimError(
+                f"a label's source is a text such as 'fr', not {self.source!r}; token ids: label(tokens=...)"
+            )
         if (self.source is None) == (not self.tokens):
             raise ClaimError("program 'label' takes either a source or tokens, and not both")
         bad = next((token for token in self.tokens if not is_token(token)), None)

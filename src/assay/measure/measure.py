@@ -179,6 +179,8 @@ def resolve(
             raise ClaimError(f"{shown} {what}; use assay.Program, Keep, Remove, Constant or Circuit, or a claim file")
         if model is None or task is None:
             raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
+        if not isinstance(task, Task):
+            raise TaskError(f"{task!r} is no task; use assay.Task.text, .repeat, .prompts, .classify or .from_ids")
         explanation: Explanation = claim
     else:
         explanation = file.build_explanation()

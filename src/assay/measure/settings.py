@@ -7,6 +7,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from assay import bounds
@@ -86,6 +87,12 @@ class Settings:
             if name in values:
                 values[name] = (values[name],) if isinstance(values[name], str | dict) else tuple(values[name])
         values |= {"floors": tuple(map(_floor, values["floors"]))} if "floors" in values else {}
+        for name in ("seed", "draws", "controls", "documents"):
+            value = values.get(name, 0)
+            if not isinstance(value, Integral) or isinstance(value, bool):
+                raise UserError(f"{name!r} must be a whole number, not {value!r}")
+        if not isinstance(values.get("found_on", ""), str):
+            raise UserError(f"'found_on' must be a text, not {values['found_on']!r}")
         if values.get("quick"):
             documents, controls = values.get("documents"), values.get("controls", cls.controls)
             values["documents"] = min(documents or QUICK_DOCUMENTS, QUICK_DOCUMENTS)

@@ -192,9 +192,7 @@ def _check(circuits: Circuits, loss: str, *, at_model: bool) -> None:
         )
 
 
-def _own_run(
-    batch: CircuitBatch, loss: str, *, gradients: bool, soft: bool = False
-) -> tuple[Pass, Objective, Tensor]:
+def _own_run(batch: CircuitBatch, loss: str, *, gradients: bool, soft: bool = False) -> tuple[Pass, Objective, Tensor]:
     """The model's own run, the loss of a run, and that of this one."""
     with torch.set_grad_enabled(gradients):
         run = forward(batch, batch.model.embed(batch.tokens).unsqueeze(0), soft=soft)

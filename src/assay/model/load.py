@@ -291,7 +291,7 @@ def _quiet() -> Iterator[None]:
 
     bars, level = library.is_progress_bar_enabled(), library.get_verbosity()
     library.disable_progress_bar()
-    library.set_verbosity(logging.ERROR)
+    library.set_verbosity(logging.CRITICAL)  # it prints whole configurations as errors
     try:
         yield
     finally:

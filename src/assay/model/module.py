@@ -126,7 +126,8 @@ class ModuleModel:
         calls = self.calls(module)
         if not 1 <= call <= len(calls):
             raise ComponentError(
-                f"{site.module!r}: {module!r} is called {len(calls)} times" + nearest(site.module, calls)
+                f"{site.module!r}: {module!r} is called {len(calls)} time{'s' * (len(calls) != 1)}"
+                + nearest(site.module, calls)
             )
         return replace(site, module=calls[call - 1])
 

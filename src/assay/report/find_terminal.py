@@ -37,7 +37,7 @@ def table(record: Mapping[str, Any], report: str | None = None, follow: str | No
         if (one.get("mib") or {}).get("over_recovery"):
             parts.append(Text(f"over-recovery: {plain_text(one['method'])} beats the model, which its CPR counts"))
     parts.append(Text.assemble("In one sentence: ", (find_page.verdict(record), "bold")))
-    ends = ([f"report {report}"] if report else []) + ([f"next: {follow}"] if follow else [])
+    ends = [f"{what} {plain_text(text)}" for what, text in (("report", report), ("next:", follow)) if text]
     if ends:
         parts.append(Text(" · ".join(ends)))
     return Group(*parts)

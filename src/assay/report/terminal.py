@@ -39,7 +39,7 @@ def measurement(record: Mapping[str, Any], report: str | None = None, follow: st
     parts += [line for line in lines if line is not None]
     ends = []
     if report:
-        ends.append(f"report {report}")
+        ends.append(f"report {plain_text(report)}")
     follow = follow or record.get("next")
     if follow:
         ends.append(f"next: {plain_text(follow)}")

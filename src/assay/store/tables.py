@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from assay import inputs
 from assay.errors import RunError
+from assay.store.pages import BYTE_ARRAY, unpacked_sizes
 
 LARGEST = 1 << 28  # bytes of a file, and of its texts written out
 MOST_ROWS, MOST_CELLS = 5_000_000, 1 << 26
@@ -23,29 +24,42 @@ def read_table(path: Path) -> pa.Table:
     Raises:
         RunError: when it is not there, no parquet file of flat columns, or too large; without advice what to do.
     """
-    content = io.BytesIO(inputs.read_bytes(path, "the table", RunError, most=LARGEST))
+    content = inputs.read_bytes(path, "the table", RunError, most=LARGEST)
     try:
-        shape = pq.ParquetFile(content)
+        shape = pq.ParquetFile(io.BytesIO(content))
         rows, columns = shape.metadata.num_rows, shape.metadata.num_columns
         if rows > MOST_ROWS or rows * columns > MOST_CELLS:
             raise RunError(
                 f"'{path}' claims {rows:,} rows of {columns:,} values, more than the {MOST_ROWS:,} rows and "
                 f"{MOST_CELLS:,} values that assay reads"
             )
-        unpacked = sum(shape.metadata.row_group(i).total_byte_size for i in range(shape.metadata.num_row_groups))
-        if unpacked > 4 * LARGEST:
-            raise RunError(f"'{path}' claims {unpacked:,} bytes, more than the {4 * LARGEST:,} that assay reads")
         for field in shape.schema_arrow:
             if pa.types.is_nested(field.type):
                 raise RunError(f"'{path}' has lists in its column {field.name!r}, and a table of tokens is flat")
+            if not _is_plain(field.type):  # of other types a value may have any length, and stand there once for many
+                raise RunError(
+                    f"'{path}' has values of the type {str(field.type)!r} in its column {field.name!r}, and a table of "
+                    "tokens holds numbers and texts"
+                )
         # Equal texts once, until it is known how long they are together.
         texts = [field.name for field in shape.schema_arrow if _is_text(field.type)]
-        content.seek(0)
-        return _written_out(pq.ParquetFile(content, read_dictionary=texts).read(), path)
+        _check_sizes(content, path)
+        return _written_out(pq.ParquetFile(io.BytesIO(content), read_dictionary=texts).read(), path)
     except RunError:
         raise
     except (OSError, ValueError, pa.ArrowException, MemoryError) as problem:
-        raise RunError(f"'{path}' is not a parquet file that can be read: {problem}") from problem
+        said = " ".join(str(problem).split())  # of several lines where pyarrow's thrift says it
+        raise RunError(f"'{path}' is not a parquet file that can be read: {said}") from problem
+
+
+def _check_sizes(content: bytes, path: Path) -> None:
+    """Raises `RunError` for pages that unpack to more than is read; texts are held several times over."""
+    total = {"texts": 0, "numbers": 0}
+    for kind, size in unpacked_sizes(content):
+        total["texts" if kind == BYTE_ARRAY else "numbers"] += size
+        for what, most in (("texts", LARGEST), ("numbers", 4 * LARGEST)):
+            if total[what] > most:
+                raise RunError(f"'{path}' has {what} of {total[what]:,} bytes, more than the {most:,} that assay reads")
 
 
 def _written_out(table: pa.Table, path: Path) -> pa.Table:
@@ -65,4 +79,11 @@ def _written_out(table: pa.Table, path: Path) -> pa.Table:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return any(is_it(kind) for is_it in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary))
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _is_plain(kind: pa.DataType) -> bool:
+    held = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return _is_text(held) or any(
+        is_it(kind) for is_it in (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    )

@@ -21,7 +21,7 @@ NEEDED = ("clean", "correct")
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 LINES = (".jsonl", ".ndjson")
 LARGEST = 1 << 25  # bytes of a file
-MOST_ROWS, MOST_COLUMNS = 200_000, 64
+MOST_ROWS, MOST_COLUMNS, MOST_CELLS = 200_000, 64, 2_000_000
 LONGEST = 100_000  # characters of a cell
 
 
@@ -115,9 +115,12 @@ def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
         raise TaskError(f"the prompts {str(path)!r} must be a file that ends in " + ", ".join((*SEPARATORS, *LINES)))
     text = inputs.read_text(path, "the file", TaskError, most=LARGEST, like=(*SEPARATORS, *LINES))
     rows = json_rows(path, text) if suffix in LINES else csv_rows(path, text, SEPARATORS[suffix])
+    cells = 0
     for number, (where, row) in enumerate(rows, 1):
-        if number > MOST_ROWS:
-            raise TaskError(f"{where}: a file of prompts has at most {MOST_ROWS:,} rows")
+        cells += len(row) if isinstance(row, dict) else 1
+        for count, most, what in ((number, MOST_ROWS, "rows"), (cells, MOST_CELLS, "cells")):
+            if count > most:
+                raise TaskError(f"{where}: a file of prompts has at most {most:,} {what}")
         yield where, row
 
 
