@@ -1,14 +1,17 @@
 """What the precision that a model runs in does to the headline figures of two claims.
 
-    python -m tools.dtype_effect zoo:smollm2-135m [--documents 6] [--context 128] [--dtypes float32 bfloat16]
+    python -m tools.dtype_effect zoo:smollm2-135m [--documents 8] [--context 64] [--dtypes float32 bfloat16]
 
-One Remove and one Keep claim on the same documents, the headline alone: explained runs, floors and the no-op run.
+One Remove and one Keep claim on the first window of the same documents, the headline alone: explained runs, floors and
+the no-op run.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +24,7 @@ from assay.measure.figures import figures
 from assay.measure.score import score
 from assay.measure.systems import systems
 from assay.model.transformer import Model
+from assay.task.examples import take
 from assay.task.task import Task
 
 ABLATIONS, DRAWS = ("mean", "resample_joint"), 4
@@ -36,8 +40,8 @@ def claims(model: Model, head: str, layer: int) -> dict[str, Explanation]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--documents", type=int, default=6)
-    parser.add_argument("--context", type=int, default=128)
+    parser.add_argument("--documents", type=int, default=8)
+    parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--head", default="a16.h0")
     parser.add_argument("--layer", type=int, default=17)
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
@@ -47,12 +51,19 @@ def main() -> None:
     for dtype in given.dtypes:
         model = assay.load(given.model, dtype=dtype)
         assert isinstance(model, Model)
+        print(f"{dtype}: opened", file=sys.stderr, flush=True)
         task = Task.text(model, split="test", context=given.context, max_documents=given.documents)
-        task = task.subset(range(min(given.documents, len(task.documents))))
+        first = np.unique(np.asarray(task.document), return_index=True)[1][
+            : given.documents
+        ]  # a window of each document
+        task = replace(task, **take(task, first, np.asarray(task.document)[first]))
         bench = Workbench(Runner(model, task))
         for name, claim in claims(model, given.head, given.layer).items():
             start = time.process_time()
             plans = systems(bench, claim, ABLATIONS, DRAWS)
+            print(
+                f"{name}: fitted, {time.process_time() - start:.0f} s, {task.count} tokens", file=sys.stderr, flush=True
+            )
             scored = score(bench, plans.plans)
             used = scored.count > 0
             numbers = figures(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)

@@ -99,12 +99,14 @@ class Counter:
             Model._layer, Linear.__call__ = layer, linear  # type: ignore[method-assign]
 
     def show(self, title: str) -> float:
-        total = ("all", *(sum(row[i] for row in self.rows) for i in range(1, 5)))
+        columns = np.array([row[1:] for row in self.rows])
         print(f"\n{title}\n\n| stage | processor s | wall s | passes of one row | unembedded positions |")
         print("| --- | --- | --- | --- | --- |")
-        for name, cpu, wall, passes, positions in (*self.rows, total):
+        for name, (cpu, wall, passes, positions) in zip(
+            [*(row[0] for row in self.rows), "all"], [*columns, columns.sum(0)], strict=True
+        ):
             print(f"| {name} | {cpu:.1f} | {wall:.1f} | {passes:.1f} | {positions:,.0f} |", flush=True)
-        return float(total[1])
+        return float(columns[:, 0].sum())
 
 
 def script(library: Any, task: Task) -> tuple[Counter, dict[str, float]]:
