@@ -205,7 +205,7 @@ def test_the_bar_waits_two_seconds_and_for_a_terminal(monkeypatch: pytest.Monkey
 
 
 def test_demo_claim_is_shipped_and_valid():
-    demo = Path(cli.__file__).parent / "zoo" / "claims" / "induction.yaml"
+    demo = Path(cli.__file__).parent / "zoo" / "claims" / "previous_token.yaml"
     assert assay.load_claim(demo).model == "zoo:novel-attn2-rep"
 
 

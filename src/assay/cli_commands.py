@@ -70,12 +70,12 @@ def demo(
 ) -> None:
     """Measure a claim that ships with assay, as a first example.
 
-    The claim: two heads of zoo:novel-attn2-rep do strict induction.
+    The claim: a head of zoo:novel-attn2-rep attends to the previous token.
     """
     from assay.explanations.claim import load_claim
     from assay.measure.settings import Settings
 
-    claim = load_claim(Path(__file__).parent / "zoo" / "claims" / "induction.yaml")
+    claim = load_claim(Path(__file__).parent / "zoo" / "claims" / "previous_token.yaml")
     command = command_line("demo", {"quick": quick or None, "device": device})
     settings = Settings.resolve(claim, quick=quick or None, device=device, out=out, overwrite=True, command=command)
     _measure(claim, settings, as_json)

@@ -305,15 +305,24 @@ def shape_of(model: Model) -> dict[str, Any]:
 
 
 def _percent(estimate: Estimate) -> str:
+    """Whole per cent; with two decimals where the interval is narrower than one, as near 100 % it is.
+
+    Example:
+        >>> _percent(Estimate(0.9990, 0.9986, 0.9993, 30)), _percent(Estimate(-0.62, -0.7, 0.001, 30))
+        ('99.90 % [99.86, 99.93]', '−62 % [−70, 0]')
+    """
     if estimate.value is None:
         return str(estimate)
-    low, high = ("open" if end is None else _whole(100 * end) for end in (estimate.low, estimate.high))
-    return f"{_whole(100 * estimate.value)} % [{low}, {high}]"
+    ends = (estimate.low, estimate.high)
+    narrow = None not in ends and 100 * (ends[1] - ends[0]) < 1
+    low, high = ("open" if end is None else _decimal(100 * end, 2 * narrow) for end in ends)
+    return f"{_decimal(100 * estimate.value, 2 * narrow)} % [{low}, {high}]"
 
 
-def _whole(number: float) -> str:
-    """A whole number with a true minus sign, never −0."""
-    return f"{round(number)}".replace("-", "−")
+def _decimal(number: float, decimals: int) -> str:
+    """With a true minus sign, never −0."""
+    shown = f"{number:.{decimals}f}"
+    return (shown.lstrip("-") if float(shown) == 0 else shown).replace("-", "−")
 
 
 def revision() -> str | None:
