@@ -313,10 +313,10 @@ def _percent(estimate: Estimate) -> str:
     """
     if estimate.value is None:
         return str(estimate)
-    ends = (estimate.low, estimate.high)
-    narrow = None not in ends and 100 * (ends[1] - ends[0]) < 1
-    low, high = ("open" if end is None else _decimal(100 * end, 2 * narrow) for end in ends)
-    return f"{_decimal(100 * estimate.value, 2 * narrow)} % [{low}, {high}]"
+    low, high = estimate.low, estimate.high
+    decimals = 2 if low is not None and high is not None and 100 * (high - low) < 1 else 0
+    ends = ("open" if end is None else _decimal(100 * end, decimals) for end in (low, high))
+    return f"{_decimal(100 * estimate.value, decimals)} % [{', '.join(ends)}]"
 
 
 def _decimal(number: float, decimals: int) -> str:
