@@ -29,7 +29,7 @@ from tests.model.tiny import tiny
 FILE = Path(__file__).parent / "data" / "golden.json.xz"
 CLOSE = 1e-6
 LEFT_OUT = frozenset({"timing", "versions", "created"})
-SETTINGS: dict[str, Any] = {"controls": 3, "seed": 3, "draws": 2}
+SETTINGS: dict[str, Any] = {"controls": 3, "seed": 3, "draws": 4}
 
 
 def _text(claim: Any, **more: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def _repeat(claim: Any, **more: Any) -> dict[str, Any]:
 def _search(*methods: str, **more: Any) -> dict[str, Any]:
     model = tiny("llama", tokenizer=True)
     split = split_task(model, {"kind": "repeat", "length": 6}, documents=8, select=6, seed=2)
-    plan = Plan(methods=methods, sizes=(4,), controls=4, control_rows=4, seed=2, **more)
+    plan = Plan(methods=methods, sizes=(4, 12), controls=4, control_rows=4, seed=2, **more)
     return find_circuit(model, split, plan).record
 
 
@@ -61,12 +61,12 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
         ),
         ablation=["resample_joint", "optimal"],
     ),
-    "label": lambda: _text(Program({"m0.n3": programs.label(tokens=[3, 5, 7])}), ablation="mean_position"),
+    "label": lambda: _text(Program({"m0.n3": programs.label(tokens=[24, 25, 26, 27])}), ablation="mean_position"),
     "noise and refit": lambda: _text(Keep(["a0.h1", "m0"]), ablation=["noise", "resample_independent"], refit=True),
     "frozen norms": lambda: _repeat(Remove(["a1.h0"]), ablation="mean", frozen_norm=True),
     "mean constant": lambda: _repeat(Constant(["m0"], "mean"), ablation="mean"),
     "search by gradients": lambda: _search("attribution", "integrated_attribution_kl", "random"),
-    "search by trials": lambda: _search("exact", "acdc", "greedy", steps=20, tau=(0.01,)),
+    "search by trials": lambda: _search("exact", "acdc", "masks", "greedy", steps=20, tau=(0.01,)),
 }
 
 
