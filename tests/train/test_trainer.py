@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.train import novel
-from assay.train.trainer import Trainer
+from assay.train.trainer import LOOK, Trainer
 from assay.zoo.recipes import RECIPES, VOCABULARY, Recipe
 
 
@@ -58,6 +58,15 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named():
     broken = Trainer(net, lambda batch: net(batch).sum() * float("nan"))
     with pytest.raises(FloatingPointError, match="the training loss is nan at step 0"):
         broken.run(3, batch, falling)
+
+
+def test_the_log_gets_the_mean_of_all_losses_since_it_was_last_called():
+    said: list[tuple[int, float]] = []
+    values = iter(range(LOOK + 7))
+    net = network()
+    counting = Trainer(net, lambda batch: net(batch).sum() * 0 + next(values))
+    counting.run(LOOK + 7, batch, falling, log=lambda step, loss: said.append((step, loss)))
+    assert said == [(LOOK, (LOOK - 1) / 2), (LOOK + 7, LOOK + 3)]
 
 
 def test_repeats_begin_with_bos_and_cycle_with_a_period_in_range():

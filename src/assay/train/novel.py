@@ -207,7 +207,7 @@ def train(
     if compile:  # launching kernels one by one takes longer than they do: a graph of them is launched as one
         loss = torch.compile(loss, dynamic=False, mode="default" if device == "cpu" else "reduce-overhead")
     trainer = Trainer(network, loss)
-    latest = float("nan")
+    latest: float | None = None  # of the last steps that were looked at; a run that only ends had none
 
     def note(step: int, value: float) -> None:
         nonlocal latest
@@ -254,7 +254,8 @@ def train(
                 "induction": {"score": score, "second_copy_nats": second},
                 "documents": {s: document_losses(shipped, s, str(tokenizer)) for s in ("test", "unseen")},
             }
-            total = np.array(list(endpoint["documents"]["test"].values())).sum(0)
+            whole = [v for name, v in endpoint["documents"]["test"].items() if ":" not in name]  # without their pieces
+            total = np.array(whole).sum(0)
             say(f"{name} at {budget} tokens: test loss {total[0] / total[1]:.4f} nats, induction {score:.2f}")
             done.write_text(json.dumps(endpoint))
             trainer.restore(trunk)
