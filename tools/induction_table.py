@@ -3,6 +3,9 @@ against every ablation and floor, in one scoring pass, as Markdown. `assay measu
 residual.
 
     python tools/induction_table.py zoo:novel-4l-rep --documents 48 [--split unseen] [--heads a1.h0,a1.h5]
+    python tools/induction_table.py zoo:smollm2-135m --tokens 10000 --context 512 --most 5 --draws 2 [--alone]
+
+`--alone`: each head by itself instead, under mean and resample_joint.
 """
 
 from __future__ import annotations
@@ -27,6 +30,22 @@ from assay.task.task import Task
 MATCHES = {"recent": {"match": "recent"}, "all": {"match": "all"}, "prefix 4": {"match": "prefix", "prefix": 4}}
 ENOUGH, MOST = 0.4, 3  # as `assay init` chooses heads
 FLOORS = ("bigram", "ngram")
+FEWEST = 6  # documents of a language, where `--tokens` picks them
+ALONE = ("mean", "resample_joint")
+
+
+def of_each_language(task: Task, tokens: int, seed: int) -> Task:
+    """The task with documents of each language, drawn one after the other, up to so many scored tokens of each."""
+    scored = np.bincount(task.document, task.scored.sum(1), minlength=len(task.documents))
+    random, chosen = np.random.default_rng(seed), []
+    for language in sorted({document.source for document in task.documents}):
+        own = [i for i, document in enumerate(task.documents) if document.source == language]
+        own = [
+            i for i in random.permutation(own) if scored[i] <= tokens / 4
+        ]  # no document that is most of its language
+        enough = int(np.searchsorted(np.cumsum(scored[own]), tokens)) + 1
+        chosen += own[: max(enough, FEWEST)]
+    return task.subset(chosen)
 
 
 def main() -> None:
@@ -34,26 +53,41 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--split", default="test")
     parser.add_argument("--documents", type=int, default=48)
+    parser.add_argument("--tokens", type=int, help="of each language, in place of --documents")
+    parser.add_argument("--context", type=int)
+    parser.add_argument("--most", type=int, default=MOST, help="heads")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--heads", help="instead of those with the highest induction score")
     given = parser.parse_args()
     model = assay.load(given.model)
-    task = Task.text(model, split=given.split)
-    if len(task.documents) > given.documents:
+    task = Task.text(model, split=given.split, context=given.context)
+    if given.tokens:
+        task = of_each_language(task, given.tokens, given.seed)
+    elif len(task.documents) > given.documents:
         task = task.subset(np.linspace(0, len(task.documents) - 1, given.documents).round().astype(int))
-    top = head_scores(model, seed=given.seed).top("induction", MOST)
+    top = head_scores(model, seed=given.seed).top("induction", given.most)
     heads = given.heads.split(",") if given.heads else [h for h, s in top if s >= ENOUGH] or [top[0][0]]
     bench = Workbench(Runner(model, task), given.seed)
+    groups = {head: [head] for head in heads} if given.alone else {"": heads}
+    matches = {"all": MATCHES["all"]} if given.alone else MATCHES
     claims = {
-        (level, name): Program({head: induction(level=level, **match) for head in heads})
+        ", ".join(filter(None, (group, level, name))): (
+            group,
+            Program({h: induction(level=level, **match) for h in own}),
+        )
+        for group, own in groups.items()
         for level in LEVELS
-        for name, match in MATCHES.items()
+        for name, match in matches.items()
     }
-    plans = {f"{level}, {name}": claim.plan(bench, "mean", 0) for (level, name), claim in claims.items()}
-    ablations = [a for a in ABLATIONS if a != "counterfactual"]  # text has no counterfactuals
-    first = next(iter(claims.values()))
-    floors = {a: [first.floor(bench, a, d) for d in range(given.draws if a in RANDOM else 1)] for a in ablations}
+    plans = {name: claim.plan(bench, "mean", 0) for name, (_, claim) in claims.items()}
+    ablations = ALONE if given.alone else [a for a in ABLATIONS if a != "counterfactual"]  # text has no counterfactuals
+    floors = {
+        f"{group} {a}".strip(): [claim.floor(bench, a, d) for d in range(given.draws if a in RANDOM else 1)]
+        for group, claim in dict(claims.values()).items()
+        for a in ablations
+    }
     people = {r.name: r.system for r in rivals.contestants(bench, Settings(), None) if r.name in FLOORS}
     scored = score(bench, {**plans, **floors, **people})
     used = scored.count > 0
@@ -69,12 +103,14 @@ def main() -> None:
     print(f"model's loss {mean('model', 'loss')}\n")
     columns = [*ablations, *people]
     print("| program | KL(M‖E) | loss | " + " | ".join(columns) + " |\n" + "| --- " * (len(columns) + 3) + "|")
-    print("| *floor itself: KL* | | | " + " | ".join(mean(name, "kl") for name in columns) + " |")
-    print("| *floor itself: loss* | | | " + " | ".join(mean(name, "loss") for name in columns) + " |")
-    for name in plans:
-        shares = [recovered_kl(resamples, scored[name].kl[used], scored[c].kl[used], count) for c in columns]
-        cells = ["undefined" if share.value is None else str(share) for share in shares]
-        print(f"| {name} | {mean(name, 'kl')} | {mean(name, 'loss')} | " + " | ".join(cells) + " |", flush=True)
+    for group in groups:
+        own = [f"{group} {name}".strip() if name in ablations else name for name in columns]
+        print(f"| *{group or 'floor'} itself: KL* | | | " + " | ".join(mean(name, "kl") for name in own) + " |")
+        print(f"| *{group or 'floor'} itself: loss* | | | " + " | ".join(mean(name, "loss") for name in own) + " |")
+        for name in [name for name, (its, _) in claims.items() if its == group]:
+            shares = [recovered_kl(resamples, scored[name].kl[used], scored[c].kl[used], count) for c in own]
+            cells = ["undefined" if share.value is None else str(share) for share in shares]
+            print(f"| {name} | {mean(name, 'kl')} | {mean(name, 'loss')} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
