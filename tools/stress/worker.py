@@ -7,6 +7,7 @@ A line for each case on stdout: [reader, index, outcome, detail].
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -87,6 +88,8 @@ def main() -> None:
             for index in range(len(what.known)):  # what is imported at first use is not the clock's
                 with contextlib.suppress(Exception):
                     what.read(what.write(Random(0), folder, index))
+            gc.collect()
+            gc.freeze()  # libraries' objects, which every full collection would look at again
             for index in range(start, end):
                 for _ in range(2):  # a busy machine stops a process for seconds: only what hangs again is a hang
                     case = what.write(Random(f"{asked['seed']} {name} {index}"), folder, index)
