@@ -33,7 +33,7 @@ TEMPLATES = (
     "As {a} and {b} got home from the {place}, {s} threw a {thing} to",
     "Before {a} and {b} said goodbye at the {place}, {s} promised a {thing} to",
     "On the way to the {place}, {a} met {b}, and {s} showed a {thing} to",
-    "{a} and {b} sat near the {place} until {s} brought a {thing} to",
+    "That day {a} and {b} sat near the {place} until {s} brought a {thing} to",
     "In the {place}, {a} and {b} spoke for an hour before {s} sent a {thing} to",
     "When it was late, {a} and {b} closed the {place}, and {s} returned the {thing} to",
     "The day that {a} and {b} opened the {place}, {s} lent a {thing} to",
@@ -49,7 +49,7 @@ TEMPLATES = (
     "With the {thing} in a bag, {a} and {b} left the {place}, and {s} handed it to",
     "Yesterday {a} and {b} painted the {place}, and {s} passed the brush to",
     "It was raining when {a} and {b} got to the {place}, so {s} gave an umbrella to",
-    "{a} and {b} ordered dinner at the {place}, but {s} gave the bill to",
+    "Then {a} and {b} ordered dinner at the {place}, but {s} gave the bill to",
     "In the story, {a} and {b} find a {thing} in the {place}, and {s} offers it to",
     "Two friends, {a} and {b}, were playing at the {place} when {s} kicked the ball to",
 )
