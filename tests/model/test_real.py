@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -60,3 +65,21 @@ def test_the_built_in_text_is_read_in_its_tokens(model: Model):
     assert set(task.strata) == {"en", "fr", "python"}
     assert (task.tokens[:, 0] == 0).all()
     assert "may have seen" in task.name
+
+
+def test_the_hubs_own_name_opens_what_the_hub_gave_this_machine(tmp_path: Path):
+    """As the hub's client keeps it; the network is not asked."""
+    hub = tmp_path / "hub" / "models--HuggingFaceTB--SmolLM2-135M-Instruct"
+    (hub / "refs").mkdir(parents=True)
+    (hub / "refs" / "main").write_text("abc")
+    (hub / "snapshots" / "abc").mkdir(parents=True)
+    for file in index.place(NAME).iterdir():
+        (hub / "snapshots" / "abc" / file.name).symlink_to(file)
+    script = (
+        "import assay\nmodel = assay.load('HuggingFaceTB/SmolLM2-135M-Instruct')\n"
+        "task = assay.Task.text(model, split='test', max_documents=8, context=64, bos='<|endoftext|>')\n"
+        "print(model.config.layers, set(task.tokens[:, 0].tolist()))"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.stdout.strip() == "30 {0}", done.stderr
