@@ -34,7 +34,8 @@ Ablations = Annotated[
         "--ablation",
         metavar="NAME",
         help=f"What fills in for everything that is not explained: {', '.join(ABLATIONS)}. May be given several "
-        "times; the lowest figure leads. [default: the claim file's, else mean and resample_joint]",
+        "times; the one under which the claim does worst leads. [default: the claim file's, else mean and "
+        "resample_joint]",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run folder that exists.")]

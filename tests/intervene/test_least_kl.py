@@ -100,3 +100,14 @@ def test_keeping_everything_leaves_nothing_to_fit():
     torch.testing.assert_close(logits(bench(), claim.plan(bench(), "optimal")), logits(bench(), untouched))
     whole = Circuit(nodes=[name for name in model.components if name != "input"])
     torch.testing.assert_close(logits(bench(), whole.plan(bench(), "optimal")), logits(bench(), untouched))
+
+
+def test_parts_kept_at_a_column_are_fitted_with_all_the_others():
+    """One by one, each in a model that is otherwise whole, their constants are worse together than nothing kept."""
+    model = bench().model
+    claim = Keep([f"{name}@5" for name in model.components if name != "input"])
+    kept, floor = (
+        {str(e.site): e.source for e in plan(bench(), "optimal").final.edits} for plan in (claim.plan, claim.floor)
+    )
+    for name, source in floor.items():
+        torch.testing.assert_close(kept[name].tensor, source.tensor, rtol=0, atol=0)

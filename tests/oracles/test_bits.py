@@ -18,7 +18,7 @@ from assay.errors import ClaimError, ComponentError
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.measure.bits import claim_bits, grammar_bits, log2_choose, subset_bits, text_bits
 from assay.measure.length import Point, constants_bits, full_circuit, overtakes, reads, two_part
-from assay.measure.quantise import coded_bits, quantised, read_bits, tensors
+from assay.measure.quantise import coded_bits, low_rank, quantised, read_bits, tensors
 from assay.measure.source_bits import source_bits
 from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
 from tests.measure.test_residual import world
@@ -157,6 +157,46 @@ def test_data_that_free_code_reads_is_charged_wherever_it_lies(make):
     assert source_bits(looked_up) > 0.9 * 16 * TABLE.numel()
 
 
+def imported_inside(tokens: Tensor) -> Tensor:
+    from tests.oracles.test_bits import TABLE as ROWS
+
+    return ROWS[tokens]
+
+
+def by_a_modules_name(tokens: Tensor) -> Tensor:
+    import tests.oracles.test_bits as here
+
+    return here.TABLE[tokens]
+
+
+def by_a_packages_name(tokens: Tensor) -> Tensor:
+    import tests.oracles.test_bits
+
+    return tests.oracles.test_bits.TABLE[tokens]
+
+
+@pytest.mark.parametrize("look", [imported_inside, by_a_modules_name, by_a_packages_name])
+def test_data_that_free_code_imports_is_charged(look):
+    assert source_bits(look) > 0.9 * 16 * TABLE.numel()
+
+
+def from_a_file(tokens: Tensor) -> Tensor:
+    return torch.load("table.pt")[tokens]
+
+
+def test_free_code_that_reads_files_has_no_length():
+    with pytest.raises(ValueError, match="may read data with 'load'"):
+        source_bits(from_a_file)
+
+
+def test_numbers_that_16_bits_do_not_hold_cost_more():
+    """Whole numbers over 65,504 are infinite in float16, and a table of them would cost nothing."""
+    whole = torch.randint(70_000, 10**6, (64, 8), generator=torch.Generator().manual_seed(0)).float()
+    none = source_bits(closed_over(whole[:0]))
+    assert source_bits(closed_over(whole)) - none > 0.9 * 20 * whole.numel()
+    assert source_bits(closed_over(whole + 0.5)) - none > 0.9 * 20 * whole.numel()
+
+
 def test_codes_cost_their_entropy_and_their_histogram():
     chance = torch.Generator().manual_seed(0)
     share = torch.tensor([0.7, 0.2, 0.1])
@@ -227,6 +267,35 @@ def test_a_mean_without_a_match_is_two_vectors_a_head():
     one, zero = (Program({"a0.h1": programs.copy(without_match=rest)}) for rest in ("mean", "zero"))
     d_head = tiny(tokenizer=True).config.d_head
     assert constants_bits(one, bench, "mean") - constants_bits(zero, bench, "mean") == 2 * 16 * d_head
+
+
+def test_a_full_program_is_charged_for_what_stands_in_its_heads_place():
+    """α once, with the claim; a mean without a match as it is added to the stream, since no output matrix is read."""
+    bench, model = world(), tiny(tokenizer=True)
+    one, zero, first = (Program({"a0.h1": programs.copy("full", without_match=w)}) for w in ("mean", "zero", "first"))
+    assert constants_bits(zero, bench, "mean") == 0
+    assert constants_bits(one, bench, "mean") == 2 * 16 * model.config.d_model
+    read = reads(first, model, "mean")  # the first position's value is made by the head's own V and O
+    assert (0, 1) in read.values
+    assert (0, 1) in read.outputs
+    assert (0, 1) not in reads(one, model, "mean").outputs
+
+
+def test_a_low_rank_copy_is_made_of_codes():
+    model = tiny("gpt2")
+    coded = low_rank(model, 0.5)
+    for name, matrix in tensors(model.weights).items():
+        made = tensors(coded.model.weights)[name]
+        if matrix.ndim < 2:
+            torch.testing.assert_close(made, matrix.half().float(), rtol=0, atol=0)
+            continue
+        rank = min(matrix.shape) // 2
+        left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+        best = (left[:, :rank] * values[:rank]) @ right[:rank]
+        error = (made - best).norm() / best.norm()
+        assert 1e-4 < error < 0.03  # what 8 bits do
+        assert coded.bits[name] > 16 * (len(matrix) + rank)  # a scale for each row of both factors
+        assert torch.linalg.matrix_rank(made.double(), rtol=1e-5) <= rank
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "qwen3", "gpt_neox"])

@@ -44,13 +44,10 @@ class Keep:
 
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         kept = self.scope(bench.model)
-        edits = list(bench.ablate(complement(kept, bench.model), ablation, draw))
         partial = {site.at(None) for site in kept if site.position is not None}
-        for site in sorted(partial, key=str):
-            if site in kept:
-                continue
-            (edit,) = bench.ablate([site], ablation, draw)
-            edits.append(Edit(site, edit.source))
+        partial = sorted(partial.difference(kept), key=str)
+        edits = list(bench.ablate([*complement(kept, bench.model), *partial], ablation, draw))
+        for site in partial:
             columns = [kept_site for kept_site in kept if kept_site.at(None) == site]
             edits += [Edit(column, _Restore.source(site)) for column in columns]
         return bench.plan(tuple(edits))

@@ -62,7 +62,7 @@ explanation:
   components:
 {parts}
 
-# What fills in for everything that is not explained; the lowest result is the headline.
+# What fills in for everything that is not explained; the one under which the claim does worst is the headline.
 ablation: [mean, resample_joint]
 
 # What these heads were chosen on; change it when you change them. A file of documents is compared with what is scored.

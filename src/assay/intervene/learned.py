@@ -23,6 +23,7 @@ REFIT_ROWS, RIDGE = 64, 1e-4
 
 def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]:
     """The constant of each part ([pos, width], the first position apart) that together minimise KL on the reference."""
+    asked, sites = sites, tuple(sorted(sites, key=str))  # one fit of the same parts in whatever order
     key = ("optimal", sites, bench.frozen_norm)
     if key not in bench.fitted:
         bench.statistics.need(sites)
@@ -47,7 +48,7 @@ def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]
         for site, value in zip(sites, constants(best), strict=True):
             bench.fitted[key, site] = value.detach()
         bench.fitted[key] = torch.ones(())
-    return [bench.fitted[key, site] for site in sites]
+    return [bench.fitted[key, site] for site in asked]
 
 
 def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:

@@ -148,8 +148,9 @@ def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
         case Program():
             for site, program in explanation.assigned(model):
                 if isinstance(program, AttentionProgram):
-                    full = program.level == "full"
-                    drop(site, values=full, output=full)
+                    # its own V and O make the first position's value where nothing matched
+                    free = program.level == "full" and program.without_match != "first"
+                    drop(site, values=free, output=free)
                 elif isinstance(program, CustomProgram) and program.returns == "pattern":
                     drop(site, values=False, output=False)
                 else:
@@ -205,7 +206,8 @@ def constants_bits(explanation: Explanation, bench: Workbench, ablation: str) ->
             size = width[site.kind]
             match program:
                 case AttentionProgram(without_match="mean", level=level):
-                    total += NUMBER * (2 * size + (level == "full"))  # the first position has a mean of its own
+                    size = model.config.d_model if level == "full" else size  # `full` has no output matrix
+                    total += NUMBER * 2 * size  # the first position has a mean of its own
                 case LabelProgram():
                     total += 2 * 2 * NUMBER * size
                 case NGramProgram(n=n):

@@ -61,7 +61,7 @@ class Measurement:
 
     @property
     def recovered(self) -> Estimate:
-        """R_D over the headline floor, under the lowest ablation."""
+        """R_D over the headline floor, under the headline's ablation: the one with the lowest R_D."""
         return self._estimate("recovered")
 
     @property

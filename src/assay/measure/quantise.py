@@ -88,49 +88,56 @@ def quantised(model: Model, bits: int) -> Coded:
     if not 2 <= bits <= 16:
         raise ValueError(f"bits must lie between 2 and 16, not {bits}")
 
-    def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
-        if tensor.ndim < 2 or bits == 16:
-            return tensor.half() if bits == 16 else tensor, 16.0 * tensor.numel()
-        top, tensor = 2 ** (bits - 1) - 1, _wide(tensor)
-        scale = tensor.abs().amax(1, keepdim=True).clamp(min=1e-12) / top
-        codes = (tensor / scale).round().clamp(-top, top)
-        return codes * scale, coded_bits(codes.to(torch.int32), 2 * top + 1) + SCALE_BITS * len(tensor)
+    def change(tensor: Tensor) -> tuple[Tensor, float]:
+        return _plain(tensor) if bits == 16 else _coded(tensor, 2 ** (bits - 1) - 1)
 
-    return changed(model, change)
-
-
-def _wide(tensor: Tensor) -> Tensor:
-    """At least float32: in float16 the least scale is 0."""
-    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+    return _matrices(model, change)
 
 
 def pruned(model: Model, share: float) -> Coded:
     """The smallest `share` of every matrix's entries set to zero; the rest at 8 bits, entropy-coded with the zeros."""
 
-    def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
-        if tensor.ndim < 2:
-            return tensor, 16.0 * tensor.numel()
-        tensor = _wide(tensor)
+    def change(tensor: Tensor) -> tuple[Tensor, float]:
         threshold = tensor.abs().flatten().kthvalue(max(1, int(share * tensor.numel()))).values
-        kept = torch.where(tensor.abs() > threshold, tensor, torch.zeros_like(tensor))
-        scale = kept.abs().amax(1, keepdim=True).clamp(min=1e-12) / 127
-        codes = (kept / scale).round()
-        return codes * scale, coded_bits(codes.to(torch.int32), 255) + SCALE_BITS * len(tensor)
+        return _coded(torch.where(tensor.abs() > threshold, tensor, torch.zeros_like(tensor)))
 
-    return changed(model, change)
+    return _matrices(model, change)
 
 
 def low_rank(model: Model, share: float) -> Coded:
     """Every matrix replaced by its best approximation of `share` of its full rank, both factors at 8 bits."""
 
-    def change(name: str, tensor: Tensor) -> tuple[Tensor, float]:
-        if tensor.ndim < 2:
-            return tensor, 16.0 * tensor.numel()
+    def change(tensor: Tensor) -> tuple[Tensor, float]:
         rank = max(1, int(share * min(tensor.shape)))
-        left, values, right = torch.linalg.svd(tensor.float(), full_matrices=False)
-        return (left[:, :rank] * values[:rank]) @ right[:rank], 8.0 * rank * sum(tensor.shape)
+        left, values, right = torch.linalg.svd(tensor, full_matrices=False)
+        root = values[:rank].sqrt()
+        (left, left_bits), (right, right_bits) = _coded(left[:, :rank] * root), _coded(root.unsqueeze(1) * right[:rank])
+        return left @ right, left_bits + right_bits
 
-    return changed(model, change)
+    return _matrices(model, change)
+
+
+def _matrices(model: Model, change: Callable[[Tensor], tuple[Tensor, float]]) -> Coded:
+    """A copy whose matrices are changed, given in float32 at least (in float16 the least scale is 0)."""
+
+    def one(_: str, tensor: Tensor) -> tuple[Tensor, float]:
+        wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+        return _plain(wide) if tensor.ndim < 2 else change(wide)
+
+    return changed(model, one)
+
+
+def _plain(tensor: Tensor) -> tuple[Tensor, float]:
+    """Every number in 16 bits: those of float16, or of bfloat16 where one is too large."""
+    half = tensor.half()
+    return (half if half.isfinite().all() else tensor.bfloat16()).to(tensor.dtype), 16.0 * tensor.numel()
+
+
+def _coded(matrix: Tensor, top: int = 127) -> tuple[Tensor, float]:
+    """Whole numbers from -top to top times a scale for each row, which is stored in bfloat16's 16 bits."""
+    scale = (matrix.abs().amax(1, keepdim=True).clamp(min=1e-12) / top).bfloat16().to(matrix.dtype)
+    codes = (matrix / scale).round().clamp(-top, top)
+    return codes * scale, coded_bits(codes.to(torch.int32), 2 * top + 1) + SCALE_BITS * len(matrix)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ class Settings:
     """Settings of a measurement.
 
     Attributes:
-        ablation: what is filled in for what is not explained; the lowest is the headline.
+        ablation: what is filled in for what is not explained; the headline is the one under which the claim does worst.
         seed: keys every random choice.
         draws: random fills for each document, at least 4.
         documents: how many documents are scored at most, in the task's order; None for all.

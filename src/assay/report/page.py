@@ -108,6 +108,7 @@ def _facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     ]
     if reference:
         found.append(("Reference, never scored", used + (f" ({reference['how']})" if reference.get("how") else "")))
+    found += words.fitted(record)
     found += [
         (f"{name} fingerprint", str(part["fingerprint"])[:12])
         for name, part in (("Model", model), ("Data", task))

@@ -32,6 +32,7 @@ def measurement(record: Mapping[str, Any], report: str | None = None, follow: st
         _controls(record),
         _random_weights(record),
         _worth(record),
+        _cut_off(record),
         Text.assemble(("checks ", _DIM), (words.checks_line(record), _RED if _fired(record) else "")),
         _tried(record),
         Text.assemble(("In one sentence: ", _DIM), (words.sentence(record), "bold")),
@@ -212,8 +213,9 @@ def _undefined(record: Mapping[str, Any]) -> list[RenderableType]:
 
 
 def _nines_cell(row: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    """The number alone: the row's name is the floor's name. The headline's is the certified one."""
-    text = ((record.get("headline") or {}).get("nines") or {}).get("text") if row.get("headline") else None
+    """The certified number alone: the row's name is the floor's name."""
+    headline = (record.get("headline") or {}).get("nines") or {}
+    text = headline.get("text") if row.get("headline") else row.get("nines_text")
     return plain_text(text).split(" over ")[0].removesuffix(" nines") if text else words.value_text(row.get("nines"))
 
 
@@ -246,6 +248,12 @@ def _random_weights(record: Mapping[str, Any]) -> Text | None:
 
 def _worth(record: Mapping[str, Any]) -> Text:
     return Text.assemble(("worth ", _DIM), worth_line(record))
+
+
+def _cut_off(record: Mapping[str, Any]) -> Text | None:
+    """Fits that still got better when they were ended."""
+    lines = [f"{name}: {text}" for name, text in words.fitted(record, settled=False)]
+    return Text.assemble(("fits ", _DIM), "; ".join(lines)) if lines else None
 
 
 def _tried(record: Mapping[str, Any]) -> Text | None:

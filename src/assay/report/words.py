@@ -20,7 +20,7 @@ TERMS: dict[str, str] = {
     "ceiling": "What the model itself scores on the same tokens.",
     "explained": "The run in which the explanation stands in the model's place for the parts that it is about.",
     "ablation": "What everything that the explanation says nothing about is filled with (a mean, another example, "
-    "zero). The headline is the lowest of the ablations measured.",
+    "zero). The headline is the one under which the claim does worst: the lowest recovered, of a removal the least KL.",
     "KL": "Kullback–Leibler divergence from the model's next-token distribution to the other run's, in nats a scored "
     "token. 0 means the same distribution.",
     "loss": "Cross-entropy of the token that really came next, in nats a scored token; lower is better.",
@@ -312,6 +312,26 @@ def claim_on_controls(record: Mapping[str, Any]) -> str:
     if own["value"] is not None and own["low"] is None and own["high"] is None and not own["reason"]:
         text += " (no interval was recorded)"
     return f"{text}; its headline, on everything that is scored, is {said(headline, places)}"
+
+
+def fitted(record: Mapping[str, Any], *, settled: bool = True) -> list[tuple[str, str]]:
+    """What was taken from the reference: how many rows the means are of, and what each fit reached.
+
+    Args:
+        settled: False: only fits that were cut off while they still got better.
+    """
+    block = record.get("reference") or {}
+    used, found = block.get("statistics"), []
+    if used and settled:
+        found.append(
+            ("Means taken over", f"{count(used.get('rows'))} reference rows, {count(used.get('tokens'))} tokens")
+        )
+    for fit in block.get("fits") or []:
+        if settled or not fit.get("settled"):
+            path = f"{value_text(fit.get('start'), 3)} → {value_text(fit.get('reached'), 3)}"
+            end = "" if fit.get("settled") else ", cut off while it still fell: a longer fit would reach less"
+            found.append((f"Fitted: {fit.get('what')}", f"KL {path} on {count(fit.get('held'))} held-out rows{end}"))
+    return [(plain_text(name), plain_text(text)) for name, text in found]
 
 
 def level_note(record: Mapping[str, Any]) -> str:
