@@ -115,5 +115,7 @@ def test_what_cannot_be_told_apart_by_examples_is_refused_by_name() -> None:
         with pytest.raises(ModelError, match=f"{name}' of Varying cannot be replaced: .*{why}"):
             model.forward(x, {(name, 0): torch.zeros_like})
     assert model.parts == ("each", "again", "wide")
-    with pytest.raises(ModelError, match="'again' is called 2 times or more on these inputs, where 1 was expected"):
+    with pytest.raises(
+        ModelError, match=r"'again' is called 2 times or more .* depends on the input .* name another submodule"
+    ):
         model.forward(x + 1000, {("again", 0): torch.zeros_like})

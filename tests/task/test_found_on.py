@@ -66,11 +66,13 @@ def test_words_are_no_file_and_a_broken_file_is_named(tmp_path):
         "a\0b",
         "the 31 stories. " * 40,
         str(tmp_path),
-        str(tmp_path / "gone.json"),
+        "what gone.json held",
     ):
         assert read_found_on(words, novel()) is None
     os.mkfifo(tmp_path / "pipe.txt")
-    assert read_found_on(str(tmp_path / "pipe.txt"), novel()) is None
+    for name, why in (("gone.json", "is not there"), ("pipe.txt", "is no regular file")):
+        with pytest.raises(ClaimError, match=f"^the 'found_on' file '.*{name}' {why}; give another, or say in words"):
+            read_found_on(str(tmp_path / name), novel())
     deep = '{"a":' * 100_000
     for name, content in (
         *(
@@ -100,7 +102,7 @@ def test_what_a_search_wrote_is_compared_with_what_is_scored(tmp_path):
     for found, state in ((task.subset([2, 5]), "fired"), (case.task(n=8, seed=3), "passed")):
         path.write_text(found_on(found, "search").to_text())
         assert leak(task, str(path), case.model).state == state
-    for given in (None, str(tmp_path / "gone.json")):
+    for given in (None, "another search"):
         assert leak(task, given, case.model).state == "unknown"
 
 

@@ -75,6 +75,7 @@ def test_a_documents_own_bos_is_not_repeated():
         ("once", {}, "ids must be a list of lists or arrays of token ids, one document each, not a str"),
         (7, {}, "ids must be a list of lists or arrays of token ids, one document each, not a int"),
         ({0: [1]}, {}, "ids must be a list of lists or arrays of token ids, one document each, not a dict"),
+        (None, {}, "ids must be a list of lists or arrays of token ids, one document each, not a NoneType"),
         ([], {}, "ids is empty; give at least one document of token ids"),
         ([1, 2, 3], {}, "ids[0] is int64 of shape (); a document is one list or array of whole numbers"),
         ([IDS[0], []], {}, "ids[1] has 0 tokens; a document needs at least 16 after BOS"),

@@ -84,7 +84,8 @@ class ModuleModel:
         busy: list[str] = []
         with ExitStack() as stack:
             for (name, _), tap in (taps or {}).items():
-                hook = _hook(name, tap, fired, busy, self._most(name))
+                known = None if self.seen is None else len(self.calls(split(name)[0]))
+                hook = _hook(name, tap, fired, busy, self._most(name), known)
                 stack.callback(self._submodule(name).register_forward_hook(hook).remove)
             stack.enter_context(evaluating(self.network))
             output = self._run(inputs)
@@ -209,7 +210,7 @@ class ModuleModel:
 
 
 def _hook(
-    name: str, tap: Callable[[Tensor], Any], fired: set[str], busy: list[str], most: int | None
+    name: str, tap: Callable[[Tensor], Any], fired: set[str], busy: list[str], most: int | None, known: int | None
 ) -> Callable[..., Any]:
     wanted, count = split(name)[1] or 1, 0
 
@@ -222,7 +223,12 @@ def _hook(
             base = split(name)[0]
             raise ModelError(
                 f"the submodule {base!r} is called {count} times or more on these inputs, where {most} was expected, "
-                f"and each call is a place of its own; name one, such as '{base}{MARK}{count}', or another submodule"
+                + (
+                    "so that how often depends on the input and a call is no one part; name another submodule"
+                    if known is not None and count > known
+                    else "and each call is a place of its own; "
+                    f"name one, such as '{base}{MARK}{count}', or another submodule"
+                )
             )
         if count != wanted:
             return None

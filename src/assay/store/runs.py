@@ -289,8 +289,12 @@ def _run_folder(folder: str | Path, kind: Kind = MEASUREMENT) -> Path:
 
 
 def _glob(parent: Path) -> list[Path]:
-    names = (RECORD, SEARCH.record) if parent.is_dir() else ()
-    return [path for name in names for path in parent.glob(f"*/{name}") if not path.parent.name.startswith(".")]
+    """Records of the runs in a folder, for suggestions; none where there is no looking."""
+    try:
+        names = (RECORD, SEARCH.record) if parent.is_dir() else ()
+        return [path for name in names for path in parent.glob(f"*/{name}") if not path.parent.name.startswith(".")]
+    except OSError:  # a path that with another part behind it is too long for the system
+        return []
 
 
 def _keep_others(source: Path, scratch: Path, written: set[str]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.errors import TaskError, nearest
+from assay.model.admit import foreign
 from assay.task.documents import SHORTEST_WINDOW
 from assay.task.overlap import plain
 
@@ -37,9 +38,10 @@ def reads_tokens(model: Any) -> None:
     """
     opened(model)
     if not hasattr(getattr(model, "config", None), "vocab"):
+        names = getattr(getattr(model, "network", None), "state_dict", dict)()
         raise TaskError(
             f"{name_of(model)} is a network of no known family, so which token ids it reads is not known; use "
-            f"Task.classify"
+            f"Task.classify{foreign(names)}"
         )
 
 

@@ -30,6 +30,7 @@ FILE = "the 'found_on' file"
 MOST = 1 << 26  # bytes of 13-gram hashes that are read
 LARGEST = 1 << 27  # bytes of a file
 ROWS = (*SEPARATORS, *LINES)
+FILES = (*ROWS, ".json", ".txt")  # what a single word ends in that is meant as a file's name
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +68,14 @@ def read_found_on(given: str, model: Any) -> FoundOn | None:
     else the text of one document.
 
     Raises:
-        ClaimError: for a file that is none of these.
+        ClaimError: for a file that is none of these, and for a file's name where there is none.
         TaskError: for prompts that cannot be read.
     """
     path = inputs.place(given)
     if not inputs.is_file(path):
+        if path.suffix in FILES and not any(letter.isspace() or letter == "\0" for letter in given):
+            there = "is not there" if inputs.is_absent(path) else "is no regular file"
+            raise ClaimError(f"{FILE} {inputs.shown(given)} {there}; give another, or say in words what it was")
         return None  # a description, however long
     try:
         if path.suffix == ".json":

@@ -29,6 +29,8 @@ def ids_task(
 ) -> Task:
     """See `Task.from_ids`."""
     reads_tokens(model)
+    if ids is None:
+        raise TaskError(f"ids must be a list of lists or arrays of token ids, one document each, not {_kind(ids)}")
     start = bos_of(model, bos)
     return text_task(
         model,
