@@ -159,7 +159,7 @@ def test_a_removal_has_necessity_and_no_nines():
     nothing = fixture.estimate(None, reason=reason)
     record["headline"] = {
         "ablation": "mean",
-        "floor": "removed",
+        "floor": "bigram",
         "necessity": fixture.estimate(0.021, 0.004),
         "kl": fixture.estimate(0.081, 0.006),
     }
@@ -175,6 +175,7 @@ def test_a_removal_has_necessity_and_no_nines():
         }
     ]
     text = _Elements(page.render(record, fixture.examples())).text
+    assert f"Each part removed on its own ({record['parts']['ablation']}), beside all of them" in " ".join(text.split())
     assert "Necessity" in text
     assert "0.021 [0.017, 0.025]" in " ".join(text.split())
     assert "undefined" not in text.split("Floors and ablations")[0]
@@ -385,3 +386,13 @@ def test_compute_by_log_linear_interpolation_stands_beside_the_figure():
     record = fixture.record()
     del record["compute"]["linear"]  # of an older version
     assert "log-linear" not in page.render(record, fixture.examples())
+
+
+def test_what_was_taken_from_the_reference_and_what_fits_reached_is_on_the_page():
+    record = fixture.record()
+    fit = {"what": "optimal constants of 6 parts", "rows": 32, "held": 16, "start": 3.44, "reached": 2.93}
+    record["reference"] = {"statistics": {"rows": 192, "tokens": 49_152}, "fits": [{**fit, "settled": True}]}
+    text = _words(record)
+    assert "192 reference rows, 49,152 tokens" in text
+    assert "Fitted: optimal constants of 6 parts" in text
+    assert "KL 3.440 → 2.930 on 16 held-out rows" in text

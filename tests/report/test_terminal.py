@@ -162,3 +162,22 @@ def test_a_figure_that_is_nearly_nothing_is_not_printed_as_zeros():
     assert words.said(fixture.estimate(3e-12, 1e-12), 3) == "3.0 × 10⁻¹² [2.0 × 10⁻¹², 4.0 × 10⁻¹²]"
     assert words.said(fixture.estimate(0.0, 0.0), 3) == "0.000 [0.000, 0.000]"
     assert words.percent(fixture.estimate(1 - 1e-12, 0.0)) == "100 % [100, 100]"
+
+
+def test_only_fits_that_were_cut_off_are_told_in_the_terminal():
+    record = fixture.record()
+    fit = {"what": "optimal constants of 6 parts", "rows": 32, "held": 16, "start": 3.44, "reached": 2.93}
+    record["reference"] = {"statistics": None, "fits": [{**fit, "settled": True}]}
+    assert "optimal constants" not in _printed(terminal.measurement(record))
+    record["reference"]["fits"].append({**fit, "settled": False})
+    assert "Fitted: optimal constants of 6 parts: KL 3.440 → 2.930 on 16 held-out rows, cut off" in " ".join(
+        _printed(terminal.measurement(record)).split()
+    )
+
+
+def test_the_nines_of_every_row_are_the_certified_ones():
+    record = fixture.record()
+    row = next(row for row in record["table"] if not row.get("headline"))
+    row |= {"nines": {"value": 0.58, "low": 0.51, "high": 0.66, "n": 30}, "nines_text": "0.51 nines over bigram"}
+    cells = next(line for line in _printed(terminal.measurement(record), 140).splitlines() if "0.51" in line)
+    assert "0.58" not in cells

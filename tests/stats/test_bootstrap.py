@@ -345,3 +345,21 @@ def test_too_few_documents_are_said_where_the_figure_is_printed():
         "1.000 (no interval: too few documents for an interval: 1 independent work "
         "(pieces of one work, and equal documents, are one))"
     )
+
+
+def test_a_floor_that_few_documents_of_one_source_hold_gives_no_interval():
+    """A fourth such document might hold as much again, and no spread among three says so."""
+    strata, floor = ["en"] * 9 + ["python"] * 3, np.array([1.0] * 9 + [9.0] * 3)
+    explained = floor * np.linspace(0.2, 0.4, 12)
+    resamples, tokens = Resamples(12, strata, tokens=np.ones(12)), np.ones(12)
+    found = resamples.recovered(explained, floor, tokens)
+    assert found.value == pytest.approx(1 - explained.sum() / floor.sum())
+    assert (found.low, found.high) == (None, None)
+    assert found.reason == "too few documents for an interval: 3 of one source hold 75 % of the floor"
+    other = resamples.recovered_difference((explained, explained**2), (floor, floor), tokens)
+    assert other.reason == found.reason
+    even = np.ones(12)
+    assert resamples.recovered(explained * even / floor, even, tokens).low is not None
+    many = Resamples(14, ["en"] * 9 + ["python"] * 5, tokens=np.ones(14))
+    five = np.array([1.0] * 9 + [9.0] * 5)
+    assert many.recovered(five * np.linspace(0.2, 0.4, 14), five, np.ones(14)).low is not None

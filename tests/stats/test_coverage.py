@@ -21,11 +21,10 @@ INDUCTION, KEEP, NECESSITY = QUANTITIES[0], QUANTITIES[1], QUANTITIES[4]
 @pytest.mark.parametrize("design", [15, 30, 60])
 @pytest.mark.parametrize("quantity", [INDUCTION, KEEP, NECESSITY], ids=lambda q: q.name)
 def test_intervals_cover_at_uneven_strata_and_heavy_modules(population: Population, quantity, design: int):
-    if quantity is INDUCTION and design == 15:
-        pytest.skip(
-            "short of the aim, as docs/coverage.md says: three quarters of its variance within modules is one module's"
-        )
     found = coverage(population, quantity, design, SETS)
+    if quantity is INDUCTION and design == 15:  # three or four modules hold two thirds of the floor
+        assert found.none > 0.8
+        return
     assert 0.91 <= found.holds <= 0.995  # 95 % to within three standard errors of 250 sets
     assert found.none < 0.05
 

@@ -54,6 +54,8 @@ def not_a_model(source: Any) -> str:
     if not isinstance(source, Mapping):
         return f"a model is a name, a folder or a network (a torch.nn.Module), not a {type(source).__name__}"
     tensors = [str(key) for key, value in source.items() if isinstance(value, Tensor)]
+    if not tensors:
+        return "a mapping without tensors is no model; give a name, a folder or a network (a torch.nn.Module)"
     return (
         f"a state dict of {len(tensors)} tensors is no model: give the network that they belong to"
         f"{foreign(tensors) or ', with the weights loaded into it'}"

@@ -20,6 +20,7 @@ from assay.stats.keyed import generator
 DRAWS = 2_000
 LEAST = 8  # clusters; fewer give no interval
 LEAST_DEGREES = 1.0  # of freedom; fewer give no interval
+LEAST_HOLDING = 5  # clusters of a source that holds over half of a floor, and over twice its share of the tokens
 TAIL = 0.025
 _CHUNK = 1 << 22  # entries of the count matrix that are made float64 at a time
 
@@ -150,6 +151,8 @@ class Resamples:
         top, bottom = data.sum(1)
         if bottom == 0:
             return Estimate.undefined(undefined, n)
+        if nonnegative and (few := _held_by_few(data[1], weight, codes)):
+            return Estimate(float(top / bottom), None, None, n, few)
         below = self.function(lambda d: d, denominator, counts=counts).low
         if n < LEAST or below is None or below > 0:
             return self.function(_divide, numerator, denominator, counts=counts)
@@ -201,6 +204,11 @@ class Resamples:
     ) -> Estimate:
         """The paired difference of two recovered shares: the first's minus the second's."""
         columns = (explained[0], floor[0], explained[1], floor[1])
+        data, weight, codes = self._grouped(columns, counts)
+        if few := _held_by_few(data[1], weight, codes) or _held_by_few(data[3], weight, codes):
+            value = float(share_difference(*data.sum(1)[:, None])[0])
+            if np.isfinite(value):
+                return Estimate(value, None, None, data.shape[1], few)
         return self.function(share_difference, *columns, counts=counts, undefined="the sum of one of the floors is 0")
 
     def p_zero(self, f: Function, *columns: Num[np.ndarray, " documents"]) -> float | None:
@@ -281,6 +289,19 @@ def _pooled(strata: Int[np.ndarray, " clusters"]) -> Int[np.ndarray, " clusters"
 
 def _kish(weight: np.ndarray) -> float:
     return float(weight.sum() ** 2 / (weight**2).sum())
+
+
+def _held_by_few(column: np.ndarray, weight: np.ndarray, codes: np.ndarray) -> str:
+    """Why there is no interval where most of a floor lies in a source of few clusters; empty where it does not.
+
+    One more cluster of such a source may hold as much again, and no spread among the few tells of it.
+    """
+    for code in np.unique(codes):
+        own = codes == code
+        share = float(column[own].sum() / column.sum())
+        if own.sum() < LEAST_HOLDING and share > max(0.5, 2 * weight[own].sum() / weight.sum()):
+            return f"too few documents for an interval: {own.sum()} of one source hold {100 * share:.0f} % of the floor"
+    return ""
 
 
 def _left_out(data: np.ndarray, weight: np.ndarray, codes: np.ndarray) -> Float64[np.ndarray, "columns clusters"]:
