@@ -8,6 +8,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+import numpy as np
 import yaml
 
 TOKENS = (
@@ -69,7 +70,8 @@ def _token(rng: Random, data: bytearray) -> None:
 
 def _number(rng: Random, data: bytearray) -> None:
     """Another digit where there is one: lengths and shapes that are a little off, or far."""
-    places = [i for i, byte in enumerate(data) if 0x30 <= byte <= 0x39]
+    bytes_ = np.frombuffer(bytes(data), dtype=np.uint8)
+    places = np.flatnonzero((bytes_ >= 0x30) & (bytes_ <= 0x39)).tolist()
     if places:
         start = rng.choice(places)
         data[start : start + 1] = rng.choice((b"0", b"9", b"-1", b"99", b"9" * 9, b"9" * 18, b"1e9", b"."))
@@ -122,10 +124,11 @@ def _places(data: Any) -> list[tuple[Any, Any]]:
     found, todo = [], [data]
     while todo:
         container = todo.pop()
-        for key, value in container.items() if isinstance(container, dict) else enumerate(container):
-            found.append((container, key))
-            if isinstance(value, dict | list):
-                todo.append(value)
+        keys, values = (
+            (container, container.values()) if isinstance(container, dict) else (range(len(container)), container)
+        )
+        found += [(container, key) for key in keys]
+        todo += [value for value in values if isinstance(value, (dict, list))]
     return found
 
 
