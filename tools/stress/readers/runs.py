@@ -72,11 +72,11 @@ def _show_search(path: Path) -> str:
 
 
 def _compared(path: Path) -> str:
-    """A mutated table beside the one that it was."""
+    """A mutated table, which is read first, beside the one that it was."""
     other = path.parents[1] / "first"
     if not other.exists():
         shutil.copytree(path.parent, other)  # the first case is the seed as it is
-    return command("compare", str(other), str(path.parent))
+    return command("compare", str(path.parent), str(other))
 
 
 RECORDS = FileReader(_records, _show, mutate.as_json)
