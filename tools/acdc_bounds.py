@@ -119,9 +119,10 @@ def halves(search: AcdcSearch) -> list[bool]:
     """A flag for each edge that is kept, as the search goes on: the first half of its items reach tau already."""
     found: list[bool] = []
     states, whole = search.states, search.states.trial
+    states.most = 1  # one removal at a time
 
     def trial(matrices: np.ndarray) -> Trial:
-        out = whole(matrices)  # of one removal: `most` is 1
+        out = whole(matrices)  # of one removal
         parts = zip(states.scorers, out.variants, strict=True)
         by_item = np.concatenate([scorer.kl(variants.logits)[0] for scorer, variants in parts])
         if out.kl[0] - states.kl >= search.tau:
@@ -135,7 +136,7 @@ def halves(search: AcdcSearch) -> list[bool]:
 def shares(bench: Workbench, tau: float) -> None:
     model = bench.model
     assert isinstance(model, Model)
-    edges, search = model.edges, AcdcSearch(bench, "counterfactual", tau, most=1)
+    edges, search = model.edges, AcdcSearch(bench, "counterfactual", tau)
     with torch.no_grad():
         bounds = Bounds(model, bench.task.tokens)
         deltas = torch.cat([scorer.batch.clean.delta for scorer in search.states.scorers], dim=1)
@@ -176,10 +177,11 @@ def shares(bench: Workbench, tau: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prompts", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--tau", type=float, help="default: one that keeps a fifth of the edges")
     given = parser.parse_args()
     for prompts in given.prompts:
         bench = bench_of(network("zoo:novel-4l"), prompts, TOKENS)
-        shares(bench, threshold(bench, SHARES[-1], {}))
+        shares(bench, given.tau or threshold(bench, SHARES[-1], {}))
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def stress(cases: Mapping[str, int], *, seed: int = 0, jobs: int = 1) -> dict[st
         while batch:
             batch = _once(batch, seed, tallies)
         if max(cases.values()) > BATCH:  # a long run: what is known so far
-            print(table(tallies), file=sys.stderr, flush=True)
+            print("\n".join([table(tallies), *faults(tallies)]), file=sys.stderr, flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
         list(pool.map(finish, batches))
@@ -165,6 +165,16 @@ def _table(head: list[str], tallies: dict[str, Tally]) -> str:
     )
 
 
+def faults(tallies: Mapping[str, Tally]) -> list[str]:
+    """What went wrong, a line each, the most frequent first."""
+    out = []
+    for name, tally in tallies.items():
+        for detail, (many, first) in sorted(tally.faults.items(), key=lambda item: -item[1][0])[:40]:
+            often = "once" if many == 1 else f"{many:,} times, first"
+            out.append(f"{name}, {often}, --index {first}: {detail}")
+    return out
+
+
 def alone(name: str, index: int, seed: int) -> None:
     """One case in this process, for a debugger: what assay raises comes through."""
     what = reader(name)
@@ -195,11 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     cases = {name: min(given.count, CAMPAIGNS[name][1] if name in CAMPAIGNS else given.count) for name in names}
     tallies = stress(cases, seed=given.seed, jobs=given.jobs)
-    print(table(tallies))
-    for name, tally in tallies.items():
-        for detail, (many, first) in sorted(tally.faults.items(), key=lambda item: -item[1][0])[:40]:
-            often = "once" if many == 1 else f"{many:,} times, first"
-            print(f"{name}, {often}, --index {first}: {detail}")
+    print("\n".join([table(tallies), *faults(tallies)]))
     return int(any(tally.faulty for tally in tallies.values()))
 
 
