@@ -11,7 +11,7 @@ from assay.store.runs import SEARCH
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed, command
 
-PAGES = 100  # of so many records one is drawn as a page: that takes fifty times as long as the terminal
+PAGES = 400  # of so many records one is drawn as a page: that takes fifty times as long as the terminal
 
 CLAIM = """\
 model: zoo:stories-260k
