@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
 from assay.errors import TaskError
 from assay.model.load import load
+from assay.task.encode import context_of
 from assay.task.task import Task
 
 NETWORK = torch.nn.Linear(4, 2)
@@ -37,3 +40,10 @@ def test_what_was_not_opened_is_refused_in_one_sentence_by_every_kind_of_task(ma
 def test_a_network_of_no_known_family_has_no_tasks_on_tokens(maker: str):
     with pytest.raises(TaskError, match=r"^Linear is a network of no known family, so which token ids it reads is not"):
         MAKERS[maker](load(NETWORK))
+
+
+def test_a_model_that_reads_no_whole_window_is_refused():
+    """As in a folder whose configuration says so: one position is that of BOS, and nothing would be left."""
+    model = SimpleNamespace(name="short", config=SimpleNamespace(context=1, vocab=50), bos=0)
+    with pytest.raises(TaskError, match=r"^short reads 1 token at a time; a window has at least 16 after BOS$"):
+        context_of(model, None, 0)

@@ -100,6 +100,10 @@ def context_of(model: Any, context: int | None, bos: int | None) -> int:
     """
     longest = int(model.config.context)
     least = SHORTEST_WINDOW + (bos is not None)
+    if longest < least:
+        raise TaskError(
+            f"{name_of(model)} reads {longest} token{'s' * (longest != 1)} at a time; a window has at least {SHORTEST_WINDOW} after BOS"
+        )
     if context is None:
         return min(longest, LONGEST_CONTEXT)
     if context > longest:
