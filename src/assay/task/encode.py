@@ -102,7 +102,8 @@ def context_of(model: Any, context: int | None, bos: int | None) -> int:
     least = SHORTEST_WINDOW + (bos is not None)
     if longest < least:
         raise TaskError(
-            f"{name_of(model)} reads {longest} token{'s' * (longest != 1)} at a time; a window has at least {SHORTEST_WINDOW} after BOS"
+            f"{name_of(model)} reads {longest} token{'s' * (longest != 1)} at a time; a window has at least "
+            f"{SHORTEST_WINDOW} after BOS"
         )
     if context is None:
         return min(longest, LONGEST_CONTEXT)
