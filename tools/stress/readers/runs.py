@@ -56,10 +56,10 @@ def _page(path: Path) -> bool:
 def _show(path: Path) -> str:
     from assay.report import page, terminal
 
-    record, examples = read_run(path.parent)
+    record = read_record(path.parent)
     with of_record(str(path.parent)):
         shown = rendered(terminal.measurement(record, report="report.html"))
-        return shown + (page.render(record, examples) if _page(path) else "")
+        return shown + (page.render(*read_run(path.parent)) if _page(path) else "")
 
 
 def _show_search(path: Path) -> str:
