@@ -24,10 +24,10 @@ def unpacked_sizes(content: bytes) -> Iterator[tuple[int, int]]:
     start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
     if start < 0:
         raise ValueError("its footer is cut off")
-    for group in _Fields(content, start).struct().get((4, _LIST), []):
+    for group in _structs(_Fields(content, start).struct(), 4):
         if not group.get((3, _I64)):  # nothing of it is read
             continue
-        for column in group.get((1, _LIST), []):
+        for column in _structs(group, 1):
             about = column.get((3, _STRUCT), {})
             packed, data = about.get((7, _I64), -1), about.get((9, _I64), -1)
             dictionary = about.get((11, _I64), 0)
@@ -35,6 +35,13 @@ def unpacked_sizes(content: bytes) -> Iterator[tuple[int, int]]:
             if not 0 <= place <= place + packed <= len(content):
                 raise ValueError("its pages lie outside the file")
             yield about.get((1, _I32), -1), _unpacked(content, place, place + packed)
+
+
+def _structs(fields: dict[tuple[int, int], Any], number: int) -> list[dict[tuple[int, int], Any]]:
+    found = fields.get((number, _LIST), [])
+    if not all(isinstance(one, dict) for one in found):
+        raise ValueError("a list of the footer holds what it should not")
+    return found
 
 
 def _unpacked(content: bytes, place: int, end: int) -> int:
