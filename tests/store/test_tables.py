@@ -14,7 +14,6 @@ from assay.errors import RunError
 from assay.store import tables
 from assay.store.pages import BYTE_ARRAY, unpacked_sizes
 from assay.store.runs import parquet_bytes
-from assay.store.pages import unpacked_sizes
 from assay.store.tables import read_table
 
 TABLE = pa.table({"token": ["a", "b", "a", None], "row": [0, 0, 1, 1], "loss": [0.5, 1.5, float("nan"), 2.0]})
@@ -143,7 +142,7 @@ def test_a_table_that_was_cut_or_changed_is_read_or_refused(tmp_path):
 
 
 def test_a_footer_whose_lists_hold_no_structs_is_refused():
-    """Field 4, the groups of rows, as a list of one whole number: pyarrow may read on where it is not asked for them."""
+    """Field 4, the groups of rows, as a list of one whole number."""
     footer = bytes([0x49, 0x15, 0x02, 0x00])
     with pytest.raises(ValueError, match="a list of the footer holds what it should not"):
         list(unpacked_sizes(b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"))

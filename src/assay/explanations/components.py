@@ -44,8 +44,7 @@ class Keep:
 
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         kept = self.scope(bench.model)
-        partial = {site.at(None) for site in kept if site.position is not None}
-        partial = sorted(partial.difference(kept), key=str)
+        partial = sorted({site.at(None) for site in kept if site.position is not None}.difference(kept), key=str)
         edits = list(bench.ablate([*complement(kept, bench.model), *partial], ablation, draw))
         for site in partial:
             columns = [kept_site for kept_site in kept if kept_site.at(None) == site]
