@@ -226,3 +226,9 @@ def test_of_two_that_overwrite_a_run_at_once_neither_loses_what_else_lies_in_it(
     assert (target / "notes.txt").read_text() == "mine"
     assert read_record(target) == _record(2)
     assert _names(tmp_path) == ["run"]
+
+
+def test_a_name_that_is_too_long_with_a_files_behind_it_is_one_sentence():
+    """The longest path that the system takes: what would be suggested in its place is longer."""
+    with pytest.raises(RunError, match=r"^there is no run"):
+        read_run("../" * 1_364 + "x")
