@@ -171,6 +171,26 @@ def test_p_goes_with_the_interval_of_the_jackknife():
     assert "are not told apart" in alone["sentence"]
 
 
+def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_interval_or_p():
+    document = np.repeat(range(12), TOKENS)
+
+    def held(one: Run) -> Run:
+        table = one.table
+        new = {"source": pa.array(np.where(document < 3, "python", "en"))}
+        for name in ("kl_floor_mean", "kl_explained_mean"):
+            new[name] = pa.array(table[name].to_numpy() * np.where(document < 3, 20, 1).astype(np.float32))
+        for name, column in new.items():
+            table = table.set_column(table.column_names.index(name), name, column)
+        return Run(one.name, one.record, table)
+
+    (pair,) = compare([held(run("a", documents=range(12))), held(run("b", 0.7, documents=range(12)))])
+    found = difference(pair, "recovered")
+    assert found.value == pytest.approx(0.1, abs=1e-3)
+    assert (found.low, pair["figures"]["recovered"]["p"]) == (None, None)
+    assert str(found.reason).startswith("too few documents for an interval: 3 of one source hold")
+    assert difference(pair, "kl").low is not None
+
+
 def test_each_recovered_share_is_over_its_own_headline_floor_and_more_of_another_floor_is_not_better():
     (pair,) = compare([run("a", 0.6, ablation="mean"), run("b", 0.7, ablation="zero")])
     assert difference(pair, "recovered").value == pytest.approx(0.1, abs=1e-6)

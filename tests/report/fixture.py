@@ -6,7 +6,12 @@ import math
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
+
+from tests.report import figures
+from tests.report.figures import estimate
+from tests.report.token_table import WORDS, examples
+
+__all__ = ["CLAIM_TEXT", "LABEL", "estimate", "examples", "record"]
 
 LABEL = "FIXTURE: made-up figures"
 CLAIM_TEXT = """# FIXTURE: made-up figures
@@ -19,50 +24,15 @@ explanation:
     a1.h6: {program: induction}
 ablation: [mean, resample_joint]
 """
-# fmt: off
-WORDS = [
-    " the", " old", " house", " stood", " at", " the", " end", " of", " a", " lane",
-    " and", " no", "body", " had", " lived", " there", " since", " Mad", "ame", " de",
-    " Ré", "nal", " left", " it", ";", " def", " read", "_line", "(self", ",",
-    " size", "=-1", "):", "\n", "    ", " return", " self", "._", "buffer", ".",
-    "read", "line", "(size", ")", "\n", " il", " n'", "y", " avait", " plus",
-    " rien", " à", " faire", ".", "”", " Mr", ".", " Col", "lins", " was",
-    " not", " a", " sens", "ible", " man",
-]
-# fmt: on
-
-
-def estimate(value: float | None, half: float = 0.0, n: int = 96, reason: str | None = None) -> dict[str, Any]:
-    if value is None:
-        return {"value": None, "low": None, "high": None, "n": n, "reason": reason}
-    return {"value": value, "low": value - half, "high": value + half, "n": n, "reason": reason}
-
-
-def _row(ablation: str, floor: str, recovered: float, kl_floor: float, headline: bool = False, option=None):
-    kl = kl_floor * (1 - recovered)
-    nines = -math.log10(1 - recovered)
-    return {
-        "ablation": ablation,
-        "floor": floor,
-        "option": option,
-        "recovered": estimate(recovered, 0.03),
-        "recovered_loss": estimate(recovered + 0.021, 0.045),
-        "nines": {"value": nines, "low": nines - 0.03, "high": nines + 0.03, "n": 96, "reason": None},
-        "kl_floor": estimate(kl_floor, 0.006),
-        "kl_explained": estimate(kl, 0.003),
-        "loss_floor": estimate(3.912 + kl_floor, 0.081),
-        "loss_explained": estimate(3.912 + kl, 0.080),
-        "headline": headline,
-    }
 
 
 def record() -> dict[str, Any]:
     rng = np.random.default_rng(0)
     table = [
-        _row("mean", "ablated", 0.621, 0.0812, headline=True),
-        _row("resample_joint", "ablated", 0.703, 0.1244),
-        _row("zero", "ablated", 0.688, 0.1391),
-        _row("mean", "ablated", 0.640, 0.0790, option="frozen_norm"),
+        figures.row("mean", "ablated", 0.621, 0.0812, headline=True),
+        figures.row("resample_joint", "ablated", 0.703, 0.1244),
+        figures.row("zero", "ablated", 0.688, 0.1391),
+        figures.row("mean", "ablated", 0.640, 0.0790, option="frozen_norm"),
     ]
     table.append(
         table[0]
@@ -122,14 +92,17 @@ def record() -> dict[str, Any]:
         )
     slices = {
         "source": [
-            _slice(*x) for x in (("en", 9120, 0.027, 0.31), ("fr", 8214, 0.031, 0.27), ("python", 7401, 0.047, 0.42))
+            figures.slice_of(*x)
+            for x in (("en", 9120, 0.027, 0.31), ("fr", 8214, 0.031, 0.27), ("python", 7401, 0.047, 0.42))
         ],
-        "position": [_slice(f"{a}-{a + 31}", 3000, 0.02 + a / 6000, 0.1) for a in range(1, 256, 32)],
+        "position": [figures.slice_of(f"{a}-{a + 31}", 3000, 0.02 + a / 6000, 0.1) for a in range(1, 256, 32)],
         "token_class": [
-            _slice(*x)
+            figures.slice_of(*x)
             for x in (("word start", 11000, 0.029, 0.4), ("word inside", 9000, 0.041, 0.5), ("space", 1, None, 0))
         ],
-        "document": [_slice(f"asyncio/module_{i}.py", 400, 0.08 - i * 0.01, 0.06 - i * 0.01) for i in range(5)],
+        "document": [
+            figures.slice_of(f"asyncio/module_{i}.py", 400, 0.08 - i * 0.01, 0.06 - i * 0.01) for i in range(5)
+        ],
     }
     return {
         "schema": 1,
@@ -212,9 +185,9 @@ def record() -> dict[str, Any]:
             "curve": [{"flops": float(f), "loss": float(2.9 + 190 * f**-0.155)} for f in flops],
             "power_law": {"a": 190.0, "b": 0.155, "linf": 2.9, "warning": None},
             "marks": {
-                "model": {"loss": estimate(3.912, 0.08), "flops": _flops(3.912)},
-                "explained": {"loss": head["loss_explained"], "flops": _flops(3.9428)},
-                "floor": {"loss": head["loss_floor"], "flops": _flops(3.9932)},
+                "model": {"loss": estimate(3.912, 0.08), "flops": figures.flops(3.912)},
+                "explained": {"loss": head["loss_explained"], "flops": figures.flops(3.9428)},
+                "floor": {"loss": head["loss_floor"], "flops": figures.flops(3.9932)},
             },
             "systems": [
                 {
@@ -233,8 +206,12 @@ def record() -> dict[str, Any]:
         "parts": {
             "ablation": "mean",
             "reason": None,
-            "components": [_part("a1.h3", 0.71), _part("a1.h6", 0.44), _part("a0.a-head-with-a-long-name", None)],
-            "compound": _part("all at once", 0.621),
+            "components": [
+                figures.part("a1.h3", 0.71),
+                figures.part("a1.h6", 0.44),
+                figures.part("a0.a-head-with-a-long-name", None),
+            ],
+            "compound": figures.part("all at once", 0.621),
         },
         "bits": {
             "claim": {"bits": 412, "how": "Σ log2(number of productions) + parameters"},
@@ -401,52 +378,3 @@ def record() -> dict[str, Any]:
         "timing": {"started": "2026-11-21T06:00:00Z", "seconds": 81.4, "forwards": 1204},
         "next": "assay measure runs/demo/claim.yaml",
     }
-
-
-def _part(name: str, recovered: float | None) -> dict[str, Any]:
-    reason = "the floor is not told apart from the model (KL 0.00004 nats a token)"
-    own = estimate(None, reason=reason) if recovered is None else estimate(recovered, 0.05)
-    if name == "a1.h6":  # an end that is open
-        own |= {"low": None, "reason": "the floor's lower end is 0"}
-    none = {"value": 0.8, "low": None, "high": None, "n": 96, "reason": "4.0 % of the resamples have no finite value"}
-    figures = {"recovered": own, "recovered_loss": own, "nines": own}
-    losses = {"kl_floor": estimate(0.04, 0.003), "kl_explained": estimate(0.02, 0.003)}
-    return {"component": name, "floor": "ablated", **figures, **losses, "compute": {"recovered": none}}
-
-
-def _flops(loss: float) -> float:
-    return (190 / (loss - 2.9)) ** (1 / 0.155)
-
-
-def _slice(name: str, tokens: int, kl: float | None, share: float) -> dict[str, Any]:
-    undefined = estimate(None, n=1, reason="a single document")
-    return {
-        "slice": name,
-        "tokens": tokens,
-        "kl": undefined if kl is None else estimate(kl, 0.004),
-        "gap": undefined if kl is None else estimate(kl * 0.9, 0.006),
-        "share": share,
-    }
-
-
-def examples() -> pa.Table:
-    rng = np.random.default_rng(1)
-    n = 400
-    kl = np.exp(rng.normal(-5, 2, n))
-    model = np.abs(rng.normal(3.9, 1.5, n))
-    return pa.table(
-        {
-            "document": [f"document {i // 40}" for i in range(n)],
-            "source": [("en", "fr", "python")[i // 40 % 3] for i in range(n)],
-            "row": np.arange(n) // 40,
-            "position": np.arange(n) % 40 + 1,
-            "token": [WORDS[i % len(WORDS)] for i in range(n)],
-            "token_id": np.arange(n) % 4096,
-            "loss_model": model,
-            "loss_explained_mean": model + kl,
-            "loss_floor_mean": model + 2.6 * kl,
-            "kl_explained_mean": kl,
-            "kl_floor_mean": kl * 2.6,
-            "agree_mean": kl < 0.1,
-        }
-    )

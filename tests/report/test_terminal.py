@@ -175,6 +175,14 @@ def test_only_fits_that_were_cut_off_are_told_in_the_terminal():
     )
 
 
+def test_of_many_fits_a_few_are_listed_and_the_rest_counted():
+    fit = {"what": "optimal constants of 6 parts", "rows": 32, "held": 16, "start": 3.44, "reached": 2.93}
+    fits = [{**fit, "settled": place != 9} for place in range(10)]
+    listed = words.fitted({"reference": {"fits": fits}})
+    assert len(listed) == words.FITS + 1
+    assert listed[-1] == ("Fitted besides", f"{10 - words.FITS} more, 1 of them cut off, in measurement.json")
+
+
 def test_the_nines_of_every_row_are_the_certified_ones():
     record = fixture.record()
     row = next(row for row in record["table"] if not row.get("headline"))

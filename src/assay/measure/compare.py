@@ -228,9 +228,10 @@ def _recovered(first: Run, second: Run, shared: Shared) -> dict[str, Any]:
         if share.value is None:
             none = Estimate.undefined(f"that of {run.name} is undefined: {share.reason}", share.n)
             return _figure(shares[0], shares[1], none)
-    columns = (*sums[1], *sums[0])
-    difference = shared.resamples.function(share_difference, *columns, undefined="the sum of one of the floors is 0")
-    return _figure(shares[0], shares[1], difference, shared.resamples.p_zero(share_difference, *columns))
+    explained, floor = zip(sums[1], sums[0], strict=True)
+    difference = shared.resamples.recovered_difference(explained, floor)
+    p = None if difference.low is None else shared.resamples.p_zero(share_difference, *sums[1], *sums[0])
+    return _figure(shares[0], shares[1], difference, p)
 
 
 def _figure(first: Estimate, second: Estimate, difference: Estimate, p: float | None = None) -> dict[str, Any]:

@@ -32,11 +32,11 @@ def source_bits(function: Callable[..., Any]) -> float:
     Functions that it calls are included as far as their Python source exists; what is compiled (torch's operators)
     counts by its name, which stays as it is. Local names are replaced by numbers, docstrings and annotations dropped.
     Data that it reads from outside (closures, globals, defaults, the object that a method is bound to) is included,
-    numbers with a fraction in 16 bits each.
+    numbers with a fraction in 16 bits each (32 where these do not hold them), and so is what it imports.
 
     Raises:
-        ValueError: when the source cannot be found (a callable made at a prompt or by `exec`), or for data of a kind
-            whose length is not known.
+        ValueError: when the source cannot be found (a callable made at a prompt or by `exec`), for data of a kind
+            whose length is not known, and for code that may read files.
     """
     found = _Collected()
     found.code(function)
@@ -81,9 +81,10 @@ class _Collected:
         scope |= _imported(nodes, scope.get("__package__"))
         read = {name: scope[name] for name in names & scope.keys()}
         for node in nodes:
-            module = _module(node.value, scope) if isinstance(node, ast.Attribute) else None
-            if isinstance(node, ast.Attribute) and module is not None and not _of_library(module):
-                read[ast.unparse(node)] = getattr(module, node.attr, None)
+            if isinstance(node, ast.Attribute):
+                module = _module(node.value, scope)
+                if module is not None and not _of_library(module):
+                    read[ast.unparse(node)] = getattr(module, node.attr, None)
         self.texts.append(ast.dump(_Renamed(_locals(tree)).visit(tree), annotate_fields=False).encode())
         for _, value in sorted(read.items()):
             if not isinstance(value, ModuleType):

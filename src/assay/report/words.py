@@ -9,6 +9,8 @@ from typing import Any
 
 from assay.plain import plain_text
 
+FITS = 4  # that are listed; every control may have one
+
 TERMS: dict[str, str] = {
     "recovered": "1 − KL(model‖explained) / KL(model‖floor): the share of what is lost at the floor that the "
     "explanation gives back. 1 is the model itself, 0 is no better than the floor. Errors cannot cancel in it.",
@@ -326,11 +328,14 @@ def fitted(record: Mapping[str, Any], *, settled: bool = True) -> list[tuple[str
         found.append(
             ("Means taken over", f"{count(used.get('rows'))} reference rows, {count(used.get('tokens'))} tokens")
         )
-    for fit in block.get("fits") or []:
-        if settled or not fit.get("settled"):
-            path = f"{value_text(fit.get('start'), 3)} → {value_text(fit.get('reached'), 3)}"
-            end = "" if fit.get("settled") else ", cut off while it still fell: a longer fit would reach less"
-            found.append((f"Fitted: {fit.get('what')}", f"KL {path} on {count(fit.get('held'))} held-out rows{end}"))
+    fits = [fit for fit in block.get("fits") or [] if settled or not fit.get("settled")]
+    for fit in fits[:FITS]:
+        path = f"{value_text(fit.get('start'), 3)} → {value_text(fit.get('reached'), 3)}"
+        end = "" if fit.get("settled") else ", cut off while it still fell: a longer fit would reach less"
+        found.append((f"Fitted: {fit.get('what')}", f"KL {path} on {count(fit.get('held'))} held-out rows{end}"))
+    if more := fits[FITS:]:
+        cut = sum(not fit.get("settled") for fit in more)
+        found.append(("Fitted besides", f"{count(len(more))} more, {count(cut)} of them cut off, in measurement.json"))
     return [(plain_text(name), plain_text(text)) for name, text in found]
 
 

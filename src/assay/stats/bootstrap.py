@@ -205,10 +205,10 @@ class Resamples:
         """The paired difference of two recovered shares: the first's minus the second's."""
         columns = (explained[0], floor[0], explained[1], floor[1])
         data, weight, codes = self._grouped(columns, counts)
-        if few := _held_by_few(data[1], weight, codes) or _held_by_few(data[3], weight, codes):
-            value = float(share_difference(*data.sum(1)[:, None])[0])
-            if np.isfinite(value):
-                return Estimate(value, None, None, data.shape[1], few)
+        value = float(share_difference(*data.sum(1)[:, None])[0])
+        few = _held_by_few(data[1], weight, codes) or _held_by_few(data[3], weight, codes)
+        if few and np.isfinite(value):
+            return Estimate(value, None, None, data.shape[1], few)
         return self.function(share_difference, *columns, counts=counts, undefined="the sum of one of the floors is 0")
 
     def p_zero(self, f: Function, *columns: Num[np.ndarray, " documents"]) -> float | None:
@@ -298,8 +298,9 @@ def _held_by_few(column: np.ndarray, weight: np.ndarray, codes: np.ndarray) -> s
     """
     for code in np.unique(codes):
         own = codes == code
-        share = float(column[own].sum() / column.sum())
-        if own.sum() < LEAST_HOLDING and share > max(0.5, 2 * weight[own].sum() / weight.sum()):
+        held, share = float(column[own].sum()), max(0.5, 2 * float(weight[own].sum() / weight.sum()))
+        if own.sum() < LEAST_HOLDING and held > share * column.sum():
+            share = held / column.sum()
             return f"too few documents for an interval: {own.sum()} of one source hold {100 * share:.0f} % of the floor"
     return ""
 
