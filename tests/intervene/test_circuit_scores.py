@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Event
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import budget, grouped, live_shares
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import Circuits
+from assay.intervene.side_by_side import side_by_side
 from assay.measure.score import score
 from assay.task.metrics import token_scores
 from tests.intervene.naive_cases import bench_of
@@ -71,6 +74,48 @@ def test_small_memory_changes_nothing():
     one, many = (circuit_scores(bench, masks, "mean", memory=memory) for memory in (1, 1 << 30))
     np.testing.assert_allclose(one.draw_kl, many.draw_kl, rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(one.mean_loss, many.mean_loss, rtol=1e-12)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_side_by_side_is_one_after_the_other(threads):
+    bench = bench_of("llama", DOUBLE)
+    masks = circuits_in(bench, 24)
+    found = {}
+    for count in (1, 3):
+        threads(count)
+        found[count] = circuit_scores(bench, masks, "resample_joint", draws=(0, 1), memory=1 << 22)
+        assert torch.get_num_threads() == count
+    one, three = found.values()
+    np.testing.assert_allclose(one.draw_kl, three.draw_kl, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(one.draw_loss, three.draw_loss, rtol=1e-9)
+    again = circuit_scores(bench, masks, "resample_joint", draws=(0, 1), memory=1 << 22)
+    assert again.forwards == three.forwards  # to the bit, in whatever order threads end
+    np.testing.assert_array_equal(again.draw_kl, three.draw_kl)
+
+
+def test_side_by_side_keeps_the_order_and_drops_what_has_not_begun(threads):
+    threads(2)
+    begun, held = [], Event()
+
+    def call(number: int) -> int:
+        begun.append(number)
+        if number == 1:
+            held.set()
+            raise ValueError("broken")
+        held.wait(10)
+        return number
+
+    assert list(side_by_side(lambda number: (number, torch.get_num_threads()), range(5))) == [(i, 1) for i in range(5)]
+    with pytest.raises(ValueError, match="broken"):
+        list(side_by_side(call, range(1_000)))
+    assert len(begun) < 1_000
+    assert torch.get_num_threads() == 2
 
 
 def test_all_edges_are_the_model_and_positions_count():

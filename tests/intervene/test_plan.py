@@ -83,6 +83,23 @@ def test_no_reference_row_is_its_own_donor_in_a_refit(seed: int):
     assert (rows != np.arange(len(rows))).all()
 
 
+@pytest.mark.parametrize("together", [1, 64])
+def test_donors_are_run_once_for_all_heads_of_a_layer_however_few_rows_run_together(together: int):
+    runner = Runner(planted(), text_task())
+    runner.batch = together
+    at, rows, heads = Workbench(runner), np.arange(4), range(planted().config.heads)
+    plans = [at.plan(at.ablate([Site("head", 1, head)], "resample_joint")) for head in [*heads] * 9]
+    (source,) = {id(edit.source): edit.source for edit in plans[0].final.edits}.values()
+    assert isinstance(source, From)
+    donors = len(np.unique(source.rows))
+    for batch in runner.batches(rows):
+        for plan in plans:
+            runner.logits(plan, batch)
+    layers = planted().config.layers
+    donated = runner.model.depth({("z", 1): lambda value: None}) / layers
+    assert runner.forwards == pytest.approx(len(rows) * len(plans) + donors * donated)
+
+
 @dataclass
 class Given:
     """A micro-batch in which everything that is read has one value."""

@@ -1,6 +1,7 @@
 """Scores many circuits: loss and KL(model || circuit) summed by document in float64, draws apart.
 
-Fill, clean and empty run are made once for each batch of rows; circuits that need the same nodes share a call.
+Fill, clean and empty run are made once for each batch of rows; circuits that need the same nodes share a call. Calls
+run side by side, one thread each: a circuit's nodes are too small to be shared between threads.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.circuit_groups import MEMORY, Group, budget, grouped
 from assay.intervene.circuits import CircuitBatch, Circuits
+from assay.intervene.side_by_side import side_by_side
 from assay.task.metrics import CHUNK, kl_divergence, log_probabilities, token_scores
 
 Advance = Callable[[int], None]  # called with how much more is done
@@ -192,11 +194,16 @@ def circuit_scores(
     for index, draw in enumerate(wanted):
         circuits = Circuits(bench, ablation, draw)
         calls = budget(circuits, len(rows), memory)
-        plan = grouped(circuits, masks, calls.rows, calls.variants)
+        plan = grouped(circuits, masks, calls.rows, max(1, calls.variants // torch.get_num_threads()))
         for start in range(0, len(rows), calls.rows):
             scorer = Scorer(circuits.batch(rows[start : start + calls.rows]))
-            for group in plan:
-                found = scorer.scores(run_group(scorer.batch, masks, group))
+            if not all(group.clean for group in plan):
+                _ = scorer.batch.empty  # made once, before threads ask for it
+
+            def scored(group: Group, scorer: Scorer = scorer) -> np.ndarray:
+                return scorer.scores(run_group(scorer.batch, masks, group))
+
+            for group, found in zip(plan, side_by_side(scored, plan), strict=True):
                 for variant, columns in zip(group.members, found.swapaxes(0, 1), strict=True):
                     for column, values in enumerate(columns):
                         sums[column, index, variant] += np.bincount(scorer.document, values, size)

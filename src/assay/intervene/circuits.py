@@ -276,7 +276,7 @@ class CircuitBatch:
                 x = self._mlp(self._spread(mix.read(self.circuits.layers[layer]["mlp"], narrow), narrow), layer, narrow)
                 fill = self._spread(fill[self.items], narrow) if narrow else fill
                 mix.add(plan.mlp_writer(layer), torch.sub(x, fill, out=mix.room(1, narrow)), narrow)
-        self.circuits.bench.runner.forwards += len(self.rows) * plan.work * mix.variants
+        self.circuits.bench.runner.count(len(self.rows) * plan.work * mix.variants)
         return Variants(
             matrix if isinstance(matrix, np.ndarray) else np.zeros(0),
             self._last(mix) if stream else self._unembed(mix),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from threading import Lock
 
 import numpy as np
 import torch
@@ -26,9 +27,11 @@ from assay.task.task import Task
 
 Key = tuple[str, int]
 KEPT_DONORS = 512  # donor rows that are run once and kept; more are run beside the rows they fill
+DONOR_BYTES = 512 << 20  # of what is kept of them, beside the newest; the oldest go first
 KEPT_CLEAN = 512 << 20  # bytes of clean runs that are kept; the oldest go first
 BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is computed on the way to a value alone
 SCALES = ("scale1", "scale2", "scale")
+EXACT = 1 << 20  # passes that threads count come in such parts of one, which add up to the same in any order
 
 
 @dataclass
@@ -63,9 +66,15 @@ class Runner:
         self.forwards = 0.0  # forward passes of one row, counted for the record
         self.batch = self._batch_rows(memory)
         self._last_plan: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
-        self._donors: dict[tuple, tuple[np.ndarray, dict[Site, Tensor]]] = {}
+        self._donors: dict[tuple[Data, bool, bytes, frozenset[Key]], dict[Key, Tensor]] = {}
         self._clean: dict[tuple[Data, bytes], Clean] = {}
         self._scales: dict[tuple[Data, bytes], dict[Key, Tensor]] = {}
+        self._counting = Lock()
+
+    def count(self, passes: float) -> None:
+        """Counts passes of one row, from whichever thread."""
+        with self._counting:
+            self.forwards += round(passes * EXACT) / EXACT
 
     def _batch_rows(self, memory: int) -> int:
         if isinstance(self.model, ModuleModel):
@@ -135,12 +144,21 @@ class Runner:
         """Values of sites in a run of the plan, [rows, pos, width] each."""
         sites = list(sites)
         found: dict[Site, list[Tensor]] = {site: [] for site in sites}
-        for batch in self.batches(rows):
-            kept: dict[Key, Tensor] = {tap(site): torch.empty(0) for site in sites}
-            self._forward(plan, run, batch, kept, None, ends=False)
+        for kept in self._batches_of(plan, run, {tap(site) for site in sites}, rows):
             for site in sites:
                 found[site].append(pick(kept[tap(site)], site))
         return {site: torch.cat(parts) for site, parts in found.items()}
+
+    def _tapped(self, plan: Plan, run: Run, keys: Iterable[Key], rows: Int[np.ndarray, "rows"]) -> dict[Key, Tensor]:
+        """Whole values of taps in a run of the plan, [rows, pos, ...] each."""
+        batches = list(self._batches_of(plan, run, keys, rows))
+        return {key: torch.cat([kept[key] for kept in batches]) for key in batches[0]}
+
+    def _batches_of(self, plan: Plan, run: Run, keys: Iterable[Key], rows: np.ndarray) -> Iterator[dict[Key, Tensor]]:
+        for batch in self.batches(rows):
+            kept: dict[Key, Tensor] = {key: torch.empty(0) for key in keys}
+            self._forward(plan, run, batch, kept, None, ends=False)
+            yield kept
 
     def _forward(
         self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Clean | None, ends: bool = True
@@ -293,7 +311,8 @@ class Runner:
                 return rest + (into - rest) @ basis @ basis.T
 
     def _donated(self, plan: Plan, run: Run, site: Site, rows: np.ndarray | None, ids: np.ndarray) -> Tensor:
-        """Values of a site for these rows of another run; small donor sets are run once for all their sites."""
+        """Values of a site for these rows of another run. Small donor sets are run once for all their sites, and kept
+        with all heads of a layer: the next run often asks for another one."""
         site = site.at(None)  # a donor gives all its columns; the edit says which of them are taken
         if run.edits:
             return self.values(plan, run, [site], ids)[site]
@@ -302,14 +321,16 @@ class Runner:
         if not own and len(pool) > KEPT_DONORS:
             return self.values(plan, run, [site], ids)[site]
         unique = ids if own else pool
-        key = (run.data, own, unique.tobytes(), sites)
-        if key not in self._donors:
-            while len(self._donors) >= 8:
-                self._donors.pop(next((k for k in self._donors if k[1]), next(iter(self._donors))))
+        taps, which = frozenset(map(tap, sites)), (run.data, own, unique.tobytes())
+        found = next((kept for key, kept in self._donors.items() if key[:3] == which and taps <= key[3]), None)
+        if found is None:
             with torch.no_grad():
-                self._donors[key] = unique, self.values(plan, run, sites, unique)
-        order, values = self._donors[key]
-        return values[site] if own else values[site][torch.from_numpy(np.searchsorted(order, ids))]
+                found = self._tapped(plan, run, taps, unique)
+            while self._donors and sum(map(_nbytes, self._donors.values())) > DONOR_BYTES:
+                self._donors.pop(next((key for key in self._donors if key[1]), next(iter(self._donors))))
+            self._donors[*which, taps] = found
+        value = pick(found[tap(site)], site)
+        return value if own else value[torch.from_numpy(np.searchsorted(unique, ids))]
 
     def _wanted(self, plan: Plan, run: Run) -> tuple[frozenset[Site], Int[np.ndarray, "rows"]]:
         """All sites that the plan takes from an unedited run, and all of that run's rows that they are taken from."""
@@ -336,6 +357,10 @@ class Runner:
         if site.position not in named:
             raise TaskError(f"{str(site)!r}: the task has no column {site.position!r}" + nearest(site.position, named))
         return torch.as_tensor(named[site.position][seen.rows], device=seen.tokens.device)
+
+
+def _nbytes(values: dict[Key, Tensor]) -> int:
+    return sum(value.nbytes for value in values.values())
 
 
 def _reads(source: Source) -> tuple[Site, ...]:
