@@ -1,11 +1,12 @@
 """What a measurement costs beside a plain hook script: `Remove a5.h3` on a random model of GPT-2's shape.
 
     OMP_NUM_THREADS=1 python -m tools.engine_cost [--only script headline quick forward] [--reference 32] [--narrow]
+    OMP_NUM_THREADS=1 python -m tools.engine_cost --claim CLAIM.yaml [--documents N] [--controls N] [--quick]
 
 Processor time (the wall's where it says so), forward passes of one row (layers that were run, over all layers) and
 unembedded positions, by stage. The script does by hooks on the library's model what the headline needs: the clean
 run, the head's mean over the reference, the run with the mean, and four resample draws. `--narrow`: as many layers,
-heads and rows, but heads of 8 and a vocabulary of 1,024, for counts alone.
+heads and rows, but heads of 8 and a vocabulary of 1,024, for counts alone. `--claim`: the stages of that claim instead.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import assay
 from assay.explanations.components import Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.measure import measure
+from assay.measure.measure import measure, measured, resolve
 from assay.measure.score import score
 from assay.measure.systems import systems
 from assay.model.load import load
@@ -64,6 +65,7 @@ class Counter:
 
     layers: int
     vocabulary: int = 0
+    width: int = WIDTH  # tokens of a row
     rows: list[tuple[str, float, float, float, float]] = field(default_factory=list)
     tokens: float = 0.0  # tokens times layers
     unembedded: float = 0.0
@@ -74,7 +76,7 @@ class Counter:
         cpu, wall = time.process_time(), time.perf_counter()
         yield
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        passes = (self.tokens - before[0]) / (self.layers * WIDTH)
+        passes = (self.tokens - before[0]) / (self.layers * self.width)
         self.rows.append((name, cpu, wall, passes, self.unembedded - before[1]))
         print(f"{name}: {cpu:.1f} s, {passes:.1f} passes", file=sys.stderr, flush=True)
 
@@ -191,9 +193,8 @@ def headline(model: Model, task: Task) -> tuple[Counter, dict[str, float]]:
     }
 
 
-def quick(model: Model, task: Task) -> Counter:
-    """All of `assay measure --quick`, by what it says that it does."""
-    counter = Counter(model.config.layers, model.config.vocab)
+def counted(counter: Counter, work: Callable[[Callable[[str, int, int | None], None]], Any]) -> Counter:
+    """All of a measurement, by what it says that it does."""
     open_stage: list[Any] = []
 
     def say(stage: str, done: int, total: int | None) -> None:
@@ -209,9 +210,26 @@ def quick(model: Model, task: Task) -> Counter:
             open_stage[1].__exit__(None, None, None)
 
     with counter.counting():
-        measure(Remove([f"a{LAYER}.h{HEAD}"]), model, task, quick=True, progress=say)
+        work(say)
         close()
     return counter
+
+
+def quick(model: Model, task: Task) -> Counter:
+    """All of `assay measure --quick`."""
+    claim = Remove([f"a{LAYER}.h{HEAD}"])
+    counter = Counter(model.config.layers, model.config.vocab)
+    return counted(counter, lambda say: measure(claim, model, task, quick=True, progress=say))
+
+
+def of_claim(path: str, **flags: Any) -> Counter:
+    """All of `assay measure CLAIM.yaml`."""
+    job = resolve(path, None, None, None, flags)
+    model = job.model
+    assert isinstance(model, Model)
+    print(f"{path}: {job.task.count:,} scored tokens in {len(job.task)} rows of {job.task.tokens.shape[1]}", flush=True)
+    counter = Counter(model.config.layers, model.config.vocab, job.task.tokens.shape[1])
+    return counted(counter, lambda say: measured(job, say, time.time()))
 
 
 def forward(library: Any, model: Model) -> None:
@@ -236,8 +254,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--reference", type=int, default=32, help="reference rows")
     parser.add_argument("--narrow", action="store_true")
+    parser.add_argument("--claim", help="a claim file")
+    parser.add_argument("--documents", type=int)
+    parser.add_argument("--controls", type=int)
+    parser.add_argument("--quick", action="store_true", help="of the claim file")
     given = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} thread(s), assay {assay.__version__}")
+    if given.claim:
+        flags = {"documents": given.documents, "controls": given.controls, "quick": given.quick or None}
+        of_claim(given.claim, **{k: v for k, v in flags.items() if v is not None}).show(f"assay measure {given.claim}")
+        return
     library = network(given.narrow)
     model = load(library)
     assert isinstance(model, Model)

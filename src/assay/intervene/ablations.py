@@ -33,6 +33,7 @@ ABLATIONS = (
 )
 NEEDS_STREAM = "needs a transformer of a supported family, which has a residual stream"
 RANDOM = frozenset({"resample_joint", "resample_independent", "noise"})  # those that have draws
+FROM_MEANS = frozenset({"mean", "mean_position", "noise", "optimal"})  # those that begin with the reference's means
 
 
 class Workbench:
@@ -107,9 +108,13 @@ class Workbench:
 
             constants = optimal_constants(self, sites)
             return tuple(Edit(site, Value(constant)) for site, constant in zip(sites, constants, strict=True))
-        if ablation in ("mean", "mean_position"):
-            self.statistics.need(sites)
+        self.foresee(sites, ablation)
         return tuple(Edit(site, self.source(ablation, site, draw)) for site in sites)
+
+    def foresee(self, sites: Iterable[Site], ablation: str) -> None:
+        """Gathers what an ablation of these parts will need of the reference, in one pass for all parts."""
+        if ablation in FROM_MEANS:
+            self.statistics.need(sites)
 
     def plan(self, edits: tuple[Edit, ...], name: str = "explained") -> Plan:
         """A plan whose scored run has these edits, with the donor runs that they take values from."""

@@ -129,6 +129,9 @@ class _Trial:
         everything, nothing = set(self.parts), set[Site]()
         pairs: dict[tuple[str, str], list[tuple[Plan, Plan]]] = {}
         scale = (self.plan(everything), self.plan(nothing))
+        self.bench.foresee(
+            [s for part in self.parts for i in range(contexts) for s in self.knocked(part, i)], self.ablation
+        )
         for part in self.parts:
             name, rest = str(part), everything - {part}
             pairs[name, "left out"] = [(scale[0], self.plan(rest))]
