@@ -28,7 +28,7 @@ from tests.model.tiny import tiny
 
 FILE = Path(__file__).parent / "data" / "golden.json.xz"
 CLOSE = 1e-6
-LEFT_OUT = frozenset({"timing", "versions", "created"})
+LEFT_OUT = frozenset({"timing", "versions", "created", "revision"})
 SETTINGS: dict[str, Any] = {"controls": 3, "seed": 3, "draws": 4}
 
 

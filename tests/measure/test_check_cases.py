@@ -203,7 +203,7 @@ def test_a_second_try_counts(tmp_path: Path):
 
 def test_every_check_has_its_cases():
     names = {name.partition(",")[0] for name in FIRES} | {"leak", "1 of m"}
-    assert names == {check.name for check in run_checks(Evidence(kind="program", ablation="mean", recovered={}))}
+    assert names == {check.name for check in run_checks(Evidence(ablation="mean", recovered={}))}
     assert FIRES.keys() == PASSES.keys()
 
 

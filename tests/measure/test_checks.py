@@ -36,7 +36,6 @@ def clean() -> Evidence:
         bigram=system(loss + 2, 1.5 + 0 * loss),
     )
     return Evidence(
-        kind="program",
         ablation="mean",
         recovered={"mean": e(0.62), "resample_joint": e(0.65)},
         recovered_loss={"mean": e(0.63), "resample_joint": e(0.64)},
@@ -113,7 +112,7 @@ def test_each_check_fires_on_its_planted_case_and_no_unrelated_one_does(name: st
 
 
 def test_what_was_not_gathered_is_unknown():
-    found = states(Evidence(kind="program", ablation="mean", recovered={}))
+    found = states(Evidence(ablation="mean", recovered={}))
     assert {check.state for check in found.values()} == {"unknown"}
 
 

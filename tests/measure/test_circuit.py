@@ -10,14 +10,14 @@ import pytest
 
 import assay
 from assay.explanations import Circuit, Keep
+from assay.explanations.circuit import used_nodes
 from assay.explanations.circuit_writing import write_circuit
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.bits import circuit_bits, claim_bits
 from assay.measure.circuit import drawing, uses
 from assay.measure.circuit_controls import search_of, shuffled
 from assay.measure.circuit_trials import against, completeness, minimality, node_out, parts_of, restored, score_sets
-from assay.measure.length import constants_bits, reads, used_nodes
+from assay.measure.length import reads
 from assay.measure.measurement import Measurement
 from assay.measure.quantise import quantised, read_bits
 from assay.model.edge_sets import EdgeSet
@@ -169,10 +169,10 @@ def test_bits_of_a_set_of_edges_are_those_of_a_subset():
     total = len(model.edges)
     circuit = Circuit(nodes=["m0"])  # input->m0, m0->logits, input->logits
     wanted = 1 + math.log2(total + 1) + math.log2(math.comb(total, 3))
-    assert abs(claim_bits(circuit, model).bits - wanted) < 1e-9
-    apart = Circuit(edges=["input->m0", "m0->logits@-1"]).kept(model)
+    assert abs(circuit.claim_bits(model).bits - wanted) < 1e-9
+    apart = Circuit(edges=["input->m0", "m0->logits@-1"])
     places = total * (model.config.context + 1)
-    assert abs(circuit_bits(apart, model).bits - 1 - math.log2(places + 1) - math.log2(math.comb(places, 2))) < 1e-6
+    assert abs(apart.claim_bits(model).bits - 1 - math.log2(places + 1) - math.log2(math.comb(places, 2))) < 1e-6
 
 
 @pytest.mark.parametrize("ablation", ["mean", "resample_joint"])
@@ -183,8 +183,8 @@ def test_the_full_circuit_costs_exactly_the_quantised_model(bits, ablation):
     circuit = Circuit.of(np.ones(len(model.edges), dtype=bool))
     coded = quantised(model, bits)
     assert read_bits(coded, reads(circuit, model, ablation)) == pytest.approx(coded.total)
-    assert constants_bits(circuit, at, ablation) == 0
-    assert claim_bits(circuit, model).bits == pytest.approx(1 + math.log2(len(model.edges) + 1))
+    assert circuit.constants_bits(at, ablation) == 0
+    assert circuit.claim_bits(model).bits == pytest.approx(1 + math.log2(len(model.edges) + 1))
 
 
 def test_weights_are_read_by_nodes_that_lead_to_the_logits_and_fills_by_those_that_are_computed():
@@ -197,8 +197,8 @@ def test_weights_are_read_by_nodes_that_lead_to_the_logits_and_fills_by_those_th
     assert (read.neurons[0], read.neurons[1]) == (None, 0)
     # the MLP reads the fills of layer 0's heads, the logits those of everything but m0
     width = {"input": 32, "m": 32, "a": 8}
-    assert constants_bits(circuit, at, "mean") == 16 * 2 * (width["input"] + width["m"] + 8 * width["a"])
-    assert constants_bits(circuit, at, "zero") == 0
+    assert circuit.constants_bits(at, "mean") == 16 * 2 * (width["input"] + width["m"] + 8 * width["a"])
+    assert circuit.constants_bits(at, "zero") == 0
     assert read_bits(quantised(model, 8), reads(circuit, model, "resample_joint")) == pytest.approx(
         quantised(model, 8).total
     )

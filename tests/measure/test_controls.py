@@ -11,19 +11,14 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.explanations.program_neighbours import other_programs, program_sets, shuffled, variants
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
 from assay.intervene.runner import Seen
-from assay.measure.control_draws import (
-    other_programs,
-    other_sets,
-    program_sets,
-    shuffled,
-    variants,
-)
+from assay.measure.control_draws import other_sets
 from assay.measure.control_sizes import largest, sizes
-from assay.measure.controls import HOWS, assignment_of, control_rows, controls
-from assay.measure.random_weights import randomised, search
+from assay.measure.controls import HOWS, control_rows, controls
+from assay.measure.random_weights import findable, randomised, search
 from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
 from assay.model.transformer import fingerprint
@@ -96,9 +91,9 @@ def test_other_programs_are_never_the_claimed_rule_and_variants_always_are():
     assert all(getattr(p, "name", "") != "induction" for p in other_programs(claimed, site, bench()))
     assert {p.name for p in variants(claimed)} == {"induction"}
     assert claimed not in variants(claimed)
-    draws = program_sets(bench(), assignment_of(CLAIM, planted()), 30, 0)
-    assert len(draws.items) == 30 < draws.possible
-    assert not any(programs.previous_token() in item.values() for item in draws.items)
+    items, possible = program_sets(bench(), CLAIM.assignment(planted()), 30)
+    assert len(items) == 30 < possible
+    assert not any(programs.previous_token() in item.values() for item in items)
 
 
 def test_shuffled_tokens_change_what_the_program_sees_and_nothing_else():
@@ -214,8 +209,7 @@ def test_random_weights_keep_embeddings_change_matrices_and_leave_the_model_alon
 
 def test_the_search_finds_the_planted_heads_and_others_on_random_weights():
     workbench = bench()
-    claim = assignment_of(CLAIM, planted())
-    found, how = search(workbench, claim)
+    found, how = search(workbench, CLAIM.assignment(planted()), findable(CLAIM, planted()))
     assert {str(s) for s in found} == set(PLANTED)
     assert "previous_token" in how
 

@@ -7,9 +7,11 @@ import pytest
 
 import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.explanations.base import Undefined
+from assay.explanations.components import MOST_ALONE
 from assay.measure import gathered
 from assay.measure.family import Endpoint
-from assay.measure.parts import MOST, alone, components
+from assay.measure.parts import alone
 from assay.measure.score import score
 from assay.measure.systems import systems
 from assay.model.transformer import Model
@@ -33,8 +35,8 @@ def small() -> tuple[Model, Task]:
     ],
 )
 def test_components_are_the_parts_or_where_they_are_many_what_the_claim_names(claim, names):
-    found, reason = components(claim, planted())
-    assert reason is None
+    found = claim.alone(planted())
+    assert not isinstance(found, Undefined)
     assert tuple(found) == names
 
 
@@ -43,13 +45,13 @@ def test_components_are_the_parts_or_where_they_are_many_what_the_claim_names(cl
     [
         (Keep(["a0", "a1"]), "kept alone"),
         (Remove(["m0"]), "one component"),
-        (Constant([f"m0.n{i}" for i in range(MOST + 1)]), "13 components; at most 12"),
+        (Constant([f"m0.n{i}" for i in range(MOST_ALONE + 1)]), "13 components; at most 12"),
     ],
 )
 def test_where_nothing_is_scored_alone_the_reason_is_given(claim, reason):
-    found, why = components(claim, planted())
-    assert not found
-    assert reason in (why or "")
+    found = claim.alone(planted())
+    assert isinstance(found, Undefined)
+    assert reason in found.reason
 
 
 def test_only_the_first_ablations_systems_are_added_with_its_draws():

@@ -21,12 +21,11 @@ from assay.measure.residual import (
     frequency,
     parts,
     repeats,
-    restored,
     slices,
     token_class,
     worst,
 )
-from assay.measure.residual_signal import TokenReader, explained_parts, other_documents, residual_signal
+from assay.measure.residual_signal import TokenReader, other_documents, residual_signal
 from assay.measure.score import Scored, score
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
@@ -149,7 +148,7 @@ def test_reader_tells_structure_that_was_left_out_from_what_no_token_table_has()
 
 def test_noise_has_the_residuals_covariance():
     bench = world()
-    residue = Residue(bench, explained_parts(bench, Constant(HEADS, "mean")))
+    residue = Residue(bench, Constant(HEADS, "mean").values(bench))
     white = torch.randn(4000, 3, sum(residue.widths), generator=torch.Generator().manual_seed(0))
     drawn = torch.cat(residue.sample(white), -1)[:, 1:].flatten(0, 1)
     rows = bench.statistics.rows
@@ -166,7 +165,7 @@ def test_residuals_are_exact_in_z_and_in_the_stream():
     run = Run("clean")
     own = bench.runner.values(Plan((run,)), run, [parse_site("m0")], np.arange(3))[parse_site("m0")]
     assert torch.equal(all_of_it, own)
-    stream = Residue(bench, explained_parts(bench, Program({"a1.h2": own_pattern("a1.h2")})))
+    stream = Residue(bench, Program({"a1.h2": own_pattern("a1.h2")}).values(bench))
     assert stream.widths == [model().config.d_model]
 
 
@@ -202,10 +201,11 @@ def test_shuffled_documents_are_others():
 @pytest.mark.parametrize("claim", [Constant(HEADS), Keep(["a0.h0", "a1.h1", "m0"])], ids=["constant", "keep"])
 def test_restoring_all_parts_closes_everything(claim: Constant | Keep):
     bench = world()
-    edited = [edit.site for edit in claim.plan(bench, "mean").final.edits]
-    plans = {"explained:mean": claim.plan(bench, "mean"), "all": restored(claim, bench, "mean", edited)}
-    scored = score(bench, plans)
-    assert scored["explained:mean"].kl.sum() > 1e-3
+    sites = claim.restorable(bench, "mean")
+    assert sites == [edit.site for edit in claim.plan(bench, "mean").final.edits]
+    left = [set(claim.restored(bench, "mean", site).final.edits) for site in sites]
+    scored = score(bench, {"all": bench.plan(tuple(set.intersection(*left))), "whole": claim.plan(bench, "mean")})
+    assert scored["whole"].kl.sum() > 1e-3
     assert scored["all"].kl.sum() < 1e-9
 
 
@@ -227,7 +227,7 @@ def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(mo
     scored, resamples = measured(bench, claim)
     few = score(
         bench,
-        {"whole": claim.plan(bench, "mean"), "one": restored(claim, bench, "mean", claim.scope(bench.model)[:1])},
+        {"whole": claim.plan(bench, "mean"), "one": claim.restored(bench, "mean", claim.scope(bench.model)[0])},
         rows=control_rows(bench.task, 3),
     )
     found = parts(bench, claim, scored, resamples)[0]["closes"]

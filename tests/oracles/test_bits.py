@@ -16,10 +16,11 @@ from torch import Tensor
 from assay.bounds import PREFIX
 from assay.errors import ClaimError, ComponentError
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.measure.bits import claim_bits, grammar_bits, log2_choose, subset_bits, text_bits
-from assay.measure.length import Point, constants_bits, full_circuit, overtakes, reads, two_part
+from assay.explanations.bits import log2_choose, subset_bits, text_bits
+from assay.explanations.program_bits import grammar_bits
+from assay.explanations.source_bits import source_bits
+from assay.measure.length import Point, overtakes, reads, two_part
 from assay.measure.quantise import coded_bits, low_rank, quantised, read_bits, tensors
-from assay.measure.source_bits import source_bits
 from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
 from tests.measure.test_residual import world
 from tests.model.tiny import tiny
@@ -64,12 +65,12 @@ def test_a_subset_costs_its_size_and_which_one_it_is():
 )  # fmt: skip
 def test_claim_bits_by_hand(claim, bits):
     """Two bits more say whether neurons are among the parts, and whether positions are."""
-    assert claim_bits(claim, tiny()).bits == pytest.approx(2 + bits, abs=1e-6)
+    assert claim.claim_bits(tiny()).bits == pytest.approx(2 + bits, abs=1e-6)
 
 
 def test_a_position_costs_which_one_it_is():
     context = tiny().config.context
-    assert claim_bits(Keep(["a0.h0@3"]), tiny()).bits == pytest.approx(
+    assert Keep(["a0.h0@3"]).claim_bits(tiny()).bits == pytest.approx(
         2 + log2(PARTS * (context + 1) + 1) + log2(PARTS * (context + 1))
     )
 
@@ -83,7 +84,7 @@ def test_claims_about_parts_are_a_prefix_code():
     for count in (1, 2):
         for chosen in combinations(names, count):
             with contextlib.suppress(ClaimError, ComponentError):  # a part and its own neuron, a place named twice
-                total += 2 ** -claim_bits(Remove(list(chosen)), model).bits
+                total += 2 ** -Remove(list(chosen)).claim_bits(model).bits
     assert 0.2 < total <= 1
 
 
@@ -119,7 +120,7 @@ def test_the_length_of_code_does_not_depend_on_names_comments_and_docstrings():
     with pytest.raises(ValueError, match="cannot be found"):
         source_bits(partial(add, bias=2.0))
     claim = Program({"m0": programs.custom(add, returns="output")})
-    assert claim_bits(claim, tiny()).bits == pytest.approx(2 + log2(110) + 3 + 1 + 1 + source_bits(add))
+    assert claim.claim_bits(tiny()).bits == pytest.approx(2 + log2(110) + 3 + 1 + 1 + source_bits(add))
 
 
 TABLE = torch.randn(64, 8, generator=torch.Generator().manual_seed(1))
@@ -251,13 +252,13 @@ def test_claims_of_several_programs_are_a_prefix_code():
     where = log2(11) + log2(45)
     fitted = [16 * program.parameters for program in some]
     lengths = [
-        claim_bits(Program({"a1.h0": p, "a1.h1": q}), tiny()).bits - where - fitted[i] - fitted[j]
+        Program({"a1.h0": p, "a1.h1": q}).claim_bits(tiny()).bits - where - fitted[i] - fitted[j]
         for (i, p), (j, q) in product(enumerate(some[::7]), repeat=2)
         for i, j in [(7 * i, 7 * j)]
     ]
     assert kraft(lengths) <= 1
-    together = claim_bits(Program({"a1": programs.copy()}), tiny()).bits
-    apart = claim_bits(Program({f"a1.h{h}": programs.copy() for h in range(4)}), tiny()).bits
+    together = Program({"a1": programs.copy()}).claim_bits(tiny()).bits
+    apart = Program({f"a1.h{h}": programs.copy() for h in range(4)}).claim_bits(tiny()).bits
     assert together == apart  # one claim in two spellings
 
 
@@ -266,15 +267,15 @@ def test_a_mean_without_a_match_is_two_vectors_a_head():
     bench = world()
     one, zero = (Program({"a0.h1": programs.copy(without_match=rest)}) for rest in ("mean", "zero"))
     d_head = tiny(tokenizer=True).config.d_head
-    assert constants_bits(one, bench, "mean") - constants_bits(zero, bench, "mean") == 2 * 16 * d_head
+    assert one.constants_bits(bench, "mean") - zero.constants_bits(bench, "mean") == 2 * 16 * d_head
 
 
 def test_a_full_program_is_charged_for_what_stands_in_its_heads_place():
     """α once, with the claim; a mean without a match as it is added to the stream, since no output matrix is read."""
     bench, model = world(), tiny(tokenizer=True)
     one, zero, first = (Program({"a0.h1": programs.copy("full", without_match=w)}) for w in ("mean", "zero", "first"))
-    assert constants_bits(zero, bench, "mean") == 0
-    assert constants_bits(one, bench, "mean") == 2 * 16 * model.config.d_model
+    assert zero.constants_bits(bench, "mean") == 0
+    assert one.constants_bits(bench, "mean") == 2 * 16 * model.config.d_model
     read = reads(first, model, "mean")  # the first position's value is made by the head's own V and O
     assert (0, 1) in read.values
     assert (0, 1) in read.outputs
@@ -304,7 +305,10 @@ def test_the_full_circuit_costs_exactly_the_quantised_model(family, bits):
     model = tiny(family)
     coded = quantised(model, bits)
     assert set(coded.bits) == set(tensors(model.weights))
-    assert full_circuit(model)(bits) == pytest.approx(coded.total + 2 + log2(PARTS + 1), abs=1e-6)
+    everything = Keep([name for name in model.components if name != "input"])
+    total = read_bits(coded, reads(everything, model, "mean")) + everything.claim_bits(model).bits
+    assert total == pytest.approx(coded.total + 2 + log2(PARTS + 1), abs=1e-6)
+    assert everything.claim_bits(model).bits == pytest.approx(everything.everything_bits(model))
     if bits == 16:  # nothing is gained by a code: 16 bits a number
         assert coded.total == 16 * sum(t.numel() for t in tensors(model.weights).values())
 

@@ -9,7 +9,6 @@ import pytest
 import assay
 from assay.explanations import Constant, Keep, Remove
 from assay.measure.beside import accuracy
-from assay.measure.bits import claim_bits
 from assay.measure.score import score
 from assay.stats.bootstrap import Resamples
 from tests.oracles.two_components import bench, model, task
@@ -66,4 +65,4 @@ def test_bits_of_claims_about_two_submodules_of_one_channel_each():
         (Constant(["b"]), log2(3) + log2(2) + 2),
         (Remove(["a[0]"]), log2(5) + log2(4)),  # two submodules and two channels have a name
     ):
-        assert claim_bits(claim, model(), channels=2).bits == pytest.approx(2 + bits)
+        assert claim.claim_bits(model(), channels=2).bits == pytest.approx(2 + bits)

@@ -90,7 +90,7 @@ def leak(task: Task, given: str | None, model: Any) -> Check:
     """The leak check's verdict on a claim that was found on what is named."""
     found = None if given is None else read_found_on(given, model)
     overlap = None if found is None else shared_with(task, found)
-    evidence = Evidence("circuit", "zero", {}, found_on=given, overlap=overlap)
+    evidence = Evidence("zero", {}, found_on=given, overlap=overlap)
     (check,) = [check for check in run_checks(evidence) if check.name == "leak"]
     return check
 

@@ -1,54 +1,232 @@
-"""What every kind of explanation offers: a scope, a level, and the plans of its explained run and of its floors."""
+"""What every kind of explanation offers: what is run for it, and what it does not have, with the reason.
+
+The yardsticks call these methods and know no kind. A new kind is a subclass: six members are its own (`kind`, `level`,
+`scope`, `plan`, `floor`, `sentence`), every other one has a default.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
+from assay.explanations.bits import ClaimBits, names_bits
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Plan
+from assay.intervene.components import complement
+from assay.intervene.plan import Edit, Own, Plan, Run
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
 
 Level = Literal["where", "what", "how"]
+AnyModel = Model | ModuleModel
+Label = Hashable  # what a part is given: its program, or None where the claim names parts only
+Assignment = dict[Site, Label]
+
+NOOP = "noop"
 
 
-@runtime_checkable
-class Explanation(Protocol):
+@dataclass(frozen=True)
+class Undefined:
+    """Something that a kind, or this claim, does not have: "undefined, because ..."."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unread:
+    """What of a part an explained run no longer computes: its queries and keys, its values, its output matrix."""
+
+    site: Site
+    values: bool = True
+    output: bool = True
+
+
+@dataclass(frozen=True)
+class Presence:
+    """What it means that a part of a claim is there: for knock-outs.
+
+    Attributes:
+        there: a part's edit where the claim gives it a value; a part without one is left as it is.
+        around: edits of the rest of the model; inside: whether the rest is taken away, so that parts are knocked out
+            among the claim's own.
+    """
+
+    there: Mapping[Site, Edit] = field(default_factory=dict)
+    around: tuple[Edit, ...] = ()
+    inside: bool = False
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Explanations about the claim's own parts that should not score as well, as one group of controls.
+
+    Attributes:
+        items: a name, and the explained run made on a workbench whose fits are its own.
+        possible: how many such explanations exist; near: near misses, listed without a p-value.
+    """
+
+    name: str
+    what: str
+    items: Sequence[tuple[str, Callable[[Workbench], Plan]]]
+    possible: int
+    near: bool = False
+
+
+class Explanation(ABC):
     """A claim about some components.
 
     Attributes:
-        kind: `program`, `keep`, `remove`, `constant` or `circuit`.
+        kind: its name in claim files and records.
         level: which question it answers: where, what or how.
         headline_floor: the floor that its recovered share is given over.
+        once: the explained run is the same under every ablation.
+        floor_takes: what the floor takes away: the claim's own parts, or everything. None: there is no floor, as the
+            claim says what is lost without its parts; it has necessity in place of a recovered share.
+        parts_matter: the claim says that each of its parts does something.
     """
 
-    @property
-    def kind(self) -> str: ...
+    kind: ClassVar[str]
+    headline_floor: ClassVar[str] = "ablated"
+    once: ClassVar[bool] = False
+    floor_takes: ClassVar[Literal["parts", "everything"] | None] = "parts"
+    parts_matter: ClassVar[bool] = True
 
     @property
+    @abstractmethod
     def level(self) -> Level: ...
 
-    @property
-    def headline_floor(self) -> str: ...
-
-    def scope(self, model: Model | ModuleModel) -> list[Site]:
+    @abstractmethod
+    def scope(self, model: AnyModel) -> list[Site]:
         """The parts that the claim names, expanded and checked against the model."""
-        ...
 
+    @abstractmethod
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         """The explained run under an ablation and draw."""
-        ...
 
+    @abstractmethod
     def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         """The run in which nothing of the claim's scope is explained."""
-        ...
 
+    @abstractmethod
     def sentence(self, model_name: str) -> str:
         """The claim in words."""
-        ...
+
+    # -- what is run beside it
+
+    def edits(self, bench: Workbench, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
+        """The explained run's edits, without what the option `refit` adds."""
+        edits = self.plan(bench, ablation, draw).final.edits
+        return tuple(edit for edit in edits if edit.site.kind != "stream") if bench.refit else edits
+
+    def unedited(self, bench: Workbench, ablation: str) -> Plan | Undefined:
+        """The explained run with its edits out of force: what it differs from the model by is the meter's noise."""
+        touched = [edit.site for edit in self.plan(bench, ablation).final.edits] or complement([], bench.model)
+        if not touched:
+            return Undefined("the claim keeps every part of a model that has no other, so there is nothing to measure")
+        own = tuple(Edit(site, Own()) for site in dict.fromkeys(site.at(None) for site in touched))
+        return Plan((Run(NOOP, edits=own, frozen_norm=bench.frozen_norm),))  # never refitted: it measures the meter
+
+    def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
+        """The components that are claims of their own when the others are left out, each with its sites."""
+        return Undefined(
+            f"a {self.kind} claim's parts are not claims of their own: kept alone, each would leave all others ablated"
+        )
+
+    def restorable(self, bench: Workbench, ablation: str) -> list[Site]:
+        """Parts that the explained run changes, each of which can be put back to the model's own."""
+        return list(dict.fromkeys(edit.site for edit in self.edits(bench, ablation)))
+
+    def restored(self, bench: Workbench, ablation: str, site: Site, draw: int = 0) -> Plan:
+        """The explained run with this part left as the model has it."""
+        return bench.plan(tuple(edit for edit in self.edits(bench, ablation, draw) if edit.site != site))
+
+    def complement(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan | None:
+        """For sets that are kept: the run of everything else, which is their residual."""
+        return None
+
+    def values(self, bench: Workbench) -> tuple[Edit, ...] | Undefined:
+        """The edits that give each explained part its value, whose error is the residual."""
+        return Undefined(f"a {self.kind} claim gives no value that could leave a residual")
+
+    def presence(self, bench: Workbench, ablation: str) -> Presence | None:
+        """What it means that a part is there; None where parts are not said to matter."""
+        return None
+
+    def coarser(self, bench: Workbench) -> dict[str, tuple[Edit, ...]]:
+        """Every way to merge one distinction of the claim: its name -> the edits of the merged run."""
+        return {}
+
+    def unmatched(self, bench: Workbench) -> float | None:
+        """The share of scored tokens about which the claim says nothing; None where it has no such part."""
+        return None
+
+    def by_construction(self, ablation: str) -> bool:
+        """Whether the explained run is the floor under this ablation, so that it recovers 0 whatever is true."""
+        return False
+
+    # -- its length
+
+    def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits | Undefined:
+        """The length of the claim itself, the model being free.
+
+        Args:
+            channels: of a module: how many names such as `conv1[3]` it has.
+        """
+        return Undefined(f"no code is defined for claims of kind {self.kind!r}")
+
+    def unread(self, model: Model, ablation: str) -> Iterator[Unread] | Undefined:
+        """What of the model the explained run no longer reads; a part filled from other examples is run for them."""
+        return Undefined(f"which weights a {self.kind} claim still reads is not said")
+
+    def constants_bits(self, bench: Workbench, ablation: str) -> float:
+        """Bits of everything that was fitted on the reference and is put in the model's place."""
+        return 0.0
+
+    def everything_bits(self, model: Model) -> float:
+        """The length of the claim of this kind that names every part."""
+        return names_bits(len(model.components) - 1, len(model.components) - 1)
+
+    # -- its controls
+
+    def assignment(self, model: AnyModel) -> Assignment | None:
+        """The claim's parts, each with its label; None where it is not a set of parts."""
+        return None
+
+    def like(self, assignment: Mapping[Site, Label]) -> Explanation:
+        """A claim of the same kind about other parts."""
+        raise NotImplementedError(f"claims of kind {self.kind!r} are not made of parts")
+
+    def again(self) -> str:
+        """What a claim about other parts does there, for the name of its group of controls."""
+        return "the claim made about"
+
+    def costly(self, ablation: str) -> bool:
+        """Whether each run needs a fit by gradient, so that few controls are drawn."""
+        return ablation == "optimal"
+
+    def foresee(self, bench: Workbench, sites: Sequence[Site]) -> None:  # noqa: B027 (most kinds ask for nothing)
+        """Gathers in one pass what plans about these parts will ask of the reference."""
+
+    def neighbours(self, bench: Workbench, most: int) -> Iterator[Neighbours]:
+        """Groups of explanations of the claim's own parts that should not score as well.
+
+        Args:
+            most: explanations in a group.
+        """
+        return iter(())
+
+    def searched_by(self, model: AnyModel) -> dict[Site, str]:
+        """Parts that a search by how heads attend would find, each with the rule that it would be scored by."""
+        return {}
 
 
 def listed(names: list[str], most: int = 6) -> str:
     """`a, b and 3 more`: for sentences."""
     return ", ".join(names) if len(names) <= most else ", ".join(names[:most]) + f" and {len(names) - most} more"
+
+
+def order(site: Site) -> tuple[int, bool, str, int, str]:
+    """Sorts parts by layer (or submodule), kind, index and position."""
+    return site.layer or 0, site.kind != "head", site.module or "", site.index or 0, str(site.position)

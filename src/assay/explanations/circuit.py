@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Bool
 
 from assay.errors import ClaimError, ComponentError
-from assay.explanations.base import Level, listed
+from assay.explanations.base import AnyModel, Explanation, Level, Undefined, Unread, listed
+from assay.explanations.bits import ClaimBits, filled_bits, subset_bits
 from assay.explanations.circuit_files import CircuitFile, Resolved, parse
 from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes
-from assay.intervene.ablations import Workbench
-from assay.intervene.components import expand
+from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.components import complement, expand
 from assay.intervene.plan import Circuits, Plan, Run
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
@@ -26,7 +27,7 @@ FILL = "fill"
 
 
 @dataclass(frozen=True, eq=False)
-class Circuit:
+class Circuit(Explanation):
     """The claim that these edges suffice.
 
     Named edges are kept; of named nodes the edges between them, `input` and `logits`. A node computes from what its own
@@ -47,9 +48,10 @@ class Circuit:
     nodes: tuple[str, ...] = ()
     file: CircuitFile | None = None
     given: EdgeSet | None = None
-    kind: str = "circuit"
-    level: Level = "where"
-    headline_floor: str = "empty"
+    kind: ClassVar[str] = "circuit"
+    level: ClassVar[Level] = "where"
+    headline_floor: ClassVar[str] = "empty"
+    floor_takes = "everything"
     _resolved: dict[int, tuple[Any, Resolved]] = field(default_factory=dict, repr=False)
 
     def __init__(
@@ -82,7 +84,7 @@ class Circuit:
         """A circuit by the numbers of its edges."""
         return cls(given=edges if isinstance(edges, EdgeSet) else EdgeSet.whole(edges))
 
-    def resolve(self, model: Model | ModuleModel) -> Resolved:
+    def resolve(self, model: AnyModel) -> Resolved:
         """The circuit as one of this model: its edges by number, and scores where a file gave them.
 
         Raises:
@@ -94,7 +96,7 @@ class Circuit:
             self._resolved[id(model)] = model, self._found(model)  # the model is kept, so that its id stays its own
         return self._resolved[id(model)][1]
 
-    def kept(self, model: Model | ModuleModel) -> EdgeSet:
+    def kept(self, model: AnyModel) -> EdgeSet:
         """The kept edges of this model."""
         return self.resolve(model).edges
 
@@ -102,7 +104,7 @@ class Circuit:
         """Edges that are kept, at some position at least."""
         return self.kept(model).anywhere
 
-    def scope(self, model: Model | ModuleModel) -> list[Site]:
+    def scope(self, model: AnyModel) -> list[Site]:
         """The nodes that a kept edge begins or ends at, without `input` and `logits`."""
         mask = self.kept(model).anywhere
         assert isinstance(model, Model)
@@ -115,7 +117,7 @@ class Circuit:
         """The run of everything but the circuit."""
         return circuit_plan(bench, self.kept(bench.model).complement(), ablation, draw)
 
-    def whole(self, bench: Workbench, ablation: str) -> Plan:
+    def unedited(self, bench: Workbench, ablation: str) -> Plan:
         """The run of every edge, which is the model's own: what it differs by is the engine's noise."""
         return circuit_plan(bench, EdgeSet.whole(np.ones(len(self.kept(bench.model).kept), dtype=bool)), ablation)
 
@@ -138,7 +140,40 @@ class Circuit:
             what = " and ".join(parts)
         return f"{what} of {model_name} suffice; every other edge is ablated"
 
-    def _found(self, model: Model | ModuleModel) -> Resolved:
+    def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits | Undefined:
+        """A set of k edges of E: log2(E+1) + log2 C(E, k), and a bit that says whether positions are named.
+
+        With positions E counts an edge once for every column of the model's context, and once more for all of them.
+        """
+        if isinstance(model, ModuleModel):
+            return Undefined("circuits are of transformers")
+        edges = self.kept(model)
+        total, kept = len(edges.kept), edges.count
+        if edges.by_position:
+            total *= model.config.context + 1
+        return ClaimBits(1 + subset_bits(total, kept), f"1 + log2({total}+1) + log2 C({total}, {kept}) edges")
+
+    def everything_bits(self, model: Model) -> float:
+        return 1 + subset_bits(len(model.edges), len(model.edges))
+
+    def unread(self, model: Model, ablation: str) -> Iterator[Unread]:
+        if self._reads_everything(model, ablation):
+            return
+        used = used_nodes(model, self.mask(model))
+        for site in complement([], model):
+            if str(site) not in used:
+                yield Unread(site)
+
+    def constants_bits(self, bench: Workbench, ablation: str) -> float:
+        assert isinstance(bench.model, Model)
+        ablated = [parse_site(name) for name in read_fills(self, bench.model)]
+        return filled_bits(bench, ablation, ablated) if ablated else 0.0
+
+    def _reads_everything(self, model: Model, ablation: str) -> bool:
+        """Whether fills are made by running the model on other examples, which reads all of its weights."""
+        return (ablation in RANDOM or ablation == "counterfactual") and bool(read_fills(self, model))
+
+    def _found(self, model: AnyModel) -> Resolved:
         if not isinstance(model, Model):
             raise ClaimError(f"{model.name} has no edges; circuits need a transformer of a supported family")
         if self.file is not None:
@@ -187,6 +222,30 @@ def touched(model: Model, mask: Bool[np.ndarray, "edges"]) -> list[str]:
     unclaimed = reads & ~np.any(model.edges.node_of & writes, axis=1)
     nodes = writes | np.any(model.edges.node_of & unclaimed[:, None], axis=0)
     return [name for name, there in zip(model.edges.writers, nodes, strict=True) if there and name != "input"]
+
+
+def used_nodes(model: Model, mask: Bool[np.ndarray, "edges"]) -> set[str]:
+    """Nodes from which kept edges lead to the logits: those that are computed."""
+    edges = model.edges
+    m, live = edges.matrix(mask), np.zeros(len(edges.readers), dtype=bool)
+    live[-1] = True
+    out = set()
+    for writer in reversed(range(len(edges.writers))):
+        if np.any(m[:, writer] & live):
+            live |= edges.node_of[:, writer]
+            out.add(edges.writers[writer])
+    return out
+
+
+def read_fills(circuit: Circuit, model: Model) -> list[str]:
+    """Writers whose fill is read: by a node that is computed, through an edge that is cut (at some position)."""
+    edges, kept = model.edges, circuit.kept(model)
+    used = used_nodes(model, kept.anywhere)
+    computed = np.array([writer in used for writer in edges.writers])
+    readers = np.any(edges.node_of & computed, 1)
+    readers[-1] = True
+    cut = edges.matrix(kept.complement().anywhere) & readers[:, None]
+    return [name for name, there in zip(edges.writers, cut.any(0), strict=True) if there]
 
 
 def circuit_plan(bench: Workbench, edges: EdgeSet, ablation: str, draw: int = 0) -> Plan:

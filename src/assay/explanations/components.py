@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from assay.errors import ClaimError
-from assay.explanations.base import Level, listed
-from assay.intervene.ablations import Workbench
+from assay.explanations.base import (
+    AnyModel,
+    Assignment,
+    Explanation,
+    Label,
+    Level,
+    Presence,
+    Undefined,
+    Unread,
+    listed,
+)
+from assay.explanations.bits import ClaimBits, filled_bits, parts_bits
+from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Call, Edit, Plan, Source
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
 
-
-def _names(components: Sequence[str], kind: str) -> tuple[str, ...]:
-    if isinstance(components, str):
-        raise ClaimError(f"{kind} takes a list of components, not the text {components!r}; write [{components!r}]")
-    return tuple(components)
+MOST_ALONE = 12  # components that are scored alone
+OTHER_EXAMPLES = RANDOM | {"counterfactual"}  # ablations whose fills are made by running the model
 
 
 @dataclass(frozen=True)
-class Keep:
+class Parts(Explanation):
+    """A claim about named parts, of which none is given anything of its own."""
+
+    components: tuple[str, ...]
+
+    def __init__(self, components: Sequence[str]):
+        name = type(self).__name__
+        if isinstance(components, str):
+            raise ClaimError(f"{name} takes a list of components, not the text {components!r}; write [{components!r}]")
+        object.__setattr__(self, "components", tuple(components))
+        if not self.components and self.floor_takes != "everything":
+            raise ClaimError(f"{name} takes at least one component, not an empty list")
+
+    def scope(self, model: AnyModel) -> list[Site]:
+        return expand(self.components, model)
+
+    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+
+    def assignment(self, model: AnyModel) -> Assignment:
+        return dict.fromkeys(self.scope(model))
+
+    def like(self, assignment: Mapping[Site, Label]) -> Explanation:
+        return type(self)([str(site) for site in assignment])
+
+    def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits:
+        return parts_bits(self.scope(model), model, channels)
+
+    def ablated(self, model: AnyModel) -> list[Site]:
+        """The parts that the explained run takes away."""
+        return self.scope(model)
+
+    def unread(self, model: Model, ablation: str) -> Iterator[Unread]:
+        return iter(()) if ablation in OTHER_EXAMPLES else map(Unread, self.ablated(model))
+
+    def constants_bits(self, bench: Workbench, ablation: str) -> float:
+        return filled_bits(bench, ablation, self.ablated(bench.model))
+
+
+class Keep(Parts):
     """The claim that these parts suffice: everything else is ablated.
 
     Example:
@@ -31,24 +78,18 @@ class Keep:
         'where'
     """
 
-    components: tuple[str, ...]
-    kind: str = "keep"
-    level: Level = "where"
-    headline_floor: str = "empty"
-
-    def __init__(self, components: Sequence[str]):
-        object.__setattr__(self, "components", _names(components, "Keep"))
-
-    def scope(self, model: Model | ModuleModel) -> list[Site]:
-        return expand(self.components, model)
+    kind: ClassVar[str] = "keep"
+    level: ClassVar[Level] = "where"
+    headline_floor: ClassVar[str] = "empty"
+    floor_takes = "everything"
 
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         kept = self.scope(bench.model)
         partial = sorted({site.at(None) for site in kept if site.position is not None}.difference(kept), key=str)
-        edits = list(bench.ablate([*complement(kept, bench.model), *partial], ablation, draw))
+        edits = list(bench.ablate([*self.ablated(bench.model), *partial], ablation, draw))
         for site in partial:
             columns = [kept_site for kept_site in kept if kept_site.at(None) == site]
-            edits += [Edit(column, _Restore.source(site)) for column in columns]
+            edits += [Edit(column, _own_value(site)) for column in columns]
         return bench.plan(tuple(edits))
 
     def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
@@ -61,34 +102,36 @@ class Keep:
     def sentence(self, model_name: str) -> str:
         return f"{listed(list(self.components))} of {model_name} suffice; everything else is ablated"
 
+    def ablated(self, model: AnyModel) -> list[Site]:
+        return complement(self.scope(model), model)
 
-class _Restore:
-    """Puts a part's own value back at one column after it was ablated everywhere."""
+    def complement(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
 
-    @staticmethod
-    def source(site: Site) -> Source:
-        return Call(lambda batch: batch.read(site), (site,))
+    def restorable(self, bench: Workbench, ablation: str) -> list[Site]:
+        return list(dict.fromkeys(edit.site.at(None) for edit in self.edits(bench, ablation)))
+
+    def restored(self, bench: Workbench, ablation: str, site: Site, draw: int = 0) -> Plan:
+        # an ablated part whose columns are kept has more than one edit
+        edits = self.edits(bench, ablation, draw)
+        return bench.plan(tuple(edit for edit in edits if edit.site.at(None) != site.at(None)))
+
+    def presence(self, bench: Workbench, ablation: str) -> Presence:
+        return Presence(around=bench.ablate(self.ablated(bench.model), ablation), inside=True)
 
 
-@dataclass(frozen=True)
-class Remove:
+def _own_value(site: Site) -> Source:
+    """A part's own value, which is put back at one column after the part was ablated everywhere."""
+    return Call(lambda batch: batch.read(site), (site,))
+
+
+class Remove(Parts):
     """The claim that these parts are needed: they are ablated, the rest is left."""
 
-    components: tuple[str, ...]
-    kind: str = "remove"
-    level: Level = "where"
-    headline_floor: str = "bigram"
-
-    def __init__(self, components: Sequence[str]):
-        object.__setattr__(self, "components", _names(components, "Remove"))
-        if not self.components:
-            raise ClaimError("Remove takes at least one component, not an empty list")
-
-    def scope(self, model: Model | ModuleModel) -> list[Site]:
-        return expand(self.components, model)
-
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+    kind: ClassVar[str] = "remove"
+    level: ClassVar[Level] = "where"
+    headline_floor: ClassVar[str] = "bigram"
+    floor_takes = None
 
     def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         return bench.plan(bench.ablate(complement([], bench.model), ablation, draw))
@@ -96,34 +139,38 @@ class Remove:
     def sentence(self, model_name: str) -> str:
         return f"{listed(list(self.components))} of {model_name} are needed; they are ablated and the rest is left"
 
+    def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
+        return single_or_named(self, self.components, model)
+
+    def presence(self, bench: Workbench, ablation: str) -> Presence:
+        return Presence()
+
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Parts):
     """The claim that these parts carry no information that matters: each is replaced by a constant.
 
     Attributes:
         value: "mean", "mean_position", "zero" or "optimal" (least KL on the reference).
     """
 
-    components: tuple[str, ...]
     value: Literal["mean", "mean_position", "zero", "optimal"] = "mean"
-    kind: str = "constant"
-    level: Level = "how"
-    headline_floor: str = "ablated"
+    kind: ClassVar[str] = "constant"
+    level: ClassVar[Level] = "how"
+    once = True
+    parts_matter = False
 
     def __init__(self, components: Sequence[str], value: str = "mean"):
-        object.__setattr__(self, "components", _names(components, "Constant"))
-        if not self.components:
-            raise ClaimError("Constant takes at least one component, not an empty list")
+        super().__init__(components)
         if value not in ("mean", "mean_position", "zero", "optimal"):
             raise ClaimError(f"unknown constant {value!r}; valid: 'mean', 'mean_position', 'zero', 'optimal'")
         object.__setattr__(self, "value", value)
 
-    def scope(self, model: Model | ModuleModel) -> list[Site]:
-        return expand(self.components, model)
-
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(self.scope(bench.model), self.value))
+        return bench.plan(self.edits(bench, ablation))
+
+    def edits(self, bench: Workbench, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
+        return bench.ablate(self.scope(bench.model), self.value)
 
     def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
@@ -131,3 +178,45 @@ class Constant:
     def sentence(self, model_name: str) -> str:
         verb = "is" if len(self.components) == 1 else "are"
         return f"{listed(list(self.components))} of {model_name} {verb} constant ({self.value})"
+
+    def like(self, assignment: Mapping[Site, Label]) -> Explanation:
+        return Constant([str(site) for site in assignment], self.value)
+
+    def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
+        return single_or_named(self, self.components, model)
+
+    def values(self, bench: Workbench) -> tuple[Edit, ...] | Undefined:
+        if isinstance(bench.model, ModuleModel):
+            return Undefined("what a constant leaves of a module's part is the part itself: 1 by definition")
+        return self.edits(bench, self.value)
+
+    def by_construction(self, ablation: str) -> bool:
+        return ablation == self.value
+
+    def costly(self, ablation: str) -> bool:
+        return "optimal" in (ablation, self.value)
+
+    def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits:
+        where = super().claim_bits(model, channels)
+        return ClaimBits(where.bits + 2, f"{where.how} + log2 4 for the constant")
+
+    def unread(self, model: Model, ablation: str) -> Iterator[Unread]:
+        return map(Unread, self.scope(model))
+
+    def constants_bits(self, bench: Workbench, ablation: str) -> float:
+        return filled_bits(bench, self.value, self.scope(bench.model))
+
+
+def single_or_named(
+    claim: Explanation, components: Sequence[str], model: AnyModel
+) -> dict[str, list[Site]] | Undefined:
+    """The claim's single parts where they are 2 to 12, else what it names (a layer is then one component)."""
+    single = {str(site): [site] for site in claim.scope(model)}
+    named = {name: expand([name], model) for name in components}
+    for found in (single, named):
+        if 2 <= len(found) <= MOST_ALONE:
+            return found
+    if len(single) < 2:
+        return Undefined("the claim has one component, and its figures are the claim's")
+    count = max(len(single), len(named)) if len(named) > 1 else len(single)
+    return Undefined(f"the claim has {count} components; at most {MOST_ALONE} are also scored alone")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -10,12 +10,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from assay.errors import ClaimError
+from assay.explanations.bits import width_of
 from assay.explanations.programs import AttentionProgram, LabelProgram, NGramProgram
 from assay.intervene.ablations import Workbench
 from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, Plan, Run, Stream
 from assay.model.transformer import Model
 from assay.names import Site
+
+KEPT = 1 << 30  # bytes of reference values that are kept for further fits
+
+
+def gather(bench: Workbench, sites: Sequence[Site]) -> None:
+    """The reference's values of all these parts in one pass, where they fit in memory; fits find them."""
+    assert isinstance(bench.model, Model)
+    assert bench.task.reference is not None
+    run, rows = Run("reference", "reference"), np.arange(len(bench.task.reference))
+    missing = [site for site in dict.fromkeys(sites) if ("reference values", site) not in bench.fitted]
+    columns = len(rows) * bench.task.reference.tokens.shape[1]
+    if missing and sum(4 * columns * width_of(bench.model, site) for site in missing) <= KEPT:
+        with torch.no_grad():
+            values = bench.runner.values(Plan((run,)), run, missing, rows)
+        bench.fitted.update({("reference values", site): value for site, value in values.items()})
+
+
+def raw(key: object) -> bool:
+    """Whether what is kept under this key is values of the reference, from which fits are made."""
+    return isinstance(key, tuple) and key[0] == "reference values"
 
 
 def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from assay.errors import ClaimError
 from assay.explanations import fits
-from assay.explanations.base import Level, listed
+from assay.explanations.base import (
+    AnyModel,
+    Assignment,
+    Explanation,
+    Label,
+    Level,
+    Neighbours,
+    Presence,
+    Undefined,
+    Unread,
+    listed,
+)
+from assay.explanations.bits import NUMBER, ClaimBits, parts_bits, subset_bits, width_of
+from assay.explanations.components import single_or_named
+from assay.explanations.program_bits import grammar_bits
+from assay.explanations.program_neighbours import coarser, neighbours
 from assay.explanations.programs import (
     AnyProgram,
     AttentionProgram,
     CustomProgram,
     LabelProgram,
     NGramProgram,
+    words,
 )
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
@@ -24,8 +41,10 @@ from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 
+MOST_MERGED = 16  # parts whose own program is given up one by one
 
-class Program:
+
+class Program(Explanation):
     """Programs in place of heads, MLPs or neurons; the rest of the model is untouched.
 
     Args:
@@ -40,8 +59,8 @@ class Program:
         'how'
     """
 
-    kind = "program"
-    headline_floor = "ablated"
+    kind: ClassVar[str] = "program"
+    once = True
 
     def __init__(self, components: Mapping[str, AnyProgram]):
         if not components:
@@ -62,7 +81,7 @@ class Program:
     def __repr__(self) -> str:
         return f"Program({self.components!r})"
 
-    def assigned(self, model: Model | ModuleModel) -> list[tuple[Site, AnyProgram]]:
+    def assigned(self, model: AnyModel) -> list[tuple[Site, AnyProgram]]:
         """Every part with its program, in the model's order.
 
         Raises:
@@ -86,14 +105,14 @@ class Program:
         expand([str(site) for site, _ in out], model)  # refuses a part named twice
         return sorted(out, key=lambda pair: (pair[0].layer or 0, pair[0].kind != "head", pair[0].index or 0))
 
-    def scope(self, model: Model | ModuleModel) -> list[Site]:
+    def scope(self, model: AnyModel) -> list[Site]:
         return [site for site, _ in self.assigned(model)]
 
     def plan(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> Plan:
         """The explained run: it is the same under every ablation, which only the floor depends on."""
         return bench.plan(self.edits(bench))
 
-    def edits(self, bench: Workbench) -> tuple[Edit, ...]:
+    def edits(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> tuple[Edit, ...]:
         assigned = self.assigned(bench.model)
         strengths = self.strengths(bench, assigned)
         return tuple(Edit(site, source(bench, site, program, strengths.get(site))) for site, program in assigned)
@@ -131,22 +150,107 @@ class Program:
             bench.fitted[key] = fits.strengths(bench, full, others)
         return {site: value for (site, _), value in zip(full, bench.fitted[key], strict=True)}
 
+    # -- what is run beside it
 
-def words(program: AnyProgram) -> str:
-    """A program in words."""
-    match program:
-        case AttentionProgram(name="induction", level=level, match=match, prefix=prefix):
-            how = {"recent": "strict", "all": "all-matches", "prefix": f"longest-match (up to {prefix})"}[match]
-            return f"{how} induction (level {level})"
-        case AttentionProgram(name=name, level=level):
-            return f"{name} (level {level})"
-        case NGramProgram(n=n):
-            return f"ngram({n})"
-        case LabelProgram(source=origin, tokens=tokens):
-            return f"label({origin if origin is not None else f'{len(tokens)} tokens'})"
-        case CustomProgram(name=name):
-            return name
-    raise TypeError(program)
+    def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
+        return single_or_named(self, list(self.components), model)
+
+    def values(self, bench: Workbench) -> tuple[Edit, ...]:
+        return self.edits(bench)
+
+    def presence(self, bench: Workbench, ablation: str) -> Presence:
+        return Presence(there={edit.site: edit for edit in self.edits(bench)})
+
+    def coarser(self, bench: Workbench) -> dict[str, tuple[Edit, ...]]:
+        assigned, edits = self.assigned(bench.model), self.edits(bench)
+        strengths = self.strengths(bench, assigned)
+        out: dict[str, tuple[Edit, ...]] = {}
+        for index, (site, program) in enumerate(assigned):
+            merge = coarser(program, several=1 < len(assigned) <= MOST_MERGED)
+            if merge is None:
+                continue
+            what, simpler = merge
+            # the α that was fitted for the finer rule serves the coarser one
+            edit = None if simpler is None else Edit(site, source(bench, site, simpler, strengths.get(site)))
+            merged = bench.ablate([site], "mean")[0] if edit is None else edit
+            out[f"{site}: {what}"] = (*edits[:index], merged, *edits[index + 1 :])
+        return out
+
+    # -- its length
+
+    def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits | Undefined:
+        if isinstance(model, ModuleModel):
+            return Undefined("programs stand for parts of transformers")
+        programs = [program for _, program in self.assigned(model)]
+        try:
+            lengths = [grammar_bits(program, model.config.vocab) for program in programs]
+        except ValueError as problem:
+            return Undefined(str(problem))
+        # one bit says whether all parts do the same, which is then said once
+        same = len(programs) > 1 and all(program == programs[0] for program in programs)
+        grammar = (lengths[0] if same else sum(lengths)) + (len(programs) > 1)
+        numbers = sum(program.parameters for program in programs if isinstance(program, AttentionProgram))
+        where = parts_bits(self.scope(model), model).bits
+        how = f"which parts {where:.1f} + productions {grammar:.1f} + {numbers} fitted numbers of {NUMBER} bits"
+        return ClaimBits(where + grammar + NUMBER * numbers, how)
+
+    def unread(self, model: Model, ablation: str) -> Iterator[Unread]:
+        for site, program in self.assigned(model):
+            match program:
+                case AttentionProgram(level=level, without_match=without):
+                    # its own V and O make the first position's value where nothing matched
+                    free = level == "full" and without != "first"
+                    yield Unread(site, values=free, output=free)
+                case CustomProgram(returns=returns):
+                    yield Unread(site, values=returns != "pattern", output=returns != "pattern")
+                case _:
+                    yield Unread(site, output=False)
+
+    def constants_bits(self, bench: Workbench, ablation: str) -> float:
+        model, total = bench.model, 0.0
+        assert isinstance(model, Model)
+        for site, program in self.assigned(model):
+            size = width_of(model, site)
+            match program:
+                case AttentionProgram(without_match="mean", level=level):
+                    size = model.config.d_model if level == "full" else size  # `full` has no output matrix
+                    total += NUMBER * 2 * size  # the first position has a mean of its own
+                case LabelProgram():
+                    total += 2 * 2 * NUMBER * size
+                case NGramProgram(n=n):
+                    rows = bench.fitted.get((("ngram table", site, program), "rows"))
+                    count = int(rows) if rows is not None else 0
+                    total += subset_bits(model.config.vocab**n, count) + NUMBER * size * (count + 1)
+        return total
+
+    # -- its controls
+
+    def assignment(self, model: AnyModel) -> Assignment:
+        return dict(self.assigned(model))
+
+    def like(self, assignment: Mapping[Site, Label]) -> Explanation:
+        programs: dict[str, Any] = {str(site): program for site, program in assignment.items()}
+        return Program(programs)
+
+    def again(self) -> str:
+        return f"the same program{'s' if len(set(self.components.values())) > 1 else ''} on"
+
+    def costly(self, ablation: str) -> bool:
+        fitted = any(isinstance(p, AttentionProgram) and p.level == "full" for p in self.components.values())
+        return fitted or ablation == "optimal"
+
+    def foresee(self, bench: Workbench, sites: Sequence[Site]) -> None:
+        fits.gather(bench, sites)
+
+    def neighbours(self, bench: Workbench, most: int) -> Iterator[Neighbours]:
+        return neighbours(self, dict(self.assigned(bench.model)), bench, most)
+
+    def searched_by(self, model: AnyModel) -> dict[Site, str]:
+        return {
+            site: program.name
+            for site, program in self.assigned(model)
+            if isinstance(program, AttentionProgram) and site.kind == "head"
+        }
 
 
 def source(bench: Workbench, site: Site, program: AnyProgram, strength: Tensor | None = None) -> Source:

@@ -280,3 +280,20 @@ REGISTRY: Mapping[str, Callable[..., AnyProgram]] = {
     "ngram": ngram,
     "label": label,
 }
+
+
+def words(program: AnyProgram) -> str:
+    """A program in words."""
+    match program:
+        case AttentionProgram(name="induction", level=level, match=match, prefix=prefix):
+            how = {"recent": "strict", "all": "all-matches", "prefix": f"longest-match (up to {prefix})"}[match]
+            return f"{how} induction (level {level})"
+        case AttentionProgram(name=name, level=level):
+            return f"{name} (level {level})"
+        case NGramProgram(n=n):
+            return f"ngram({n})"
+        case LabelProgram(source=origin, tokens=tokens):
+            return f"label({origin if origin is not None else f'{len(tokens)} tokens'})"
+        case CustomProgram(name=name):
+            return name
+    raise TypeError(program)

@@ -37,7 +37,7 @@ def _ablation_sensitive(e: Evidence, t: Thresholds) -> Check:
 def _cancellation(e: Evidence, t: Thresholds) -> Check:
     threshold = f"R_L − R_D outside ±{t.cancellation:g}"
     kl, loss = e.recovered.get(e.ablation), e.recovered_loss.get(e.ablation)
-    if e.kind == "remove" or kl is None or loss is None or kl.value is None or loss.value is None:
+    if e.floor_takes is None or kl is None or loss is None or kl.value is None or loss.value is None:
         reasons = [x.reason for x in (kl, loss) if x is not None and x.value is None and x.reason]
         return _verdict("cancellation", None, "; ".join(reasons) or "R_L and R_D are not both given", threshold)
     difference = loss.value - kl.value
@@ -71,7 +71,7 @@ def _parts(name: str, e: Evidence, t: Thresholds) -> Check:
     else:
         threshold = f"a part can be left out (under {least}) and matters elsewhere"
     if e.knockouts is None:
-        why = "constants claim that their parts do not matter" if e.kind == "constant" else "no parts were left out"
+        why = "constants claim that their parts do not matter" if not e.parts_matter else "no parts were left out"
         return _verdict(name, None, why, threshold)
     k = e.knockouts
     if k.reason:
@@ -133,7 +133,7 @@ def scope_share(scored: Scored, resamples: Resamples, scope: str, noise: float =
 
 def _tiny_scope(e: Evidence, t: Thresholds) -> Check:
     threshold = f"the scope carries less than {t.tiny_scope:.0%} of the gap from bigram to model, for better or worse"
-    if e.kind in ("keep", "circuit"):
+    if e.floor_takes == "everything":
         return _verdict("tiny scope", False, "the scope of what is kept is the whole model", threshold)
     if e.scored is None or e.resamples is None or e.scope is None or "bigram" not in e.scored.systems:
         return _verdict("tiny scope", None, "no bigram was scored beside the ablated scope", threshold)
@@ -169,7 +169,7 @@ def _leak(e: Evidence, t: Thresholds) -> Check:
 def _over_recovery(e: Evidence, t: Thresholds) -> Check:
     threshold = f"the lower end of R_L is above {t.over_recovery:g}: the explained run does better than the model"
     loss = e.recovered_loss.get(e.ablation)
-    if e.kind == "remove" or loss is None or loss.value is None:
+    if e.floor_takes is None or loss is None or loss.value is None:
         return _verdict("over-recovery", None, (loss and loss.reason) or "R_L is not given", threshold)
     low = loss.value if loss.low is None else loss.low
     return _verdict("over-recovery", low > t.over_recovery, f"R_L is {loss}", threshold)

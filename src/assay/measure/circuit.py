@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from assay.explanations.base import order
 from assay.explanations.circuit import Circuit, touched
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.circuits import transformer_of
 from assay.measure.circuit_trials import against, completeness, minimality, parts_of, resamples_of, restored, score_sets
-from assay.measure.control_draws import order
 from assay.measure.controls import control_rows
 from assay.measure.knockouts import KNOCKED, MOST_PARTS, Knockouts, Use
 from assay.measure.residual_signal import Signal

@@ -1,4 +1,4 @@
-"""What controls are drawn from: other sets of parts of one profile, other programs, shuffled tokens.
+"""What controls are drawn from: other sets of parts of one profile.
 
 A layer profile says how many parts of each kind a claim has in each layer. Sets of the same profile are enumerated
 where fewer than 1,000 exist, and sampled by a keyed generator where there are more.
@@ -9,25 +9,13 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Int
-from torch import Tensor
 
-from assay.explanations.programs import (
-    ATTENTION,
-    AnyProgram,
-    AttentionProgram,
-    CustomProgram,
-    LabelProgram,
-    NGramProgram,
-)
+from assay.explanations.base import Assignment, Label, order
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Batch, Call, Data, Edit, Origin, Source, Stream, changed
 from assay.measure import module_parts
 from assay.measure.module_parts import Slot
 from assay.model.transformer import Model
@@ -35,10 +23,6 @@ from assay.names import Site
 from assay.stats.keyed import generator
 
 ENUMERATED = 1_000  # fewer possible controls than this are listed one by one
-SHUFFLED = "shuffled tokens"
-
-Label = Hashable  # what a site is given: its program, or None where the claim names parts only
-Assignment = dict[Site, Any]  # site -> label
 
 
 @dataclass(frozen=True)
@@ -179,151 +163,3 @@ def _arrangements(labels: Counter[Label]) -> Iterator[tuple[Label, ...]]:
 
 def _key(assignment: Mapping[Site, Label]) -> frozenset:
     return frozenset(assignment.items())
-
-
-def order(site: Site) -> tuple[int, bool, str, int, str]:
-    """Sorts parts by layer (or submodule), kind, index and position."""
-    return site.layer or 0, site.kind != "head", site.module or "", site.index or 0, str(site.position)
-
-
-# -- other programs ----------------------------------------------------------------------------------------------------
-
-
-def other_programs(program: AnyProgram, site: Site, bench: Workbench) -> list[AnyProgram]:
-    """The library's programs of another rule that can stand for the part, as much of the model's weights kept."""
-    head = site.kind == "head"
-    tables: list[AnyProgram] = [NGramProgram(1), NGramProgram(2)]
-    match program:
-        case AttentionProgram():
-            return [*rules(program), *tables]
-        case NGramProgram():
-            orders: list[AnyProgram] = [NGramProgram(n) for n in range(1, 6) if n != program.n]
-            return [*orders, *(labels(bench) if not head else []), *(rules(AttentionProgram("")) if head else [])]
-        case LabelProgram(source=source, tokens=tokens):
-            if source is not None:
-                return [label for label in labels(bench) if label != program]
-            return token_labels(bench, len(tokens))
-        case CustomProgram(returns=returns):
-            return [*(rules(AttentionProgram("")) if returns == "pattern" else []), *tables]
-    raise TypeError(program)
-
-
-def rules(claimed: AttentionProgram) -> list[AnyProgram]:
-    """Every other attention rule at the claim's level; options that change nothing for a rule are not varied."""
-    out: list[AnyProgram] = []
-    for name in ATTENTION:
-        if name == claimed.name:
-            continue
-        without = ("mean", "first", "zero") if name in ("induction", "duplicate_token") else (claimed.without_match,)
-        out += [AttentionProgram(name, claimed.level, without_match=option) for option in without]
-    return out
-
-
-def variants(program: AnyProgram) -> list[AnyProgram]:
-    """The same rule with its other options: near misses, not controls."""
-    if not isinstance(program, AttentionProgram):
-        return []
-    matches = [("recent", 1)]
-    if program.name == "induction":
-        matches += [("all", 1), ("prefix", 2), ("prefix", 4)]
-    out: list[AnyProgram] = [
-        AttentionProgram(program.name, program.level, match, prefix, without)
-        for match, prefix in matches
-        for without in ("mean", "first", "zero")
-    ]
-    return [other for other in out if other != program]
-
-
-def labels(bench: Workbench) -> list[AnyProgram]:
-    """A label for each source of the reference, where there are several."""
-    assert bench.task.reference is not None
-    reference = bench.task.reference
-    sources = sorted({reference.documents[int(d)].source for d in reference.document})
-    return [LabelProgram(source) for source in sources] if len(sources) > 1 else []
-
-
-def token_labels(bench: Workbench, size: int, count: int = 20) -> list[AnyProgram]:
-    """Random sets of as many token ids, drawn from those that the reference holds."""
-    assert bench.task.reference is not None
-    known = bench.task.reference.tokens.unique().numpy()
-    out: list[AnyProgram] = []
-    for index in range(count):
-        random = generator(bench.seed, "controls", "token labels", index)
-        chosen = random.choice(known, min(size, len(known)), replace=False)
-        out.append(LabelProgram(None, tuple(int(t) for t in np.sort(chosen))))
-    return out
-
-
-def program_sets(bench: Workbench, claim: Mapping[Site, AnyProgram], most: int, seed: int) -> Draws:
-    """The same parts with other programs, every part its own choice: all of them, or a keyed sample."""
-    sites = sorted(claim, key=order)
-    options = [other_programs(claim[site], site, bench) for site in sites]
-    possible = math.prod(len(option) for option in options)
-    if possible <= min(most, ENUMERATED - 1):
-        items = [dict(zip(sites, choice, strict=True)) for choice in itertools.product(*options)]
-    else:
-        random = generator(seed, "controls", "programs")
-        found: dict[tuple[int, ...], None] = {}
-        for _ in range(20 * most):
-            if len(found) >= most:
-                break
-            found.setdefault(tuple(int(random.integers(len(option))) for option in options))
-        items = [{s: o[i] for s, o, i in zip(sites, options, choice, strict=True)} for choice in found]
-    return Draws(tuple(items), possible, "the library's other rules, each part its own")
-
-
-def variant_sets(claim: Mapping[Site, AnyProgram]) -> list[Assignment]:
-    """All parts of the claim's first attention rule given one of its variants together, others left."""
-    first = next((p for p in claim.values() if isinstance(p, AttentionProgram)), None)
-    if first is None:
-        return []
-    return [{s: variant if p == first else p for s, p in claim.items()} for variant in variants(first)]
-
-
-# -- shuffled tokens --------------------------------------------------------------------------------------------------
-
-
-@dataclass(eq=False)
-class Permuted:
-    """A micro-batch as a program sees it whose tokens were shuffled: the values that it reads are the true run's."""
-
-    tokens: Int[Tensor, "batch pos"]
-    rows: Int[np.ndarray, "batch"]
-    data: Data
-    of: Batch
-
-    def read(self, site: Site) -> Tensor:
-        return self.of.read(site)
-
-
-def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit, ...]:
-    """The same programs, fed a permuted copy of the window's tokens, while the model runs on the true ones.
-
-    BOS and padding stay where they are. A program that goes by the document's source sees another document's.
-    """
-
-    def fed(source: Origin) -> Source:
-        if not isinstance(source, Call):
-            return source
-        program = source.program
-
-        def run(batch: Batch) -> Tensor | Stream:
-            return program(Permuted(*_permutation(bench, batch, draw), batch.data, batch))
-
-        return Call(run, source.reads)
-
-    return tuple(Edit(edit.site, changed(edit.source, fed)) for edit in edits)
-
-
-def _permutation(bench: Workbench, batch: Batch, draw: int) -> tuple[Tensor, np.ndarray]:
-    data = bench.task if batch.data == "scored" else bench.task.reference
-    assert data is not None
-    tokens, rows = batch.tokens.clone(), batch.rows.copy()
-    real = data.real.numpy()
-    for index, row in enumerate(batch.rows):
-        document = data.documents[data.document[row]].name
-        random = generator(bench.seed, SHUFFLED, batch.data, draw, document, int(data.offset[row]))
-        columns = 1 + np.flatnonzero(real[row, 1:])
-        tokens[index, torch.from_numpy(columns)] = batch.tokens[index, torch.from_numpy(random.permutation(columns))]
-        rows[index] = int(random.integers(len(data)))
-    return tokens, rows

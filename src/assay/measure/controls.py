@@ -11,44 +11,31 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
 from assay.errors import ModelError
-from assay.explanations.base import Explanation
+from assay.explanations.base import Assignment, Explanation, Label
 from assay.explanations.circuit import Circuit
-from assay.explanations.components import Constant, Keep, Remove
-from assay.explanations.program import Program, words
-from assay.explanations.programs import AttentionProgram, LabelProgram
+from assay.explanations.fits import KEPT, raw
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Plan, Run
+from assay.intervene.plan import Plan
 from assay.measure.circuit_controls import circuit_controls
-from assay.measure.control_draws import (
-    Assignment,
-    Draws,
-    exchangeable,
-    other_sets,
-    program_sets,
-    shuffled,
-    variant_sets,
-)
+from assay.measure.control_draws import Draws, exchangeable, other_sets
 from assay.measure.control_figures import Group, Sample, row_of
 from assay.measure.control_sizes import largest, needed, sizes
 from assay.measure.nearest import nearest, shares_near
-from assay.measure.random_weights import How, beside, randomised, search, searchable
+from assay.measure.random_weights import How, beside, findable, randomised, search
 from assay.measure.rivals import Rival
 from assay.measure.score import System, score
 from assay.measure.settings import Settings
 from assay.measure.thresholds import THRESHOLDS
-from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.task.task import Task
 
 FITTED_SHARE = 10  # controls of which each needs fits by gradient are this many times fewer
-SHUFFLES, SEARCHES = 20, 5  # draws of shuffled tokens; searches on a shuffled task
+SEARCHES = 5  # on a shuffled task
 ROWS, EXAMPLES = 32, 512  # rows that controls are scored on; of a classifier, whose rows are scored once each
-KEPT = 1 << 30  # bytes of reference values that are kept for the fits of further controls
 HOWS: tuple[How, ...] = ("permuted", "drawn")
 
 
@@ -112,13 +99,15 @@ def controls(
             advance=advance,
         )
         return {**out, **block}
-    claim = assignment_of(explanation, bench.model)
+    claim = explanation.assignment(bench.model)
     if not claim:
-        return {**out, "reason": "the claim names no part", "random_weights_reason": "the claim names no part"}
+        why = "the claim names no part"
+        why = why if claim is not None else f"no controls are known for claims of kind {explanation.kind!r}"
+        return {**out, "reason": why, "random_weights_reason": why}
     aside = _Aside(bench)
     groups, own = _groups(aside, explanation, claim, settings, ablation)
     systems: dict[str, System | Sequence[System]] = {"claim": own[0], "claim floor": own[1]}
-    shared = isinstance(explanation, (Keep, Remove))
+    shared = explanation.floor_takes != "parts"
     for g, group in enumerate(groups):
         for i, (_, plan, floor) in enumerate(group.plans):
             systems[f"{g}.{i}"] = plan
@@ -128,14 +117,14 @@ def controls(
     scored = score(bench, {**systems, **others}, rows=rows, beside="claim", advance=advance)
     looked = {f"{group.name} ({name})": f"{g}.{i}" for g, group in enumerate(groups) if group.competes
               for i, (name, _, _) in enumerate(group.plans)} | {name: name for name in others}  # fmt: skip
-    if isinstance(explanation, Keep):  # the claim that says nothing: there may be no other set of the claim's kinds
+    if explanation.floor_takes == "everything":  # the claim that says nothing: there may be no other set of its kinds
         looked["the floor, nothing kept"] = "claim floor"
     shares = shares_near(scored, looked, THRESHOLDS.vacuous_epsilon)
     found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
     out["nearest"] = None if found is None else found.to_json()
     out["tokens"] = int(scored.count.sum())
     sample = Sample(scored, bench.task, settings.seed)
-    out["groups"] = [row_of(sample, g, group, isinstance(explanation, Remove)) for g, group in enumerate(groups)]
+    out["groups"] = [row_of(sample, g, group, explanation.floor_takes is None) for g, group in enumerate(groups)]
     if random_weights:
         try:
             out["random_weights"] = _random_weights(bench, explanation, claim, settings, ablation, rows, sample)
@@ -144,32 +133,7 @@ def controls(
     return out
 
 
-def assignment_of(explanation: Explanation, model: Model | ModuleModel) -> Assignment:
-    """The claim's parts, each with its program (None for claims that only name parts)."""
-    if isinstance(explanation, Program):
-        return dict(explanation.assigned(model))
-    return dict.fromkeys(explanation.scope(model))
-
-
-def claim_like(explanation: Explanation, assignment: Mapping[Site, Any]) -> Explanation:
-    """A claim of the same kind about other parts (with other programs)."""
-    names = [str(site) for site in assignment]
-    match explanation:
-        case Program():
-            return Program({str(site): program for site, program in assignment.items()})
-        case Constant(value=value):
-            return Constant(names, value)
-        case Keep():
-            return Keep(names)
-        case Remove():
-            return Remove(names)
-    raise TypeError(f"no controls are known for claims of kind {explanation.kind!r}")
-
-
-def _named(assignment: Mapping[Site, Any], programs: bool = False) -> str:
-    if programs:
-        said = [words(program) for program in assignment.values()]
-        return said[0] if len(set(said)) == 1 else ", ".join(said)
+def _named(assignment: Mapping[Site, Label]) -> str:
     return ", ".join(str(site) for site in assignment)
 
 
@@ -188,47 +152,37 @@ class _Aside:
         bench.fitted = dict(self.shared)
         return bench
 
-    def plans(self, explanation: Explanation, ablation: str, shuffle: int | None = None) -> tuple[Plan, Plan]:
-        """The explained run and the floor of a control; with `shuffle`, its programs are fed shuffled tokens."""
+    def plans(self, explanation: Explanation, ablation: str) -> tuple[Plan, Plan]:
+        """The explained run and the floor of a control."""
         bench = self.bench()
-        if shuffle is None:
-            plan = explanation.plan(bench, ablation)
-        else:
-            assert isinstance(explanation, Program)
-            plan = bench.plan(shuffled(bench, explanation.edits(bench), shuffle))
-        floor = plan if isinstance(explanation, Remove) else explanation.floor(bench, ablation)  # removal has none
+        plan = explanation.plan(bench, ablation)
+        floor = plan if explanation.floor_takes is None else explanation.floor(bench, ablation)  # removal has none
         self.keep(bench)
         return plan, floor
 
+    def plan(self, make: Callable[[Workbench], Plan]) -> Plan:
+        """An explained run alone."""
+        bench = self.bench()
+        plan = make(bench)
+        self.keep(bench)
+        return plan
+
+    def foresee(self, explanation: Explanation, sites: Sequence[Site]) -> None:
+        bench = self.bench()
+        explanation.foresee(bench, sites)
+        self.shared.update(bench.fitted)
+
     def keep(self, bench: Workbench) -> None:
         """Shares what was fitted, but for the raw values behind fits once they are many."""
-        room = KEPT - sum(v.nbytes for k, v in self.shared.items() if _raw(k))
+        room = KEPT - sum(v.nbytes for k, v in self.shared.items() if raw(k))
         for key, value in bench.fitted.items():
             if key in self.shared:
                 continue
-            if _raw(key):
+            if raw(key):
                 room -= value.nbytes
                 if room < 0:
                     continue
             self.shared[key] = value
-
-
-def gather(bench: Workbench, sites: Sequence[Site], into: dict[object, Any]) -> None:
-    """The reference's values of all these parts in one pass, where they fit in memory; fits find them (`fits`)."""
-    assert isinstance(bench.model, Model)
-    assert bench.task.reference is not None
-    run, rows = Run("reference", "reference"), np.arange(len(bench.task.reference))
-    missing = [site for site in dict.fromkeys(sites) if ("reference values", site) not in into]
-    columns = len(rows) * bench.task.reference.tokens.shape[1]
-    width = {"head": bench.model.config.d_head, "mlp": bench.model.config.d_model}
-    if missing and sum(4 * columns * width.get(site.kind, 1) for site in missing) <= KEPT:
-        with torch.no_grad():
-            values = bench.runner.values(Plan((run,)), run, missing, rows)
-        into.update({("reference values", site): value for site, value in values.items()})
-
-
-def _raw(key: object) -> bool:
-    return isinstance(key, tuple) and key[0] == "reference values"
 
 
 def _groups(
@@ -236,10 +190,9 @@ def _groups(
 ) -> tuple[list[Group], tuple[Plan, Plan]]:
     """All controls, and the claim's own plan and floor."""
     bench = aside.original
-    fitted = any(isinstance(p, AttentionProgram) and p.level == "full" for p in claim.values())
-    fitted |= ablation == "optimal" or (isinstance(explanation, Constant) and explanation.value == "optimal")
-    most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3)) if fitted else settings.controls
-    program = isinstance(explanation, Program)
+    most = settings.controls
+    if explanation.costly(ablation):
+        most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
     groups: list[Group] = []
 
     def group(
@@ -248,12 +201,11 @@ def _groups(
         same = len(items) == 1 and items[0] == claim
         made = Group(name, what, possible=possible, near=near, rival=rival, same=same)
         for item in () if made.same else items:
-            made.plans.append((_named(item), *aside.plans(claim_like(explanation, item), ablation)))
+            made.plans.append((_named(item), *aside.plans(explanation.like(item), ablation)))
         groups.append(made)
 
     sets = other_sets(bench, claim, most, settings.seed) if most else Draws((), 0)
-    if program:
-        gather(bench, [site for item in (claim, *sets.items) for site in item], aside.shared)
+    aside.foresee(explanation, [site for item in (claim, *sets.items) for site in item])
     own = aside.plans(explanation, ablation)
     if most:
         if isinstance(bench.model, Model):
@@ -262,12 +214,12 @@ def _groups(
             needed(bench, [site for item in (claim, *sets.items) for site in item])
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
-        several = "s" if len(set(claim.values())) > 1 else ""
-        doing = f"the same program{several} on" if program else "the claim made about"
-        what = f"{doing} {len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
-        group(f"other {noun}", what, sets.items, sets.possible)
-    if program and most:
-        _other_programs(aside, explanation, claim, settings, most, ablation, groups, own[1])
+        others = f"{len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
+        group(f"other {noun}", f"{explanation.again()} {others}", sets.items, sets.possible)
+    for near in explanation.neighbours(bench, most) if most else ():
+        made = [(name, aside.plan(make), own[1]) for name, make in near.items]  # on its own parts: its own floor
+        if made:
+            groups.append(Group(near.name, near.what, made, near.possible, near.near))
     if settings.controls:
         norm, attribution = sizes(bench, exchangeable(bench, claim))
         for name, size in (("norm", norm), ("attribution", attribution)):
@@ -278,59 +230,15 @@ def _groups(
             item = largest(bench, claim, size)
             what = f"the parts of the same layer profile with the highest {name}: {_named(item)}"
             group(f"top {name}", what, [item], 1, near=True, rival=True)
-    if settings.controls and searchable(claim):
+    rules = findable(explanation, bench.model)
+    if settings.controls and rules:
         found: dict[frozenset, Assignment] = {}
         for shuffle in range(SEARCHES):
-            item, _ = search(bench, claim, shuffle=shuffle)
+            item, _ = search(bench, claim, rules, shuffle=shuffle)
             found.setdefault(frozenset(item.items()), item)
         what = f"the same search on {SEARCHES} shuffled tasks, with nothing to find: {len(found)} different finds"
         group("search on a shuffled task", what, list(found.values()), len(found), near=True)
     return groups, own
-
-
-def _other_programs(
-    aside: _Aside,
-    explanation: Explanation,
-    claim: Assignment,
-    settings: Settings,
-    most: int,
-    ablation: str,
-    groups: list[Group],
-    floor: Plan,
-) -> None:
-    """Groups on the claim's own parts, so with the claim's own floor."""
-
-    def add(group: Group, name: str, other: Explanation, shuffle: int | None = None) -> None:
-        group.plans.append((name, aside.plans(other, ablation, shuffle)[0], floor))
-
-    draws = program_sets(aside.original, claim, most, settings.seed)
-    others = Group(
-        "other programs",
-        f"{len(draws.items):,} of the {draws.possible:,} ways to give the same parts other programs of the library",
-        possible=draws.possible,
-    )
-    for item in draws.items:
-        add(others, _named(item, programs=True), claim_like(explanation, item))
-    shuffles = Group("shuffled tokens", "the same program fed a permuted copy of the window's tokens", possible=10**9)
-    for draw in range(min(SHUFFLES, most) if any(_reads_tokens(p) for p in claim.values()) else 0):
-        add(shuffles, f"shuffle {draw}", explanation, draw)
-    near = Group("variants", "the same rule with other options (near misses, no controls)", near=True)
-    for item in variant_sets(claim)[:most]:
-        add(near, _variant(item), claim_like(explanation, item))
-    near.possible = len(near.plans)
-    groups += [group for group in (others, shuffles, near) if group.plans]
-
-
-def _reads_tokens(program: Any) -> bool:
-    """Whether other tokens could change what a program does: fed shuffled ones, a rule on positions is itself."""
-    if isinstance(program, AttentionProgram):
-        return program.level != "pattern" or program.name in ("induction", "duplicate_token")
-    return not (isinstance(program, LabelProgram) and program.source is not None)
-
-
-def _variant(item: Assignment) -> str:
-    program = next(p for p in item.values() if isinstance(p, AttentionProgram))
-    return f"{words(program)}, {program.without_match} without a match"
 
 
 # -- random weights ---------------------------------------------------------------------------------------------------
@@ -346,14 +254,13 @@ def _random_weights(
     sample: Sample,
 ) -> dict[str, Any]:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
-    remove = isinstance(explanation, Remove)
+    remove, rules = explanation.floor_takes is None, findable(explanation, bench.model)
     blocks: list[dict[str, Any]] = []
     for how in HOWS[:1] if settings.quick else HOWS:
         copied = beside(bench, randomised(bench.model, how, settings.seed))
-        found, searched = search(copied, claim)
-        other = claim_like(explanation, found)
-        if isinstance(other, Program):
-            gather(copied, list(found), copied.fitted)
+        found, searched = search(copied, claim, rules)
+        other = explanation.like(found)
+        other.foresee(copied, list(found))
         plans = {"control": other.plan(copied, ablation)}
         plans["control floor"] = plans["control"] if remove else other.floor(copied, ablation)
         scored = score(copied, plans, rows=rows)

@@ -10,10 +10,10 @@ import numpy as np
 
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
-from assay.explanations.base import Explanation
+from assay.explanations.base import NOOP, Explanation
 from assay.measure.recovered import Necessity, Recovered, measure_recovered, necessity
 from assay.measure.score import Scored
-from assay.measure.systems import NOOP, ONCE, Systems
+from assay.measure.systems import Systems
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
@@ -84,7 +84,7 @@ def figures(
     def pair(name: str) -> tuple[np.ndarray, np.ndarray]:
         return scored[name].loss[used], scored[name].kl[used]
 
-    if explanation.kind == "remove":
+    if explanation.floor_takes is None:
         found: dict[str, Necessity] = {}
         for ablation, name in plans.explained.items():
             loss, kl = pair(name)
@@ -126,7 +126,7 @@ def figures(
         add(ablation, own, plans.floor(ablation), ablation if own == "ablated" else f"{own}, {ablation}")
     for floor in (*OTHER_FLOORS, *models):
         if floor in scored.systems and (floors is None or floor in floors or floor in models):
-            for ablation in list(plans.explained)[: 1 if explanation.kind in ONCE else None]:
+            for ablation in list(plans.explained)[: 1 if explanation.once else None]:
                 add(ablation, floor, floor, floor)
     mine = [row for row in rows if row.floor == own]
     lowest = min(mine, key=lambda row: _order(row.figures.recovered))

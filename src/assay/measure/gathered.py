@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from assay.errors import UserError
-from assay.explanations.base import Explanation
+from assay.explanations.base import NOOP, Explanation, Undefined
 from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import Workbench
 from assay.measure import beside, module_parts, residual
-from assay.measure.bits import claim_bits
 from assay.measure.checks import run_checks
 from assay.measure.circuit import circuit_block
 from assay.measure.compute import Compute, compute
@@ -32,7 +31,7 @@ from assay.measure.residual_signal import residual_signal
 from assay.measure.rivals import Rival, smaller_members
 from assay.measure.score import Scored
 from assay.measure.settings import Settings
-from assay.measure.systems import EXPLAINED, NOOP, ONCE, Systems
+from assay.measure.systems import EXPLAINED, Systems
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
@@ -85,17 +84,7 @@ def gather(
     model = bench.model
     worth = worth_of(bench, scored, resamples, settings, explained, floor, plans)
     say("length in bits", 0, None)
-    long: Length | ClaimLength
-    if not isinstance(model, Model):
-        why = "which of a module's weights a run still reads is known for transformers only"
-        long = ClaimLength(claim_bits(explanation, model, module_parts.channels(bench)), why)
-    elif explanation.kind == "remove":
-        why = "a Remove claim says what is lost, and puts nothing in the model's place"
-        long = ClaimLength(claim_bits(explanation, model), why)
-    else:
-        others = {r.name: (r.system, r.bits) for r in people if r.bits is not None and callable(r.system)}
-        rows = control_rows(bench.task, LENGTH_ROWS)
-        long = length(bench, explanation, ablation, rows=rows, others=others, seed=settings.seed)
+    long = _length(bench, explanation, ablation, people, settings)
     small = [name for name in smaller_members(model) if name in scored.systems] if isinstance(model, Model) else []
     say("residual", 0, None)
     around = beside.beside(scored, resamples, explained=explained, floor=there, smaller=small)
@@ -112,15 +101,16 @@ def gather(
         rest["signal"] = residual_signal(bench, explanation, scored, resamples, ablation=ablation).to_json()
     say("checks", 0, None)
     evidence = Evidence(
-        kind=explanation.kind,
         ablation=ablation,
+        floor_takes=explanation.floor_takes,
+        parts_matter=explanation.parts_matter,
         recovered=_by_ablation(numbers, "recovered"),
         recovered_loss=_by_ablation(numbers, "recovered_loss"),
         gap=_scope_gap(numbers),
         scored=scored,
         resamples=resamples,
         equal=_equal(bench.task, scored),
-        scope=explained if explanation.kind == "remove" else floor,
+        scope=explained if explanation.floor_takes is None else floor,
         noise=numbers.noise_loss,
         nearest=near,
         self_match=self_match(bench, settings.ablation, settings.draws),
@@ -134,6 +124,27 @@ def gather(
     )
     block = None if circuit is None else circuit.block
     return Gathered(worth, long, around, rest, run_checks(evidence), block)
+
+
+def _length(
+    bench: Workbench, explanation: Explanation, ablation: str, people: Sequence[Rival], settings: Settings
+) -> Length | ClaimLength:
+    model = bench.model
+    claim = explanation.claim_bits(model, 0 if isinstance(model, Model) else module_parts.channels(bench))
+    if isinstance(claim, Undefined):
+        return ClaimLength(claim, f"the claim's own length is undefined: {claim.reason}")
+    if not isinstance(model, Model):
+        return ClaimLength(claim, "which of a module's weights a run still reads is known for transformers only")
+    if explanation.floor_takes is None:
+        return ClaimLength(
+            claim, f"a {explanation.kind.capitalize()} claim says what is lost, and puts nothing in the model's place"
+        )
+    unread = explanation.unread(model, ablation)
+    if isinstance(unread, Undefined):
+        return ClaimLength(claim, unread.reason)
+    others = {r.name: (r.system, r.bits) for r in people if r.bits is not None and callable(r.system)}
+    rows = control_rows(bench.task, LENGTH_ROWS)
+    return length(bench, explanation, ablation, claim, rows=rows, others=others, seed=settings.seed)
 
 
 def _equal(task: Task, scored: Scored) -> int:
@@ -163,7 +174,7 @@ def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
 
 def _off_manifold(bench: Workbench, explanation: Explanation, plans: Systems) -> dict[str, Any]:
     """By ablation; a run that has none, a program's or a constant's, is "explained"."""
-    named = {"explained": EXPLAINED} if explanation.kind in ONCE else plans.explained
+    named = {"explained": EXPLAINED} if explanation.once else plans.explained
     return {name: off_manifold(bench, plans.plans[system][0]) for name, system in named.items()}
 
 

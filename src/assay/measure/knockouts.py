@@ -14,11 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Int
 
-from assay.explanations.base import Explanation
-from assay.explanations.components import Keep, Remove
-from assay.explanations.program import Program
+from assay.explanations.base import Explanation, Presence
 from assay.intervene.ablations import Workbench
-from assay.intervene.components import complement
 from assay.intervene.plan import Edit, Plan
 from assay.intervene.residue import CleanRun
 from assay.model.transformer import Model
@@ -87,20 +84,20 @@ def knockouts(
     rows: Int[np.ndarray, "rows"] | None = None,
     contexts: int = 3,
 ) -> Knockouts | None:
-    """Runs every part of a `Program`, `Keep` or `Remove` claim with and without it.
+    """Runs every part of a claim with and without it.
 
     A part is *there* as the claim has it (its program; its own value) and *not there* when ablated. The rest is as the
-    claim has it: ablated for `Keep`, untouched otherwise.
+    claim has it (`Presence`).
 
     Args:
         rows: scored rows to run on; by default 24, one a document as far as possible.
-        contexts: random knock-outs, each of a quarter of the other components (for `Keep`: of the other kept parts);
-            both by the ablation and by zero.
+        contexts: random knock-outs, each of a quarter of the other components (where the claim takes those away: of the
+            other parts of the claim); both by the ablation and by zero.
 
     Returns:
         None for claims whose parts are not said to matter (constants).
     """
-    if not isinstance(explanation, (Program, Keep, Remove)):
+    if not explanation.parts_matter:
         return None
     if not isinstance(bench.model, Model):
         return Knockouts((), 0.0, "parts are knocked out, downstream frozen, in transformers only")
@@ -109,18 +106,19 @@ def knockouts(
         return Knockouts((), 0.0, f"{len(parts)} parts; at most {MOST_PARTS} are knocked out one by one")
     if not parts:
         return Knockouts((), 0.0, "the claim has no parts")
-    return _Trial(bench, explanation, parts, ablation).run(_some_rows(bench) if rows is None else rows, contexts)
+    presence = explanation.presence(bench, ablation)
+    if presence is None:
+        return None
+    return _Trial(bench, presence, parts, ablation).run(_some_rows(bench) if rows is None else rows, contexts)
 
 
 class _Trial:
-    def __init__(self, bench: Workbench, explanation: Program | Keep | Remove, parts: list[Site], ablation: str):
+    def __init__(self, bench: Workbench, presence: Presence, parts: list[Site], ablation: str):
         assert isinstance(bench.model, Model)
         self.bench, self.model, self.parts, self.ablation = copy.copy(bench), bench.model, parts, ablation
         self.bench.refit = False  # a refit would hide that a part is missing
-        self.keep = isinstance(explanation, Keep)
-        self.present = {e.site: e for e in explanation.edits(bench)} if isinstance(explanation, Program) else {}
+        self.inside, self.present, self.base = presence.inside, presence.there, presence.around
         self.absent = {e.site: e for e in bench.ablate(parts, ablation)}
-        self.base = bench.ablate(complement(parts, bench.model), ablation) if self.keep else ()
         self.whole = [s for s in map(parse_site, bench.model.components) if s.kind in ("head", "mlp")]
         self.clean = CleanRun(bench, self.whole)
         self.plans: dict[tuple[frozenset[Site], int], tuple[tuple[Edit, ...], Plan]] = {}
@@ -146,7 +144,7 @@ class _Trial:
                 knocked = self.knocked(part, index)
                 edits = self.bench.ablate(knocked, fill)
                 context = f"under knock-out {index + 1} ({fill})"
-                if self.keep:
+                if self.inside:
                     there = everything - set(knocked)
                     pairs[name, context] = [(self.plan(there, edits), self.plan(there - {part}, edits))]
                 else:
@@ -197,7 +195,7 @@ class _Trial:
         """A quarter of the other components, at least one, and at each index another quarter of the same random order;
         the same for all parts where they can be."""
         claimed = {p.at(None) for p in self.parts}
-        if self.keep:
+        if self.inside:
             others = [p for p in self.parts if p != part]
         else:
             layers = {p.layer for p in claimed if p.kind == "neuron"}
@@ -205,7 +203,7 @@ class _Trial:
         if not others:
             return []
         chance = generator(self.bench.seed, "knock-out")
-        order = {site: chance.random() for site in (self.parts if self.keep else others)}
+        order = {site: chance.random() for site in (self.parts if self.inside else others)}
         ordered, size = sorted(others, key=lambda s: order[s]), max(1, round(KNOCKED * len(others)))
         return [ordered[(index * size + i) % len(ordered)] for i in range(size)]
 

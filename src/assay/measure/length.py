@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
 from torch import Tensor
 
-from assay.explanations.base import Explanation
-from assay.explanations.circuit import Circuit
-from assay.explanations.components import Constant, Keep, Remove
-from assay.explanations.program import Program
-from assay.explanations.programs import AttentionProgram, CustomProgram, LabelProgram, NGramProgram
-from assay.intervene.ablations import RANDOM, Workbench
-from assay.intervene.components import complement
+from assay.explanations.base import Explanation, Undefined, Unread
+from assay.explanations.bits import ClaimBits
+from assay.intervene.ablations import Workbench
 from assay.intervene.output import Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure import quantise
-from assay.measure.bits import NUMBER, ClaimBits, claim_bits, subset_bits
 from assay.measure.quantise import Coded, Reads
 from assay.measure.score import Distribution, score
 from assay.model.transformer import Model
-from assay.names import Site, parse_site
 from assay.stats.estimate import Estimate
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)
@@ -87,12 +79,14 @@ class ClaimLength:
         reason: why there are no stand-alone bits.
     """
 
-    claim: ClaimBits
+    claim: ClaimBits | Undefined
     reason: str
 
     def to_json(self) -> dict:
+        claim = self.claim
+        own = {"bits": None, "reason": claim.reason} if isinstance(claim, Undefined) else vars(claim)
         return {
-            "claim": {"bits": self.claim.bits, "how": self.claim.how},
+            "claim": dict(own),
             "standalone": {"bits": None, "reason": self.reason},
             "two_part": [],
             "overtaken": [],
@@ -124,13 +118,13 @@ def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
     gone_o: set[tuple[int, int]] = set()
     neurons: dict[int, int | None] = {layer: None for layer, width in enumerate(shape.d_mlp) if width}
 
-    def drop(site: Site, *, values: bool = True, output: bool = True) -> None:
-        place = (site.layer or 0, site.index or 0)
+    def drop(part: Unread) -> None:
+        site, place = part.site, (part.site.layer or 0, part.site.index or 0)
         if site.kind == "head":
             gone_q.add(place)
-            if values:
+            if part.values:
                 gone_v.add(place)
-            if output:
+            if part.output:
                 gone_o.add(place)
         elif site.kind == "mlp":
             neurons[place[0]] = 0
@@ -138,109 +132,17 @@ def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
             left = neurons[place[0]]
             neurons[place[0]] = (shape.d_mlp[place[0]] or 0 if left is None else left) - 1
 
-    match explanation:
-        case Circuit():
-            if not read_everywhere(explanation, model, ablation):
-                used = used_nodes(model, explanation.mask(model))
-                for site in complement([], model):
-                    if str(site) not in used:
-                        drop(site)
-        case Program():
-            for site, program in explanation.assigned(model):
-                if isinstance(program, AttentionProgram):
-                    # its own V and O make the first position's value where nothing matched
-                    free = program.level == "full" and program.without_match != "first"
-                    drop(site, values=free, output=free)
-                elif isinstance(program, CustomProgram) and program.returns == "pattern":
-                    drop(site, values=False, output=False)
-                else:
-                    drop(site, output=isinstance(program, CustomProgram))
-        case Constant():
-            for site in explanation.scope(model):
-                drop(site)
-        case Keep() | Remove():
-            if ablation not in RANDOM and ablation != "counterfactual":
-                parts = explanation.scope(model)
-                for site in complement(parts, model) if isinstance(explanation, Keep) else parts:
-                    drop(site)
+    gone = explanation.unread(model, ablation)
+    for part in () if isinstance(gone, Undefined) else gone:
+        drop(part)
     return Reads(everything - gone_q, everything - gone_v, everything - gone_o, neurons)
-
-
-def used_nodes(model: Model, mask: Bool[np.ndarray, "edges"]) -> set[str]:
-    """Nodes from which kept edges lead to the logits: those that are computed."""
-    edges = model.edges
-    m, live = edges.matrix(mask), np.zeros(len(edges.readers), dtype=bool)
-    live[-1] = True
-    out = set()
-    for writer in reversed(range(len(edges.writers))):
-        if np.any(m[:, writer] & live):
-            live |= edges.node_of[:, writer]
-            out.add(edges.writers[writer])
-    return out
-
-
-def read_fills(circuit: Circuit, model: Model) -> list[str]:
-    """Writers whose fill is read: by a node that is computed, through an edge that is cut (at some position)."""
-    edges, kept = model.edges, circuit.kept(model)
-    used = used_nodes(model, kept.anywhere)
-    computed = np.array([writer in used for writer in edges.writers])
-    readers = np.any(edges.node_of & computed, 1)
-    readers[-1] = True
-    cut = edges.matrix(kept.complement().anywhere) & readers[:, None]
-    return [name for name, there in zip(edges.writers, cut.any(0), strict=True) if there]
-
-
-def read_everywhere(circuit: Circuit, model: Model, ablation: str) -> bool:
-    """Whether fills are made by running the model on other examples, which reads all of its weights."""
-    return (ablation in RANDOM or ablation == "counterfactual") and bool(read_fills(circuit, model))
-
-
-def constants_bits(explanation: Explanation, bench: Workbench, ablation: str) -> float:
-    """Bits of everything that was fitted on the reference and is put in the model's place."""
-    model = bench.model
-    assert isinstance(model, Model)
-    width = {"head": model.config.d_head, "mlp": model.config.d_model, "neuron": 1}
-    total = 0.0
-    if isinstance(explanation, Program):
-        for site, program in explanation.assigned(model):
-            size = width[site.kind]
-            match program:
-                case AttentionProgram(without_match="mean", level=level):
-                    size = model.config.d_model if level == "full" else size  # `full` has no output matrix
-                    total += NUMBER * 2 * size  # the first position has a mean of its own
-                case LabelProgram():
-                    total += 2 * 2 * NUMBER * size
-                case NGramProgram(n=n):
-                    rows = bench.fitted.get((("ngram table", site, program), "rows"))
-                    count = int(rows) if rows is not None else 0
-                    total += subset_bits(model.config.vocab**n, count) + NUMBER * size * (count + 1)
-        return total
-    if isinstance(explanation, Circuit):
-        ablated = [parse_site(name) for name in read_fills(explanation, model)]
-        if not ablated:
-            return total
-        return _filled_bits(bench, ablation, ablated)
-    parts = explanation.scope(model)
-    ablated = complement(parts, model) if isinstance(explanation, Keep) else parts
-    return _filled_bits(bench, explanation.value if isinstance(explanation, Constant) else ablation, ablated)
-
-
-def _filled_bits(bench: Workbench, how: str, sites: Sequence[Site]) -> float:
-    """What these parts take under an ablation: constants, or the tokens of the donors."""
-    model = bench.model
-    assert isinstance(model, Model)
-    width = {"head": model.config.d_head, "mlp": model.config.d_model, "input": model.config.d_model, "neuron": 1}
-    positions = {"mean": 2, "optimal": 2, "mean_position": bench.task.tokens.shape[1], "zero": 0}.get(how)
-    if positions is None:
-        assert bench.task.reference is not None  # donors: the tokens of the pool
-        return 64 * bench.task.tokens.shape[1] * math.log2(model.config.vocab)
-    return float(NUMBER * positions * sum(width[site.kind] for site in sites))
 
 
 def length(
     bench: Workbench,
     explanation: Explanation,
     ablation: str,
+    claim: ClaimBits,
     *,
     rows: np.ndarray,
     others: dict[str, tuple[Distribution, float]] | None = None,
@@ -249,6 +151,7 @@ def length(
     """Measures the length of a claim and of its rivals on some rows.
 
     Args:
+        claim: its own length.
         others: further rivals: name -> (distribution, stand-alone bits): n-grams, smaller models.
     """
     model = bench.model
@@ -283,15 +186,11 @@ def length(
             precision = bits
             break
     which = reads(explanation, model, ablation)
-    claim = claim_bits(explanation, model)
     weights = quantise.read_bits(coded[precision], which)
-    constants = constants_bits(explanation, bench, ablation)
+    constants = explanation.constants_bits(bench, ablation)
     parts = {"claim": claim.bits, "weights": weights, "constants and tables": constants}
     total = sum(parts.values())
-    names = len(model.edges) if isinstance(explanation, Circuit) else len(model.components) - 1
-    whole = (1 if isinstance(explanation, Circuit) else 2) + subset_bits(
-        names, names
-    )  # as the claim that names them all
+    whole = explanation.everything_bits(model)
     points = [point("claim", total, f"explained@{precision}", "claim")]
     points += [point(f"model at {b} bits", coded[b].total + whole, f"model at {b} bits") for b in RIVAL_PRECISIONS]
     points += [point(f"model {name}", copy.total + whole, f"model {name}") for name, copy in cut.items()]
@@ -316,15 +215,3 @@ def _explained_by(bench: Workbench, model: Model, explanation: Explanation, abla
         return other.runner.output(made[0], rows)
 
     return run
-
-
-def full_circuit(model: Model) -> Callable[[int], float]:
-    """Stand-alone bits of keeping everything, at so many bits a number: exactly the quantised model's."""
-    names = [name for name in model.components if name != "input"]
-    keep = Keep(names)
-
-    def at(bits: int) -> float:
-        coded = quantise.quantised(model, bits)
-        return quantise.read_bits(coded, reads(keep, model, "mean")) + claim_bits(keep, model).bits
-
-    return at

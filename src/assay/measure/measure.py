@@ -20,8 +20,6 @@ from assay.explanations.base import Explanation
 from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile, load_claim
 from assay.explanations.claim_data import check_data
-from assay.explanations.components import Constant, Keep, Remove
-from assay.explanations.program import Program
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure import model_floors, recorded, rivals
@@ -46,7 +44,6 @@ from assay.task.found_on import FoundOn, read_found_on
 from assay.task.task import Task
 
 Progress = Callable[[str, int, int | None], None]
-KNOWN = (Program, Keep, Remove, Constant, Circuit)  # kinds whose every yardstick is built in
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,16 +169,18 @@ def resolve(
     if settings.register and file is not None and settings.out is not None:
         recorded.register(file, settings.out, settings.ablation)  # before any data is opened
     if file is None:
-        if not isinstance(claim, KNOWN):
-            what = "is of no kind that can be measured" if isinstance(claim, Explanation) else "is no explanation"
+        if not isinstance(claim, Explanation):
             shown = " ".join(repr(claim).split())
             shown = f"{shown[:77]}..." if len(shown) > 80 else shown
-            raise ClaimError(f"{shown} {what}; use assay.Program, Keep, Remove, Constant or Circuit, or a claim file")
+            raise ClaimError(
+                f"{shown} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, a subclass of "
+                "assay.Explanation, or a claim file"
+            )
         if model is None or task is None:
             raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
         if not isinstance(task, Task):
             raise TaskError(f"{task!r} is no task; use assay.Task.text, .repeat, .prompts, .classify or .from_ids")
-        explanation: Explanation = claim
+        explanation = claim
     else:
         explanation = file.build_explanation()
         _ = file.hash  # of the circuit file as it is now, not as it is when everything has been measured

@@ -13,19 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float64
 
-from assay.explanations.base import Explanation
-from assay.explanations.components import Constant, Remove
-from assay.explanations.program import Program
+from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import RANDOM, Workbench
-from assay.intervene.components import expand
 from assay.intervene.plan import Plan
 from assay.measure.compute import Compute
 from assay.measure.recovered import measure_recovered, necessity
-from assay.measure.residual import edits_of
 from assay.measure.score import Scored
-from assay.model.module import ModuleModel
-from assay.model.transformer import Model
-from assay.names import Site
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
@@ -33,7 +26,6 @@ if TYPE_CHECKING:
     from assay.measure.figures import Figures
     from assay.measure.systems import Systems
 
-MOST = 12  # components that are scored alone
 Column = Float64[np.ndarray, " documents"]
 
 
@@ -56,27 +48,6 @@ class Parts:
         return {name for pair in self.systems.values() for name in pair if name is not None}
 
 
-def components(explanation: Explanation, model: Model | ModuleModel) -> tuple[dict[str, list[Site]], str | None]:
-    """The components that are scored alone, each with its sites; or none and why.
-
-    They are the single parts where there are 2 to 12, else what the claim names (a layer is then one component).
-    """
-    if not isinstance(explanation, (Program, Constant, Remove)):
-        return {}, (
-            f"a {explanation.kind} claim's parts are not claims of their own: kept alone, each would leave all others "
-            "ablated"
-        )
-    single = {str(site): [site] for site in explanation.scope(model)}
-    named = {name: expand([name], model) for name in explanation.components}
-    for found in (single, named):
-        if 2 <= len(found) <= MOST:
-            return found, None
-    if len(single) < 2:
-        return {}, "the claim has one component, and its figures are the claim's"
-    count = max(len(single), len(named)) if len(named) > 1 else len(single)
-    return {}, f"the claim has {count} components; at most {MOST} are also scored alone"
-
-
 def alone(
     bench: Workbench, explanation: Explanation, ablation: str, draws: int
 ) -> tuple[Parts, dict[str, Sequence[Plan]]]:
@@ -84,12 +55,13 @@ def alone(
 
     What the claim's fits gave a component together with the others (strengths, optimal constants) stays as it is.
     """
-    found, reason = components(explanation, bench.model)
+    given = explanation.alone(bench.model)
+    found, reason = ({}, given.reason) if isinstance(given, Undefined) else (given, None)
     names: dict[str, tuple[str, str | None]] = {}
     plans: dict[str, Sequence[Plan]] = {}
     numbers = range(draws if ablation in RANDOM else 1)
-    remove = isinstance(explanation, Remove)
-    edits = edits_of(explanation, bench, ablation) if found and not remove else ()
+    remove = explanation.floor_takes is None
+    edits = explanation.edits(bench, ablation) if found and not remove else ()
     for name, sites in found.items():
         ablated = [bench.plan(bench.ablate(sites, ablation, draw)) for draw in numbers]
         if remove:

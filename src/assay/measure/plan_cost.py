@@ -19,7 +19,6 @@ from assay.measure.parts import components
 from assay.measure.residual import MOST_RUNS
 from assay.measure.score import score
 from assay.measure.settings import Settings
-from assay.measure.systems import ONCE
 from assay.model.transformer import Model
 
 # passes that do not depend on how many rows are scored, as counted in runs of program claims of the built-in models
@@ -42,10 +41,10 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     bench = Workbench(Runner(job.model, job.task), settings.seed)
     rows = len(job.task.tokens)
     draws = sum(settings.draws if a in RANDOM else 1 for a in settings.ablation)
-    runs = 2 + draws + (1 if job.explanation.kind in ONCE else draws)
+    runs = 2 + draws + (1 if job.explanation.once else draws)
     alone = len(components(job.explanation, job.model)[0])
     first = settings.draws if settings.ablation[0] in RANDOM else 1
-    runs += alone * (first + (job.explanation.kind in ONCE)) + RESIDUAL
+    runs += alone * (first + (job.explanation.once)) + RESIDUAL
     restored = min(rows * alone, MOST_RUNS)
     controls = (GROUPS * settings.controls + FEW_CONTROLS) * len(control_rows(job.task))
     forwards = runs * rows + restored + controls + REFERENCE + RANDOM_WEIGHTS + KNOCKOUTS + LENGTH

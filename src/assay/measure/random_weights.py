@@ -9,17 +9,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from assay.errors import ModelError
-from assay.explanations.programs import AttentionProgram
+from assay.explanations.base import Assignment, Explanation, Label
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure import module_parts
-from assay.measure.control_draws import Assignment, Label, exchangeable
+from assay.measure.control_draws import exchangeable
 from assay.measure.control_sizes import largest, sizes
 from assay.methods.head_scores import KINDS, head_scores
 from assay.model.load import load
@@ -76,7 +76,9 @@ def beside(bench: Workbench, model: Model | ModuleModel) -> Workbench:
     return Workbench(runner, bench.seed, frozen_norm=bench.frozen_norm, refit=bench.refit)
 
 
-def search(bench: Workbench, claim: Mapping[Site, Label], *, shuffle: int | None = None) -> tuple[Assignment, str]:
+def search(
+    bench: Workbench, claim: Mapping[Site, Label], rules: Mapping[Site, str], *, shuffle: int | None = None
+) -> tuple[Assignment, str]:
     """What `assay init` would find on this model in place of the claim's parts; and how, in words.
 
     Heads with an attention program are replaced by those with the highest score for its rule, in whichever layer. Parts
@@ -91,8 +93,8 @@ def search(bench: Workbench, claim: Mapping[Site, Label], *, shuffle: int | None
     wanted: dict[str, list[Label]] = {}
     rest: dict[Site, Label] = {}
     for site, label in claim.items():
-        if isinstance(label, AttentionProgram) and label.name in KINDS and site.kind == "head":
-            wanted.setdefault(label.name, []).append((label, site.position))
+        if site in rules:
+            wanted.setdefault(rules[site], []).append((label, site.position))
         else:
             rest[site] = label
     out: Assignment = {}
@@ -114,6 +116,6 @@ def search(bench: Workbench, claim: Mapping[Site, Label], *, shuffle: int | None
     return out, " and ".join(part for part in how if part)
 
 
-def searchable(claim: Mapping[Site, Any]) -> bool:
-    """Whether some part of the claim would be found by how heads attend."""
-    return any(isinstance(p, AttentionProgram) and p.name in KINDS and s.kind == "head" for s, p in claim.items())
+def findable(explanation: Explanation, model: Model | ModuleModel) -> dict[Site, str]:
+    """Parts of the claim that are searched for by how heads attend, each with the rule that heads are scored by."""
+    return {site: rule for site, rule in explanation.searched_by(model).items() if rule in KINDS}

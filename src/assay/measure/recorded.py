@@ -17,7 +17,6 @@ import torch
 from assay import __version__
 from assay.errors import RunError
 from assay.explanations.claim import ClaimFile
-from assay.explanations.components import Constant
 from assay.intervene.ablations import Workbench
 from assay.measure.evidence import Check
 from assay.measure.figures import Figures, row_json
@@ -148,7 +147,7 @@ def record(
         "rivals_reason": None if people else _no_rivals(transformer),
         "checks": [check.to_json() for check in found],
         "residual": gathered.residual,
-        "unmatched": _unmatched(job, bench),
+        "unmatched": job.explanation.unmatched(bench),
         "sentence": verdict(job, numbers, gathered, controls, found),
         "register": None if tried is None else _register_block(tried, over),
         "versions": versions(bench),
@@ -219,7 +218,7 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
     assert row is not None
     share = row.figures.recovered
     what = job.explanation.sentence(job.model.name)
-    if isinstance(job.explanation, Constant) and row.floor == "ablated" and row.ablation == job.explanation.value:
+    if row.floor == "ablated" and job.explanation.by_construction(row.ablation):
         kl = row.figures.kl_explained
         return (
             f"{what}: that is 0 over {row.ablation} by construction, because the floor puts the same constant there; "
@@ -291,11 +290,6 @@ def _no_rivals(transformer: bool) -> str:
     if transformer:
         return "no n-gram could be fitted, and no smaller member of the model's family is at hand"
     return "n-grams and smaller models predict tokens; sets of parts compete with Keep and Remove claims only"
-
-
-def _unmatched(job: Job, bench: Workbench) -> float | None:
-    share = getattr(job.explanation, "unmatched", None)
-    return None if share is None else share(bench)
 
 
 def shape_of(model: Model) -> dict[str, Any]:

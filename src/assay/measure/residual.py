@@ -13,13 +13,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from assay.explanations.base import Explanation
-from assay.explanations.components import Constant, Keep
-from assay.explanations.program import Program
 from assay.intervene.ablations import RANDOM, Workbench
-from assay.intervene.plan import Edit, Plan
 from assay.measure.controls import ROWS, control_rows
 from assay.measure.score import Scored, System, TokenTable, score
-from assay.names import Site
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.task import Task
@@ -259,27 +255,6 @@ def worst(
     return out
 
 
-def edits_of(explanation: Explanation, bench: Workbench, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
-    """The explained run's edits, without what the refit option adds."""
-    if isinstance(explanation, Program):
-        return explanation.edits(bench)
-    if isinstance(explanation, Constant):
-        return bench.ablate(explanation.scope(bench.model), explanation.value)
-    edits = explanation.plan(bench, ablation, draw).final.edits
-    return tuple(edit for edit in edits if edit.site.kind != "stream") if bench.refit else edits
-
-
-def restored(explanation: Explanation, bench: Workbench, ablation: str, parts: Iterable[Site], draw: int = 0) -> Plan:
-    """The explained run with these parts left as the model has them."""
-    chosen = set(parts)
-    if isinstance(explanation, Keep):  # an ablated part whose columns are kept has more than one edit
-        chosen |= {site.at(None) for site in chosen}
-        rest = [e for e in edits_of(explanation, bench, ablation, draw) if e.site.at(None) not in chosen]
-    else:
-        rest = [e for e in edits_of(explanation, bench, ablation, draw) if e.site not in chosen]
-    return bench.plan(tuple(rest))
-
-
 def parts(
     bench: Workbench,
     explanation: Explanation,
@@ -297,8 +272,7 @@ def parts(
     Args:
         scored: has "explained:<ablation>".
     """
-    edited = [edit.site for edit in edits_of(explanation, bench, ablation)]
-    sites = list(dict.fromkeys(site.at(None) if isinstance(explanation, Keep) else site for site in edited))
+    sites = explanation.restorable(bench, ablation)
     if not sites:
         return []
     if len(sites) > MOST_ABLATED:
@@ -309,7 +283,7 @@ def parts(
         rows = np.intersect1d(rows, control_rows(bench.task, max(ROWS, MOST_RUNS // len(sites))))
     draws = min(draws, scored[f"explained:{ablation}"].draw_kl.shape[1]) if ablation in RANDOM else 1
     systems: dict[str, System | Sequence[System]] = {
-        str(site): [restored(explanation, bench, ablation, [site], draw) for draw in range(draws)] for site in sites
+        str(site): [explanation.restored(bench, ablation, site, draw) for draw in range(draws)] for site in sites
     }
     own = "explained run"  # no part's name
     systems[own] = [explanation.plan(bench, ablation, draw) for draw in range(draws)]

@@ -15,14 +15,11 @@ import torch
 from jaxtyping import Float64, Int
 from torch import Tensor
 
-from assay.explanations.base import Explanation
-from assay.explanations.components import Constant, Keep
-from assay.explanations.program import Program
+from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Batch, Edit
+from assay.intervene.plan import Batch, Plan
 from assay.intervene.residue import Residue
 from assay.measure.score import Scored, System, score
-from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator, torch_generator
@@ -70,14 +67,13 @@ def residual_signal(
         ablation: what the complement's run of a `Keep` is filled with.
         draws: of noise and of shuffled documents.
     """
-    if isinstance(explanation, Keep):
-        return _complement(bench, explanation, scored, resamples, ablation, draws)
-    if not isinstance(bench.model, Model) and isinstance(explanation, Constant):
-        nothing = Estimate.undefined("what a constant leaves of a module's part is the part itself: 1 by definition")
-        return Signal(nothing, nothing, nothing, nothing, nothing, f"{nothing}.")
-    edits = explained_parts(bench, explanation)
-    if not edits:  # `Remove`
-        nothing = Estimate.undefined(f"a {explanation.kind} claim gives no value that could leave a residual")
+    rest = [explanation.complement(bench, ablation, draw) for draw in range(draws)]
+    complements = [plan for plan in rest if plan is not None]
+    if complements:
+        return _complement(bench, explanation, complements, scored, resamples, ablation)
+    edits = explanation.values(bench)
+    if isinstance(edits, Undefined):
+        nothing = Estimate.undefined(edits.reason)
         return Signal(nothing, nothing, nothing, nothing, nothing, f"{nothing}.")
     residue = Residue(bench, edits)
     rows = np.unique(scored.row)
@@ -106,16 +102,6 @@ def residual_signal(
     read = resamples.recovered(kl["reader"], kl["floor:mean"])
     share = _share(resamples, kl["floor:mean"], kl["residual"], kl["reader"], own)
     return Signal(own, noise, shuffled, read, share, _words(own, noise, shuffled, share))
-
-
-def explained_parts(bench: Workbench, explanation: Explanation) -> tuple[Edit, ...]:
-    """The edits that give each explained part its ŷ; none for claims that only say where."""
-    if isinstance(explanation, Program):
-        return explanation.edits(bench)
-    if isinstance(explanation, Constant):
-        assert isinstance(bench.model, Model)
-        return bench.ablate(explanation.scope(bench.model), explanation.value)
-    return ()
 
 
 def other_documents(bench: Workbench, rows: Int[np.ndarray, "rows"], draw: int) -> Int[np.ndarray, "n"] | None:
@@ -226,16 +212,18 @@ def _share(resamples: Resamples, floor: Columns, own: Columns, reader: Columns, 
 
 
 def _complement(
-    bench: Workbench, explanation: Keep, scored: Scored, resamples: Resamples, ablation: str, draws: int
+    bench: Workbench,
+    explanation: Explanation,
+    complements: Sequence[Plan],
+    scored: Scored,
+    resamples: Resamples,
+    ablation: str,
 ) -> Signal:
-    """For component sets the residual is everything that was not kept: the complement's run, over the same floor."""
-    parts = explanation.scope(bench.model)
-    systems: dict[str, System | Sequence[System]] = {
-        "complement": [bench.plan(bench.ablate(parts, ablation, draw)) for draw in range(draws)]
-    }
+    """For sets that are kept the residual is everything else: the complement's run, over the same floor."""
+    systems: dict[str, System | Sequence[System]] = {"complement": complements}
     floor = f"floor:{ablation}"
     if floor not in scored.systems:
-        systems[floor] = [explanation.floor(bench, ablation, draw) for draw in range(draws)]
+        systems[floor] = [explanation.floor(bench, ablation, draw) for draw in range(len(complements))]
     more = score(bench, systems, rows=np.unique(scored.row))
     kept = scored.count > 0
     below = (more if floor in systems else scored)[floor].kl[kept]

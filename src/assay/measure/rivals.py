@@ -3,7 +3,7 @@ component claims sets of as many parts chosen without insight."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from assay.errors import TaskError
 from assay.explanations.base import Explanation
-from assay.explanations.components import Keep, Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.output import Output
 from assay.measure.control_draws import exchangeable, other_sets
@@ -23,7 +22,6 @@ from assay.measure.score import Distribution, Scored, System
 from assay.measure.settings import Settings
 from assay.model.load import load
 from assay.model.transformer import Model
-from assay.names import Site
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.documents import Windows
@@ -67,13 +65,13 @@ def contestants(
     """All rivals of a claim on this model and task; for modules, which predict no tokens, only sets of parts.
 
     Args:
-        explanation: for Keep and Remove also sets of as many parts: top norm, top attribution, random.
+        explanation: of sets that are kept or removed also sets of as many parts: top norm, top attribution, random.
         ablation: what fills the parts that such a set does not keep.
         fit_on: an n-gram model to use instead of the shipped or a newly fitted one.
     """
     model = bench.model
     out = [*_ngrams(model, bench.task, fit_on), *_smaller(model)] if isinstance(model, Model) else []
-    if isinstance(explanation, (Keep, Remove)) and bench.task.reference is not None:
+    if explanation is not None and explanation.floor_takes != "parts" and bench.task.reference is not None:
         out += _sets(bench, settings, explanation, ablation)
     return out
 
@@ -273,21 +271,21 @@ def _smaller(model: Model) -> list[Rival]:
 # -- sets of parts -----------------------------------------------------------------------------------------------------
 
 
-def _sets(bench: Workbench, settings: Settings, explanation: Keep | Remove, ablation: str) -> list[Rival]:
-    claim: Mapping[Site, None] = dict.fromkeys(explanation.scope(bench.model))
+def _sets(bench: Workbench, settings: Settings, explanation: Explanation, ablation: str) -> list[Rival]:
+    claim = explanation.assignment(bench.model)
     if not claim:
         return []
-    kind = type(explanation)
     norm, attribution = sizes(bench, exchangeable(bench, claim))
-    doing = "kept" if kind is Keep else "removed"
+    doing = "removed" if explanation.floor_takes is None else "kept"
     out: list[Rival] = []
     for name, size in (("top norm", norm), ("top attribution", attribution)):
         if not size:  # a module without a gradient
             continue
-        parts = [str(site) for site in largest(bench, claim, size)]
-        out.append(Rival(name, f"{', '.join(parts)} {doing} instead", kind(parts).plan(bench, ablation)))
+        item = largest(bench, claim, size)
+        what = f"{', '.join(map(str, item))} {doing} instead"
+        out.append(Rival(name, what, explanation.like(item).plan(bench, ablation)))
     draws = other_sets(bench, claim, min(RANDOM_SETS, max(settings.controls, 1)), settings.seed)
-    plans: list[System] = [kind([str(s) for s in item]).plan(bench, ablation) for item in draws.items]
+    plans: list[System] = [explanation.like(item).plan(bench, ablation) for item in draws.items]
     if plans:
         what = f"the mean of {len(plans)} random sets with {draws.how}, {doing} instead"
         out.append(Rival("random parts", what, plans))
