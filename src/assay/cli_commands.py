@@ -169,13 +169,8 @@ def validate(claim: Claim) -> None:
 
     file = load_claim(claim)
     settings = Settings.resolve(file)
-    scope = ", ".join(file.scope[:6]) + (f" and {len(file.scope) - 6} more" if len(file.scope) > 6 else "")
-    if file.kind == "circuit":
-        from assay.explanations.claim_circuit import about
-
-        scope = about(file)
     print_plain(
-        f"{claim} is valid: {file.kind} (level: {file.level}) on {scope} of {file.model}, "
+        f"{claim} is valid: {file.kind} (level: {file.level}) on {file.explanation.about} of {file.model}, "
         f"task {file.task.kind}, ablation {', '.join(settings.ablation)}"
     )
 

@@ -10,8 +10,9 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations import registry
-from assay.explanations.claim import LEVELS, claim_of, dump
-from assay.explanations.claim_check import KnownShape, known_shape, out_of_range
+from assay.explanations.claim import claim_of, dump
+from assay.explanations.kinds import KINDS
+from assay.explanations.shapes import KnownShape, known_shape, out_of_range
 from assay.names import parse_site
 from tests.explanations.claim_texts import GOOD, KEEP
 
@@ -79,8 +80,22 @@ def test_a_label_says_what_and_not_how_in_the_file_too(components, level):
     assert made.level == made.build_explanation().level == level
 
 
-def test_levels_are_known_for_every_kind():
-    assert set(LEVELS) == set(registry.KINDS)
+EXAMPLES = {
+    "program": {"components": {"a1.h3": "copy"}},
+    "keep": {"components": ["m2"]},
+    "remove": {"components": ["m2"]},
+    "constant": {"components": ["m2"]},
+    "circuit": {"nodes": ["m2"]},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_block_and_what_it_builds_say_the_same_of_their_kind(kind):
+    data = {"model": "zoo:novel-4l", "task": {"kind": "text"}, "explanation": {"kind": kind, **EXAMPLES[kind]}}
+    made = claim_of(data)
+    built = made.build_explanation()
+    assert (made.kind, made.level) == (built.kind, built.level) == (kind, built.level)
+    assert made.explanation.has_floor == (built.floor_takes is not None)
 
 
 def test_a_claim_is_made_from_plain_data():

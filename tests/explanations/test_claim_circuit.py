@@ -14,7 +14,6 @@ from assay.errors import ClaimError
 from assay.explanations import Circuit
 from assay.explanations.circuit_writing import write_circuit
 from assay.explanations.claim import claim_of, dump, load_claim
-from assay.explanations.claim_circuit import about
 from assay.model.load import load
 from tests.model.tiny import tiny
 
@@ -56,11 +55,11 @@ def test_edges_nodes_and_files_are_read(claim):
     assert built.edges == edges.scope
     nodes = claim("nodes: [a1.h3, m2]")
     assert nodes.build_explanation().nodes == nodes.scope == ("a1.h3", "m2")
-    assert about(nodes) == "2 nodes"
+    assert nodes.explanation.about == "2 nodes"
     file_of("circuit.json")
     file = claim("file: circuit.json")
     assert file.scope == ("circuit.json",)
-    assert about(file) == "3 of the 110 edges in circuit.json"
+    assert file.explanation.about == "3 of the 110 edges in circuit.json"
     assert file.build_explanation().mask(tiny("gpt2")).sum() == 3
     for one in (edges, nodes, file):
         assert claim_of(json.loads(json.dumps(one.model_dump(by_alias=True, exclude_none=True)))) == one

@@ -10,33 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
-from assay import bounds, inputs
+from assay import bounds
 from assay.errors import ClaimError, nearest
 from assay.explanations import claim_yaml, registry
-from assay.explanations.claim_sentences import validated
+from assay.explanations.claim_kind import KindFields, Strict
+from assay.explanations.claim_sentences import known, validated
 from assay.explanations.claim_yaml import Source
+from assay.explanations.kinds import LATER, block, kinds
 
 if TYPE_CHECKING:
+    from assay.explanations.base import Explanation
     from assay.task.task import Task
-
-LEVELS = {"program": "how", "constant": "how", "keep": "where", "remove": "where", "circuit": "where"}
-
-
-def _known(what: str, valid: tuple[str, ...]) -> BeforeValidator:
-    """One name, or every name of a list, must be among the valid ones."""
-
-    def check(value: object) -> object:
-        for name in value if isinstance(value, list) else [value]:
-            if isinstance(name, str) and name not in valid:
-                raise PydanticCustomError(
-                    "sentence", "{text}", {"text": f"unknown {what} {name!r}" + nearest(name, valid)}
-                )
-        return value
-
-    return BeforeValidator(check)
 
 
 def _one_or_many(value: object) -> object:
@@ -70,14 +57,10 @@ _Seed = Annotated[int, _within(bounds.SEED)]
 _Rows = Annotated[int, _within(bounds.ROWS)]
 _Span = Annotated[int, _within(bounds.SPAN)]
 _Bos = Annotated[bool | str | None, BeforeValidator(_bos)]
-_Metric = Annotated[str, _known("metric", registry.METRICS)]
+_Metric = Annotated[str, known("metric", registry.METRICS)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class ReferenceFields(_Strict):
+class ReferenceFields(Strict):
     """Other examples, which fill ablations and fit floors."""
 
     split: str | None = None
@@ -85,7 +68,7 @@ class ReferenceFields(_Strict):
     files: _Files | None = None
 
 
-class TextTask(_Strict):
+class TextTask(Strict):
     """Next-token prediction: a split of a zoo model's own text, or texts and text files, one document each."""
 
     kind: Literal["text"]
@@ -97,7 +80,7 @@ class TextTask(_Strict):
     context: _Span | None = None
 
 
-class RepeatTask(_Strict):
+class RepeatTask(Strict):
     """Random tokens, twice; scored on the second copy."""
 
     kind: Literal["repeat"]
@@ -108,7 +91,7 @@ class RepeatTask(_Strict):
     bos: _Bos = None
 
 
-class PromptsTask(_Strict):
+class PromptsTask(Strict):
     """Prompts with answers and counterfactuals, from a CSV or JSONL file."""
 
     kind: Literal["prompts"]
@@ -117,7 +100,7 @@ class PromptsTask(_Strict):
     bos: _Bos = None
 
 
-class PlantedTask(_Strict):
+class PlantedTask(Strict):
     """The rows of a planted program, which the model names."""
 
     kind: Literal["planted"]
@@ -126,48 +109,12 @@ class PlantedTask(_Strict):
     metric: _Metric | None = None
 
 
-class ClassifyTask(_Strict):
+class ClassifyTask(Strict):
     """Inputs and labels for any module, from an .npz file with arrays `inputs`, `labels` and perhaps `groups`."""
 
     kind: Literal["classify"]
     file: str
     metric: _Metric | None = None
-
-
-class ProgramFields(_Strict):
-    """Component -> a program's name, or its name and arguments."""
-
-    kind: Literal["program"]
-    components: Annotated[dict[str, Any], Field(min_length=1)]
-
-
-class ListFields(_Strict):
-    """The components that are kept or removed."""
-
-    kind: Literal["keep", "remove"]
-    components: Annotated[list[str], Field(min_length=1)]
-
-
-class ConstantFields(_Strict):
-    """The components that are replaced by a constant."""
-
-    kind: Literal["constant"]
-    components: Annotated[list[str], Field(min_length=1)]
-    value: Annotated[str, _known("constant", registry.CONSTANTS)] | None = None
-
-
-class CircuitFields(_Strict):
-    """Edges or nodes that are kept (or both), or the circuit file that holds them."""
-
-    kind: Literal["circuit"]
-    edges: Annotated[list[str], Field(min_length=1)] | None = None
-    nodes: Annotated[list[str], Field(min_length=1)] | None = None
-    file: str | None = None
-
-    @property
-    def components(self) -> list[str]:
-        """What is named: nodes and edges, or the file."""
-        return [*(self.nodes or ()), *(self.edges or ()), *([] if self.file is None else [self.file])]
 
 
 _TASKS = {
@@ -177,16 +124,9 @@ _TASKS = {
     "classify": ClassifyTask,
     "planted": PlantedTask,
 }
-_EXPLANATIONS = {
-    "program": ProgramFields,
-    "keep": ListFields,
-    "remove": ListFields,
-    "constant": ConstantFields,
-    "circuit": CircuitFields,
-}
 
 
-class ClaimFile(_Strict):
+class ClaimFile(Strict):
     """A checked claim file. Made by `load_claim` or `claim_of`.
 
     Attributes:
@@ -200,9 +140,9 @@ class ClaimFile(_Strict):
 
     model: Annotated[str, Field(min_length=1)]
     task: TextTask | RepeatTask | PromptsTask | ClassifyTask | PlantedTask
-    explanation: ProgramFields | ListFields | ConstantFields | CircuitFields
+    explanation: SerializeAsAny[KindFields]
     ablation: (
-        Annotated[list[str], BeforeValidator(_one_or_many), _known("ablation", registry.ABLATIONS), Field(min_length=1)]
+        Annotated[list[str], BeforeValidator(_one_or_many), known("ablation", registry.ABLATIONS), Field(min_length=1)]
         | None
     ) = None
     floors: Annotated[list[str | dict[str, str]], BeforeValidator(_floors), Field(min_length=1)] | None = None
@@ -237,52 +177,28 @@ class ClaimFile(_Strict):
 
     @property
     def level(self) -> str:
-        """where, what or how (DEFINITIONS §11): of a program *what* where it is all labels, as `Program.level` says."""
-        fields = self.explanation
-        if isinstance(fields, ProgramFields) and all(
-            split_program(s)[0] == "label" for s in fields.components.values()
-        ):
-            return "what"
-        return LEVELS[self.kind]
+        """where, what or how (DEFINITIONS §11)."""
+        return self.explanation.level
 
     @property
     def scope(self) -> tuple[str, ...]:
-        """The components that the claim names, in the file's order; of a circuit its nodes and edges, or its file."""
-        return tuple(self.explanation.components)
+        """What the claim names, in the file's order."""
+        return self.explanation.names
 
     @cached_property
     def hash(self) -> str:
         """sha256 of what is claimed (a circuit file's contents too) and how it is tested; not of comments, order of
         fields, or where results go."""
-        content = {k: v for k, v in _plain(self).items() if k not in ("out", "register")}
-        if isinstance(self.explanation, CircuitFields) and self.explanation.file is not None:
-            circuit = inputs.read_bytes(self.explanation.file, "the circuit file", ClaimError, most=1 << 28)
-            content["circuit"] = hashlib.sha256(circuit).hexdigest()
+        content = {k: v for k, v in _plain(self).items() if k not in ("out", "register")} | self.explanation.content
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def where(self, *path: str | int) -> str:
         """`claim.yaml:5: `, for a message about the value at a path such as ("explanation", "components", "a1.h3")."""
         return self._source.at(path)
 
-    def build_explanation(self) -> Any:
-        """The explanation that the file describes, as `Program`, `Keep`, `Remove`, `Constant` or `Circuit`."""
-        fields = self.explanation
-        if isinstance(fields, ProgramFields):
-            from assay.explanations.program import Program
-
-            return Program({name: _program(spec) for name, spec in fields.components.items()})
-        if isinstance(fields, CircuitFields):
-            from assay.explanations.circuit import Circuit
-
-            if fields.file is not None:
-                return Circuit.read(fields.file)
-            return Circuit(edges=fields.edges or (), nodes=fields.nodes or ())
-        from assay.explanations.components import Constant, Keep, Remove
-
-        names = list(fields.components)
-        if isinstance(fields, ConstantFields):
-            return Constant(names) if fields.value is None else Constant(names, fields.value)
-        return Keep(names) if fields.kind == "keep" else Remove(names)
+    def build_explanation(self) -> Explanation:
+        """The explanation that the file describes."""
+        return self.explanation.build()
 
     def build_task(self, model: Any, documents: int | None = None, seed: int = 0) -> Task:
         """The task on a loaded model.
@@ -296,10 +212,7 @@ class ClaimFile(_Strict):
         from assay.explanations.claim_task import build_task
 
         task = build_task(self, model, documents, seed)
-        if self.explanation.kind == "circuit":
-            from assay.explanations.claim_circuit import check_positions
-
-            check_positions(self, task)
+        self.explanation.check_task(self, task)
         return task
 
     def check(self, model: Any) -> None:
@@ -308,28 +221,9 @@ class ClaimFile(_Strict):
         Raises:
             ClaimError: with the line, the name and the nearest one that exists.
         """
-        from assay.explanations.claim_task import check_components
+        from assay.explanations.claim_task import check_on_model
 
-        check_components(self, model)
-
-
-def _program(spec: Any) -> Any:
-    from assay.explanations import programs
-
-    name, arguments = split_program(spec)
-    if name in programs.REGISTRY:
-        return programs.REGISTRY[name](**arguments)
-    from importlib.metadata import entry_points
-
-    (point, *_) = entry_points(group=registry.PLUGINS, name=name)
-    return point.load()(**arguments)
-
-
-def split_program(spec: Any) -> tuple[str, dict[str, Any]]:
-    """`induction` or `{program: induction, level: full}` -> its name and its arguments."""
-    if isinstance(spec, str):
-        return spec, {}
-    return spec["program"], {k: v for k, v in spec.items() if k != "program"}
+        check_on_model(self, model)
 
 
 def load_claim(path: str | Path) -> ClaimFile:
@@ -366,9 +260,12 @@ def _plain(claim: ClaimFile) -> dict[str, Any]:
 
 def _checked(source: Source) -> ClaimFile:
     data: dict[str, Any] = dict(source.data)
-    for field, classes, later in (("task", _TASKS, ()), ("explanation", _EXPLANATIONS, registry.LATER_KINDS)):
-        if isinstance(data.get(field), dict):
-            data[field] = validated(classes[_kind(source, field, classes, later)], source, (field,), data[field])
+    if isinstance(data.get("task"), dict):
+        kind = _kind(source, "task", tuple(_TASKS))
+        data["task"] = validated(_TASKS[kind], source, ("task",), data["task"])
+    if isinstance(data.get("explanation"), dict):
+        kind = _kind(source, "explanation", kinds(), LATER)
+        data["explanation"] = validated(block(kind), source, ("explanation",), data["explanation"])
     claim = validated(ClaimFile, source, (), data)
     claim._source = source
     from assay.explanations.claim_check import check_claim
@@ -377,13 +274,13 @@ def _checked(source: Source) -> ClaimFile:
     return claim
 
 
-def _kind(source: Source, field: str, classes: dict[str, type[Any]], later: tuple[str, ...]) -> str:
+def _kind(source: Source, field: str, valid: tuple[str, ...], later: tuple[str, ...] = ()) -> str:
     fields: Any = source.data[field]
     if fields.get("kind") is None:
-        raise ClaimError(f"{source.at((field,))}{field!r} needs a field 'kind'" + nearest("", classes))
+        raise ClaimError(f"{source.at((field,))}{field!r} needs a field 'kind'" + nearest("", valid))
     kind, where = fields["kind"], source.at((field, "kind"))
     if kind in later:
-        raise ClaimError(f"{where}the kind {kind!r} is not available yet in this version" + nearest("", classes))
-    if not isinstance(kind, str) or kind not in classes:
-        raise ClaimError(f"{where}unknown kind of {field} {kind!r}" + nearest(kind, (*classes, *later)))
+        raise ClaimError(f"{where}the kind {kind!r} is not available yet in this version" + nearest("", valid))
+    if not isinstance(kind, str) or kind not in valid:
+        raise ClaimError(f"{where}unknown kind of {field} {kind!r}" + nearest(kind, (*valid, *later)))
     return kind

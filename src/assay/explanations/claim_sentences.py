@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, BeforeValidator, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from assay.errors import ClaimError, nearest
 from assay.explanations.claim_yaml import Path_, Source
@@ -78,3 +78,17 @@ def _shown(value: object) -> str:
         return "a mapping" if isinstance(value, dict) else "a list"
     text = re.sub(r"\s+", " ", repr(value))
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def known(what: str, valid: tuple[str, ...]) -> BeforeValidator:
+    """One name, or every name of a list, must be among the valid ones."""
+
+    def check(value: object) -> object:
+        for name in value if isinstance(value, list) else [value]:
+            if isinstance(name, str) and name not in valid:
+                raise PydanticCustomError(
+                    "sentence", "{text}", {"text": f"unknown {what} {name!r}" + nearest(name, valid)}
+                )
+        return value
+
+    return BeforeValidator(check)

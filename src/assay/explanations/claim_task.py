@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import ClaimError, ComponentError, TaskError, nearest
+from assay.errors import ClaimError, TaskError
 from assay.task.text_files import read_documents
 
 if TYPE_CHECKING:
@@ -78,11 +78,9 @@ def _placed(claim: ClaimFile, problem: str) -> str:
     return claim.where(field, entry, int(found[2])) + re.sub(r"\b(texts|reference)\[(\d+)\]", name, problem)
 
 
-def check_components(claim: ClaimFile, model: Any) -> None:
-    """Raises `ClaimError`, with file and line, for a component that a loaded model does not have."""
-    from assay.explanations.claim_circuit import check_on_model
+def check_on_model(claim: ClaimFile, model: Any) -> None:
+    """Raises `ClaimError`, with file and line, for what a loaded model does not have."""
     from assay.intervene.ablations import NEEDS_STREAM
-    from assay.intervene.components import check
     from assay.model.transformer import Model
 
     for option in ("frozen_norm", "refit"):
@@ -90,16 +88,4 @@ def check_components(claim: ClaimFile, model: Any) -> None:
             raise ClaimError(
                 f"{claim.where(option)}the option {option!r} {NEEDS_STREAM}; {claim.model} is none, so leave it out"
             )
-    if claim.explanation.kind == "circuit":
-        check_on_model(claim, model)
-        return
-    listed = isinstance(claim.explanation.components, list)
-    for index, name in enumerate(claim.scope):
-        where = claim.where("explanation", "components", index if listed else name)
-        if isinstance(model, Model):
-            try:
-                check(name, model)
-            except ComponentError as problem:
-                raise ClaimError(f"{where}{problem}") from problem
-        elif name.partition("@")[0].partition("[")[0].partition("#")[0] not in model.components:
-            raise ClaimError(f"{where}{name!r} is not a submodule of {claim.model}" + nearest(name, model.components))
+    claim.explanation.check_model(claim, model)

@@ -24,9 +24,6 @@ FLOORS = ("ablated", "empty", "bigram", "ngram", "unigram")
 FLOOR_MODEL = "model:"  # before the name of another model that is a floor; in files and calls also {"model": NAME}
 METRICS = ("loss", "logit_diff", "kl", "accuracy", "probability")
 DTYPES = ("float32", "float64", "bfloat16", "float16")
-KINDS = ("program", "keep", "remove", "constant", "circuit")
-LATER_KINDS = ("hypothesis", "dictionary", "subspace")
-
 CONSTANTS = ("mean", "mean_position", "zero", "optimal")
 
 _COUNT = range(1, 1_000_000)

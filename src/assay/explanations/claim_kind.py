@@ -1,0 +1,124 @@
+"""The block of a claim file that says what is claimed: one class a kind, which checks it by names alone and builds it.
+
+Nothing heavy is imported before a block is built or held against a loaded model.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from assay.errors import ClaimError, ComponentError, nearest
+from assay.explanations import registry
+from assay.explanations.shapes import KnownShape, out_of_range
+from assay.names import Site
+
+if TYPE_CHECKING:
+    from assay.explanations.base import Explanation
+    from assay.explanations.claim import ClaimFile
+    from assay.task.task import Task
+
+Level = Literal["where", "what", "how"]
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class KindFields(Strict):
+    """What every kind's block offers.
+
+    Attributes:
+        has_floor: whether claims of this kind have a floor that another model could be.
+    """
+
+    has_floor: ClassVar[bool] = True
+
+    kind: str
+
+    @property
+    @abstractmethod
+    def names(self) -> tuple[str, ...]:
+        """What the claim names, in the file's order."""
+
+    @property
+    @abstractmethod
+    def level(self) -> Level:
+        """where, what or how (DEFINITIONS §11)."""
+
+    @abstractmethod
+    def build(self) -> Explanation:
+        """The explanation that the block describes."""
+
+    @property
+    def about(self) -> str:
+        """What it is about, in a few words."""
+        return ", ".join(self.names[:6]) + (f" and {len(self.names) - 6} more" if len(self.names) > 6 else "")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What of the claim lies in other files, for its hash."""
+        return {}
+
+    def check(self, claim: ClaimFile, shape: KnownShape | None) -> None:
+        """Raises `ClaimError` at the first thing that cannot be right, without a model.
+
+        Args:
+            shape: the model's, where it is known.
+        """
+
+    def check_model(self, claim: ClaimFile, model: Any) -> None:
+        """Raises `ClaimError`, with file and line, where the claim is not one of a loaded model."""
+
+    def check_task(self, claim: ClaimFile, task: Task) -> None:
+        """Raises `TaskError`, with file and line, where it does not go with a task that was built."""
+
+
+class NamesParts(KindFields):
+    """A block whose field `components` names parts of the model, alone or each with something of its own."""
+
+    components: Any
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.components)
+
+    def check(self, claim: ClaimFile, shape: KnownShape | None) -> None:
+        listed = isinstance(self.components, list)
+        found: dict[str, tuple[tuple[str | int, ...], Site]] = {}
+        for index, name in enumerate(self.names):
+            path = ("explanation", "components", index if listed else name)
+            try:
+                site = registry.component(name, modules=claim.task.kind == "classify")
+            except ClaimError as problem:
+                raise ClaimError(f"{claim.where(*path)}{problem}") from None
+            if str(site) in found:
+                raise ClaimError(f"{claim.where(*path)}the component {name!r} is named a second time")
+            found[str(site)] = path, site
+            self.check_part(claim, path, site)
+        for name, (path, site) in found.items() if shape is not None else ():
+            assert shape is not None
+            problem = out_of_range(site, shape)
+            if problem:
+                raise ClaimError(f"{claim.where(*path)}{name!r} is not in {claim.model}: {problem}")
+
+    def check_part(self, claim: ClaimFile, path: tuple[str | int, ...], site: Site) -> None:
+        """Raises `ClaimError` at what is wrong with what a part is given."""
+
+    def check_model(self, claim: ClaimFile, model: Any) -> None:
+        from assay.intervene.components import check
+        from assay.model.transformer import Model
+
+        listed = isinstance(self.components, list)
+        for index, name in enumerate(self.names):
+            where = claim.where("explanation", "components", index if listed else name)
+            if isinstance(model, Model):
+                try:
+                    check(name, model)
+                except ComponentError as problem:
+                    raise ClaimError(f"{where}{problem}") from problem
+            elif name.partition("@")[0].partition("[")[0].partition("#")[0] not in model.components:
+                known = nearest(name, model.components)
+                raise ClaimError(f"{where}{name!r} is not a submodule of {claim.model}{known}")

@@ -1,0 +1,69 @@
+"""What a model's configuration says of its size, read without loading the model."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from assay import inputs
+from assay.errors import UserError, nearest
+from assay.names import Site
+from assay.planted.names import PREFIX, SHAPES
+from assay.zoo import index
+
+NATIVE = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox")  # model types whose components have names
+LARGEST = 1 << 20  # bytes of a model's configuration
+
+
+class KnownShape(NamedTuple):
+    """What a model's configuration says of its size; None where it is silent."""
+
+    layers: int
+    heads: int
+    groups: int | None
+    neurons: int | None
+    native: bool  # of a family with component names, so that no name is a submodule's
+
+
+def known_shape(model: str) -> KnownShape | None:
+    """The shape of a planted program, or of a model whose configuration lies on this disk."""
+    if model.startswith(PREFIX):
+        layers, heads = SHAPES[model.removeprefix(PREFIX)]
+        return KnownShape(layers, heads, heads, None, native=True)
+    folder = index.place(model) if model.startswith(index.PREFIX) else inputs.place(model)
+    try:
+        config: Any = inputs.read_json(folder / "config.json", "the configuration", most=LARGEST)
+        layers = config.get("num_hidden_layers", config.get("n_layer"))
+        heads = config.get("num_attention_heads", config.get("n_head"))
+        groups = config.get("num_key_value_heads", heads)
+        neurons = config.get("intermediate_size", config.get("n_inner"))
+    except (UserError, AttributeError):  # whoever loads it will say what is wrong
+        return None
+    if not isinstance(layers, int) or not isinstance(heads, int):
+        return None
+    whole = (value if isinstance(value, int) and value > 1 else None for value in (groups, neurons))
+    return KnownShape(layers, heads, *whole, native=config.get("model_type") in NATIVE)
+
+
+def out_of_range(site: Site, shape: KnownShape) -> str | None:
+    """One clause on a layer, head, group or neuron that a model of this shape does not have, or None."""
+    if site.kind == "module" and shape.native:
+        return "its components are named like 'a1.h3', 'm2' or 'm2.n137'" + _nearest_site(str(site), shape)
+    if site.layer is not None and site.layer >= shape.layers:
+        return f"it has {shape.layers} layers, 0 to {shape.layers - 1}"
+    if site.kind == "kv" and shape.groups == shape.heads:
+        return f"its heads share no keys and values; name heads, such as a{site.layer}.h{site.index}"
+    for kind, what, count in (
+        ("head", "heads", shape.heads),
+        ("kv", "key/value groups", shape.groups),
+        ("neuron", "neurons", shape.neurons),
+    ):
+        if site.kind == kind and site.index is not None and count is not None and site.index >= count:
+            return f"its layers have {count} {what}, 0 to {count - 1}"
+    return None
+
+
+def _nearest_site(name: str, shape: KnownShape) -> str:
+    """A tail with the nearest heads and MLPs, if any is near."""
+    heads = [f"a{layer}.h{head}" for layer in range(shape.layers) for head in range(shape.heads)]
+    tail = nearest(name, [*heads, *(f"m{layer}" for layer in range(shape.layers))])
+    return tail if "did you mean" in tail else ""
