@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
+
 import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.find.circuit import find_circuit
@@ -102,6 +104,7 @@ def main() -> int:
     parser.add_argument("--case", help="this one alone (check only)")
     parser.add_argument("--most", type=int, default=20, help="differences shown of each case")
     given = parser.parse_args()
+    torch.set_num_threads(1)  # last digits depend on how many there are
     stored = {} if given.action == "write" else json.loads(lzma.decompress(FILE.read_bytes()))
     made, bad = {}, 0
     for name, run in CASES.items():

@@ -100,12 +100,12 @@ def controls(
         )
         return {**out, **block}
     claim = explanation.assignment(bench.model)
-    if not claim:
-        why = "the claim names no part"
-        why = why if claim is not None else f"no controls are known for claims of kind {explanation.kind!r}"
-        return {**out, "reason": why, "random_weights_reason": why}
+    if claim is not None and not claim:
+        return {**out, "reason": "the claim names no part", "random_weights_reason": "the claim names no part"}
     aside = _Aside(bench)
     groups, own = _groups(aside, explanation, claim, settings, ablation)
+    if not groups and settings.controls:
+        out["reason"] = f"no controls are known for claims of kind {explanation.kind!r}"
     systems: dict[str, System | Sequence[System]] = {"claim": own[0], "claim floor": own[1]}
     shared = explanation.floor_takes != "parts"
     for g, group in enumerate(groups):
@@ -125,7 +125,9 @@ def controls(
     out["tokens"] = int(scored.count.sum())
     sample = Sample(scored, bench.task, settings.seed)
     out["groups"] = [row_of(sample, g, group, explanation.floor_takes is None) for g, group in enumerate(groups)]
-    if random_weights:
+    if claim is None:
+        out["random_weights_reason"] = f"no search is known that finds claims of kind {explanation.kind!r}"
+    elif random_weights:
         try:
             out["random_weights"] = _random_weights(bench, explanation, claim, settings, ablation, rows, sample)
         except ModelError as problem:
@@ -186,11 +188,10 @@ class _Aside:
 
 
 def _groups(
-    aside: _Aside, explanation: Explanation, claim: Assignment, settings: Settings, ablation: str
+    aside: _Aside, explanation: Explanation, claim: Assignment | None, settings: Settings, ablation: str
 ) -> tuple[list[Group], tuple[Plan, Plan]]:
-    """All controls, and the claim's own plan and floor."""
-    bench = aside.original
-    most = settings.controls
+    """All controls, and the claim's own plan and floor. What is no set of parts has its own neighbours as controls."""
+    bench, most = aside.original, settings.controls
     if explanation.costly(ablation):
         most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
     groups: list[Group] = []
@@ -204,14 +205,12 @@ def _groups(
             made.plans.append((_named(item), *aside.plans(explanation.like(item), ablation)))
         groups.append(made)
 
-    sets = other_sets(bench, claim, most, settings.seed) if most else Draws((), 0)
-    aside.foresee(explanation, [site for item in (claim, *sets.items) for site in item])
+    sets = other_sets(bench, claim, most, settings.seed) if claim and most else Draws((), 0)
+    everything = [site for item in (claim or {}, *sets.items) for site in item]
+    aside.foresee(explanation, everything)
     own = aside.plans(explanation, ablation)
-    if most:
-        if isinstance(bench.model, Model):
-            needed(bench, exchangeable(bench, claim))
-        else:
-            needed(bench, [site for item in (claim, *sets.items) for site in item])
+    if claim and most:
+        needed(bench, exchangeable(bench, claim) if isinstance(bench.model, Model) else everything)
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
         others = f"{len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
@@ -220,18 +219,18 @@ def _groups(
         made = [(name, aside.plan(make), own[1]) for name, make in near.items]  # on its own parts: its own floor
         if made:
             groups.append(Group(near.name, near.what, made, near.possible, near.near))
-    if settings.controls:
-        norm, attribution = sizes(bench, exchangeable(bench, claim))
-        for name, size in (("norm", norm), ("attribution", attribution)):
-            if not size:
-                why = "the module gives no gradient"
-                groups.append(Group(f"top {name}", "the parts with the highest", near=True, reason=why))
-                continue
+    if not claim or not settings.controls:
+        return groups, own
+    for name, size in zip(("norm", "attribution"), sizes(bench, exchangeable(bench, claim)), strict=True):
+        if size:
             item = largest(bench, claim, size)
             what = f"the parts of the same layer profile with the highest {name}: {_named(item)}"
             group(f"top {name}", what, [item], 1, near=True, rival=True)
+        else:
+            why = "the module gives no gradient"
+            groups.append(Group(f"top {name}", "the parts with the highest", near=True, reason=why))
     rules = findable(explanation, bench.model)
-    if settings.controls and rules:
+    if rules:
         found: dict[frozenset, Assignment] = {}
         for shuffle in range(SEARCHES):
             item, _ = search(bench, claim, rules, shuffle=shuffle)

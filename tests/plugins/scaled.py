@@ -1,0 +1,69 @@
+"""A kind of explanation from outside of assay: parts scaled by a factor. It is found by the entry point beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from assay.explanations.base import AnyModel, ClaimBits, Explanation, Level, Neighbours
+from assay.explanations.bits import parts_bits
+from assay.explanations.claim_kind import NamesParts
+from assay.intervene.ablations import Workbench
+from assay.intervene.components import expand
+from assay.intervene.plan import Call, Edit, Plan
+from assay.names import Site
+
+FACTORS = (0.0, 0.25, 0.5, 2.0)
+
+
+class Scaled(Explanation):
+    """The claim that of these parts only so much matters: each gives its own value times a factor."""
+
+    kind: ClassVar[str] = "scaled"
+    level: ClassVar[Level] = "where"
+    once = True
+
+    def __init__(self, components: Sequence[str], factor: float, rivals: bool = True):
+        self.components, self.factor, self.rivals = tuple(components), factor, rivals
+
+    def scope(self, model: AnyModel) -> list[Site]:
+        return expand(self.components, model)
+
+    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+        return bench.plan(
+            tuple(
+                Edit(site, Call(lambda batch, site=site: self.factor * batch.read(site), (site,)))
+                for site in self.scope(bench.model)
+            )
+        )
+
+    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+
+    def sentence(self, model_name: str) -> str:
+        return f"of {', '.join(self.components)} of {model_name} the share {self.factor:g} is enough"
+
+    def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits:
+        where = parts_bits(self.scope(model), model, channels)
+        return ClaimBits(where.bits + 16, f"{where.how} + a factor of 16 bits")
+
+    def neighbours(self, bench: Workbench, most: int) -> Iterator[Neighbours]:
+        others = [factor for factor in FACTORS if factor != self.factor][: most if self.rivals else 0]
+        items = [(f"factor {f:g}", lambda aside, f=f: Scaled(self.components, f).plan(aside, "mean")) for f in others]
+        yield Neighbours("other factors", "the same parts times another factor", items, len(FACTORS) - 1)
+
+
+class ScaledFields(NamesParts):
+    """The block of a claim file: `{kind: scaled, components: [m1], factor: 0.9}`."""
+
+    kind: str
+    components: list[str]
+    factor: float
+    rivals: bool = True
+
+    @property
+    def level(self) -> Level:
+        return "where"
+
+    def build(self) -> Explanation:
+        return Scaled(self.components, self.factor, self.rivals)

@@ -1,0 +1,93 @@
+"""A kind of explanation that lies outside of assay and joins it by an entry point goes all the way to the page."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_cli import run
+
+__all__ = ["run"]
+PLUGINS = Path(__file__).parent / "plugins"
+CLAIM = """\
+model: zoo:stories-260k
+task: {kind: repeat, n: 8, length: 16}
+explanation: {kind: scaled, components: [a0.h1, m1], factor: 0.9}
+controls: 3
+"""
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(PLUGINS))
+    importlib.invalidate_caches()
+    yield
+    sys.modules.pop("scaled", None)
+
+
+def test_a_kind_from_outside_is_validated_measured_and_reported(run):
+    Path("claim.yaml").write_text(CLAIM)
+    code, out, err = run("validate", "claim.yaml")
+    assert (code, err) == (0, "")
+    assert "claim.yaml is valid: scaled (level: where) on a0.h1, m1 of zoo:stories-260k" in out
+    code, out, err = run("measure", "claim.yaml", "--out", "run")
+    assert code == 0, err
+    record = json.loads(Path("run/measurement.json").read_text())
+    assert record["claim"]["kind"] == "scaled"
+    assert record["claim"]["sentence"] == "of a0.h1, m1 of zoo:stories-260k the share 0.9 is enough"
+    assert 0.9 < record["recovered"]["value"] < 1
+    (group,) = record["controls"]["groups"]
+    assert (group["name"], group["n"], group["possible"]) == ("other factors", 3, 3)
+    assert group["p"] == 0.25  # it is better than each of the three
+    assert record["controls"]["random_weights_reason"] == "no search is known that finds claims of kind 'scaled'"
+    assert record["bits"]["claim"]["how"].endswith("+ a factor of 16 bits")
+    assert record["bits"]["standalone"]["bits"] is None
+    assert (
+        record["residual"]["signal"]["value"]["reason"] == "a scaled claim gives no value that could leave a residual"
+    )
+    page = Path("run/report.html").read_text()
+    assert "the share 0.9 is enough" in page
+    assert "other factors" in page
+    code, again, err = run("report", "run")
+    assert (code, err) == (0, "")
+    assert "the share 0.9 is enough" in " ".join(again.split())
+
+
+def test_without_controls_of_its_own_the_record_and_the_page_say_why(run):
+    Path("claim.yaml").write_text(CLAIM.replace("factor: 0.9", "factor: 0.9, rivals: false"))
+    code, _, err = run("measure", "claim.yaml", "--out", "run")
+    assert code == 0, err
+    why = "no controls are known for claims of kind 'scaled'"
+    assert json.loads(Path("run/measurement.json").read_text())["controls"]["reason"] == why
+    assert why in " ".join(Path("run/report.html").read_text().replace("&#39;", "'").split())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("kind: scale,", "claim.yaml:3: unknown kind of explanation 'scale'; did you mean 'scaled'?"),
+        ("kind: scaled, factr: 2,", "claim.yaml:3: unknown field 'factr' in 'explanation'; did you mean 'factor'?"),
+        ("kind: scaled, components: [a0.h99], factor: 1 } #", "claim.yaml:3: 'a0.h99' is not in zoo:stories-260k"),
+    ],
+)
+def test_its_mistakes_are_said_as_those_of_our_own_kinds(run, change, sentence):
+    Path("claim.yaml").write_text(CLAIM.replace("kind: scaled,", change))
+    code, out, err = run("validate", "claim.yaml")
+    assert (code, out) == (2, "")
+    assert sentence in err
+
+
+def test_a_plug_in_that_cannot_be_loaded_is_named(run, tmp_path, monkeypatch):
+    folder = tmp_path / "broken-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[assay.kinds]\nbroken = nowhere:Fields\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("claim.yaml").write_text(CLAIM.replace("scaled", "broken"))
+    code, _, err = run("validate", "claim.yaml")
+    assert code == 2
+    assert "the plug-in 'nowhere:Fields' of the kind 'broken' cannot be loaded: No module named 'nowhere'" in err
