@@ -51,7 +51,7 @@ class Parts(Explanation):
         return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
 
     def assignment(self, model: AnyModel) -> Assignment:
-        return dict.fromkeys(self.scope(model))
+        return {site: None for site in self.scope(model)}  # noqa: C420 (typed as it is)
 
     def like(self, assignment: Mapping[Site, Label]) -> Explanation:
         return type(self)([str(site) for site in assignment])

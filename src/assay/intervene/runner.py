@@ -321,7 +321,8 @@ class Runner:
         if not own and len(pool) > KEPT_DONORS:
             return self.values(plan, run, [site], ids)[site]
         unique = ids if own else pool
-        taps, which = frozenset(map(tap, sites)), (run.data, own, unique.tobytes())
+        taps = frozenset(map(tap, sites))
+        which: tuple[Data, bool, bytes] = run.data, own, unique.tobytes()
         found = next((kept for key, kept in self._donors.items() if key[:3] == which and taps <= key[3]), None)
         if found is None:
             with torch.no_grad():

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 import torch
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 def side_by_side(call: Callable[[A], B], items: Sequence[A]) -> Iterator[B]:

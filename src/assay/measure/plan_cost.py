@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from assay.explanations.base import Undefined
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
@@ -15,7 +16,6 @@ from assay.measure.circuit_trials import EDGES_TRIED
 from assay.measure.controls import control_rows
 from assay.measure.knockouts import MOST_PARTS
 from assay.measure.measure import resolve
-from assay.measure.parts import components
 from assay.measure.residual import MOST_RUNS
 from assay.measure.score import score
 from assay.measure.settings import Settings
@@ -42,15 +42,14 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     rows = len(job.task.tokens)
     draws = sum(settings.draws if a in RANDOM else 1 for a in settings.ablation)
     runs = 2 + draws + (1 if job.explanation.once else draws)
-    alone = len(components(job.explanation, job.model)[0])
+    found = job.explanation.alone(job.model)
+    alone = 0 if isinstance(found, Undefined) else len(found)
     first = settings.draws if settings.ablation[0] in RANDOM else 1
-    runs += alone * (first + (job.explanation.once)) + RESIDUAL
+    runs += alone * (first + job.explanation.once) + RESIDUAL
     restored = min(rows * alone, MOST_RUNS)
     controls = (GROUPS * settings.controls + FEW_CONTROLS) * len(control_rows(job.task))
     forwards = runs * rows + restored + controls + REFERENCE + RANDOM_WEIGHTS + KNOCKOUTS + LENGTH
-    if (
-        job.explanation.kind == "circuit"
-    ):  # fills and known runs beside each circuit; parts left out, put back, knocked out
+    if job.explanation.kind == "circuit":  # fills and known runs beside each; parts left out, put back, knocked out
         trials = (EDGES_TRIED + 2 * MOST_PARTS * CIRCUIT_CONTEXTS + 4 * MOST_KNOCKED) * len(control_rows(job.task, 16))
         forwards += (draws + CIRCUIT_RIVALS) * rows + trials
     few = np.arange(min(rows, bench.runner.batch))
