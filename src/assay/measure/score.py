@@ -1,21 +1,22 @@
 """Scores systems (explained runs, floors, rivals, controls): loss, KL to the model, agreement, accuracy, by token.
 
-Every system sees the same micro-batches; the model's clean run is made once a batch and its prefix reused.
+Every system sees the same micro-batches; the model's clean run is made once a batch and its prefix reused. Circuits run
+together, those with one fill on one run of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Float64, Int
+from jaxtyping import Float32, Float64, Int
 from torch import Tensor
 
 from assay.intervene.ablations import Workbench
-from assay.intervene.output import Output
+from assay.intervene.circuit_systems import CircuitSystems
+from assay.intervene.output import Clean, Output
 from assay.intervene.plan import Plan
 from assay.task.examples import Items
 from assay.task.metrics import MIX, TokenScores, log_probabilities, token_scores
@@ -24,6 +25,7 @@ from assay.task.task import Task
 # (inputs, rows) -> log-probabilities of the next token, or what they are formed of where they are read
 Distribution = Callable[[Tensor, np.ndarray], Tensor | Output]
 System = Plan | Distribution
+Where = slice | Int[np.ndarray, "some"]  # which items of a micro-batch
 WITHIN = (1e-3, 1e-2, 1e-1)
 
 
@@ -106,80 +108,134 @@ def score(
         beside: a system (one draw) from which every other's KL is taken too, token by token.
         advance: called with the number of rows after each micro-batch.
     """
-    task = bench.task
+    task, runner = bench.task, bench.runner
     rows = np.arange(len(task.tokens)) if rows is None else np.asarray(rows)
     draws = {name: list(s) if isinstance(s, Sequence) else [s] for name, s in systems.items()}
-    draws = {"model": [], **({} if beside is None else {beside: draws[beside]}), **draws}  # it runs before the others
-    apart: dict[str, list[list[Tensor]]] = {name: [[] for _ in draw] for name, draw in draws.items()}
-    found: dict[str, list[list[TokenScores]]] = {name: [[] for _ in draw or [None]] for name, draw in draws.items()}
-    where: list[tuple[np.ndarray, np.ndarray]] = []
+    runs = [(name, index, system) for name, several in draws.items() for index, system in enumerate(several)]
+    first = [run for run in runs if run[:2] == (beside, 0)]  # it runs before the others
+    plain = [run for run in runs if run not in first and not _is_circuit(run[2])]
+    circuits = [run for run in runs if run not in first and _is_circuit(run[2])]
+    engine = CircuitSystems(runner, [system for *_, system in circuits if isinstance(system, Plan)])
+    index = task.items(rows)
+    row, position = rows[index.row], index.position
+    sums = _Sums({"model": 1, **{name: len(several) for name, several in draws.items()}}, task, row, keep, beside)
     with torch.no_grad():
-        for batch in bench.runner.batches(rows):
-            inputs = bench.runner.inputs("scored", batch)
-            clean = bench.runner.clean("scored", batch)
-            items = task.items(batch)
-            targets = task.targets(batch, items)
-            where.append((batch[items.row], items.position))
-            own, scores = _own(task, clean.output, items, targets)
-            found["model"][0].append(scores)
-            base = None
-            for name, systems_of in draws.items():
-                for index, system in enumerate(systems_of):
-                    if isinstance(system, Plan):
-                        output, mix = bench.runner.output(system, batch, clean), 0.0
-                    else:  # may be exactly zero somewhere
-                        made, mix = system(inputs, batch), MIX
-                        output = made if isinstance(made, Output) else Output(None, made)
-                    bases = []
-                    for block, logits in output.blocks(task, items):
-                        scores = partial(token_scores, task.metric, logits, targets=targets[block], mix=mix)
-                        found[name][index].append(scores(model=own[block], given="logits"))
-                        if name == beside:
-                            bases.append(log_probabilities(logits, mix=mix))
-                        elif base is not None:
-                            apart[name][index].append(scores(model=base[block], given="logits").kl)
-                    if name == beside:
-                        base = _cat(bases)
+        for batch in runner.batches(rows):
+            clean, items = runner.clean("scored", batch), task.items(batch)
+            looked = _Looked(task, clean.output, items, task.targets(batch, items))
+            sums.begin(len(items.row))
+            sums.add("model", 0, slice(None), looked.own_scores)
+            for name, draw, system in first:
+                pieces = list(_pieces(bench, system, batch, clean, items))
+                looked.base = _cat([log_probabilities(logits, mix=mix) for _, logits, mix in pieces])
+                for where, logits, mix in pieces:
+                    sums.add(name, draw, where, looked.scores(where, logits, mix))
+            for name, draw, system in plain:
+                for where, logits, mix in _pieces(bench, system, batch, clean, items):
+                    sums.add(name, draw, where, looked.scores(where, logits, mix), looked.apart(where, logits, mix))
+            for which, (where, scores, far) in engine(batch, looked.both):
+                sums.add(*circuits[which][:2], where, scores, far)
             if advance:
                 advance(len(batch))
-    row = np.concatenate([r for r, _ in where])
-    position = np.concatenate([p for _, p in where])
     document = np.asarray(task.document)[row]
-    size = len(task.documents)
-    count = np.bincount(document, minlength=size).astype(float)
-    out: dict[str, Scores] = {}
-    for name, parts in found.items():
-        stacked = [_joined(part) for part in parts]
-        sums = [[np.bincount(document, weights=column, minlength=size) for column in columns] for columns in stacked]
-        loss, kl, agree, correct = (np.stack([s[i] for s in sums], axis=1) for i in range(4))
-        table = None
-        if name in keep:
-            table = TokenTable(*(np.mean([c[i] for c in stacked], axis=0).astype(np.float32) for i in range(4)))
-        others = [torch.cat(draw).double().cpu().numpy() for draw in apart[name] if draw]
-        far = np.mean(others, axis=0).astype(np.float32) if others else None
-        out[name] = Scores(loss.mean(1), kl.mean(1), agree.mean(1), correct.mean(1), kl, loss, table, far)
-    return Scored(count, row, position, document, out)
+    count = np.bincount(document, minlength=len(task.documents)).astype(float)
+    return Scored(count, row, position, document, sums.scores())
 
 
-def _own(task: Task, output: Output, items: Items, targets: Tensor) -> tuple[Tensor, TokenScores]:
-    """The model's log-probabilities of the items, and its own scores: its KL from itself is 0."""
-    known, losses, corrects = [], [], []
-    for block, logits in output.blocks(task, items):
-        known.append(log_probabilities(logits))
-        scores = token_scores(task.metric, logits, known[-1], targets[block], given="logits")
-        losses.append(torch.zeros_like(scores.loss) if task.metric.loss is None else scores.loss)
-        corrects.append(scores.correct)
-    loss = torch.cat(losses)
-    same = torch.ones(len(loss), dtype=torch.bool, device=loss.device)
-    return _cat(known), TokenScores(loss, torch.zeros_like(loss), same, torch.cat(corrects))
+def _is_circuit(system: System) -> bool:
+    return isinstance(system, Plan) and system.final.circuits is not None
+
+
+def _pieces(
+    bench: Workbench, system: System, batch: np.ndarray, clean: Clean, items: Items
+) -> Iterator[tuple[slice, Tensor, float]]:
+    """Logits of the items in blocks, each with its place among them and the share of uniform that is mixed in."""
+    if isinstance(system, Plan):
+        output, mix = bench.runner.output(system, batch, clean), 0.0
+    else:  # may be exactly zero somewhere
+        made, mix = system(bench.runner.inputs("scored", batch), batch), MIX
+        output = made if isinstance(made, Output) else Output(None, made)
+    for block, logits in output.blocks(bench.task, items):
+        yield block, logits, mix
+
+
+class _Looked:
+    """The items of a micro-batch with the model's own distribution over each.
+
+    Attributes:
+        own: [items, vocab] its log-probabilities; own_scores: its scores, whose KL from itself is 0.
+        base: [items, vocab] the log-probabilities of the system that others stand beside.
+    """
+
+    def __init__(self, task: Task, output: Output, items: Items, targets: Tensor):
+        self.metric, self.targets = task.metric, targets
+        self.base: Tensor | None = None
+        known, losses, corrects = [], [], []
+        for block, logits in output.blocks(task, items):
+            known.append(log_probabilities(logits))
+            scores = token_scores(task.metric, logits, known[-1], targets[block], given="logits")
+            losses.append(torch.zeros_like(scores.loss) if task.metric.loss is None else scores.loss)
+            corrects.append(scores.correct)
+        loss, self.own = torch.cat(losses), _cat(known)
+        same = torch.ones(len(loss), dtype=torch.bool, device=loss.device)
+        self.own_scores = TokenScores(loss, torch.zeros_like(loss), same, torch.cat(corrects))
+
+    def scores(self, where: Where, logits: Tensor, mix: float = 0.0) -> TokenScores:
+        return token_scores(self.metric, logits, self.own[where], self.targets[where], given="logits", mix=mix)
+
+    def apart(self, where: Where, logits: Tensor, mix: float = 0.0) -> Tensor | None:
+        """KL(`base` || this), where there is one."""
+        if self.base is None:
+            return None
+        return token_scores(self.metric, logits, self.base[where], self.targets[where], given="logits", mix=mix).kl
+
+    def both(self, which: int, where: Where, logits: Tensor) -> tuple[Where, TokenScores, Tensor | None]:
+        """A circuit's scores, and how far it is from the base."""
+        return where, self.scores(where, logits), self.apart(where, logits)
+
+
+class _Sums:
+    """Sums by document of every system and draw, and the per-token scores of those that are kept.
+
+    Args:
+        draws: name -> how many; row: [tokens] of each scored token.
+    """
+
+    def __init__(self, draws: Mapping[str, int], task: Task, row: np.ndarray, keep: Sequence[str], beside: str | None):
+        self.draws, self.document = draws, np.asarray(task.document)[row]
+        size, tokens = len(task.documents), len(row)
+        self.sums = {name: np.zeros((4, size, count)) for name, count in draws.items()}
+        self.tables = {name: np.zeros((4, tokens)) for name in draws if name in keep}
+        others = [name for name in draws if beside is not None and name not in ("model", beside)]
+        self.far = {name: np.zeros(tokens) for name in others}
+        self.batch = slice(0, 0)
+
+    def begin(self, items: int) -> None:
+        """The next micro-batch has so many items."""
+        self.batch = slice(self.batch.stop, self.batch.stop + items)
+
+    def add(self, name: str, draw: int, where: Where, scores: TokenScores, far: Tensor | None = None) -> None:
+        """Scores of some items of the micro-batch."""
+        place = np.arange(self.batch.start, self.batch.stop)[where]
+        columns = (scores.loss, scores.kl, scores.agree, scores.correct)
+        size = self.sums[name].shape[1]
+        for column, values in enumerate(one.double().cpu().numpy() for one in columns):
+            self.sums[name][column, :, draw] += np.bincount(self.document[place], values, size)
+            if name in self.tables:
+                self.tables[name][column, place] += values / self.draws[name]
+        if far is not None and name in self.far:
+            self.far[name][place] += far.double().cpu().numpy() / self.draws[name]
+
+    def scores(self) -> dict[str, Scores]:
+        out = {}
+        for name, (loss, kl, agree, correct) in self.sums.items():
+            table = None
+            if name in self.tables:
+                table = TokenTable(*self.tables[name].astype(np.float32))
+            far = self.far[name].astype(np.float32) if name in self.far else None
+            out[name] = Scores(loss.mean(1), kl.mean(1), agree.mean(1), correct.mean(1), kl, loss, table, far)
+        return out
 
 
 def _cat(blocks: list[Tensor]) -> Tensor:
     return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
-
-
-def _joined(parts: list[TokenScores]) -> tuple[Float[np.ndarray, "tokens"], ...]:
-    return tuple(
-        torch.cat([getattr(part, column) for part in parts]).double().cpu().numpy()
-        for column in ("loss", "kl", "agree", "correct")
-    )
