@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
+from assay import version
+
+__version__ = version.VERSION
 
 TYPE_CHECKING = False  # not `typing`'s, whose import is most of the time before a command can answer Ctrl-C
 

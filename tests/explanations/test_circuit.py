@@ -9,13 +9,13 @@ import torch
 from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations import Circuit, Keep, Remove
 from assay.explanations.circuit import circuit_plan, touched
+from assay.explanations.circuit_trials import node_out, score_sets
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_runs import engine_of
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import Circuits
 from assay.intervene.plan import Plan, Run
 from assay.intervene.runner import Runner
-from assay.measure.circuit_trials import node_out, score_sets
 from assay.measure.score import score
 from assay.model.edge_sets import EdgeSet
 from assay.names import parse_site

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.explanations.base import Use, Uses
 from assay.measure.checks import run_checks, scope_share
 from assay.measure.evidence import Check, Evidence, self_match
-from assay.measure.knockouts import Knockouts, Use, knockouts
+from assay.measure.knockouts import knockouts
 from assay.measure.merges import merges
 from assay.measure.nearest import Nearest
 from assay.measure.off_manifold import OffManifold, off_manifold, separation
@@ -49,7 +50,7 @@ def clean() -> Evidence:
         found_on="zoo:train",
         overlap=Overlap((), 0, 1000, ()),
         tried=(1, 1),
-        knockouts=Knockouts((Use("a0.h1", 0.1, {"alone": 0.1}), Use("a1.h2", 0.3, {"alone": 0.2})), 0.4),
+        knockouts=Uses((Use("a0.h1", 0.1, {"alone": 0.1}), Use("a1.h2", 0.3, {"alone": 0.2})), 0.4),
         merges={"a1.h2: prefix 3 → recent": e(0.2)},
         off_manifold={"explained": OffManifold(0.55, 1.1, 1.0, "r2", 20, 200)},
     )
@@ -76,8 +77,8 @@ PLANTED = {
     "cancellation": lambda: replace(clean(), recovered_loss={"mean": e(0.70)}),
     "vacuous": lambda: replace(clean(), nearest=Nearest("bigram", 0.97, 0.01, 2, 800)),
     "self-match": lambda: replace(clean(), self_match={"resample_joint": 0.3}),
-    "redundant": lambda: replace(clean(), knockouts=Knockouts((Use("a0.h1", 1e-4, {"alone": 0.2}),), 0.4)),
-    "frivolous": lambda: replace(clean(), knockouts=Knockouts((Use("a0.h1", 1e-4, {"alone": 1e-4}),), 0.4)),
+    "redundant": lambda: replace(clean(), knockouts=Uses((Use("a0.h1", 1e-4, {"alone": 0.2}),), 0.4)),
+    "frivolous": lambda: replace(clean(), knockouts=Uses((Use("a0.h1", 1e-4, {"alone": 1e-4}),), 0.4)),
     "over-specific": lambda: replace(clean(), merges={"a1.h2: prefix 3 → recent": e(0.002, 0.003)}),
     "tiny scope": tiny_floor,
     "off-manifold": lambda: replace(clean(), off_manifold={"floor": OffManifold(0.9, 3.0, 1.0, "r2", 20, 200)}),

@@ -10,16 +10,26 @@ import pytest
 
 import assay
 from assay.explanations import Circuit, Keep
-from assay.explanations.circuit import used_nodes
+from assay.explanations.base import Undefined
+from assay.explanations.circuit import ONE_PASS_SEARCHES, used_nodes
+from assay.explanations.circuit_block import circuit_uses, drawing
+from assay.explanations.circuit_trials import (
+    against,
+    completeness,
+    minimality,
+    node_out,
+    parts_of,
+    restored,
+    score_sets,
+)
 from assay.explanations.circuit_writing import write_circuit
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.circuit import drawing, uses
-from assay.measure.circuit_controls import search_of, shuffled
-from assay.measure.circuit_trials import against, completeness, minimality, node_out, parts_of, restored, score_sets
 from assay.measure.length import reads
 from assay.measure.measurement import Measurement
 from assay.measure.quantise import quantised, read_bits
+from assay.methods.edge_methods import EDGE_METHODS
+from assay.methods.searches import shuffled
 from assay.model.edge_sets import EdgeSet
 from assay.planted.library import planted
 from assay.planted.truth import truth
@@ -126,7 +136,7 @@ def test_uses_tell_what_is_redundant_from_what_is_frivolous():
     at = bench("or_gate")
     edges, labels = true_edges("or_gate", "mean"), truth(planted("or_gate"), "mean").labels
     decoy = decoy_of(labels)
-    found = uses(at, edges.adding(at.model.edges.mask([decoy])), "mean", rows("or_gate"))
+    found = circuit_uses(at, edges.adding(at.model.edges.mask([decoy])), "mean", rows("or_gate"))
     verdicts = {use.part: use.verdict(0.01, found.scale, 1e-4) for use in found.uses}
     if decoy in verdicts:  # it may dangle, and is then no part of what runs
         assert verdicts[decoy] == "frivolous"
@@ -228,7 +238,7 @@ def test_the_drawing_has_the_strongest_live_edges_first_and_counts_the_rest(monk
     model = at.model
     edges = true_edges("induction", "counterfactual")
     strengths = np.arange(len(model.edges), dtype=float) - 40
-    monkeypatch.setattr("assay.measure.circuit.MOST_DRAWN", 3)
+    monkeypatch.setattr("assay.explanations.circuit_block.MOST_DRAWN", 3)
     found = drawing(at, edges, strengths)
     assert len(found["edges"]) == 3
     live = model.edges.pruned(edges.anywhere)
@@ -248,8 +258,12 @@ def test_the_search_is_the_files_own_where_it_can_be_run_again(tmp_path):
     model = tiny("gpt2")
     for method, wanted in ((None, ("attribution", False)), ("weight_norm", ("weight_norm", True)), ("acdc", None)):
         write_circuit(tmp_path / "c.json", model, Circuit(nodes=["m0"]).mask(model), method=method)
-        found = search_of(Circuit.read(tmp_path / "c.json"))
-        assert (None if found is None else (found.method, found.known)) == wanted
+        found = Circuit.read(tmp_path / "c.json").search(model)
+        assert (None if isinstance(found, Undefined) else (found.name, found.known)) == wanted
+
+
+def test_the_searches_that_controls_run_again_are_those_that_need_no_trial():
+    assert set(ONE_PASS_SEARCHES) == set(EDGE_METHODS)
 
 
 def test_a_search_that_cannot_be_run_again_is_said_to_be_so(tmp_path):
@@ -266,13 +280,13 @@ def test_a_search_that_cannot_be_run_again_is_said_to_be_so(tmp_path):
 
 def test_a_shuffled_task_has_the_same_tokens_in_every_row_in_another_order():
     at = Workbench(Runner(tiny("llama", tokenizer=True), text_task()))
-    other = shuffled(at, 0, 1)
+    other = shuffled(at, 1)
     mine, theirs = at.task.tokens.numpy(), other.task.tokens.numpy()
     assert (np.sort(mine, 1) == np.sort(theirs, 1)).all()
     assert (mine[:, 0] == theirs[:, 0]).all()
     assert (mine != theirs).mean() > 0.3
-    assert (shuffled(at, 0, 1).task.tokens == other.task.tokens).all()
-    assert (shuffled(at, 0, 2).task.tokens != other.task.tokens).any()
+    assert (shuffled(at, 1).task.tokens == other.task.tokens).all()
+    assert (shuffled(at, 2).task.tokens != other.task.tokens).any()
 
 
 def test_kept_nodes_score_as_keep_does_but_over_another_floor():

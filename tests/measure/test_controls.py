@@ -15,15 +15,17 @@ from assay.explanations.program_neighbours import other_programs, program_sets, 
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
 from assay.intervene.runner import Seen
-from assay.measure.control_draws import other_sets
-from assay.measure.control_sizes import largest, sizes
-from assay.measure.controls import HOWS, control_rows, controls
-from assay.measure.random_weights import findable, randomised, search
+from assay.measure.controls import HOWS, controls
+from assay.measure.random_weights import randomised
 from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
+from assay.methods.part_sets import other_sets
+from assay.methods.part_sizes import largest, sizes
+from assay.methods.searches import by_attention
 from assay.model.transformer import fingerprint
 from assay.names import parse_site
 from assay.stats.fits import p_value
+from assay.task.rows import control_rows
 from tests.measure.planted import PLANTED, bench, planted, text_task
 from tests.model.tiny import tiny
 
@@ -209,7 +211,7 @@ def test_random_weights_keep_embeddings_change_matrices_and_leave_the_model_alon
 
 def test_the_search_finds_the_planted_heads_and_others_on_random_weights():
     workbench = bench()
-    found, how = search(workbench, CLAIM.assignment(planted()), findable(CLAIM, planted()))
+    found, how = by_attention(workbench, CLAIM.assignment(planted()), CLAIM.searched_by(planted()))
     assert {str(s) for s in found} == set(PLANTED)
     assert "previous_token" in how
 

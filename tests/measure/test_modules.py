@@ -9,16 +9,17 @@ import pytest
 import torch
 
 import assay
-from assay.errors import ModelError
+from assay.errors import ModelError, TaskError
 from assay.explanations import Constant, Keep, Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure import module_parts
-from assay.measure.control_draws import exchangeable, other_sets
-from assay.measure.control_sizes import largest, sizes
 from assay.measure.controls import controls
-from assay.measure.random_weights import randomised, search
+from assay.measure.random_weights import randomised
 from assay.measure.settings import Settings
+from assay.methods import module_parts
+from assay.methods.part_sets import exchangeable, other_sets
+from assay.methods.part_sizes import largest, sizes
+from assay.methods.searches import by_attention
 from assay.model.load import load
 from assay.model.module import ModuleModel
 from assay.names import Site
@@ -215,8 +216,8 @@ def test_a_module_without_a_gradient_has_no_attribution_and_says_so():
     at = Workbench(Runner(model, task()))
     claim = dict.fromkeys([Site("module", module="one", index=0)])
     assert sizes(at, list(claim))[1] == {}
-    with pytest.raises(ModelError, match="no gradient"):
-        search(at, claim)
+    with pytest.raises(TaskError, match="no gradient"):
+        by_attention(at, claim, {})
     record = assay.measure(Remove(["one[0]"]), model, task(), ablation="mean", controls=5).record
     group = next(g for g in record["controls"]["groups"] if g["name"] == "top attribution")
     assert "no gradient" in group["reason"]
@@ -228,6 +229,6 @@ def test_a_randomised_copy_leaves_the_module_alone_and_is_keyed():
     first, again, other = (randomised(digits(), "permuted", seed) for seed in (0, 0, 1))
     assert digits().fingerprint == before != first.fingerprint
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    found, how = search(Workbench(Runner(first, task())), sites("conv2[0]", "conv2[2]"))
+    found, how = by_attention(Workbench(Runner(first, task())), sites("conv2[0]", "conv2[2]"), {})
     assert {site.module for site in found} == {"conv2"}
     assert "attribution" in how

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from assay.errors import ComponentError
-from assay.measure.path_sampled import different, layer_profile, misplaced, path_sampled
+from assay.explanations.path_sampled import different, layer_profile, misplaced, path_sampled
 from assay.model.edges import Edges
 from assay.model.transformer import Shape
 

@@ -14,7 +14,6 @@ from assay.intervene.plan import Call, Data, Edit, Own, Plan, Run, Value
 from assay.intervene.residue import Residue
 from assay.intervene.runner import Runner
 from assay.measure import residual
-from assay.measure.controls import control_rows
 from assay.measure.residual import (
     buckets,
     by_document,
@@ -30,6 +29,7 @@ from assay.measure.score import Scored, score
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 from assay.stats.bootstrap import Resamples
+from assay.task.rows import control_rows
 from assay.task.task import Task
 from tests.model.tiny import tiny
 

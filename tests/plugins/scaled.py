@@ -47,7 +47,7 @@ class Scaled(Explanation):
         where = parts_bits(self.scope(model), model, channels)
         return ClaimBits(where.bits + 16, f"{where.how} + a factor of 16 bits")
 
-    def neighbours(self, bench: Workbench, most: int) -> Iterator[Neighbours]:
+    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
         others = [factor for factor in FACTORS if factor != self.factor][: most if self.rivals else 0]
         items = [(f"factor {f:g}", lambda aside, f=f: Scaled(self.components, f).plan(aside, "mean")) for f in others]
         yield Neighbours("other factors", "the same parts times another factor", items, len(FACTORS) - 1)

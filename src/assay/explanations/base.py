@@ -9,7 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from jaxtyping import Int
 
 from assay.explanations.bits import ClaimBits, names_bits
 from assay.intervene.ablations import Workbench
@@ -25,6 +28,8 @@ Label = Hashable  # what a part is given: its program, or None where the claim n
 Assignment = dict[Site, Label]
 
 NOOP = "noop"
+MOST_USES = 24  # parts that are knocked out one by one
+KNOCKED = 0.25  # share of the other parts that a random knock-out ablates
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,61 @@ class Presence:
 
 
 @dataclass(frozen=True)
+class Use:
+    """How much a part matters: KL in nats per token between the runs with and without it, context by context.
+
+    Attributes:
+        left_out: under the claim itself; contexts: alone, downstream frozen, and under each random knock-out.
+    """
+
+    part: str
+    left_out: float
+    contexts: dict[str, float]
+
+    @property
+    def most(self) -> float:
+        return max([self.left_out, *self.contexts.values()])
+
+    def verdict(self, threshold: float, scale: float, nats: float) -> str:
+        """`used`, `redundant` or `frivolous`; the threshold is a share of `scale`, and at least so many nats."""
+        least = max(threshold * scale, nats)
+        if self.left_out >= least:
+            return "used"
+        return "redundant" if self.most >= least else "frivolous"
+
+    def describe(self, scale: float) -> str:
+        most = max(self.contexts, key=lambda n: self.contexts[n])
+
+        def said(nats: float) -> str:
+            return f"{nats / scale:.1%} ({nats:.1e} nats)" if scale > 0 else f"{nats:.1e} nats"
+
+        return f"{self.part}: left out {said(self.left_out)}, most {said(self.contexts[most])}, {most}"
+
+
+@dataclass(frozen=True)
+class Uses:
+    """All parts' uses.
+
+    Attributes:
+        scale: KL(all parts || none of them) under the claim itself, nats per token.
+        reason: why there are none.
+        ablation: what is not there takes.
+    """
+
+    uses: tuple[Use, ...]
+    scale: float
+    reason: str | None = None
+    ablation: str = ""
+
+
+@dataclass(frozen=True)
 class Neighbours:
     """Explanations about the claim's own parts that should not score as well, as one group of controls.
 
     Attributes:
         items: a name, and the explained run made on a workbench whose fits are its own.
         possible: how many such explanations exist; near: near misses, listed without a p-value.
+        reason: why there are none.
     """
 
     name: str
@@ -72,6 +126,19 @@ class Neighbours:
     items: Sequence[tuple[str, Callable[[Workbench], Plan]]]
     possible: int
     near: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The search that finds such a claim.
+
+    Attributes:
+        name: as in the registry of searches; known: whether the claim says that this one found it.
+    """
+
+    name: str
+    known: bool = True
 
 
 class Explanation(ABC):
@@ -85,6 +152,8 @@ class Explanation(ABC):
         floor_takes: what the floor takes away: the claim's own parts, or everything. None: there is no floor, as the
             claim says what is lost without its parts; it has necessity in place of a recovered share.
         parts_matter: the claim says that each of its parts does something.
+        trials: runs that `block` and `uses` take of a few rows, about: for what a measurement will cost.
+        simple_searches: searches without insight that compete for the same credit: (in words, name).
     """
 
     kind: ClassVar[str]
@@ -92,6 +161,8 @@ class Explanation(ABC):
     once: ClassVar[bool] = False
     floor_takes: ClassVar[Literal["parts", "everything"] | None] = "parts"
     parts_matter: ClassVar[bool] = True
+    simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
+    trials: ClassVar[int] = 0
 
     @property
     @abstractmethod
@@ -154,6 +225,18 @@ class Explanation(ABC):
         """What it means that a part is there; None where parts are not said to matter."""
         return None
 
+    def uses(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses | None:
+        """Whether each part matters, where the kind looks at its parts in its own way; None: as `presence` says."""
+        return None
+
+    def block(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> dict[str, Any] | None:
+        """What only this kind says, as the record's block of its name.
+
+        Args:
+            rows: scored rows for trials.
+        """
+        return None
+
     def coarser(self, bench: Workbench) -> dict[str, tuple[Edit, ...]]:
         """Every way to merge one distinction of the claim: its name -> the edits of the merged run."""
         return {}
@@ -209,13 +292,21 @@ class Explanation(ABC):
     def foresee(self, bench: Workbench, sites: Sequence[Site]) -> None:  # noqa: B027 (most kinds ask for nothing)
         """Gathers in one pass what plans about these parts will ask of the reference."""
 
-    def neighbours(self, bench: Workbench, most: int) -> Iterator[Neighbours]:
-        """Groups of explanations of the claim's own parts that should not score as well.
+    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
+        """Groups of explanations with the claim's own floor that should not score as well.
 
         Args:
             most: explanations in a group.
         """
         return iter(())
+
+    def search(self, model: AnyModel) -> Searched | Undefined:
+        """The search that finds such a claim, to be run again where there is nothing to find."""
+        return Undefined(f"no search is known that finds claims of kind {self.kind!r}")
+
+    def named(self, model: AnyModel) -> list[str]:
+        """What the claim names, by the model's own names."""
+        return [str(site) for site in self.scope(model)]
 
     def searched_by(self, model: AnyModel) -> dict[Site, str]:
         """Parts that a search by how heads attend would find, each with the rule that it would be scored by."""

@@ -4,26 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from assay.errors import ClaimError, ComponentError
-from assay.explanations.base import AnyModel, Explanation, Level, Undefined, Unread, listed
+from assay.explanations.base import (
+    MOST_USES,
+    AnyModel,
+    Explanation,
+    Level,
+    Neighbours,
+    Searched,
+    Undefined,
+    Unread,
+    Uses,
+    listed,
+    order,
+)
 from assay.explanations.bits import ClaimBits, filled_bits, subset_bits
+from assay.explanations.circuit_block import CONTEXTS, circuit_block, circuit_uses
 from assay.explanations.circuit_files import CircuitFile, Resolved, parse
 from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes
+from assay.explanations.circuit_nodes import circuit_plan, read_fills, touched, used_nodes, without_refit
+from assay.explanations.circuit_trials import DRAWS, EDGES_TRIED, restored
+from assay.explanations.path_sampled import different
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.components import complement, expand
-from assay.intervene.plan import Circuits, Plan, Run
+from assay.intervene.plan import Plan
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 
-FILL = "fill"
+MANY = 10**9  # path-sampled circuits are not counted
+DEFAULT_SEARCH = "attribution"  # stands for one that is not known
+ONE_PASS_SEARCHES = (  # those that need no trial of circuits, which controls can run again
+    "attribution",
+    "integrated_attribution",
+    "integrated_attribution_activations",
+    "integrated_attribution_kl",
+    "gim",
+    "saliency",
+    "information_flow",
+    "activation_norm",
+    "weight_norm",
+    "composition",
+    "first_layers",
+    "random",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +84,12 @@ class Circuit(Explanation):
     level: ClassVar[Level] = "where"
     headline_floor: ClassVar[str] = "empty"
     floor_takes = "everything"
+    trials = EDGES_TRIED + 2 * MOST_USES * (2 + CONTEXTS) + 4 * DRAWS
+    simple_searches: ClassVar[tuple[tuple[str, str], ...]] = (
+        ("weight norm", "weight_norm"),
+        ("activation norm", "activation_norm"),
+        ("attribution", "attribution"),
+    )
     _resolved: dict[int, tuple[Any, Resolved]] = field(default_factory=dict, repr=False)
 
     def __init__(
@@ -117,13 +155,31 @@ class Circuit(Explanation):
         """The run of everything but the circuit."""
         return circuit_plan(bench, self.kept(bench.model).complement(), ablation, draw)
 
+    def restorable(self, bench: Workbench, ablation: str) -> list[Site]:
+        """Nodes that lack an edge to or from the circuit."""
+        model, edges = bench.model, self.kept(bench.model)
+        assert isinstance(model, Model)
+        sites = sorted((parse_site(name) for name in model.edges.writers[1:]), key=order)
+        return [s for s in sites if not np.array_equal(restored(model, edges, str(s)).anywhere, edges.anywhere)]
+
+    def restored(self, bench: Workbench, ablation: str, site: Site, draw: int = 0) -> Plan:
+        """The circuit with a node's edges to and from it all there."""
+        assert isinstance(bench.model, Model)
+        return circuit_plan(bench, restored(bench.model, self.kept(bench.model), str(site)), ablation, draw)
+
+    def uses(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
+        return circuit_uses(bench, self.kept(bench.model), ablation, rows)
+
+    def block(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> dict[str, Any]:
+        return circuit_block(bench, self.resolve(bench.model), ablation, rows)
+
     def unedited(self, bench: Workbench, ablation: str) -> Plan:
         """The run of every edge, which is the model's own: what it differs by is the engine's noise."""
         return circuit_plan(bench, EdgeSet.whole(np.ones(len(self.kept(bench.model).kept), dtype=bool)), ablation)
 
     def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
         """The run in which no edge is kept, `input` ablated like every writer; it needs no engine."""
-        _without_refit(bench)
+        without_refit(bench)
         assert isinstance(bench.model, Model)
         return bench.plan(bench.ablate([parse_site(name) for name in bench.model.edges.writers], ablation, draw))
 
@@ -139,6 +195,44 @@ class Circuit(Explanation):
             parts += [] if not names else [long if len(names) > 4 else listed(names)]
             what = " and ".join(parts)
         return f"{what} of {model_name} suffice; every other edge is ablated"
+
+    def live(self, model: AnyModel) -> int:
+        """How many of its edges lie on a path."""
+        assert isinstance(model, Model)
+        return int(model.edges.pruned(self.mask(model)).sum())
+
+    def named(self, model: AnyModel) -> list[str]:
+        assert isinstance(model, Model)
+        return model.edges.names(self.mask(model))
+
+    def search(self, model: AnyModel) -> Searched | Undefined:
+        name = None if self.file is None else self.file.method
+        if name is None:
+            return Searched(DEFAULT_SEARCH, known=False)
+        if name not in ONE_PASS_SEARCHES:
+            return Undefined(f"the search {name!r} that found the circuit cannot be run again from here")
+        return Searched(name)
+
+    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
+        """Random circuits like this one, made of paths: to beat a uniform draw of few edges says nothing."""
+        model = bench.model
+        assert isinstance(model, Model)
+        size = f"about {self.live(model):,} live edges"
+        what = f"unions of random paths from input to logits with {size}, as many in each layer"
+        edges = self.kept(model)
+        like = edges.kept if edges.by_position else edges.anywhere
+        reason = "the only circuit of this profile is the claim itself"
+        try:
+            masks: Sequence[np.ndarray] = list(different(model.edges, like, most, bench.seed))
+        except ComponentError as problem:
+            masks, reason = [], str(problem)
+        if 0 < len(masks) < most:
+            what += "; more that differ were not found"
+        items = []
+        for index, mask in enumerate(masks):
+            one = EdgeSet(mask, edges.positions) if edges.by_position else EdgeSet.whole(mask)
+            items.append((f"sample {index}", partial(_planned, one, ablation)))
+        yield Neighbours("path-sampled circuits", what, items, MANY, reason=None if items else reason)
 
     def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits | Undefined:
         """A set of k edges of E: log2(E+1) + log2 C(E, k), and a bit that says whether positions are named.
@@ -166,12 +260,12 @@ class Circuit(Explanation):
 
     def constants_bits(self, bench: Workbench, ablation: str) -> float:
         assert isinstance(bench.model, Model)
-        ablated = [parse_site(name) for name in read_fills(self, bench.model)]
+        ablated = [parse_site(name) for name in read_fills(self.kept(bench.model), bench.model)]
         return filled_bits(bench, ablation, ablated) if ablated else 0.0
 
     def _reads_everything(self, model: Model, ablation: str) -> bool:
         """Whether fills are made by running the model on other examples, which reads all of its weights."""
-        return (ablation in RANDOM or ablation == "counterfactual") and bool(read_fills(self, model))
+        return (ablation in RANDOM or ablation == "counterfactual") and bool(read_fills(self.kept(model), model))
 
     def _found(self, model: AnyModel) -> Resolved:
         if not isinstance(model, Model):
@@ -212,58 +306,5 @@ class Circuit(Explanation):
         return EdgeSet(kept, positions)
 
 
-def touched(model: Model, mask: Bool[np.ndarray, "edges"]) -> list[str]:
-    """Names of heads and MLPs that one of these edges begins or ends at, in the model's order.
-
-    An edge to the keys or values of a group ends at those of its heads that write an edge, or at all if none does.
-    """
-    matrix = model.edges.matrix(mask)
-    writes, reads = np.any(matrix, axis=0), np.any(matrix, axis=1)
-    unclaimed = reads & ~np.any(model.edges.node_of & writes, axis=1)
-    nodes = writes | np.any(model.edges.node_of & unclaimed[:, None], axis=0)
-    return [name for name, there in zip(model.edges.writers, nodes, strict=True) if there and name != "input"]
-
-
-def used_nodes(model: Model, mask: Bool[np.ndarray, "edges"]) -> set[str]:
-    """Nodes from which kept edges lead to the logits: those that are computed."""
-    edges = model.edges
-    m, live = edges.matrix(mask), np.zeros(len(edges.readers), dtype=bool)
-    live[-1] = True
-    out = set()
-    for writer in reversed(range(len(edges.writers))):
-        if np.any(m[:, writer] & live):
-            live |= edges.node_of[:, writer]
-            out.add(edges.writers[writer])
-    return out
-
-
-def read_fills(circuit: Circuit, model: Model) -> list[str]:
-    """Writers whose fill is read: by a node that is computed, through an edge that is cut (at some position)."""
-    edges, kept = model.edges, circuit.kept(model)
-    used = used_nodes(model, kept.anywhere)
-    computed = np.array([writer in used for writer in edges.writers])
-    readers = np.any(edges.node_of & computed, 1)
-    readers[-1] = True
-    cut = edges.matrix(kept.complement().anywhere) & readers[:, None]
-    return [name for name, there in zip(edges.writers, cut.any(0), strict=True) if there]
-
-
-def circuit_plan(bench: Workbench, edges: EdgeSet, ablation: str, draw: int = 0) -> Plan:
-    """The run in which these edges carry their writers' own values, and all others the ablation's.
-
-    Raises:
-        ClaimError: for the option `refit`, which circuits do not have.
-    """
-    _without_refit(bench)
-    key = ("circuit fill", ablation, draw)
-    if key not in bench.fitted:  # the same runs for every circuit, so that the runner meets them again
-        assert isinstance(bench.model, Model)
-        filled = bench.plan(bench.ablate([parse_site(name) for name in bench.model.edges.writers], ablation, draw))
-        bench.fitted[key] = (*filled.runs[:-1], Run(FILL, edits=filled.final.edits))
-    explained = Run("explained", frozen_norm=bench.frozen_norm, circuits=Circuits(edges, FILL))
-    return Plan((*bench.fitted[key], explained))
-
-
-def _without_refit(bench: Workbench) -> None:
-    if bench.refit:
-        raise ClaimError("the option 'refit' does not apply to circuits: every edge would need a map of its own")
+def _planned(edges: EdgeSet, ablation: str, bench: Workbench) -> Plan:
+    return circuit_plan(bench, edges, ablation)

@@ -11,13 +11,12 @@ from pydantic import Field
 from assay import inputs
 from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes, split_edge
-from assay.explanations.claim_kind import KindFields, Level
+from assay.explanations.claim_kind import Claim, KindFields, Level
 from assay.explanations.shapes import KnownShape, out_of_range
 from assay.names import Site, parse_site
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
-    from assay.explanations.claim import ClaimFile
     from assay.task.task import Task
 
 LARGEST = 1 << 28  # bytes of a circuit file
@@ -64,7 +63,7 @@ class CircuitFields(KindFields):
         circuit = inputs.read_bytes(self.file, "the circuit file", ClaimError, most=LARGEST)
         return {"circuit": hashlib.sha256(circuit).hexdigest()}
 
-    def check(self, claim: ClaimFile, shape: KnownShape | None) -> None:
+    def check(self, claim: Claim, shape: KnownShape | None) -> None:
         given = [name for name in ("edges", "nodes", "file") if getattr(self, name) is not None]
         if not given:
             raise ClaimError(f"{claim.where('explanation')}a circuit needs 'edges', 'nodes' or a 'file'")
@@ -93,7 +92,7 @@ class CircuitFields(KindFields):
                     where = claim.where("explanation", field, index)
                     raise ClaimError(f"{where}{name!r} is not in {claim.model}: {clause}")
 
-    def _check_file(self, claim: ClaimFile, name: str, shape: KnownShape | None) -> None:
+    def _check_file(self, claim: Claim, name: str, shape: KnownShape | None) -> None:
         from assay.explanations.circuit_files import parse
 
         where = claim.where("explanation", "file")
@@ -109,7 +108,7 @@ class CircuitFields(KindFields):
                     f"{value} in {claim.model}"
                 )
 
-    def check_model(self, claim: ClaimFile, model: Any) -> None:
+    def check_model(self, claim: Claim, model: Any) -> None:
         path: tuple[str | int, ...] = ("explanation",)
         try:
             self.build().scope(model)
@@ -122,7 +121,7 @@ class CircuitFields(KindFields):
                 path = ("explanation", "nodes")
             raise ClaimError(f"{claim.where(*path)}{problem}") from None
 
-    def check_task(self, claim: ClaimFile, task: Task) -> None:
+    def check_task(self, claim: Claim, task: Task) -> None:
         import numpy as np
 
         from assay.intervene.circuit_runs import columns_of

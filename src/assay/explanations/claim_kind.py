@@ -6,7 +6,7 @@ Nothing heavy is imported before a block is built or held against a loaded model
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -17,10 +17,31 @@ from assay.names import Site
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
-    from assay.explanations.claim import ClaimFile
     from assay.task.task import Task
 
 Level = Literal["where", "what", "how"]
+
+
+@runtime_checkable
+class Claim(Protocol):
+    """The claim file that a block is part of, as the block sees it.
+
+    Attributes:
+        model: its name; task: the task's block, with its `kind`; refit: that option.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def task(self) -> Any: ...
+
+    @property
+    def refit(self) -> bool | None: ...
+
+    def where(self, *path: str | int) -> str:
+        """`claim.yaml:5: `, for a message about the value at a path."""
+        ...
 
 
 class Strict(BaseModel):
@@ -62,17 +83,17 @@ class KindFields(Strict):
         """What of the claim lies in other files, for its hash."""
         return {}
 
-    def check(self, claim: ClaimFile, shape: KnownShape | None) -> None:
+    def check(self, claim: Claim, shape: KnownShape | None) -> None:
         """Raises `ClaimError` at the first thing that cannot be right, without a model.
 
         Args:
             shape: the model's, where it is known.
         """
 
-    def check_model(self, claim: ClaimFile, model: Any) -> None:
+    def check_model(self, claim: Claim, model: Any) -> None:
         """Raises `ClaimError`, with file and line, where the claim is not one of a loaded model."""
 
-    def check_task(self, claim: ClaimFile, task: Task) -> None:
+    def check_task(self, claim: Claim, task: Task) -> None:
         """Raises `TaskError`, with file and line, where it does not go with a task that was built."""
 
 
@@ -85,7 +106,7 @@ class NamesParts(KindFields):
     def names(self) -> tuple[str, ...]:
         return tuple(self.components)
 
-    def check(self, claim: ClaimFile, shape: KnownShape | None) -> None:
+    def check(self, claim: Claim, shape: KnownShape | None) -> None:
         listed = isinstance(self.components, list)
         found: dict[str, tuple[tuple[str | int, ...], Site]] = {}
         for index, name in enumerate(self.names):
@@ -104,10 +125,10 @@ class NamesParts(KindFields):
             if problem:
                 raise ClaimError(f"{claim.where(*path)}{name!r} is not in {claim.model}: {problem}")
 
-    def check_part(self, claim: ClaimFile, path: tuple[str | int, ...], site: Site) -> None:
+    def check_part(self, claim: Claim, path: tuple[str | int, ...], site: Site) -> None:
         """Raises `ClaimError` at what is wrong with what a part is given."""
 
-    def check_model(self, claim: ClaimFile, model: Any) -> None:
+    def check_model(self, claim: Claim, model: Any) -> None:
         from assay.intervene.components import check
         from assay.model.transformer import Model
 

@@ -9,12 +9,11 @@ from pydantic import Field
 
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
-from assay.explanations.claim_kind import Level, NamesParts
+from assay.explanations.claim_kind import Claim, Level, NamesParts
 from assay.names import Site
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
-    from assay.explanations.claim import ClaimFile
 
 
 class ProgramFields(NamesParts):
@@ -33,7 +32,7 @@ class ProgramFields(NamesParts):
 
         return Program({name: _built(spec) for name, spec in self.components.items()})
 
-    def check_part(self, claim: ClaimFile, path: tuple[str | int, ...], site: Site) -> None:
+    def check_part(self, claim: Claim, path: tuple[str | int, ...], site: Site) -> None:
         where, name = claim.where(*path), path[-1]
         spec = self.components[str(name)]
         if isinstance(spec, dict) and "program" not in spec:

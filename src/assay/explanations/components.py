@@ -14,6 +14,7 @@ from assay.explanations.base import (
     Label,
     Level,
     Presence,
+    Searched,
     Undefined,
     Unread,
     listed,
@@ -27,6 +28,7 @@ from assay.model.transformer import Model
 from assay.names import Site
 
 MOST_ALONE = 12  # components that are scored alone
+SIMPLE = (("norm", "largest_norm"), ("attribution", "largest_attribution"))
 OTHER_EXAMPLES = RANDOM | {"counterfactual"}  # ablations whose fills are made by running the model
 
 
@@ -35,6 +37,7 @@ class Parts(Explanation):
     """A claim about named parts, of which none is given anything of its own."""
 
     components: tuple[str, ...]
+    simple_searches: ClassVar[tuple[tuple[str, str], ...]] = SIMPLE
 
     def __init__(self, components: Sequence[str]):
         name = type(self).__name__
@@ -55,6 +58,9 @@ class Parts(Explanation):
 
     def like(self, assignment: Mapping[Site, Label]) -> Explanation:
         return type(self)([str(site) for site in assignment])
+
+    def search(self, model: AnyModel) -> Searched:
+        return Searched("largest_attribution")
 
     def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits:
         return parts_bits(self.scope(model), model, channels)

@@ -18,15 +18,17 @@ from assay.explanations.base import (
     Level,
     Neighbours,
     Presence,
+    Searched,
     Undefined,
     Unread,
     listed,
 )
 from assay.explanations.bits import NUMBER, ClaimBits, parts_bits, subset_bits, width_of
-from assay.explanations.components import single_or_named
+from assay.explanations.components import SIMPLE, single_or_named
 from assay.explanations.program_bits import grammar_bits
 from assay.explanations.program_neighbours import coarser, neighbours
 from assay.explanations.programs import (
+    SCORED,
     AnyProgram,
     AttentionProgram,
     CustomProgram,
@@ -61,6 +63,7 @@ class Program(Explanation):
 
     kind: ClassVar[str] = "program"
     once = True
+    simple_searches: ClassVar[tuple[tuple[str, str], ...]] = SIMPLE
 
     def __init__(self, components: Mapping[str, AnyProgram]):
         if not components:
@@ -242,14 +245,17 @@ class Program(Explanation):
     def foresee(self, bench: Workbench, sites: Sequence[Site]) -> None:
         fits.gather(bench, sites)
 
-    def neighbours(self, bench: Workbench, most: int) -> Iterator[Neighbours]:
+    def search(self, model: AnyModel) -> Searched:
+        return Searched("head_scores" if self.searched_by(model) else "largest_attribution")
+
+    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
         return neighbours(self, dict(self.assigned(bench.model)), bench, most)
 
     def searched_by(self, model: AnyModel) -> dict[Site, str]:
         return {
             site: program.name
             for site, program in self.assigned(model)
-            if isinstance(program, AttentionProgram) and site.kind == "head"
+            if isinstance(program, AttentionProgram) and program.name in SCORED and site.kind == "head"
         }
 
 

@@ -18,6 +18,7 @@ from assay.explanations.registry import is_token
 
 LEVELS = ("pattern", "pattern_token", "full")
 WITHOUT_MATCH = ("mean", "first", "zero")
+SCORED = ("induction", "previous_token", "duplicate_token")  # rules that a head can be scored by on random tokens
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from assay import __version__
 from assay.errors import UserError, nearest
+from assay.explanations.circuit_block import drawing
 from assay.find.plan import Plan
 from assay.find.searches import Options, Searched, searches
 from assay.find.split import Split
@@ -22,7 +22,6 @@ from assay.intervene.ablations import ABLATIONS, Workbench
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
-from assay.measure.circuit import drawing
 from assay.measure.curves import DEFINITIONS
 from assay.measure.frontier import Frontiers, frontiers, node_count
 from assay.measure.recorded import revision, shape_of, versions
@@ -34,6 +33,7 @@ from assay.model.transformer import Model
 from assay.store.runs import SEARCH
 from assay.task.found_on import FoundOn, found_on, shared_with
 from assay.task.task import Task
+from assay.version import VERSION
 
 Say = Callable[[str, int, int | None], None]
 
@@ -101,7 +101,7 @@ def find_circuit(
     record = {
         "schema": SEARCH.schema,
         "kind": "frontier",
-        "assay": {"version": __version__, "revision": revision()},
+        "assay": {"version": VERSION, "revision": revision()},
         "arguments": dict(arguments or {"passed": {}, "resolved": _plain(plan), "command": None}),
         "model": {
             "name": model.name,

@@ -12,10 +12,10 @@ from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.circuit_groups import live_shares
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
-from assay.measure.controls import control_rows
 from assay.methods.edge_rivals import random_scores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.transformer import Model
+from assay.task.rows import control_rows
 
 # passes of a row; a backward pass counts as one
 PASSES = {

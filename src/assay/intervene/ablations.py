@@ -58,6 +58,12 @@ class Workbench:
         self.fits: list[Fit] = []  # what they reached on held-out reference rows
         self._statistics: ReferenceStatistics | None = None
 
+    def on(self, runner: Runner) -> Workbench:
+        """A workbench of the same options on other scored rows of the same model and reference."""
+        out = Workbench(runner, self.seed, frozen_norm=self.frozen_norm)
+        out._statistics = self._statistics
+        return out
+
     @property
     def statistics(self) -> ReferenceStatistics:
         if self._statistics is None:

@@ -1,4 +1,4 @@
-"""Runs the circuits of many plans together: those with one fill share its run, those that need the same nodes a call."""
+"""Runs circuits of many plans together: those with one fill share its run, those that need the same nodes a call."""
 
 from __future__ import annotations
 

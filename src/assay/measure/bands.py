@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
+from assay.explanations.path_sampled import PROFILE, SIZE, different, misplaced
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuit_scores import Advance, circuit_scores
 from assay.intervene.circuits import transformer_of
-from assay.measure.path_sampled import PROFILE, SIZE, different, misplaced
 from assay.methods.edge_sizes import SizedCircuits
 from assay.model.edges import Edges
 from assay.stats.bootstrap import Resamples

@@ -13,47 +13,31 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from assay.errors import ModelError
-from assay.explanations.base import Assignment, Explanation, Label
-from assay.explanations.circuit import Circuit
+from assay.errors import UserError
+from assay.explanations.base import Assignment, Explanation, Label, Searched, Undefined
 from assay.explanations.fits import KEPT, raw
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
-from assay.measure.circuit_controls import circuit_controls
-from assay.measure.control_draws import Draws, exchangeable, other_sets
 from assay.measure.control_figures import Group, Sample, row_of
-from assay.measure.control_sizes import largest, needed, sizes
 from assay.measure.nearest import nearest, shares_near
-from assay.measure.random_weights import How, beside, findable, randomised, search
+from assay.measure.random_weights import How, beside, randomised
 from assay.measure.rivals import Rival
 from assay.measure.score import System, score
 from assay.measure.settings import Settings
 from assay.measure.thresholds import THRESHOLDS
+from assay.methods.part_sets import Draws, exchangeable, other_sets
+from assay.methods.part_sizes import needed
+from assay.methods.searches import ON_SHUFFLED, search
+from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
-from assay.task.task import Task
+from assay.task.rows import control_rows
 
 FITTED_SHARE = 10  # controls of which each needs fits by gradient are this many times fewer
 SEARCHES = 5  # on a shuffled task
-ROWS, EXAMPLES = 32, 512  # rows that controls are scored on; of a classifier, whose rows are scored once each
+SHUFFLED = "search on a shuffled task"
+NAMED = 24  # of what a search found, that the record names
 HOWS: tuple[How, ...] = ("permuted", "drawn")
-
-
-def control_rows(task: Task, most: int | None = None) -> Int[np.ndarray, "rows"]:
-    """Rows that controls are scored on: one of each document in turn, documents spread evenly over the task."""
-    if most is None:
-        most = EXAMPLES if task.kind == "classify" else ROWS
-    document = np.asarray(task.document)
-    turn = np.zeros(len(document), dtype=np.int64)
-    for d in np.unique(document):
-        mine = np.flatnonzero(document == d)
-        turn[mine] = np.arange(len(mine))
-    order = np.lexsort((document, turn))
-    if len(order) <= most:
-        return np.sort(order)
-    first = order[turn[order] == 0]
-    pool = first if len(first) >= most else order[:most]
-    return np.sort(pool[np.linspace(0, len(pool) - 1, most).round().astype(int)])
 
 
 def controls(
@@ -87,23 +71,11 @@ def controls(
     out: dict[str, Any] = {"groups": [], "random_weights": None, "random_weights_reason": None}
     out |= {"nearest": None, "ablation": ablation, "draws": 1}
     out |= {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
-    if isinstance(explanation, Circuit):
-        block = circuit_controls(
-            bench,
-            explanation,
-            settings,
-            ablation=ablation,
-            rows=rows,
-            rivals=rivals,
-            random_weights=random_weights,
-            advance=advance,
-        )
-        return {**out, **block}
     claim = explanation.assignment(bench.model)
     if claim is not None and not claim:
         return {**out, "reason": "the claim names no part", "random_weights_reason": "the claim names no part"}
     aside = _Aside(bench)
-    groups, own = _groups(aside, explanation, claim, settings, ablation)
+    groups, own = _groups(aside, explanation, claim, settings, ablation, rows)
     if not groups and settings.controls:
         out["reason"] = f"no controls are known for claims of kind {explanation.kind!r}"
     systems: dict[str, System | Sequence[System]] = {"claim": own[0], "claim floor": own[1]}
@@ -125,12 +97,13 @@ def controls(
     out["tokens"] = int(scored.count.sum())
     sample = Sample(scored, bench.task, settings.seed)
     out["groups"] = [row_of(sample, g, group, explanation.floor_takes is None) for g, group in enumerate(groups)]
-    if claim is None:
-        out["random_weights_reason"] = f"no search is known that finds claims of kind {explanation.kind!r}"
+    found_by = explanation.search(bench.model)
+    if isinstance(found_by, Undefined):
+        out["random_weights_reason"] = found_by.reason
     elif random_weights:
         try:
-            out["random_weights"] = _random_weights(bench, explanation, claim, settings, ablation, rows, sample)
-        except ModelError as problem:
+            out["random_weights"] = _random_weights(bench, explanation, found_by, settings, ablation, rows, sample)
+        except UserError as problem:
             out["random_weights_reason"] = str(problem)
     return out
 
@@ -188,56 +161,103 @@ class _Aside:
 
 
 def _groups(
-    aside: _Aside, explanation: Explanation, claim: Assignment | None, settings: Settings, ablation: str
+    aside: _Aside,
+    explanation: Explanation,
+    claim: Assignment | None,
+    settings: Settings,
+    ablation: str,
+    rows: Int[np.ndarray, "rows"],
 ) -> tuple[list[Group], tuple[Plan, Plan]]:
     """All controls, and the claim's own plan and floor. What is no set of parts has its own neighbours as controls."""
     bench, most = aside.original, settings.controls
     if explanation.costly(ablation):
         most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
-    groups: list[Group] = []
-
-    def group(
-        name: str, what: str, items: Sequence[Assignment], possible: int, near: bool = False, rival: bool = False
-    ) -> None:
-        same = len(items) == 1 and items[0] == claim
-        made = Group(name, what, possible=possible, near=near, rival=rival, same=same)
-        for item in () if made.same else items:
-            made.plans.append((_named(item), *aside.plans(explanation.like(item), ablation)))
-        groups.append(made)
-
     sets = other_sets(bench, claim, most, settings.seed) if claim and most else Draws((), 0)
     everything = [site for item in (claim or {}, *sets.items) for site in item]
     aside.foresee(explanation, everything)
     own = aside.plans(explanation, ablation)
+    groups: list[Group] = []
     if claim and most:
         needed(bench, exchangeable(bench, claim) if isinstance(bench.model, Model) else everything)
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
         others = f"{len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
-        group(f"other {noun}", f"{explanation.again()} {others}", sets.items, sets.possible)
-    for near in explanation.neighbours(bench, most) if most else ():
-        made = [(name, aside.plan(make), own[1]) for name, make in near.items]  # on its own parts: its own floor
-        if made:
-            groups.append(Group(near.name, near.what, made, near.possible, near.near))
-    if not claim or not settings.controls:
+        made = [(_named(item), *aside.plans(explanation.like(item), ablation)) for item in sets.items]
+        groups.append(Group(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
+    for near in explanation.neighbours(bench, ablation, most) if most else ():
+        made = [(name, aside.plan(make), own[1]) for name, make in near.items]  # with the claim's own floor
+        if made or near.reason:
+            groups.append(Group(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
+    if not settings.controls:
         return groups, own
-    for name, size in zip(("norm", "attribution"), sizes(bench, exchangeable(bench, claim)), strict=True):
-        if size:
-            item = largest(bench, claim, size)
-            what = f"the parts of the same layer profile with the highest {name}: {_named(item)}"
-            group(f"top {name}", what, [item], 1, near=True, rival=True)
-        else:
-            why = "the module gives no gradient"
-            groups.append(Group(f"top {name}", "the parts with the highest", near=True, reason=why))
-    rules = findable(explanation, bench.model)
-    if rules:
-        found: dict[frozenset, Assignment] = {}
-        for shuffle in range(SEARCHES):
-            item, _ = search(bench, claim, rules, shuffle=shuffle)
-            found.setdefault(frozenset(item.items()), item)
-        what = f"the same search on {SEARCHES} shuffled tasks, with nothing to find: {len(found)} different finds"
-        group("search on a shuffled task", what, list(found.values()), len(found), near=True)
+    for words, name in explanation.simple_searches:
+        group = Group(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
+        groups.append(_searched(aside, explanation, claim, group, name, ablation, rows))
+    found_by = explanation.search(bench.model)
+    if isinstance(found_by, Undefined):
+        if explanation.simple_searches:
+            groups.append(Group(SHUFFLED, "", near=True, reason=found_by.reason))
+    elif found_by.name in ON_SHUFFLED:
+        groups.append(_on_shuffled(aside, explanation, found_by, settings, ablation, rows))
     return groups, own
+
+
+def _searched(
+    aside: _Aside,
+    explanation: Explanation,
+    claim: Assignment | None,
+    group: Group,
+    name: str,
+    ablation: str,
+    rows: Int[np.ndarray, "rows"],
+) -> Group:
+    """A group of the one claim that a simple search finds, unless that is the claim itself."""
+    try:
+        found = search(name, aside.original, explanation, ablation=ablation, rows=rows)
+    except UserError as problem:
+        group.reason = str(problem)
+        return group
+    group.what = found.what
+    group.same = claim is not None and found.claim.assignment(aside.original.model) == claim
+    if not group.same:
+        group.plans.append((_shown(found.claim, aside.original.model), *aside.plans(found.claim, ablation)))
+    return group
+
+
+def _on_shuffled(
+    aside: _Aside,
+    explanation: Explanation,
+    found_by: Searched,
+    settings: Settings,
+    ablation: str,
+    rows: Int[np.ndarray, "rows"],
+) -> Group:
+    """What the claim's own search finds on shuffled tasks, where there is nothing to find; each find once."""
+    group, bench = Group(SHUFFLED, "", near=True), aside.original
+    different: dict[tuple[str, ...], Explanation] = {}
+    try:
+        for draw in range(SEARCHES):
+            claim = search(found_by.name, bench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
+            different.setdefault(tuple(claim.named(bench.model)), claim)
+    except UserError as problem:
+        group.reason = str(problem)
+    group.what = (
+        f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {len(different)} different finds"
+    )
+    group.possible = len(different)
+    group.plans += [(_shown(one, bench.model), *aside.plans(one, ablation)) for one in different.values()]
+    return group
+
+
+def _again(found_by: Searched) -> str:
+    name = found_by.name.replace("_", " ")
+    return f"the same search ({name})" if found_by.known else f"{name} (the claim does not say which search found it)"
+
+
+def _shown(claim: Explanation, model: Model | ModuleModel) -> str:
+    """What a claim names, for the name of a control; of a circuit how much it is."""
+    names = claim.named(model)
+    return f"{len(names):,} edges" if claim.assignment(model) is None else ", ".join(names)
 
 
 # -- random weights ---------------------------------------------------------------------------------------------------
@@ -246,28 +266,28 @@ def _groups(
 def _random_weights(
     bench: Workbench,
     explanation: Explanation,
-    claim: Assignment,
+    found_by: Searched,
     settings: Settings,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
     sample: Sample,
 ) -> dict[str, Any]:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
-    remove, rules = explanation.floor_takes is None, findable(explanation, bench.model)
+    remove = explanation.floor_takes is None
     blocks: list[dict[str, Any]] = []
     for how in HOWS[:1] if settings.quick else HOWS:
         copied = beside(bench, randomised(bench.model, how, settings.seed))
-        found, searched = search(copied, claim, rules)
-        other = explanation.like(found)
-        other.foresee(copied, list(found))
-        plans = {"control": other.plan(copied, ablation)}
-        plans["control floor"] = plans["control"] if remove else other.floor(copied, ablation)
+        found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
+        names = found.claim.named(copied.model)
+        found.claim.foresee(copied, found.claim.scope(copied.model))
+        plans = {"control": found.claim.plan(copied, ablation)}
+        plans["control floor"] = plans["control"] if remove else found.claim.floor(copied, ablation)
         scored = score(copied, plans, rows=rows)
         mine = sample.kl("claim"), sample.kl("claim floor")
         its = sample.kl("control", scored), sample.kl("control floor", scored)
-        block: dict[str, Any] = {"how": how, "found": [str(site) for site in found]}
+        block: dict[str, Any] = {"how": how, "found": names[:NAMED], "of": len(names)}
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
-        where = f"the parts with {searched} there ({_named(found)}), scored by KL to that copy"
-        block["what"] = f"{way}, embeddings, norms and biases kept; {where}"
+        where = f"what {_again(found_by)} finds there by {found.by}: {_shown(found.claim, copied.model)}"
+        block["what"] = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to that copy"
         blocks.append(block | sample.beside(mine, its, remove))
     return {**blocks[0], "also": blocks[1:]}

@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from assay.explanations.base import Uses
 from assay.intervene.ablations import Workbench
 from assay.intervene.donors import matched_donors
-from assay.measure.knockouts import Knockouts
 from assay.measure.nearest import Nearest
 from assay.measure.off_manifold import OffManifold
 from assay.measure.score import Scored
@@ -78,7 +78,7 @@ class Evidence:
     found_on: str | None = None
     overlap: Overlap | None = None
     tried: tuple[int, int] | None = None
-    knockouts: Knockouts | None = None
+    knockouts: Uses | None = None
     merges: Mapping[str, Estimate] | None = None
     off_manifold: Mapping[str, OffManifold] | None = None
 

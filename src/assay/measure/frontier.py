@@ -19,13 +19,13 @@ from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuit_scores import Advance, CircuitScores, circuit_scores, draws_of
 from assay.intervene.circuits import transformer_of
 from assay.measure.bands import Bands, Table, bands
-from assay.measure.controls import control_rows
 from assay.measure.curves import Curve, area_linear, area_log, cmd, cpr, not_below_zero
 from assay.measure.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
 from assay.model.edges import Edges
 from assay.stats.estimate import Estimate
+from assay.task.rows import control_rows
 
 DRAWS = 4
 

@@ -10,14 +10,11 @@ import numpy as np
 
 from assay.errors import UserError
 from assay.explanations.base import NOOP, Explanation, Undefined
-from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import Workbench
-from assay.measure import beside, module_parts, residual
+from assay.measure import beside, residual
 from assay.measure.checks import run_checks
-from assay.measure.circuit import circuit_block
 from assay.measure.compute import Compute, compute
-from assay.measure.controls import control_rows
 from assay.measure.evidence import Check, Evidence, self_match
 from assay.measure.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.figures import OTHER_FLOORS, Figures
@@ -27,21 +24,24 @@ from assay.measure.merges import merges
 from assay.measure.nearest import Nearest
 from assay.measure.off_manifold import off_manifold
 from assay.measure.parts import sums
-from assay.measure.residual_signal import residual_signal
+from assay.measure.residual_signal import COMPLEMENT, complement, residual_signal
 from assay.measure.rivals import Rival, smaller_members
 from assay.measure.score import Scored
 from assay.measure.settings import Settings
 from assay.measure.systems import EXPLAINED, Systems
+from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.found_on import FoundOn, shared_with
+from assay.task.rows import control_rows
 from assay.task.task import Task
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES
 
 LENGTH_ROWS = 24
+TRIAL_ROWS = 16  # on which a kind's own block leaves parts out
 Progress = Callable[[str, int, int | None], None]
 
 
@@ -92,13 +92,16 @@ def gather(
         "slices": residual.slices(scored, bench.task, resamples, explained=explained),
         "worst": residual.worst(scored, bench.task, explained=explained, floor=floor),
     }
-    circuit = None
-    if isinstance(explanation, Circuit):
-        circuit = circuit_block(bench, explanation, scored, resamples, ablation=ablation, floor=plans.floor(ablation))
-        rest |= {"parts": circuit.parts, "signal": circuit.signal.to_json()}
-    else:
-        rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=ablation)
-        rest["signal"] = residual_signal(bench, explanation, scored, resamples, ablation=ablation).to_json()
+    rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=ablation)
+    apart = complement(bench, explanation, scored, ablation)
+    signal = residual_signal(bench, explanation, scored, resamples, floor=plans.floor(ablation), rest=apart)
+    rest["signal"] = signal.to_json()
+    block = explanation.block(bench, ablation, control_rows(bench.task, TRIAL_ROWS))
+    if block is not None and apart is not None:
+        both = scored.with_systems(apart)
+        block["sufficiency"], block["necessity"] = (
+            _run_figures(both, resamples, name, floor) for name in (explained, COMPLEMENT)
+        )
     say("checks", 0, None)
     evidence = Evidence(
         ablation=ablation,
@@ -118,12 +121,23 @@ def gather(
         found_on=settings.found_on,
         overlap=None if found is None else shared_with(bench.task, found),
         tried=None,
-        knockouts=knockouts(bench, explanation, ablation=ablation) if circuit is None else circuit.knockouts,
+        knockouts=knockouts(bench, explanation, ablation=ablation),
         merges=merges(bench, explanation, scored, resamples, explained=explained, floor=floor),
         off_manifold=_off_manifold(bench, explanation, plans),
     )
-    block = None if circuit is None else circuit.block
     return Gathered(worth, long, around, rest, run_checks(evidence), block)
+
+
+def _run_figures(scored: Scored, resamples: Resamples, name: str, floor: str) -> dict[str, Any]:
+    """KL, loss, nats over the model and R_D of a run."""
+    used = scored.count > 0
+    count = scored.count[used]
+    return {
+        "kl": resamples.mean(scored[name].kl[used], count, least=0.0).to_json(),
+        "loss": resamples.mean(scored[name].loss[used], count).to_json(),
+        "recovered": resamples.recovered(scored[name].kl[used], scored[floor].kl[used]).to_json(),
+        "nats": resamples.difference(scored[name].loss[used], scored["model"].loss[used], count).to_json(),
+    }
 
 
 def _length(

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 import torch
 from jaxtyping import Int
 
-from assay.explanations.base import Explanation, Presence
+from assay.explanations.base import KNOCKED, MOST_USES, Explanation, Presence, Use, Uses
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Edit, Plan
 from assay.intervene.residue import CleanRun
@@ -22,58 +21,10 @@ from assay.model.transformer import Model
 from assay.names import Site, parse_site
 from assay.stats.keyed import generator
 from assay.task.metrics import kl_divergence
+from assay.task.rows import control_rows
 
 ROWS = 24
-MOST_PARTS = 24
-KNOCKED = 0.25  # share of the other components that a random knock-out ablates
-
-
-@dataclass(frozen=True)
-class Use:
-    """How much a part matters: KL in nats per token between the runs with and without it, context by context.
-
-    Attributes:
-        left_out: under the claim itself; contexts: alone, downstream frozen, and under each random knock-out.
-    """
-
-    part: str
-    left_out: float
-    contexts: dict[str, float]
-
-    @property
-    def most(self) -> float:
-        return max([self.left_out, *self.contexts.values()])
-
-    def verdict(self, threshold: float, scale: float, nats: float) -> str:
-        """`used`, `redundant` or `frivolous`; the threshold is a share of `scale`, and at least so many nats."""
-        least = max(threshold * scale, nats)
-        if self.left_out >= least:
-            return "used"
-        return "redundant" if self.most >= least else "frivolous"
-
-    def describe(self, scale: float) -> str:
-        most = max(self.contexts, key=lambda n: self.contexts[n])
-
-        def said(nats: float) -> str:
-            return f"{nats / scale:.1%} ({nats:.1e} nats)" if scale > 0 else f"{nats:.1e} nats"
-
-        return f"{self.part}: left out {said(self.left_out)}, most {said(self.contexts[most])}, {most}"
-
-
-@dataclass(frozen=True)
-class Knockouts:
-    """All parts' uses.
-
-    Attributes:
-        scale: KL(all parts || none of them) under the claim itself, nats per token.
-        reason: why there are none.
-        ablation: what is not there takes.
-    """
-
-    uses: tuple[Use, ...]
-    scale: float
-    reason: str | None = None
-    ablation: str = ""
+OWN_ROWS = 8  # for a kind that looks at its own parts
 
 
 def knockouts(
@@ -83,7 +34,7 @@ def knockouts(
     ablation: str = "mean",
     rows: Int[np.ndarray, "rows"] | None = None,
     contexts: int = 3,
-) -> Knockouts | None:
+) -> Uses | None:
     """Runs every part of a claim with and without it.
 
     A part is *there* as the claim has it (its program; its own value) and *not there* when ablated. The rest is as the
@@ -99,13 +50,16 @@ def knockouts(
     """
     if not explanation.parts_matter:
         return None
+    own = explanation.uses(bench, ablation, control_rows(bench.task, OWN_ROWS) if rows is None else rows)
+    if own is not None:
+        return own
     if not isinstance(bench.model, Model):
-        return Knockouts((), 0.0, "parts are knocked out, downstream frozen, in transformers only")
+        return Uses((), 0.0, "parts are knocked out, downstream frozen, in transformers only")
     parts = explanation.scope(bench.model)
-    if len(parts) > MOST_PARTS:
-        return Knockouts((), 0.0, f"{len(parts)} parts; at most {MOST_PARTS} are knocked out one by one")
+    if len(parts) > MOST_USES:
+        return Uses((), 0.0, f"{len(parts)} parts; at most {MOST_USES} are knocked out one by one")
     if not parts:
-        return Knockouts((), 0.0, "the claim has no parts")
+        return Uses((), 0.0, "the claim has no parts")
     presence = explanation.presence(bench, ablation)
     if presence is None:
         return None
@@ -123,7 +77,7 @@ class _Trial:
         self.clean = CleanRun(bench, self.whole)
         self.plans: dict[tuple[frozenset[Site], int], tuple[tuple[Edit, ...], Plan]] = {}
 
-    def run(self, rows: Int[np.ndarray, "rows"], contexts: int) -> Knockouts:
+    def run(self, rows: Int[np.ndarray, "rows"], contexts: int) -> Uses:
         everything, nothing = set(self.parts), set[Site]()
         pairs: dict[tuple[str, str], list[tuple[Plan, Plan]]] = {}
         scale = (self.plan(everything), self.plan(nothing))
@@ -160,7 +114,7 @@ class _Trial:
         for part in map(str, self.parts):
             own = {context: value for (name, context), value in worst.items() if name == part}
             uses.append(Use(part, own.pop("left out"), own))
-        return Knockouts(tuple(uses), total, ablation=self.ablation)
+        return Uses(tuple(uses), total, ablation=self.ablation)
 
     def plan(self, there: Iterable[Site], extra: tuple[Edit, ...] = ()) -> Plan:
         """The run with these parts there and the others ablated; `extra` edits win over the claim's. One for each

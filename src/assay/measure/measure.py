@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,16 @@ import torch
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations.base import Explanation
-from assay.explanations.circuit import Circuit
 from assay.explanations.claim import ClaimFile, load_claim
 from assay.explanations.claim_data import check_data
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure import model_floors, recorded, rivals
-from assay.measure.circuit_controls import circuit_rivals
-from assay.measure.controls import control_rows, controls
+from assay.measure.controls import controls
 from assay.measure.examples import examples
 from assay.measure.figures import Figures, figures
 from assay.measure.gathered import Gathered, gather
+from assay.measure.job import Job
 from assay.measure.measurement import Measurement
 from assay.measure.nearest import Nearest
 from assay.measure.score import Scored, score
@@ -40,28 +39,11 @@ from assay.store.register import check as check_register
 from assay.store.register import register_path
 from assay.store.runs import check_target
 from assay.task.documents import spread
-from assay.task.found_on import FoundOn, read_found_on
+from assay.task.found_on import read_found_on
+from assay.task.rows import control_rows
 from assay.task.task import Task
 
 Progress = Callable[[str, int, int | None], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """A measurement with everything loaded.
-
-    Attributes:
-        claim: the claim file, where there was one; found: the data that the claim was found on, where a file has it.
-        floors: other models that are floors, by name.
-    """
-
-    explanation: Explanation
-    model: Model | ModuleModel
-    task: Task
-    settings: Settings
-    claim: ClaimFile | None
-    floors: dict[str, Model | ModuleModel] = field(default_factory=dict)
-    found: FoundOn | None = None
 
 
 def measure(
@@ -134,16 +116,13 @@ def measured(job: Job, say: Progress, started: float) -> Measurement:
     )
     say("fitting on the reference", 0, None)
     plans = systems(bench, job.explanation, job.settings.ablation, job.settings.draws)
-    people = rivals.contestants(bench, job.settings, job.explanation, ablation=job.settings.ablation[0])
+    rows = control_rows(job.task)
+    people = rivals.contestants(bench, job.settings, job.explanation, ablation=job.settings.ablation[0], rows=rows)
     people += model_floors.as_rivals(job.floors, people)
-    if isinstance(job.explanation, Circuit):
-        rows = control_rows(job.task)
-        people += circuit_rivals(bench, job.settings, job.explanation, job.settings.ablation[0], rows)
     scored = scored_systems(bench, plans, people, say)
     used = scored.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), job.settings.seed, scored.count[used])
     numbers = figures(job.explanation, scored, resamples, plans, job.settings.floors)
-    rows = control_rows(job.task)
     say("controls", 0, None)
     block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows, rivals=people)
     near = None if block["nearest"] is None else Nearest(**block["nearest"])

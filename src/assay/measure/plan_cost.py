@@ -12,14 +12,12 @@ from assay.explanations.base import Undefined
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
-from assay.measure.circuit_trials import EDGES_TRIED
-from assay.measure.controls import control_rows
-from assay.measure.knockouts import MOST_PARTS
 from assay.measure.measure import resolve
 from assay.measure.residual import MOST_RUNS
 from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.model.transformer import Model
+from assay.task.rows import control_rows
 
 # passes that do not depend on how many rows are scored, as counted in runs of program claims of the built-in models
 REFERENCE = 1_600  # statistics and fits of the model
@@ -28,7 +26,7 @@ KNOCKOUTS = 1_300
 LENGTH = 240
 RESIDUAL = 6  # runs of all rows: the residual's signal, merged distinctions; and one for each part that is restored
 GROUPS = 3  # groups of controls, each of so many
-CIRCUIT_RIVALS, CIRCUIT_CONTEXTS, MOST_KNOCKED = 12, 4, 8
+TRIAL_ROWS, ALIKE = 16, 12  # rows of a kind's own trials; runs of all rows where claims of one floor compete
 FEW_CONTROLS = 8  # the claim, the largest parts, the same search on shuffled tasks
 
 
@@ -49,9 +47,9 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     restored = min(rows * alone, MOST_RUNS)
     controls = (GROUPS * settings.controls + FEW_CONTROLS) * len(control_rows(job.task))
     forwards = runs * rows + restored + controls + REFERENCE + RANDOM_WEIGHTS + KNOCKOUTS + LENGTH
-    if job.explanation.kind == "circuit":  # fills and known runs beside each; parts left out, put back, knocked out
-        trials = (EDGES_TRIED + 2 * MOST_PARTS * CIRCUIT_CONTEXTS + 4 * MOST_KNOCKED) * len(control_rows(job.task, 16))
-        forwards += (draws + CIRCUIT_RIVALS) * rows + trials
+    trials = job.explanation.trials
+    if trials:  # parts left out, put back, knocked out; fills and known runs beside each
+        forwards += (draws + ALIKE) * rows + trials * len(control_rows(job.task, TRIAL_ROWS))
     few = np.arange(min(rows, bench.runner.batch))
     score(bench, {}, rows=few)
     started = time.perf_counter()

@@ -7,7 +7,6 @@ control: on the copy another head may be the best one by chance, and the search 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -15,17 +14,12 @@ import torch
 from torch import nn
 
 from assay.errors import ModelError
-from assay.explanations.base import Assignment, Explanation, Label
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure import module_parts
-from assay.measure.control_draws import exchangeable
-from assay.measure.control_sizes import largest, sizes
-from assay.methods.head_scores import KINDS, head_scores
+from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.names import Site, parse_site
 from assay.stats.keyed import torch_generator
 
 How = Literal["permuted", "drawn"]
@@ -74,48 +68,3 @@ def beside(bench: Workbench, model: Model | ModuleModel) -> Workbench:
     """A workbench for another model on the same task, with the same options and nothing fitted yet."""
     runner = Runner(model, bench.task)
     return Workbench(runner, bench.seed, frozen_norm=bench.frozen_norm, refit=bench.refit)
-
-
-def search(
-    bench: Workbench, claim: Mapping[Site, Label], rules: Mapping[Site, str], *, shuffle: int | None = None
-) -> tuple[Assignment, str]:
-    """What `assay init` would find on this model in place of the claim's parts; and how, in words.
-
-    Heads with an attention program are replaced by those with the highest score for its rule, in whichever layer. Parts
-    without one (and rules that have no score) are replaced by those of the highest attribution in the same layers.
-
-    Args:
-        shuffle: score heads on a shuffled repeat task, in which there is nothing to find.
-
-    Raises:
-        ModelError: for a module that gives no gradient.
-    """
-    wanted: dict[str, list[Label]] = {}
-    rest: dict[Site, Label] = {}
-    for site, label in claim.items():
-        if site in rules:
-            wanted.setdefault(rules[site], []).append((label, site.position))
-        else:
-            rest[site] = label
-    out: Assignment = {}
-    if wanted:
-        assert isinstance(bench.model, Model)
-        scores = head_scores(bench.model, seed=bench.seed, shuffle=shuffle)
-        for rule, given in wanted.items():
-            ranked = [parse_site(name) for name, _ in scores.top(rule, count=10**6)]
-            free = [site for site in ranked if site not in {found.at(None) for found in out}]
-            for site, (label, position) in zip(free, given, strict=False):  # type: ignore[misc]
-                out[site.at(position)] = label
-    if rest:
-        _, attribution = sizes(bench, exchangeable(bench, rest))
-        taken = {site.at(None) for site in out}
-        if not attribution:
-            raise ModelError(f"{bench.model.name} gives no gradient, so no part has an attribution to search by")
-        out |= largest(bench, rest, {s: (-1.0 if s in taken else a) for s, a in attribution.items()})
-    how = [f"the highest {' and '.join(wanted)} scores" if wanted else "", "the highest attribution" if rest else ""]
-    return out, " and ".join(part for part in how if part)
-
-
-def findable(explanation: Explanation, model: Model | ModuleModel) -> dict[Site, str]:
-    """Parts of the claim that are searched for by how heads attend, each with the rule that heads are scored by."""
-    return {site: rule for site, rule in explanation.searched_by(model).items() if rule in KINDS}

@@ -9,19 +9,19 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from assay import __version__
 from assay.errors import RunError
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import Workbench
 from assay.measure.evidence import Check
 from assay.measure.figures import Figures, row_json
 from assay.measure.gathered import Gathered
-from assay.measure.parts import parts_block
+from assay.measure.job import Job
+from assay.measure.parts_block import parts_block
 from assay.measure.rivals import Rival, rivals
 from assay.measure.score import Scored
 from assay.measure.systems import Systems
@@ -31,9 +31,7 @@ from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.store import SCHEMA
 from assay.store.register import Adjusted, Entry, Tried, adjusted, foreseen, log, register_path
-
-if TYPE_CHECKING:
-    from assay.measure.measure import Job
+from assay.version import VERSION
 
 
 def register(
@@ -109,7 +107,7 @@ def record(
     sentence = job.explanation.sentence(name)
     return {
         "schema": SCHEMA,
-        "assay": {"version": __version__, "revision": revision()},
+        "assay": {"version": VERSION, "revision": revision()},
         "claim": {
             "sentence": sentence,
             "kind": job.explanation.kind,

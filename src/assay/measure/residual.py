@@ -14,10 +14,10 @@ from jaxtyping import Bool, Float, Float64, Int
 
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import RANDOM, Workbench
-from assay.measure.controls import ROWS, control_rows
 from assay.measure.score import Scored, System, TokenTable, score
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
+from assay.task.rows import ROWS, control_rows
 from assay.task.task import Task
 
 FEWEST = 20  # scored tokens that a token's or a document's own slice needs

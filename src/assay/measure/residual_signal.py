@@ -16,8 +16,8 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Batch, Plan
+from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.plan import Batch
 from assay.intervene.residue import Residue
 from assay.measure.score import Scored, System, score
 from assay.stats.bootstrap import Resamples
@@ -26,6 +26,8 @@ from assay.stats.keyed import generator, torch_generator
 
 SHRINKAGE = 4.0  # reference tokens that the shorter context counts for
 LARGEST_TABLE = 30_000_000  # numbers in the two-token table
+COMPLEMENT = "complement"
+DRAWS = 2  # of a random ablation, for the complement
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ def residual_signal(
     scored: Scored,
     resamples: Resamples,
     *,
-    ablation: str = "mean",
+    floor: str = "floor:mean",
+    rest: Scored | None = None,
     draws: int = 2,
 ) -> Signal:
     """The residual signal of all parts of the claim together.
@@ -64,13 +67,11 @@ def residual_signal(
     Args:
         scored: what was scored before; gives the rows, and floors that need not be run again.
         resamples: over the documents with scored tokens, in order.
-        ablation: what the complement's run of a `Keep` is filled with.
+        rest: the `complement` of a set that is kept, which is its residual; floor: the floor that it is measured over.
         draws: of noise and of shuffled documents.
     """
-    rest = [explanation.complement(bench, ablation, draw) for draw in range(draws)]
-    complements = [plan for plan in rest if plan is not None]
-    if complements:
-        return _complement(bench, explanation, complements, scored, resamples, ablation)
+    if rest is not None:
+        return _of_complement(rest, scored, resamples, floor)
     edits = explanation.values(bench)
     if isinstance(edits, Undefined):
         nothing = Estimate.undefined(edits.reason)
@@ -211,24 +212,17 @@ def _share(resamples: Resamples, floor: Columns, own: Columns, reader: Columns, 
     return resamples.function(lambda f, o, r: (f - r) / (f - o), floor, own, reader)
 
 
-def _complement(
-    bench: Workbench,
-    explanation: Explanation,
-    complements: Sequence[Plan],
-    scored: Scored,
-    resamples: Resamples,
-    ablation: str,
-) -> Signal:
-    """For sets that are kept the residual is everything else: the complement's run, over the same floor."""
-    systems: dict[str, System | Sequence[System]] = {"complement": complements}
-    floor = f"floor:{ablation}"
-    if floor not in scored.systems:
-        systems[floor] = [explanation.floor(bench, ablation, draw) for draw in range(len(complements))]
-    more = score(bench, systems, rows=np.unique(scored.row))
+def complement(bench: Workbench, explanation: Explanation, scored: Scored, ablation: str) -> Scored | None:
+    """The run of everything that was not kept, scored beside what was scored before; None where nothing is kept."""
+    draws = range(DRAWS if ablation in RANDOM else 1)
+    plans = [plan for draw in draws if (plan := explanation.complement(bench, ablation, draw)) is not None]
+    return score(bench, {COMPLEMENT: plans}, rows=np.unique(scored.row)) if plans else None
+
+
+def _of_complement(rest: Scored, scored: Scored, resamples: Resamples, floor: str) -> Signal:
     kept = scored.count > 0
-    below = (more if floor in systems else scored)[floor].kl[kept]
-    value = resamples.recovered(more["complement"].kl[kept], below)
-    none = Estimate.undefined("for a component set the residual is the complement's own run")
+    value = resamples.recovered(rest[COMPLEMENT].kl[kept], scored[floor].kl[kept])
+    none = Estimate.undefined("for a set that is kept the residual is the complement's own run")
     return Signal(value, none, none, none, none, f"Everything that was not kept, without what was, recovers {value}.")
 
 

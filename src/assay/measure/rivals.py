@@ -12,14 +12,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.errors import TaskError
+from assay.errors import TaskError, UserError
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
 from assay.intervene.output import Output
-from assay.measure.control_draws import exchangeable, other_sets
-from assay.measure.control_sizes import largest, sizes
 from assay.measure.score import Distribution, Scored, System
 from assay.measure.settings import Settings
+from assay.methods.part_sets import other_sets
+from assay.methods.searches import search
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
@@ -61,6 +61,7 @@ def contestants(
     *,
     ablation: str = "mean",
     fit_on: NGram | None = None,
+    rows: Int[np.ndarray, "rows"] | None = None,
 ) -> list[Rival]:
     """All rivals of a claim on this model and task; for modules, which predict no tokens, only sets of parts.
 
@@ -68,11 +69,13 @@ def contestants(
         explanation: of sets that are kept or removed also sets of as many parts: top norm, top attribution, random.
         ablation: what fills the parts that such a set does not keep.
         fit_on: an n-gram model to use instead of the shipped or a newly fitted one.
+        rows: scored rows, of which a search for edges sees a few (default: all).
     """
     model = bench.model
     out = [*_ngrams(model, bench.task, fit_on), *_smaller(model)] if isinstance(model, Model) else []
     if explanation is not None and explanation.floor_takes != "parts" and bench.task.reference is not None:
-        out += _sets(bench, settings, explanation, ablation)
+        rows = np.arange(len(bench.task.tokens)) if rows is None else rows
+        out += _searched(bench, settings, explanation, ablation, rows)
     return out
 
 
@@ -271,22 +274,29 @@ def _smaller(model: Model) -> list[Rival]:
 # -- sets of parts -----------------------------------------------------------------------------------------------------
 
 
-def _sets(bench: Workbench, settings: Settings, explanation: Explanation, ablation: str) -> list[Rival]:
+def _searched(
+    bench: Workbench, settings: Settings, explanation: Explanation, ablation: str, rows: Int[np.ndarray, "rows"]
+) -> list[Rival]:
+    """Claims of the same kind and size from searches without insight, and the mean of a few random ones."""
     claim = explanation.assignment(bench.model)
-    if not claim:
+    if claim is not None and not claim:
         return []
-    norm, attribution = sizes(bench, exchangeable(bench, claim))
     doing = "removed" if explanation.floor_takes is None else "kept"
     out: list[Rival] = []
-    for name, size in (("top norm", norm), ("top attribution", attribution)):
-        if not size:  # a module without a gradient
-            continue
-        item = largest(bench, claim, size)
-        what = f"{', '.join(map(str, item))} {doing} instead"
-        out.append(Rival(name, what, explanation.like(item).plan(bench, ablation)))
-    draws = other_sets(bench, claim, min(RANDOM_SETS, max(settings.controls, 1)), settings.seed)
-    plans: list[System] = [explanation.like(item).plan(bench, ablation) for item in draws.items]
-    if plans:
-        what = f"the mean of {len(plans)} random sets with {draws.how}, {doing} instead"
-        out.append(Rival("random parts", what, plans))
-    return out
+    for words, name in explanation.simple_searches:
+        try:
+            found = search(name, bench, explanation, ablation=ablation, rows=rows)
+        except UserError:
+            continue  # the group of controls of this name says why
+        out.append(Rival(f"top {words}", f"{found.what}, {doing} instead", found.claim.plan(bench, ablation)))
+    count = min(RANDOM_SETS, max(settings.controls, 1))
+    plans: list[System]
+    if claim is not None:
+        draws = other_sets(bench, claim, count, settings.seed)
+        plans = [explanation.like(item).plan(bench, ablation) for item in draws.items]
+        what, name = f"the mean of {len(plans)} random sets with {draws.how}, {doing} instead", "random parts"
+    else:
+        group = next(explanation.neighbours(bench, ablation, count), None)
+        plans = [] if group is None else [make(bench) for _, make in group.items]
+        what, name = f"the mean of {len(plans)} {'' if group is None else group.what}", f"random {explanation.kind}s"
+    return [*out, Rival(name, what, plans)] if plans else out

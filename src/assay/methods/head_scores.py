@@ -12,11 +12,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ModelError
+from assay.explanations.programs import SCORED
 from assay.model.transformer import NOWHERE, Model
 from assay.stats.keyed import generator
 from assay.task.task import Task
 
-KINDS = ("induction", "previous_token", "duplicate_token")
+KINDS = SCORED
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import numpy as np
 
 from assay.explanations.base import Assignment, Label, order
 from assay.intervene.ablations import Workbench
-from assay.measure import module_parts
-from assay.measure.module_parts import Slot
+from assay.methods import module_parts
+from assay.methods.module_parts import Slot
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator

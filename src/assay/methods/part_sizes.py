@@ -13,8 +13,8 @@ from assay.explanations.base import Assignment, Label, order
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import pick, tap
 from assay.intervene.output import Output
-from assay.measure import module_parts
-from assay.measure.control_draws import profile_of
+from assay.methods import module_parts
+from assay.methods.part_sets import profile_of
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator

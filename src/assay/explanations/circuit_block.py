@@ -1,0 +1,123 @@
+"""What only a circuit claim says: completeness, minimality, whether each of its parts matters, and its drawing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.explanations.base import KNOCKED, MOST_USES, Use, Uses
+from assay.explanations.circuit_files import Resolved
+from assay.explanations.circuit_nodes import touched
+from assay.explanations.circuit_trials import against, completeness, minimality, parts_of
+from assay.intervene.ablations import Workbench
+from assay.intervene.circuits import transformer_of
+from assay.model.edge_sets import EdgeSet
+from assay.stats.keyed import generator
+
+CONTEXTS = 2  # random knock-outs of a quarter of the other parts
+MOST_DRAWN = 400  # edges of the drawing
+
+Rows = Int[np.ndarray, "rows"]
+
+
+def circuit_block(bench: Workbench, found: Resolved, ablation: str, rows: Rows) -> dict[str, Any]:
+    """The record's `circuit` block, less what the run and its complement recover.
+
+    Args:
+        rows: on which parts are left out and knocked out.
+    """
+    model, edges = transformer_of(bench), found.edges
+    live = model.edges.pruned(edges.anywhere)
+    smallest = minimality(bench, edges, ablation, rows=rows)
+    return {
+        "total": len(model.edges),
+        "edges": int(edges.anywhere.sum()),
+        "pairs": edges.count if edges.by_position else None,  # of an edge and a position
+        "live": int(live.sum()),
+        "nodes": len(touched(model, live)),
+        "positions": edges.by_position,
+        "ablation": ablation,
+        "completeness": completeness(bench, edges, ablation, rows=rows),
+        "minimality": smallest,
+        "trial_rows": len(rows),
+        "drawing": drawing(bench, edges, _strengths(found, bench, smallest)),
+        "notes": list(found.notes),
+    }
+
+
+def circuit_uses(bench: Workbench, edges: EdgeSet, ablation: str, rows: Rows) -> Uses:
+    """Whether each part of the circuit matters in it, in the whole model, and when other parts are knocked out.
+
+    Parts are edges where the circuit has few, else nodes.
+    """
+    model = transformer_of(bench)
+    parts = parts_of(bench, edges, most_edges=MOST_USES, most_nodes=MOST_USES)
+    if parts.of > len(parts.names):
+        return Uses((), 0.0, f"{parts.of} nodes; at most {MOST_USES} are knocked out one by one")
+    nothing = EdgeSet.whole(np.zeros(len(model.edges), dtype=bool))
+    everything = EdgeSet.whole(np.ones(len(model.edges), dtype=bool))
+    left = [edges.without(mask) for mask in parts.masks]
+    inside = against(bench, edges, [nothing, *left], ablation, rows=rows)
+    total = float(inside.count.sum())
+    contexts = [dict[str, float]() for _ in parts.names]
+
+    def add(name: str, base: EdgeSet, places: list[int]) -> None:
+        variants = [base.without(parts.masks[place]) for place in places]
+        values = against(bench, base, variants, ablation, rows=rows).kl.sum(1) / total
+        for place, value in zip(places, values, strict=True):
+            contexts[place][name] = float(value)
+
+    every = list(range(len(parts.names)))
+    add("in the whole model", everything, every)
+    for index in range(CONTEXTS):
+        chance = generator(bench.seed, "circuit uses", index).permutation(len(every))
+        knocked = [int(place) for place in chance[: max(1, round(KNOCKED * len(every)))]]
+        others = [place for place in every if place not in knocked]
+        if others:
+            add(f"under knock-out {index + 1}", edges.without(np.any([parts.masks[p] for p in knocked], 0)), others)
+    scale = float(inside.kl[0].sum() / total)
+    values = inside.kl[1:].sum(1) / total
+    found = (Use(name, float(v), c) for name, v, c in zip(parts.names, values, contexts, strict=True))
+    return Uses(tuple(found), scale, ablation=ablation)
+
+
+def _strengths(found: Resolved, bench: Workbench, smallest: dict[str, Any]) -> np.ndarray | None:
+    """A number for each edge: the file's scores, or by how much KL rises without it; None where neither is known."""
+    model = transformer_of(bench)
+    if found.scores is not None:
+        return found.scores.astype(float)
+    if smallest["parts"] != "edges":
+        return None
+    out = np.full(len(model.edges), np.nan)
+    for row in smallest["rows"]:
+        value = row["increase"]["value"]
+        out[model.edges.number(row["part"])[0]] = np.nan if value is None else value
+    return out
+
+
+def drawing(bench: Workbench, edges: EdgeSet, strengths: np.ndarray | None) -> dict[str, Any]:
+    """What a picture of the circuit needs: its live edges, the strongest first, at most 400."""
+    model = transformer_of(bench)
+    shape = model.config
+    live = np.flatnonzero(model.edges.pruned(edges.anywhere))
+    if strengths is not None:
+        live = live[np.argsort(-np.abs(np.nan_to_num(strengths[live])), kind="stable")]
+    readers, writers = model.edges.ends(live[:MOST_DRAWN])
+    rows = []
+    for number, reader, writer in zip(live[:MOST_DRAWN], readers, writers, strict=True):
+        to = model.edges.readers[reader]
+        known = strengths is not None and np.isfinite(strengths[number])
+        rows.append(
+            {
+                "writer": model.edges.writers[writer],
+                "reader": to.name.partition("<")[0],
+                "part": to.part if to.part in ("q", "k", "v") else None,
+                "strength": float(strengths[number]) if strengths is not None and known else None,
+            }
+        )
+    mlps = [width is not None for width in shape.d_mlp]
+    left = len(live) - len(rows)
+    sizes = {"layers": shape.layers, "heads": shape.heads, "kv_heads": shape.kv_heads, "mlps": mlps}
+    return {**sizes, "edges": rows, "left_out": left}
