@@ -11,6 +11,7 @@ TYPE_CHECKING = False  # not `typing`'s, whose import is most of the time before
 if TYPE_CHECKING:
     from assay.errors import UserError
     from assay.explanations import programs
+    from assay.explanations.base import Explanation
     from assay.explanations.circuit import Circuit
     from assay.explanations.claim import load_claim
     from assay.explanations.components import Constant, Keep, Remove
@@ -26,6 +27,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Circuit": ("assay.explanations.circuit", "Circuit"),
     "Constant": ("assay.explanations.components", "Constant"),
     "Estimate": ("assay.stats.estimate", "Estimate"),
+    "Explanation": ("assay.explanations.base", "Explanation"),
     "Keep": ("assay.explanations.components", "Keep"),
     "Measurement": ("assay.measure.measure", "Measurement"),
     "Program": ("assay.explanations.program", "Program"),
@@ -43,6 +45,7 @@ __all__ = [
     "Circuit",
     "Constant",
     "Estimate",
+    "Explanation",
     "Keep",
     "Measurement",
     "Program",
