@@ -1,4 +1,4 @@
-"""A kind of explanation that lies outside of assay and joins it by an entry point goes all the way to the page."""
+"""A kind, a program, a search and a metric from outside of assay join it by entry points, all the way to the page."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import assay
 from tests.test_cli import run
 
 __all__ = ["run"]
@@ -81,6 +82,36 @@ def test_its_mistakes_are_said_as_those_of_our_own_kinds(run, change, sentence):
     assert sentence in err
 
 
+def test_a_program_and_a_metric_from_outside_are_measured(run):
+    claim = CLAIM.replace("length: 16", "length: 16, metric: bits").replace(
+        "kind: scaled, components: [a0.h1, m1], factor: 0.9", "kind: program, components: {a0.h1: everywhere}"
+    )
+    Path("claim.yaml").write_text(claim)
+    code, out, err = run("validate", "claim.yaml")
+    assert (code, err) == (0, "")
+    code, _, err = run("measure", "claim.yaml", "--out", "run")
+    assert code == 0, err
+    record = json.loads(Path("run/measurement.json").read_text())
+    assert record["claim"]["sentence"] == "a0.h1 of zoo:stories-260k does uniform"
+    assert record["task"]["metric"] == "bits"
+    assert record["bits"]["claim"]["bits"] > 100  # its source is charged
+    again = assay.measure("claim.yaml", controls=0).record
+    assert again["losses"]["model"]["value"] == pytest.approx(record["losses"]["model"]["value"])
+    assert "does uniform" in " ".join(run("report", "run")[1].split())
+
+
+def test_a_search_from_outside_has_a_frontier_of_its_own(run):
+    asked = ("zoo:stories-260k", "--documents", "4", "--select", "2", "--sizes", "3", "--controls", "2")
+    code, out, err = run("find", "circuit", *asked, "--method", "newest", "--out", "found")
+    assert code == 0, err
+    assert "newest" in out
+    (method,) = json.loads(Path("found/frontier.json").read_text())["methods"]
+    assert method["method"] == "newest"
+    code, _, err = run("find", "circuit", *asked, "--method", "newst")
+    assert code == 2
+    assert "unknown method 'newst'; did you mean 'newest'?" in err
+
+
 def test_a_plug_in_that_cannot_be_loaded_is_named(run, tmp_path, monkeypatch):
     folder = tmp_path / "broken-1.0.dist-info"
     folder.mkdir()
@@ -90,4 +121,4 @@ def test_a_plug_in_that_cannot_be_loaded_is_named(run, tmp_path, monkeypatch):
     Path("claim.yaml").write_text(CLAIM.replace("scaled", "broken"))
     code, _, err = run("validate", "claim.yaml")
     assert code == 2
-    assert "the plug-in 'nowhere:Fields' of the kind 'broken' cannot be loaded: No module named 'nowhere'" in err
+    assert "the plug-in 'nowhere:Fields' ('broken' of assay.kinds) cannot be loaded: ModuleNotFoundError" in err

@@ -1,17 +1,30 @@
-"""A kind of explanation from outside of assay: parts scaled by a factor. It is found by the entry point beside it."""
+"""What another package may add: a kind of explanation (parts scaled by a factor), a program, a search, a metric.
+
+The entry points that name them lie beside this file.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
+import numpy as np
+import torch
+from torch import Tensor
+
+from assay.explanations import programs
 from assay.explanations.base import AnyModel, ClaimBits, Explanation, Level, Neighbours
 from assay.explanations.bits import parts_bits
 from assay.explanations.claim_kind import NamesParts
+from assay.explanations.programs import CustomProgram
 from assay.intervene.ablations import Workbench
+from assay.intervene.circuits import Circuits
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit, Plan
+from assay.methods.edge_scores import EdgeScores
 from assay.names import Site
+from assay.task.metrics import Metric
 
 FACTORS = (0.0, 0.25, 0.5, 2.0)
 
@@ -67,3 +80,27 @@ class ScaledFields(NamesParts):
 
     def build(self) -> Explanation:
         return Scaled(self.components, self.factor, self.rivals)
+
+
+def everywhere() -> CustomProgram:
+    """A program: every query attends to all positions up to its own alike."""
+
+    def uniform(tokens: Tensor) -> Tensor:
+        below = torch.ones(tokens.shape[1], tokens.shape[1]).tril()
+        return (below / below.sum(-1, keepdim=True)).expand(len(tokens), -1, -1)
+
+    return programs.custom(uniform, returns="pattern")
+
+
+def newest(circuits: Circuits, rows: np.ndarray | None, seed: int) -> EdgeScores:
+    """A search: edges that the latest layers read come first."""
+    readers, _ = circuits.edges.ends(np.arange(len(circuits.edges)))
+    layer = np.array([reader.layer for reader in circuits.edges.readers])
+    return EdgeScores(layer[readers].astype(float), "newest", {}, 0.0)
+
+
+def _surprise(log_probs: Tensor, answers: Tensor) -> Tensor:
+    return -log_probs.gather(-1, answers[:, :1]).squeeze(-1) / math.log(2)
+
+
+BITS = Metric("bits", "bits", _surprise, of_answers=True)

@@ -57,7 +57,7 @@ _Seed = Annotated[int, _within(bounds.SEED)]
 _Rows = Annotated[int, _within(bounds.ROWS)]
 _Span = Annotated[int, _within(bounds.SPAN)]
 _Bos = Annotated[bool | str | None, BeforeValidator(_bos)]
-_Metric = Annotated[str, known("metric", registry.METRICS)]
+_Metric = Annotated[str, known("metric", registry.metrics)]
 
 
 class ReferenceFields(Strict):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from assay import plugins
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
 from assay.explanations.claim_kind import Claim, Level, NamesParts
@@ -68,5 +68,4 @@ def _built(spec: Any) -> Any:
     name, arguments = split_program(spec)
     if name in programs.REGISTRY:
         return programs.REGISTRY[name](**arguments)
-    (point, *_) = entry_points(group=registry.PLUGINS, name=name)
-    return point.load()(**arguments)
+    return plugins.load(plugins.PROGRAMS, name)(**arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ValidationError
@@ -80,14 +81,15 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def known(what: str, valid: tuple[str, ...]) -> BeforeValidator:
-    """One name, or every name of a list, must be among the valid ones."""
+def known(what: str, valid: tuple[str, ...] | Callable[[], tuple[str, ...]]) -> BeforeValidator:
+    """One name, or every name of a list, must be among the valid ones (those that there are when it is checked)."""
 
     def check(value: object) -> object:
+        there = valid() if callable(valid) else valid
         for name in value if isinstance(value, list) else [value]:
-            if isinstance(name, str) and name not in valid:
+            if isinstance(name, str) and name not in there:
                 raise PydanticCustomError(
-                    "sentence", "{text}", {"text": f"unknown {what} {name!r}" + nearest(name, valid)}
+                    "sentence", "{text}", {"text": f"unknown {what} {name!r}" + nearest(name, there)}
                 )
         return value
 

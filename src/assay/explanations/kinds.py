@@ -4,8 +4,8 @@ each as its claim-file block (a subclass of `claim_kind.KindFields`), and then w
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import entry_points
 
+from assay import plugins
 from assay.errors import ClaimError
 from assay.explanations.claim_kind import KindFields
 
@@ -17,30 +17,24 @@ KINDS = {  # name in claim files -> the class of its block
     "circuit": "assay.explanations.claim_circuit:CircuitFields",
 }
 LATER = ("hypothesis", "dictionary", "subspace")
-PLUGINS = "assay.kinds"
 
 
 def kinds() -> tuple[str, ...]:
     """Names of all kinds, ours first."""
-    others = sorted({point.name for point in entry_points(group=PLUGINS)} - set(KINDS))
-    return (*KINDS, *others)
+    return (*KINDS, *plugins.names(plugins.KINDS, KINDS))
 
 
 def block(kind: str) -> type[KindFields]:
     """The class of a kind's block.
 
     Raises:
-        ClaimError: for a plug-in that cannot be loaded, or is no block.
+        ClaimError: for a plug-in that is no block.
+        UserError: for one that cannot be loaded.
     """
     if kind in KINDS:
         module, name = KINDS[kind].split(":")
         return getattr(import_module(module), name)
-    (point, *_) = entry_points(group=PLUGINS, name=kind)
-    try:
-        found = point.load()
-    except Exception as problem:  # another package's code
-        text = f"the plug-in {point.value!r} of the kind {kind!r} cannot be loaded: {problem}"
-        raise ClaimError(" ".join(text.split())) from problem
+    found = plugins.load(plugins.KINDS, kind)
     if not isinstance(found, type) or not issubclass(found, KindFields):
-        raise ClaimError(f"the plug-in {point.value!r} of the kind {kind!r} is no subclass of KindFields")
+        raise ClaimError(f"the plug-in {found!r} of the kind {kind!r} is no subclass of KindFields")
     return found

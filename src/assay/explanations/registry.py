@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib.metadata import entry_points
 
-from assay import bounds
+from assay import bounds, plugins
 from assay.errors import ClaimError, ComponentError, nearest
 from assay.names import Site, parse_site
 
@@ -43,14 +42,13 @@ PROGRAMS: dict[str, dict[str, tuple[str, ...] | range | type]] = {
     "ngram": {"n": range(1, 6), "smallest": _COUNT},
     "label": {"source": str, "tokens": list},
 }
-PLUGINS = "assay.programs"  # the entry point group of other people's programs
 
 _COMPONENTS = frozenset({"attention", "head", "kv", "mlp", "neuron", "module"})
 
 
-def plugins() -> tuple[str, ...]:
-    """Names of installed programs that are not ours."""
-    return tuple(sorted({point.name for point in entry_points(group=PLUGINS)}))
+def metrics() -> tuple[str, ...]:
+    """Names of all metrics, ours first."""
+    return (*METRICS, *plugins.names(plugins.METRICS, METRICS))
 
 
 def floor_problem(floor: object) -> str | None:
@@ -76,7 +74,7 @@ def floor_models(floors: Iterable[object] | None) -> tuple[str, ...]:
 def program_problem(name: str, arguments: dict[str, object]) -> tuple[str | None, str] | None:
     """What is wrong with a named program: (the argument or None for the name, one clause), or None."""
     if name not in PROGRAMS:
-        others = plugins()
+        others = plugins.names(plugins.PROGRAMS, PROGRAMS)
         if name in others:
             return None  # its own arguments are checked by itself
         return None, f"unknown program {name!r}" + nearest(name, (*PROGRAMS, *others))

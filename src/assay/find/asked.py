@@ -110,8 +110,8 @@ def _fits(fields: Mapping[str, Any]) -> None:
         if name not in ("kind", "file", "files") and name not in _TAKES[kind]:
             raise TaskError(f"{name!r} means nothing for a task of kind {kind!r}" + nearest(name, _TAKES[kind]))
     metric = fields.get("metric")
-    if metric is not None and metric not in registry.METRICS:
-        raise TaskError(f"unknown metric {metric!r}" + nearest(metric, registry.METRICS))
+    if metric is not None and metric not in registry.metrics():
+        raise TaskError(f"unknown metric {metric!r}" + nearest(metric, registry.metrics()))
     if fields.get("split") is not None and fields.get("files"):
         raise TaskError(f"split {fields['split']!r} and text files are both given; give one")
 

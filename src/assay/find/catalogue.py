@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from assay import plugins
 from assay.errors import ClaimError, nearest
 
 
@@ -43,14 +44,20 @@ SEARCHES: dict[str, Search] = {
 }
 
 
+def searches() -> dict[str, Search]:
+    """Ours, and those that other packages add."""
+    return SEARCHES | {name: Search("a plug-in") for name in plugins.names(plugins.METHODS, SEARCHES)}
+
+
 def check_methods(methods: Sequence[str], seed_with: str | None = None) -> None:
     """Raises `ClaimError` for no, unknown or repeated methods, and for a seed that none of them takes."""
+    known = searches()
     if not methods:
-        raise ClaimError("no method is given" + nearest("", SEARCHES))
+        raise ClaimError("no method is given" + nearest("", known))
     for what, names in (("method", methods), ("method for 'seed-with'", [] if seed_with is None else [seed_with])):
         for name in names:
-            if name not in SEARCHES:
-                raise ClaimError(f"unknown {what} {name!r}" + nearest(name, SEARCHES))
+            if name not in known:
+                raise ClaimError(f"unknown {what} {name!r}" + nearest(name, known))
     for name in methods:
         if list(methods).count(name) > 1:
             raise ClaimError(f"the method {name!r} is given twice")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from assay.errors import ClaimError
+from assay.find import catalogue
 from assay.find.acdc import Acdc, acdc
-from assay.find.catalogue import SEARCHES, check_methods
+from assay.find.catalogue import check_methods
 from assay.find.exact_edges import exact_edges
 from assay.find.greedy import greedy
 from assay.find.masks import learned_masks
@@ -78,7 +79,7 @@ class _Run:
 
     def method(self, name: str) -> EdgeScores:
         with_ = self.options.seed_with
-        if not SEARCHES[name].takes_seed:
+        if not catalogue.searches()[name].takes_seed:
             return self.plain(name)
         match name:
             case "acdc":

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Int
 
+from assay import plugins
 from assay.errors import ComponentError, nearest
 from assay.intervene.circuits import Circuits
 from assay.methods.attribution import attribution, gim, integrated_attribution, saliency
@@ -46,8 +47,16 @@ def edge_scores(method: str, circuits: Circuits, rows: Rows | None = None, *, se
         rows: scored rows of the task that it may see (default: all); seed: of what is drawn.
 
     Raises:
-        ComponentError: for an unknown name.
+        ComponentError: for an unknown name, and for a plug-in that gives no scores of these edges.
     """
-    if method not in EDGE_METHODS:
-        raise ComponentError(f"unknown search {method!r}" + nearest(method, EDGE_METHODS))
-    return EDGE_METHODS[method](circuits, rows, seed)
+    if method in EDGE_METHODS:
+        return EDGE_METHODS[method](circuits, rows, seed)
+    others = plugins.names(plugins.METHODS)
+    if method not in others:
+        raise ComponentError(f"unknown search {method!r}" + nearest(method, (*EDGE_METHODS, *others)))
+    found = plugins.load(plugins.METHODS, method)(circuits, rows, seed)
+    if not isinstance(found, EdgeScores) or len(found.scores) != len(circuits.edges):
+        raise ComponentError(
+            f"the plug-in of the search {method!r} gives no EdgeScores of {len(circuits.edges):,} edges"
+        )
+    return found

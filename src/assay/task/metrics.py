@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from assay import plugins
 from assay.errors import TaskError, nearest
 
 MIX = 1e-6  # share of uniform in programs' own distributions, so that no observed token costs infinitely much
@@ -101,9 +102,7 @@ def metric_of(metric: str | Metric, answers: int = 1) -> Metric:
         TaskError: for an unknown name; for a metric that needs an answer which the items do not have.
     """
     if isinstance(metric, str):
-        if metric not in METRICS:
-            raise TaskError(f"unknown metric {metric!r}" + nearest(metric, METRICS))
-        metric = METRICS[metric]
+        metric = METRICS[metric] if metric in METRICS else _plugged(metric)
     if metric.answers > answers:
         fitting = [name for name, other in METRICS.items() if other.answers <= answers]
         raise TaskError(
@@ -111,6 +110,17 @@ def metric_of(metric: str | Metric, answers: int = 1) -> Metric:
             f"a column 'incorrect' have; here: {', '.join(repr(name) for name in fitting)}"
         )
     return metric
+
+
+def _plugged(name: str) -> Metric:
+    """A metric that another package adds."""
+    others = plugins.names(plugins.METRICS)
+    if name not in others:
+        raise TaskError(f"unknown metric {name!r}" + nearest(name, (*METRICS, *others)))
+    found = plugins.load(plugins.METRICS, name)
+    if not isinstance(found, Metric):
+        raise TaskError(f"the plug-in {found!r} of the metric {name!r} is no Metric")
+    return found
 
 
 def log_probabilities(
