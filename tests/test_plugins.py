@@ -87,7 +87,7 @@ def test_a_program_and_a_metric_from_outside_are_measured(run):
         "kind: scaled, components: [a0.h1, m1], factor: 0.9", "kind: program, components: {a0.h1: everywhere}"
     )
     Path("claim.yaml").write_text(claim)
-    code, out, err = run("validate", "claim.yaml")
+    code, _, err = run("validate", "claim.yaml")
     assert (code, err) == (0, "")
     code, _, err = run("measure", "claim.yaml", "--out", "run")
     assert code == 0, err
