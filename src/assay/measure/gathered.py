@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from assay.errors import UserError
-from assay.explanations.base import NOOP, Explanation, Undefined
-from assay.explanations.claim import ClaimFile
+from assay.explanations.base import NOOP, Undefined
 from assay.intervene.ablations import Workbench
 from assay.measure import beside, residual
 from assay.measure.checks import run_checks
 from assay.measure.compute import Compute, compute
+from assay.measure.context import Context
 from assay.measure.evidence import Check, Evidence, self_match
 from assay.measure.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.figures import OTHER_FLOORS, Figures
@@ -34,7 +34,7 @@ from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
-from assay.task.found_on import FoundOn, shared_with
+from assay.task.found_on import shared_with
 from assay.task.rows import control_rows
 from assay.task.task import Task
 from assay.zoo import index
@@ -57,52 +57,38 @@ class Gathered:
     circuit: dict[str, Any] | None = None
 
 
-def gather(
-    bench: Workbench,
-    explanation: Explanation,
-    scored: Scored,
-    resamples: Resamples,
-    plans: Systems,
-    numbers: Figures,
-    people: Sequence[Rival],
-    near: Nearest | None,
-    settings: Settings,
-    claim: ClaimFile | None,
-    say: Progress,
-    found: FoundOn | None = None,
-) -> Gathered:
+def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
     """Runs every yardstick that applies to the claim.
 
     Args:
-        near: the control or rival nearest to the explained run; found: the data that the claim was found on, where that
-            is at hand.
+        near: the control or rival nearest to the explained run.
     """
-    ablation = numbers.ablation
-    explained, floor = f"explained:{ablation}", plans.floor(ablation)
-    there = next((name for name in (floor, "bigram") if name in scored.systems), None)
-    floor = there or explained
-    model = bench.model
-    worth = worth_of(bench, scored, resamples, settings, explained, floor, plans)
+    bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
+    ablation, explained, floor, numbers = context.ablation, context.explained, context.floor, context.numbers
+    model, task, settings = bench.model, bench.task, context.job.settings
+    worth = worth_of(context)
     say("length in bits", 0, None)
-    long = _length(bench, explanation, ablation, people, settings)
+    long = _length(context)
     small = [name for name in smaller_members(model) if name in scored.systems] if isinstance(model, Model) else []
     say("residual", 0, None)
-    around = beside.beside(scored, resamples, explained=explained, floor=there, smaller=small)
+    around = beside.beside(scored, resamples, explained=explained, floor=floor, smaller=small)
     rest: dict[str, Any] = {
-        "slices": residual.slices(scored, bench.task, resamples, explained=explained),
-        "worst": residual.worst(scored, bench.task, explained=explained, floor=floor),
+        "slices": residual.slices(scored, task, resamples, explained=explained),
+        "worst": residual.worst(scored, task, explained=explained, floor=floor),
     }
     rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=ablation)
     apart = complement(bench, explanation, scored, ablation)
-    signal = residual_signal(bench, explanation, scored, resamples, floor=plans.floor(ablation), rest=apart)
+    over = context.plans.floor(ablation)
+    signal = residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart)
     rest["signal"] = signal.to_json()
-    block = explanation.block(bench, ablation, control_rows(bench.task, TRIAL_ROWS))
+    block = explanation.block(bench, ablation, control_rows(task, TRIAL_ROWS))
     if block is not None and apart is not None:
         both = scored.with_systems(apart)
         block["sufficiency"], block["necessity"] = (
-            _run_figures(both, resamples, name, floor) for name in (explained, COMPLEMENT)
+            _run_figures(both, resamples, name, over) for name in (explained, COMPLEMENT)
         )
     say("checks", 0, None)
+    found = context.job.found
     evidence = Evidence(
         ablation=ablation,
         floor_takes=explanation.floor_takes,
@@ -112,18 +98,18 @@ def gather(
         gap=_scope_gap(numbers),
         scored=scored,
         resamples=resamples,
-        equal=_equal(bench.task, scored),
+        equal=_equal(task, scored),
         scope=explained if explanation.floor_takes is None else floor,
         noise=numbers.noise_loss,
         nearest=near,
         self_match=self_match(bench, settings.ablation, settings.draws),
-        ngram_tokens=_ngram_tokens(bench.model.config.vocab, people) if isinstance(bench.model, Model) else None,
+        ngram_tokens=_ngram_tokens(model.config.vocab, context.rivals) if isinstance(model, Model) else None,
         found_on=settings.found_on,
-        overlap=None if found is None else shared_with(bench.task, found),
+        overlap=None if found is None else shared_with(task, found),
         tried=None,
         knockouts=knockouts(bench, explanation, ablation=ablation),
-        merges=merges(bench, explanation, scored, resamples, explained=explained, floor=floor),
-        off_manifold=_off_manifold(bench, explanation, plans),
+        merges=merges(bench, explanation, scored, resamples, explained=explained, floor=over),
+        off_manifold=_off_manifold(context),
     )
     return Gathered(worth, long, around, rest, run_checks(evidence), block)
 
@@ -140,25 +126,22 @@ def _run_figures(scored: Scored, resamples: Resamples, name: str, floor: str) ->
     }
 
 
-def _length(
-    bench: Workbench, explanation: Explanation, ablation: str, people: Sequence[Rival], settings: Settings
-) -> Length | ClaimLength:
-    model = bench.model
+def _length(context: Context) -> Length | ClaimLength:
+    bench, explanation, model = context.bench, context.explanation, context.bench.model
     claim = explanation.claim_bits(model, 0 if isinstance(model, Model) else module_parts.channels(bench))
     if isinstance(claim, Undefined):
         return ClaimLength(claim, f"the claim's own length is undefined: {claim.reason}")
     if not isinstance(model, Model):
         return ClaimLength(claim, "which of a module's weights a run still reads is known for transformers only")
     if explanation.floor_takes is None:
-        return ClaimLength(
-            claim, f"a {explanation.kind.capitalize()} claim says what is lost, and puts nothing in the model's place"
-        )
-    unread = explanation.unread(model, ablation)
+        kind = explanation.kind.capitalize()
+        return ClaimLength(claim, f"a {kind} claim says what is lost, and puts nothing in the model's place")
+    unread = explanation.unread(model, context.ablation)
     if isinstance(unread, Undefined):
         return ClaimLength(claim, unread.reason)
-    others = {r.name: (r.system, r.bits) for r in people if r.bits is not None and callable(r.system)}
-    rows = control_rows(bench.task, LENGTH_ROWS)
-    return length(bench, explanation, ablation, claim, rows=rows, others=others, seed=settings.seed)
+    others = {r.name: (r.system, r.bits) for r in context.rivals if r.bits is not None and callable(r.system)}
+    rows, seed = control_rows(bench.task, LENGTH_ROWS), context.job.settings.seed
+    return length(bench, explanation, context.ablation, claim, rows=rows, others=others, seed=seed)
 
 
 def _equal(task: Task, scored: Scored) -> int:
@@ -186,23 +169,17 @@ def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
     return fitted[0] / vocab if fitted else None
 
 
-def _off_manifold(bench: Workbench, explanation: Explanation, plans: Systems) -> dict[str, Any]:
+def _off_manifold(context: Context) -> dict[str, Any]:
     """By ablation; a run that has none, a program's or a constant's, is "explained"."""
-    named = {"explained": EXPLAINED} if explanation.once else plans.explained
-    return {name: off_manifold(bench, plans.plans[system][0]) for name, system in named.items()}
+    plans = context.plans
+    named = {"explained": EXPLAINED} if context.explanation.once else plans.explained
+    return {name: off_manifold(context.bench, plans.plans[system][0]) for name, system in named.items()}
 
 
-def worth_of(
-    bench: Workbench,
-    scored: Scored,
-    resamples: Resamples,
-    settings: Settings,
-    explained: str,
-    floor: str,
-    plans: Systems,
-) -> Compute:
+def worth_of(context: Context) -> Compute:
     """The compute block, with each component's own figures, on the zoo's own family or on a family file."""
-    used = scored.count > 0
+    bench, scored, plans, settings = context.bench, context.scored, context.plans, context.job.settings
+    used, resamples, floor, explained = context.used, context.resamples, context.floor, context.explained
     n = int(used.sum())
     if bench.task.metric.name != "loss":
         return Compute.undefined(
@@ -214,6 +191,8 @@ def worth_of(
         if settings.family is not None:
             raise
         return Compute.undefined(str(problem), n=n)
+    if floor is None:
+        return Compute.undefined("the claim has no floor on this task", n=n)
     names = [document.name for document in bench.task.documents]
     stored = used & np.array([all(name in endpoint.documents for endpoint in endpoints) for name in names])
     partly = 2 * stored.sum() >= n and int(stored.sum()) < n  # with fewer the reason why there is no figure is given

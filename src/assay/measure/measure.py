@@ -22,6 +22,7 @@ from assay.explanations.claim_data import check_data
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure import model_floors, recorded, rivals
+from assay.measure.context import Context
 from assay.measure.controls import controls
 from assay.measure.examples import examples
 from assay.measure.figures import Figures, figures
@@ -126,10 +127,8 @@ def measured(job: Job, say: Progress, started: float) -> Measurement:
     say("controls", 0, None)
     block = controls(bench, job.explanation, job.settings, ablation=numbers.ablation, rows=rows, rivals=people)
     near = None if block["nearest"] is None else Nearest(**block["nearest"])
-    gathered = gather(
-        bench, job.explanation, scored, resamples, plans, numbers, people, near, job.settings, job.claim, say, job.found
-    )
-    record = recorded.record(job, bench, scored, resamples, plans, numbers, gathered, people, block, started)
+    context = Context(job, bench, plans, people, scored, resamples, numbers)
+    record = recorded.record(context, gather(context, near, say), block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
 
 

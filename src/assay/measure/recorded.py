@@ -17,17 +17,15 @@ import torch
 from assay.errors import RunError
 from assay.explanations.claim import ClaimFile
 from assay.intervene.ablations import Workbench
+from assay.measure.context import Context
 from assay.measure.evidence import Check
 from assay.measure.figures import Figures, row_json
 from assay.measure.gathered import Gathered
 from assay.measure.job import Job
 from assay.measure.parts_block import parts_block
-from assay.measure.rivals import Rival, rivals
-from assay.measure.score import Scored
-from assay.measure.systems import Systems
+from assay.measure.rivals import rivals
 from assay.model.transformer import Model
 from assay.report import words
-from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.store import SCHEMA
 from assay.store.register import Adjusted, Entry, Tried, adjusted, foreseen, log, register_path
@@ -72,30 +70,17 @@ def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) 
     return register_path(out), Entry(split, claim.hash, tuple(ablations), p=p)
 
 
-def record(
-    job: Job,
-    bench: Workbench,
-    scored: Scored,
-    resamples: Resamples,
-    plans: Systems,
-    numbers: Figures,
-    gathered: Gathered,
-    people: Sequence[Rival],
-    controls: dict[str, Any],
-    started: float,
-) -> dict[str, Any]:
+def record(context: Context, gathered: Gathered, controls: dict[str, Any], started: float) -> dict[str, Any]:
     """The whole record of a finished measurement."""
-    used = scored.count > 0
-    count = scored.count[used]
+    job, bench, scored, numbers, plans = context.job, context.bench, context.scored, context.numbers, context.plans
+    resamples, ablation, people = context.resamples, context.ablation, context.rivals
 
     def loss(name: str) -> dict[str, Any]:
-        return resamples.mean(scored[name].loss[used], count).to_json()
+        return resamples.mean(scored[name].loss[context.used], context.count).to_json()
 
-    ablation = numbers.ablation
     head = headline(numbers)
     tried, over = _foreseen(job, controls)
     found = [_one_of_m(check, tried) for check in gathered.checks]
-    floor = plans.floor(ablation) if plans.floor(ablation) in scored.systems else "bigram"
     floors = {
         f"{row.floor}:{row.ablation}" if row.floor in ("ablated", "empty") else row.floor: loss(row.system)
         for row in numbers.rows
@@ -141,7 +126,7 @@ def record(
         "bits": gathered.length.to_json(),
         "circuit": gathered.circuit,
         "controls": controls,
-        "rivals": rivals(people, scored, resamples, floor=floor if floor in scored.systems else None),
+        "rivals": rivals(people, scored, resamples, floor=context.floor),
         "rivals_reason": None if people else _no_rivals(transformer),
         "checks": [check.to_json() for check in found],
         "residual": gathered.residual,

@@ -1,0 +1,69 @@
+"""One measurement once its runs are scored: what every yardstick looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from assay.explanations.base import Explanation
+from assay.intervene.ablations import Workbench
+from assay.measure.figures import Figures
+from assay.measure.job import Job
+from assay.measure.rivals import Rival
+from assay.measure.score import Scored
+from assay.measure.systems import Systems
+from assay.stats.bootstrap import Resamples
+
+BIGRAM = "bigram"  # what a claim without a floor of its own is placed against
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """A measurement.
+
+    Attributes:
+        plans: the claim's systems; rivals: who competes with it; scored: both, on all rows.
+        resamples: of the documents that have scored tokens; numbers: the table, and which ablation is the headline's.
+    """
+
+    job: Job
+    bench: Workbench
+    plans: Systems
+    rivals: Sequence[Rival]
+    scored: Scored
+    resamples: Resamples
+    numbers: Figures
+
+    @property
+    def explanation(self) -> Explanation:
+        return self.job.explanation
+
+    @property
+    def ablation(self) -> str:
+        """The headline's."""
+        return self.numbers.ablation
+
+    @property
+    def explained(self) -> str:
+        """The headline's explained run, by its name among the scored."""
+        return f"explained:{self.ablation}"
+
+    @cached_property
+    def floor(self) -> str | None:
+        """The headline's floor, by its name among the scored; of a claim that has none the bigram, if that is there."""
+        own = BIGRAM if self.explanation.floor_takes is None else self.plans.floor(self.ablation)
+        return own if own in self.scored.systems else None
+
+    @cached_property
+    def used(self) -> Bool[np.ndarray, "documents"]:
+        """Documents that have scored tokens."""
+        return self.scored.count > 0
+
+    @cached_property
+    def count(self) -> Float64[np.ndarray, "used"]:
+        """How many they have."""
+        return self.scored.count[self.used]
