@@ -11,6 +11,9 @@ residual.
 from __future__ import annotations
 
 import argparse
+import sys
+import time
+from functools import partial
 
 import numpy as np
 
@@ -58,6 +61,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=MOST, help="heads")
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--draws", type=int, default=4)
+    parser.add_argument("--ablations", help="in place of all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--heads", help="instead of those with the highest induction score")
     given = parser.parse_args()
@@ -81,15 +85,25 @@ def main() -> None:
         for level in LEVELS
         for name, match in matches.items()
     }
+    say = partial(print, file=sys.stderr, flush=True)
+    say(f"{len(task.documents)} documents, {task.count} tokens; fitting", time.process_time())
     plans = {name: claim.plan(bench, "mean", 0) for name, (_, claim) in claims.items()}
-    ablations = ALONE if given.alone else [a for a in ABLATIONS if a != "counterfactual"]  # text has no counterfactuals
+    every = [a for a in ABLATIONS if a != "counterfactual"]  # text has no counterfactuals
+    ablations = given.ablations.split(",") if given.ablations else ALONE if given.alone else every
     floors = {
         f"{group} {a}".strip(): [claim.floor(bench, a, d) for d in range(given.draws if a in RANDOM else 1)]
         for group, claim in dict(claims.values()).items()
         for a in ablations
     }
+    say("floors made; scoring", time.process_time())
     people = {r.name: r.system for r in rivals.contestants(bench, Settings(), None) if r.name in FLOORS}
-    scored = score(bench, {**plans, **floors, **people})
+    done = [0]
+
+    def advance(rows: int) -> None:
+        done[0] += rows
+        say(f"{done[0]} of {len(task)} rows", time.process_time())
+
+    scored = score(bench, {**plans, **floors, **people}, advance=advance)
     used = scored.count > 0
     count = scored.count[used]
     strata = [task.documents[i].stratum for i in np.flatnonzero(used)]

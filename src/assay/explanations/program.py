@@ -117,6 +117,7 @@ class Program(Explanation):
 
     def edits(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> tuple[Edit, ...]:
         assigned = self.assigned(bench.model)
+        self.foresee(bench, [site for site, program in assigned if _fits(program)])
         strengths = self.strengths(bench, assigned)
         return tuple(Edit(site, source(bench, site, program, strengths.get(site))) for site, program in assigned)
 
@@ -257,6 +258,13 @@ class Program(Explanation):
             for site, program in self.assigned(model)
             if isinstance(program, AttentionProgram) and program.name in SCORED and site.kind == "head"
         }
+
+
+def _fits(program: AnyProgram) -> bool:
+    """Whether something of it is fitted on the part's values on the reference."""
+    if isinstance(program, AttentionProgram):
+        return program.without_match == "mean"
+    return not isinstance(program, CustomProgram)
 
 
 def source(bench: Workbench, site: Site, program: AnyProgram, strength: Tensor | None = None) -> Source:

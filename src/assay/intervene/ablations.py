@@ -6,7 +6,7 @@ Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`), other e
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -117,10 +117,12 @@ class Workbench:
         self.foresee(sites, ablation)
         return tuple(Edit(site, self.source(ablation, site, draw)) for site in sites)
 
-    def foresee(self, sites: Iterable[Site], ablation: str) -> None:
+    def foresee(self, sites: Sequence[Site], ablation: str) -> None:
         """Gathers what an ablation of these parts will need of the reference, in one pass for all parts."""
         if ablation in FROM_MEANS:
             self.statistics.need(sites)
+        if ablation == "noise":
+            self.statistics.need_covariances(sites)
 
     def plan(self, edits: tuple[Edit, ...], name: str = "explained") -> Plan:
         """A plan whose scored run has these edits, with the donor runs that they take values from."""

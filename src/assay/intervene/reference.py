@@ -115,29 +115,40 @@ class ReferenceStatistics:
 
     def root_covariance(self, site: Site) -> tuple[Float[Tensor, "width width"], Float[Tensor, "width width"]]:
         """A square root of the covariance at the first position, and at all others."""
-        site = site.at(None)
-        if site not in self._covariance:
-            run = Run("reference", "reference")
-            with torch.no_grad():
-                value = self.runner.values(Plan((run,)), run, [site], self.rows)[site].double().cpu()
-            mean = self.mean(site).double()
-            centred = value - mean
-            if site.kind == "module":
-                if mean.numel() > WIDEST:
-                    raise TaskError(
-                        f"the ablation 'noise' takes a covariance over {mean.numel()} values of {str(site)!r}; at most "
-                        f"{WIDEST} are supported"
-                    )
-                root = _root(centred.flatten(1))
-                self._covariance[site] = (root, root)
-                return self._covariance[site]
-            first = centred[:, 0]
-            rest = centred[:, 1:][self._real[:, 1:]]
-            self._covariance[site] = (_root(first), _root(rest))
-        return self._covariance[site]
+        self.need_covariances([site])
+        return self._covariance[site.at(None)]
+
+    def need_covariances(self, sites: Iterable[Site]) -> None:
+        """Gathers the covariances of all these sites in one pass, besides that for their means.
+
+        Raises:
+            TaskError: for a submodule of too many values.
+        """
+        missing = [site for site in dict.fromkeys(s.at(None) for s in sites) if site not in self._covariance]
+        if not missing:
+            return
+        means = {site: self.mean(site).double() for site in missing}
+        for site, mean in means.items():
+            if site.kind == "module" and mean.numel() > WIDEST:
+                raise TaskError(
+                    f"the ablation 'noise' takes a covariance over {mean.numel()} values of {str(site)!r}; at most "
+                    f"{WIDEST} are supported"
+                )
+        run, sums = Run("reference", "reference"), dict.fromkeys(missing, torch.zeros(()))
+        with torch.no_grad():
+            for batch in self.runner.batches(self.rows):
+                real = self._real[torch.from_numpy(np.searchsorted(self.rows, batch))][:, 1:]
+                for site, value in self.runner.values(Plan((run,)), run, missing, batch).items():
+                    centred = value.double().cpu() - means[site]
+                    whole = site.kind == "module"  # no position stands apart
+                    parts = [centred.flatten(1)] if whole else [centred[:, 0], centred[:, 1:][real]]
+                    sums[site] = sums[site] + torch.stack([part.T @ part for part in parts])
+        counts = len(self.rows), int(self._real[:, 1:].sum())
+        for site, total in sums.items():
+            roots = [_root(one / max(n - 1, 1)) for one, n in zip(total, counts, strict=False)]
+            self._covariance[site] = (roots[0], roots[-1])
 
 
-def _root(centred: Float[Tensor, "n width"]) -> Float[Tensor, "width width"]:
-    covariance = centred.T @ centred / max(len(centred) - 1, 1)
+def _root(covariance: Float[Tensor, "width width"]) -> Float[Tensor, "width width"]:
     values, vectors = torch.linalg.eigh(covariance)
     return (vectors * values.clamp(min=0).sqrt()).float()
