@@ -131,7 +131,7 @@ def test_refit_is_the_ridge_regression_of_the_clean_stream_on_the_ablated_one(ki
 
 
 @pytest.mark.parametrize("ablation", [a for a in ABLATIONS if a not in ("optimal", "counterfactual")])
-def test_refit_works_for_every_ablation_and_brings_the_run_nearer(ablation):
+def test_refit_runs_under_every_ablation_and_brings_constants_nearer(ablation):
     model, _ = make("llama", torch.float32)
     task = text_task(model)
     plain, helped = (Workbench(Runner(model, task), 5, refit=refit) for refit in (False, True))

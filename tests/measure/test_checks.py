@@ -10,6 +10,8 @@ import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Use, Uses
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
 from assay.measure.checks import run_checks, scope_share
 from assay.measure.evidence import Check, Evidence, self_match
 from assay.measure.knockouts import knockouts
@@ -163,9 +165,12 @@ def test_scope_share_is_of_the_gap_to_the_bigram():
     assert scope_share(evidence.scored, evidence.resamples, "floor:mean").value == pytest.approx(0.25)
 
 
-def test_self_match_is_zero_on_a_disjoint_reference_and_one_on_the_scored_rows():
+def test_self_match_is_zero_on_a_disjoint_reference_and_one_on_the_scored_row():
     bench = world()
     assert self_match(bench, ("mean", "resample_joint"), 2) == {"resample_joint": 0.0}
+    one = next(t for t in map(bench.task.subset, ([i] for i in range(len(bench.task.documents)))) if len(t) == 1)
+    itself = Workbench(Runner(bench.model, replace(one, reference=one)))
+    assert self_match(itself, ("resample_joint",), 2) == {"resample_joint": 1.0}
 
 
 def test_knockouts_find_a_dead_part_frivolous_and_a_live_one_used():
