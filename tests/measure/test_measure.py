@@ -122,7 +122,7 @@ def test_only_the_floors_asked_for_stand_beside_the_headline_and_an_unknown_one_
 
 
 class Other:
-    """An object of the protocol that is none of the known kinds."""
+    """An object that looks like an explanation and is none."""
 
     kind, level, headline_floor = "other", "where", "ablated"
 
@@ -141,9 +141,9 @@ class Other:
         return "Other()"
 
 
-def test_a_kind_that_is_not_known_is_refused_before_anything_is_loaded():
+def test_what_is_no_explanation_is_refused_before_anything_is_loaded():
     for claim, what in (
-        (Other(), "Other\\(\\) is of no kind that can be measured"),
+        (Other(), "Other\\(\\) is no explanation"),
         ({"kind": "keep"}, "is no explanation"),
         (nn.Sequential(nn.Linear(1, 1), *[nn.ReLU()] * 50), r"Sequential\( \(0\): Linear.*\.\.\. is no explanation"),
     ):
