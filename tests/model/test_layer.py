@@ -1,4 +1,4 @@
-"""The operations of a layer: what is computed for some heads, in fewer passes or with a given scale is what is whole."""
+"""The operations of a layer: what is computed of some heads, in fewer passes or over a given scale is the whole's."""
 
 from __future__ import annotations
 
