@@ -121,7 +121,9 @@ def prove(model: Model, library: Library, run: Callable[[Tensor], Tensor]) -> Pr
     worst.hold("an edit that changes nothing changes the logits", edit, rounding)
     if len({layer.out.weight.device for layer in model.weights.layers}) == 1:  # sweeps run on one device
         for rows, columns, found in _resumed(model, tokens):
-            moved = relative(found, plain[rows, columns])
+            patched = plain.clone()  # whole, as a few columns' logits may be flat, which is no unit for a difference
+            patched[rows, columns] = found
+            moved = relative(patched, plain)
             worst.hold("a patch that changes nothing changes the logits of a sweep", moved, rounding)
     return Proof(worst.ratio, logits, rounding, edit, *_noise(edited, plain, tokens))
 
