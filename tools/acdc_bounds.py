@@ -22,7 +22,8 @@ from torch import Tensor
 from assay.find.acdc import AcdcSearch
 from assay.find.circuit_states import Trial
 from assay.intervene.ablations import Workbench
-from assay.model.transformer import Model, Norm
+from assay.model.layer import Norm
+from assay.model.transformer import Model
 from speed.acdc import SHARES, TOKENS, threshold
 from speed.models import bench_of, network
 

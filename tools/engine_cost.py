@@ -31,8 +31,9 @@ from assay.intervene.runner import Runner
 from assay.measure.measure import measure, measured, resolve
 from assay.measure.score import score
 from assay.measure.systems import systems
+from assay.model.layer import Linear
 from assay.model.load import load
-from assay.model.transformer import Linear, Model
+from assay.model.transformer import Model
 from assay.task.task import Task
 
 WIDTH, TOKENS = 256, 1_231

@@ -19,9 +19,11 @@ from torch import Tensor
 
 from assay.errors import ModelError
 from assay.model.families import FAMILIES
+from assay.model.layer import Layer, Linear, Norm
 from assay.model.load import load
-from assay.model.proof import FACTOR, Proof, _relative, proof_tokens, prove
-from assay.model.transformer import Layer, Linear, Model, Norm
+from assay.model.proof import FACTOR, Proof
+from assay.model.proving import proof_tokens, prove, relative
+from assay.model.transformer import Model
 from tests.model.tiny import FAMILIES as NAMES
 from tests.model.tiny import build
 
@@ -110,15 +112,9 @@ def mistakes(model: Model) -> Iterator[tuple[str, Model]]:
             yield f"layer {index}: value groups swapped", at(index, replace(own, qkv=(*own.qkv[:2], turned)))
         if own.q_norm is not None:
             yield f"layer {index}: queries not normed", at(index, replace(own, q_norm=None))
-    yield (
-        "another activation",
-        replace(
-            model,
-            weights=replace(
-                weights, act=torch.nn.functional.gelu if config.norm == "rms" else torch.nn.functional.silu
-            ),
-        ),
-    )
+    act = torch.nn.functional.gelu if config.norm == "rms" else torch.nn.functional.silu
+    others = tuple(replace(layer, act=act) for layer in weights.layers)
+    yield "another activation", replace(model, weights=replace(weights, layers=others))
     final = weights.final_norm
     yield (
         "no final norm's gain",
@@ -145,7 +141,7 @@ def tried(model: Model) -> list[tuple[str, float, bool]]:
     right = model(tokens).double()
     out = []
     for what, wrong in mistakes(model):
-        moved = _relative(wrong(tokens).double(), right) / model.proof.rounding
+        moved = relative(wrong(tokens).double(), right) / model.proof.rounding
         try:
             proved(wrong)
         except ModelError:

@@ -22,7 +22,7 @@ ROWS = np.array([0, 2])
 
 def mean_kl(bench: Workbench, mask: np.ndarray) -> float:
     batch = Circuits(bench, "mean").batch(ROWS)
-    return kl(batch, mask) / len(batch.items[0])
+    return kl(batch, mask) / len(batch.items)
 
 
 def random_scores(bench: Workbench, seed: int = 0) -> EdgeScores:

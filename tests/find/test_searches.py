@@ -16,7 +16,7 @@ from assay.intervene.runner import Runner
 from assay.measure.score import score
 from assay.methods.edge_methods import EDGE_METHODS
 from assay.model.edges import Edges
-from assay.model.transformer import Shape
+from assay.model.weights import Shape
 from assay.names import parse_site
 from assay.planted.library import planted
 from assay.planted.truth import truth

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.donors import donors
+from assay.intervene.edit_runner import Seen
 from assay.intervene.learned import optimal_constants
 from assay.intervene.plan import Plan
-from assay.intervene.runner import Runner, Seen
+from assay.intervene.runner import Runner
 from assay.names import parse_site
 from assay.task.task import Task
 from tests.model.tiny import tiny, tiny_network

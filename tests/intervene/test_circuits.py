@@ -344,7 +344,7 @@ def test_differences_are_clean_outputs_less_fills():
     for kind in ("gpt2", "qwen3"):
         batch = batch_of(kind, DOUBLE, "resample_joint")
         clean = batch.model.forward(batch.tokens)
-        fill = batch.fill[len(batch.edges.writers)]
+        fill = batch.fills.streams[len(batch.edges.writers)]
         logits = batch.model.weights.unembedding(batch.model.weights.final_norm(fill + batch.deltas().sum(0)))
         assert batch.deltas().shape[0] == len(batch.edges.writers)
         assert_close(logits, clean, 1e-10)

@@ -13,8 +13,8 @@ import torch
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.program_neighbours import other_programs, program_sets, shuffled, variants
 from assay.intervene.components import expand
+from assay.intervene.edit_runner import Seen
 from assay.intervene.plan import Call, Edit
-from assay.intervene.runner import Seen
 from assay.measure.controls import HOWS, controls
 from assay.measure.random_weights import randomised
 from assay.measure.settings import Settings

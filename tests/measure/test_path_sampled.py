@@ -10,7 +10,7 @@ import pytest
 from assay.errors import ComponentError
 from assay.explanations.path_sampled import different, layer_profile, misplaced, path_sampled
 from assay.model.edges import Edges
-from assay.model.transformer import Shape
+from assay.model.weights import Shape
 
 SHAPES = {
     "plain": {},

@@ -173,7 +173,7 @@ def test_queries_keys_values_and_mlps_share_out_the_gradient_of_the_stream():
         if gradient.ndim == 4:
             total += gradient.sum(0)
         else:
-            total[batch.items] += gradient[0]
+            total[batch.items.where] += gradient[0]
     torch.testing.assert_close(total, whole[0], rtol=1e-10, atol=1e-12)
 
 

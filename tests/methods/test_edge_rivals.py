@@ -96,7 +96,7 @@ def test_activation_norms_are_root_mean_squares_of_what_is_carried(kind):
                 got = x @ weights.up.weight.T
                 got = got if weights.gate is None else torch.cat([got, x @ weights.gate.weight.T], -1)
             else:
-                got = x @ model._W_qkv(reader.layer, "qkv".index(reader.part))[reader.index]
+                got = x @ model.weights.layers[reader.layer].W_in(reader.part)[reader.index]
             assert read[number] == pytest.approx(float(got.square().sum(-1).mean().sqrt()), rel=1e-9)
 
 

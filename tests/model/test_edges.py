@@ -11,7 +11,7 @@ import pytest
 
 from assay.errors import ComponentError
 from assay.model.edges import Edges
-from assay.model.transformer import Shape
+from assay.model.weights import Shape
 from tests.model.tiny import tiny, tiny_network
 from tests.naive import edges as naive
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from assay.errors import ModelError
+from assay.model import suffix
+from assay.model.layer import Layer, Norm
 from assay.model.load import load
 from assay.model.proof import FACTOR
 from assay.model.transformer import Model
-from tests.model.tiny import build
+from tests.model.tiny import build, tiny_network
 from tools.proof import DTYPES, tried, view
 
 TIMES = 10.0  # the library's own rounding of the logits: a mistake that moves them by more is refused
@@ -40,3 +43,24 @@ def test_frequencies_that_a_cast_rounded_are_the_librarys_own() -> None:
     assert isinstance(model, Model)
     assert model.weights.frequencies is not None
     assert float(model.weights.frequencies[1]) == float(torch.tensor(0.1).bfloat16())
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "path"),
+    [
+        (Layer, "project_heads", "one by one"),
+        (Layer, "head_outputs", "one by one"),
+        (Norm, "quick", "one by one"),
+        (Layer, "project_part", "a sweep"),
+        (suffix, "attend", "a sweep"),
+        (suffix, "_in_two", "a sweep"),
+    ],
+)
+@pytest.mark.parametrize("family", ["gpt2", "qwen3", "gpt_neox"])
+def test_a_mistake_on_the_path_of_circuits_or_sweeps_alone_is_refused(
+    monkeypatch: pytest.MonkeyPatch, family: str, where: object, name: str, path: str
+) -> None:
+    own = getattr(where, name)
+    monkeypatch.setattr(where, name, lambda *args, **more: own(*args, **more) * 1.01)
+    with pytest.raises(ModelError, match=f"fails the proof on load: .*{path}"):
+        load(tiny_network(family))

@@ -25,7 +25,7 @@ def acdc(batches: Sequence[CircuitBatch], tau: float, order: np.ndarray | None =
         order: all edges, in the order in which those of one reader are tried.
     """
     edges = batches[0].edges
-    items = sum(len(batch.items[0]) for batch in batches)
+    items = sum(len(batch.items) for batch in batches)
     mask, increase, now = np.ones(len(edges), dtype=bool), np.zeros(len(edges)), 0.0
     for reader in reversed(range(len(edges.readers))):
         turn = np.arange(edges.offsets[reader], edges.offsets[reader + 1])

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from assay.model.transformer import Model, rotate
+from assay.model.layer import rotate
+from assay.model.transformer import Model
 from assay.task.task import Task
 
 
@@ -41,7 +42,7 @@ def forward(
     readers = {reader.name: (place, reader.writers) for place, reader in enumerate(edges.readers)}
     unit = "h" if shape.heads == shape.kv_heads else "kv"
     own: list[Tensor] = [given.get(0, model.embed(tokens))]
-    rotation = model._rotation(own[0])
+    rotation = model.weights.rotation(own[0])
 
     def copy(name: str, biases: int) -> Tensor:
         place, before = readers[name]
@@ -58,7 +59,7 @@ def forward(
             found = []
             for which, name in enumerate((f"h{head}<q>", f"{unit}{group}<k>", f"{unit}{group}<v>")):
                 at = head if which == 0 else group
-                x = weights.norm1(copy(f"a{layer}.{name}", layer), fixed) @ model._W_qkv(layer, which)[at]
+                x = weights.norm1(copy(f"a{layer}.{name}", layer), fixed) @ weights.W_in(name[-2])[at]
                 bias = model.qkv_bias(layer, which)
                 x = x if bias is None else x + bias[at]
                 norm = (weights.q_norm, weights.k_norm, None)[which]
@@ -73,7 +74,7 @@ def forward(
         own += outputs
         if weights.down is not None:
             read = weights.norm2(copy(f"m{layer}", layer if shape.parallel else layer + 1), fixed)
-            act = model.weights.act
+            act = weights.act
             neurons = act(weights.up(read)) if weights.gate is None else act(weights.gate(read)) * weights.up(read)
             own.append(given.get(len(own), weights.down(neurons)))
     logits = model.weights.unembedding(model.weights.final_norm(copy("logits", shape.layers), fixed))

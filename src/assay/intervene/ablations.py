@@ -7,17 +7,16 @@ Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`), other e
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from assay.errors import TaskError, nearest
-from assay.intervene.donors import _hash, donors
-from assay.intervene.least_kl import Fit
+from assay.intervene.donors import donors, hashed
+from assay.intervene.edit_runner import EditRunner
+from assay.intervene.fit_context import FitContext
+from assay.intervene.learned import optimal_constants, refitted
 from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value, origins
-from assay.intervene.reference import ReferenceStatistics
-from assay.intervene.runner import Runner
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -36,7 +35,7 @@ RANDOM = frozenset({"resample_joint", "resample_independent", "noise"})  # those
 FROM_MEANS = frozenset({"mean", "mean_position", "noise", "optimal"})  # those that begin with the reference's means
 
 
-class Workbench:
+class Workbench(FitContext):
     """A model on a task with everything that plans are made from: runner, reference statistics, fitted constants.
 
     Args:
@@ -48,35 +47,18 @@ class Workbench:
         TaskError: for an option that the model has no stream for.
     """
 
-    def __init__(self, runner: Runner, seed: int = 0, *, frozen_norm: bool = False, refit: bool = False):
+    def __init__(self, runner: EditRunner, seed: int = 0, *, frozen_norm: bool = False, refit: bool = False):
         for option, wanted in (("frozen_norm", frozen_norm), ("refit", refit)):
             if wanted and not isinstance(runner.model, Model):
                 raise TaskError(f"the option {option!r} {NEEDS_STREAM}; {runner.model.name} is none, so leave it out")
-        self.runner, self.model, self.task, self.seed = runner, runner.model, runner.task, seed
-        self.frozen_norm, self.refit = frozen_norm, refit
-        self.fitted: dict[object, Any] = {}  # learned constants and coefficients, by what they were fitted for
-        self.fits: list[Fit] = []  # what they reached on held-out reference rows
-        self._statistics: ReferenceStatistics | None = None
+        super().__init__(runner, seed, frozen_norm=frozen_norm)
+        self.refit = refit
 
-    def on(self, runner: Runner) -> Workbench:
+    def on(self, runner: EditRunner) -> Workbench:
         """A workbench of the same options on other scored rows of the same model and reference."""
         out = Workbench(runner, self.seed, frozen_norm=self.frozen_norm)
         out._statistics = self._statistics
         return out
-
-    @property
-    def statistics(self) -> ReferenceStatistics:
-        if self._statistics is None:
-            if self.task.reference is None:
-                raise TaskError(f"the task {self.task.name!r} has no reference examples to take a mean over")
-            self._statistics = ReferenceStatistics(self.runner)
-        return self._statistics
-
-    def on_reference(self) -> dict[str, Any]:
-        """What was taken from the reference: the rows and tokens of means and covariances, and what fits reached."""
-        used = self._statistics
-        rows = None if used is None else {"rows": len(used.rows), "tokens": used.tokens}
-        return {"statistics": rows, "fits": [fit.to_json() for fit in self.fits]}
 
     def source(self, ablation: str, site: Site, draw: int) -> Source:
         """What a part takes under an ablation.
@@ -110,8 +92,6 @@ class Workbench:
         """Edits that take these parts away. `optimal` fits the constants of all of them together, once."""
         sites = tuple(sites)
         if ablation == "optimal":
-            from assay.intervene.learned import optimal_constants
-
             constants = optimal_constants(self, sites)
             return tuple(Edit(site, Value(constant)) for site, constant in zip(sites, constants, strict=True))
         self.foresee(sites, ablation)
@@ -127,8 +107,6 @@ class Workbench:
     def plan(self, edits: tuple[Edit, ...], name: str = "explained") -> Plan:
         """A plan whose scored run has these edits, with the donor runs that they take values from."""
         if self.refit and edits:
-            from assay.intervene.learned import refitted
-
             edits = refitted(self, edits)
         helpers = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
         used = {source.run for edit in edits for source in origins(edit.source) if isinstance(source, From)}
@@ -147,7 +125,7 @@ class Workbench:
             for row in batch.rows:
                 document = data.documents[data.document[row]].name
                 generator = torch.Generator().manual_seed(
-                    _hash(self.seed, "noise", draw, site_key, document, int(data.offset[row])) >> 1
+                    hashed(self.seed, "noise", draw, site_key, document, int(data.offset[row])) >> 1
                 )
                 rows.append(torch.randn(mean.shape, generator=generator))
             white = torch.stack(rows)

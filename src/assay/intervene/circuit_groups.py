@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int
 
 from assay.intervene.circuit_schedule import Schedule, schedule
 from assay.intervene.circuit_state import State
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits import CircuitEngine
 
 MEMORY = 1 << 30  # bytes that states and the variants of a call may take
 TOKENS = 2_048  # tokens of one variant in a call: more leave the cache and gain nothing
@@ -29,13 +29,13 @@ class Budget:
     variants: int
 
 
-def budget(circuits: Circuits, rows: int, memory: int = MEMORY, variants: int = 1) -> Budget:
+def budget(circuits: CircuitEngine, rows: int, memory: int = MEMORY, variants: int = 1) -> Budget:
     """How many of `rows` rows are run together, with room for `variants` variants; a function of shapes.
 
     States keep every writer's difference, queries, keys and values; a variant also one layer's inputs, one for each
     reader, and the logits.
     """
-    shape, task = circuits.model.config, circuits.bench.task
+    shape, task = circuits.model.config, circuits.task
     positions, size = task.tokens.shape[1], torch.finfo(circuits.model.dtype).bits // 8
     items = max(1, int(task.scored.sum(1).max()))
     stream = positions * shape.d_model
@@ -47,7 +47,7 @@ def budget(circuits: Circuits, rows: int, memory: int = MEMORY, variants: int = 
     return Budget(together, max(1, (memory - together * state) // (together * variant)))
 
 
-def node_weights(circuits: Circuits) -> Float64[np.ndarray, "writers"]:
+def node_weights(circuits: CircuitEngine) -> Float64[np.ndarray, "writers"]:
     """Multiply-adds that each writer's node costs for one token, attention's products of positions left out."""
     shape = circuits.model.config
     share = shape.heads // shape.kv_heads
@@ -61,7 +61,9 @@ def node_weights(circuits: Circuits) -> Float64[np.ndarray, "writers"]:
     return np.array(out)
 
 
-def live_shares(circuits: Circuits, masks: Bool[np.ndarray, "variants edges *pos"]) -> Float64[np.ndarray, "variants"]:
+def live_shares(
+    circuits: CircuitEngine, masks: Bool[np.ndarray, "variants edges *pos"]
+) -> Float64[np.ndarray, "variants"]:
     """The share of a forward pass (in multiply-adds of its nodes) that each circuit computes when it is run alone."""
     weights = node_weights(circuits)
     return np.array([weights @ _nearer(circuits, masks[i : i + 1])[1] for i in range(len(masks))]) / weights.sum()
@@ -81,7 +83,7 @@ class Group:
 
 
 def grouped(
-    circuits: Circuits,
+    circuits: CircuitEngine,
     masks: Bool[np.ndarray, "variants edges *pos"],
     rows: int,
     most: int,
@@ -96,7 +98,7 @@ def grouped(
             they then do for nothing.
     """
     weights = node_weights(circuits)
-    token = rows * circuits.bench.task.tokens.shape[1]
+    token = rows * circuits.task.tokens.shape[1]
     found = [_nearer(circuits, masks[i : i + 1]) for i in range(len(masks))]
     # equal ones come side by side, nested ones in order
     order = sorted(range(len(found)), key=lambda i: (found[i][0], weights @ found[i][1], found[i][1].tobytes()))
@@ -118,30 +120,32 @@ def grouped(
     return [*out, Group(found[members[0]][0], np.array(members))] if members else out
 
 
-def _nearer(circuits: Circuits, mask: Bool[np.ndarray, "one edges *pos"]) -> tuple[bool, Bool[np.ndarray, "writers"]]:
+def _nearer(
+    circuits: CircuitEngine, mask: Bool[np.ndarray, "one edges *pos"]
+) -> tuple[bool, Bool[np.ndarray, "writers"]]:
     """Whether the model's own run is nearer than the empty one, and the nodes that are computed from the nearer."""
     live = circuits.edges.matrix(mask if mask.ndim == 2 else np.any(mask, -1))
     whole = live if mask.ndim == 2 else circuits.edges.matrix(np.all(mask, -1))
-    from_empty = _nodes(circuits, schedule(circuits, _known(circuits, False), live))
+    from_empty = _nodes(circuits, schedule(circuits.edges, _known(circuits, False), live))
     if mask.ndim == 2 and not (from_empty & ~_cut(circuits, live[0])).any():
         return False, from_empty  # all of these nodes would be computed from the model's own run, too
-    plan = schedule(circuits, _known(circuits, True), live)
+    plan = schedule(circuits.edges, _known(circuits, True), live)
     if mask.ndim == 3 and not np.array_equal(whole, live):  # edges that carry something at some positions only
-        plan = schedule(circuits, _known(circuits, True), live, exact=np.stack([live, whole], -1))
+        plan = schedule(circuits.edges, _known(circuits, True), live, exact=np.stack([live, whole], -1))
     from_clean = _nodes(circuits, plan)
     weights = node_weights(circuits)
     clean = bool(weights @ from_clean < weights @ from_empty)
     return clean, from_clean if clean else from_empty
 
 
-def _cut(circuits: Circuits, live: Bool[np.ndarray, "readers writers"]) -> Bool[np.ndarray, "writers"]:
+def _cut(circuits: CircuitEngine, live: Bool[np.ndarray, "readers writers"]) -> Bool[np.ndarray, "writers"]:
     """Nodes that an edge is cut into."""
     edges = circuits.edges
     readers = live.sum(1) < np.diff(edges.offsets)
     return (edges.node_of & readers[:, None]).any(0)
 
 
-def _nodes(circuits: Circuits, plan: Schedule) -> Bool[np.ndarray, "writers"]:
+def _nodes(circuits: CircuitEngine, plan: Schedule) -> Bool[np.ndarray, "writers"]:
     out = np.zeros(len(circuits.edges.writers), dtype=bool)
     for layer, found in enumerate(plan.layers):
         if found:
@@ -151,7 +155,7 @@ def _nodes(circuits: Circuits, plan: Schedule) -> Bool[np.ndarray, "writers"]:
     return out
 
 
-def _known(circuits: Circuits, clean: bool) -> State:
+def _known(circuits: CircuitEngine, clean: bool) -> State:
     """One of the two known runs without its values, for the schedule."""
     writers = len(circuits.edges.writers)
     matrix = circuits.edges.matrix(np.full(len(circuits.edges), clean))

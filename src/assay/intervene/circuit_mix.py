@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay.intervene.circuit_rows import Fills, Items
 from assay.intervene.circuit_schedule import Schedule
-from assay.intervene.circuit_state import Written
-
-if TYPE_CHECKING:
-    from assay.intervene.circuit_state import State
-    from assay.intervene.circuits import CircuitBatch
+from assay.intervene.circuit_state import State, Written
+from assay.model.edges import Edges
 
 At = tuple[Tensor, Tensor] | None
 DENSE = 6  # a sum over edges one by one takes about as long as a product of matrices with one live edge in so many
@@ -30,9 +26,17 @@ class Mix:
     """
 
     def __init__(
-        self, batch: CircuitBatch, base: State, weights: Tensor, plan: Schedule, hard: np.ndarray | None = None
+        self,
+        edges: Edges,
+        fills: Fills,
+        items: Items,
+        base: State,
+        weights: Tensor,
+        plan: Schedule,
+        hard: np.ndarray | None = None,
     ):
-        self.batch, self.base, self.weights, self.plan, self.hard = batch, base, weights, plan, hard
+        self.edges, self.fills, self.items = edges, fills, items
+        self.base, self.weights, self.plan, self.hard = base, weights, plan, hard
         self.variants = len(weights)
         self.known = plan.known  # writers whose difference is the base's, and not zero
         self.written = np.zeros(0, dtype=int)  # writers that were computed for each variant
@@ -47,10 +51,10 @@ class Mix:
         """Where the differences of the next so many writers may be put, to be given to `add`."""
         if torch.is_grad_enabled():
             return None
-        fill = self.batch.fill_input
+        fill = self.fills.input
         if narrow:
             if self._narrow is None:
-                size = (int(self.plan.at_items.sum()), self.variants, len(fill), self.batch.few, fill.shape[-1])
+                size = (int(self.plan.at_items.sum()), self.variants, len(fill), self.items.few, fill.shape[-1])
                 self._narrow = fill.new_empty(size)
             start = len(self.at_items)
             return self._narrow[start : start + count]
@@ -92,16 +96,16 @@ class Mix:
 
         Where all readers read the same, the first axis has stride 0.
         """
-        before = self.batch.edges.readers[readers[0]].writers
+        before = self.edges.readers[readers[0]].writers
         known = self.known[self.known < before]
         new = np.flatnonzero(self.written < before)  # what is computed later is not there yet
-        at = self.batch.items if items else None
+        at = self.items.where if items else None
         if self.hard is not None:
             live = self.hard[:, readers]
-            if items and self.batch.few:
+            if items and self.items.few:
                 return self._at_items(live, before, known, new)
             return self._hard(live, before, known, new, at)
-        fill = self.batch.fill[before]
+        fill = self.fills.streams[before]
         fill = fill if at is None else fill[at]
         out = fill.expand(len(readers), self.variants, *fill.shape)
         weights = self.weights[:, torch.from_numpy(readers)]
@@ -141,7 +145,7 @@ class Mix:
             key = b"".join(x.tobytes() for x in (np.array([before, len(known)]), known, new, shared, own))
             if self._last is not None and self._last[0] == key:  # queries, keys and values of a layer often do
                 return self._last[1].expand(readers, *self._last[1].shape[1:])
-        fill = self.batch.fill[before]
+        fill = self.fills.streams[before]
         out = (fill if at is None else fill[at])[None, None]
         if self.variants == 1 and at is None and _few(np.concatenate([shared, own], 2)):
             out = self._edge_by_edge(fill, shared[0], own[0], known, new)
@@ -160,8 +164,8 @@ class Mix:
 
     def _at_items(self, live: np.ndarray, before: int, known: np.ndarray, new: np.ndarray) -> Tensor:
         """`read` of the few scored items, by `live` [variants, readers, writers]."""
-        at, fill = self.batch.items, self.batch.fill[before]
-        start, variants, readers = fill[self.batch.items], *live.shape[:2]
+        at, fill = self.items.where, self.fills.streams[before]
+        start, variants, readers = fill[self.items.where], *live.shape[:2]
         out: Tensor = start
         parts = []  # (live, or its one row where all are alike; writers; values [variants or 1, some, items, d_model])
         used = live[:, :, known].any((0, 1))

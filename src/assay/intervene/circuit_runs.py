@@ -13,13 +13,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.errors import ComponentError, TaskError, nearest
-from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY, budget, grouped
-from assay.intervene.circuits import CircuitBatch, Circuits, transformer_of
+from assay.intervene.circuits import CircuitBatch, CircuitEngine
+from assay.intervene.edit_runner import EditRunner
 from assay.intervene.plan import From, Plan, Run, Source
-from assay.intervene.runner import Runner
 from assay.model.edge_sets import EdgeSet, Position, shared_columns
-from assay.names import parse_site
 from assay.task.examples import Examples
 
 
@@ -69,7 +67,7 @@ def row_masks(
     return out
 
 
-def engine_of(runner: Runner, plan: Plan, run: Run) -> Circuits:
+def engine_of(runner: EditRunner, plan: Plan, run: Run) -> CircuitEngine:
     """The engine of a plan's circuit, whose fill is the run that the circuit names.
 
     Raises:
@@ -77,16 +75,13 @@ def engine_of(runner: Runner, plan: Plan, run: Run) -> Circuits:
     """
     assert run.circuits is not None
     fill = plan.run(run.circuits.fill)
-    out = Circuits.__new__(Circuits)  # the fill is given; there is no ablation to make it by
-    out.bench, out.ablation = Workbench(runner, frozen_norm=run.frozen_norm), fill.name
-    out.model = transformer_of(out.bench)
-    out.edges, out.plan = out.model.edges, Plan(plan.runs[: plan.runs.index(fill) + 1])
-    out.sites = [parse_site(name) for name in out.edges.writers]
     given = {edit.site: edit.source for edit in fill.edits}
+    filled = Plan(plan.runs[: plan.runs.index(fill) + 1])
+    consistent = _one_run(plan, list(given.values()))
+    out = CircuitEngine(runner, filled, fill.name, frozen_norm=run.frozen_norm, consistent=consistent)
     missing = [str(site) for site in out.sites if site not in given]
     if missing:
         raise ComponentError(f"the run {fill.name!r} fills no edge out of {missing[0]!r}")
-    out.consistent = not run.frozen_norm and _one_run(plan, list(given.values()))
     return out
 
 
@@ -111,7 +106,7 @@ def _rows(source: From) -> Int[np.ndarray, "rows"]:
 
 @torch.no_grad()
 def run_circuit(
-    runner: Runner, plan: Plan, run: Run, rows: Int[np.ndarray, "rows"], *, stream: bool = False
+    runner: EditRunner, plan: Plan, run: Run, rows: Int[np.ndarray, "rows"], *, stream: bool = False
 ) -> Float[Tensor, "rows pos _"]:
     """Logits of every position; with `stream`, what the final norm reads instead.
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Int
 
-if TYPE_CHECKING:
-    from assay.intervene.circuits import Circuits, State
+from assay.intervene.circuit_state import State
+from assay.model.edges import Edges
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,7 @@ class Schedule:
 
 
 def schedule(
-    circuits: Circuits,
+    edges: Edges,
     base: State,
     live: Bool[np.ndarray, "variants readers writers"],
     *,
@@ -61,15 +60,15 @@ def schedule(
         few: the share of positions that scored items are, where nodes that these alone need may be computed there
             alone; 0: nowhere.
     """
-    edges, shape = circuits.edges, circuits.model.config
+    shape = edges.shape
     share, writers = shape.heads // shape.kv_heads, len(edges.writers)
     firsts, place = [], 1
     for width in shape.d_mlp:
         firsts.append(place)
         place += shape.heads + (width is not None)
     any_live = np.any(live, 0)
-    needed = _needed(circuits, live, firsts)
-    wide = _wide(circuits, any_live, needed, firsts) if few else needed
+    needed = _needed(edges, live, firsts)
+    wide = _wide(edges, any_live, needed, firsts) if few else needed
     differs: np.ndarray
     if soft:
         differs = any_live
@@ -93,7 +92,7 @@ def schedule(
         return np.any(differs[readers] & (moved | changed) | any_live[readers] & changed, 1)
 
     for layer in range(shape.layers):
-        first, at = firsts[layer], circuits.layers[layer]
+        first, at = firsts[layer], edges.places[layer]
         spot = first + np.arange(shape.heads)
         again = missing[spot]
         q, k, v = touched(at["q"]), touched(at["k"]), touched(at["v"])
@@ -133,17 +132,17 @@ def schedule(
 
 
 def _needed(
-    circuits: Circuits, live: Bool[np.ndarray, "variants readers writers"], firsts: list[int]
+    edges: Edges, live: Bool[np.ndarray, "variants readers writers"], firsts: list[int]
 ) -> Bool[np.ndarray, "writers"]:
     """Writers from which live edges lead to the logits, in any variant."""
-    edges, shape = circuits.edges, circuits.model.config
+    shape = edges.shape
     share = shape.heads // shape.kv_heads
     on = np.zeros(live.shape[:2], dtype=bool)  # readers whose node is needed
     on[:, -1] = True
     needed = np.zeros((len(live), len(edges.writers)), dtype=bool)
     needed[:, 0] = True
     for layer in reversed(range(shape.layers)):
-        at, first = circuits.layers[layer], firsts[layer]
+        at, first = edges.places[layer], firsts[layer]
         after = at["q"][0]
         if "mlp" in at:
             mine = first + shape.heads
@@ -158,18 +157,18 @@ def _needed(
 
 
 def _wide(
-    circuits: Circuits,
+    edges: Edges,
     live: Bool[np.ndarray, "readers writers"],
     needed: Bool[np.ndarray, "writers"],
     firsts: list[int],
 ) -> Bool[np.ndarray, "writers"]:
     """Writers that a needed node reads at every position, as keys and values do, and queries and MLPs of wide nodes."""
-    edges, shape = circuits.edges, circuits.model.config
+    shape = edges.shape
     share = shape.heads // shape.kv_heads
     on = np.zeros(len(edges.readers), dtype=bool)  # readers that read everywhere
     wide = np.zeros(len(edges.writers), dtype=bool)
     for layer in reversed(range(shape.layers)):
-        at, first = circuits.layers[layer], firsts[layer]
+        at, first = edges.places[layer], firsts[layer]
         after = at["q"][0]
         if "mlp" in at:
             mine = first + shape.heads

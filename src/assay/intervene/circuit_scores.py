@@ -78,7 +78,7 @@ class Scorer:
     """
 
     def __init__(self, batch: CircuitBatch):
-        task = batch.circuits.bench.task
+        task = batch.circuits.task
         self.batch, self.metric = batch, task.metric
         items = task.items(batch.rows)
         with torch.no_grad():

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from assay.intervene.circuit_rows import Where
 from assay.model.edges import Edges
 
 Masks = Bool[np.ndarray, "variants edges *pos"] | Float[Tensor, "variants edges *pos"]
-Where = tuple[Tensor, Tensor]  # rows and columns of the scored items
 
 
 @dataclass(eq=False)

@@ -14,9 +14,9 @@ from torch import Tensor
 from assay.intervene.circuit_groups import MEMORY, Group, budget, grouped
 from assay.intervene.circuit_runs import engine_of, row_masks
 from assay.intervene.circuit_scores import run_group
-from assay.intervene.circuits import CircuitBatch, Circuits
+from assay.intervene.circuits import CircuitBatch, CircuitEngine
+from assay.intervene.edit_runner import EditRunner
 from assay.intervene.plan import Plan
-from assay.intervene.runner import Runner
 from assay.intervene.side_by_side import side_by_side
 from assay.model.edge_sets import EdgeSet
 
@@ -28,7 +28,7 @@ Use = Callable[[int, Int[np.ndarray, "some"], Float[Tensor, "some vocab"]], T]
 class _Together:
     """Circuits with one fill whose edges are kept at the same named positions."""
 
-    engine: Circuits
+    engine: CircuitEngine
     members: list[int]
     sets: list[EdgeSet]
 
@@ -40,7 +40,7 @@ class CircuitSystems:
         plans: each ends with a circuit.
     """
 
-    def __init__(self, runner: Runner, plans: Sequence[Plan]):
+    def __init__(self, runner: EditRunner, plans: Sequence[Plan]):
         self.runner = runner
         found: dict[tuple[int, bool, tuple], _Together] = {}
         for index, plan in enumerate(plans):

@@ -12,7 +12,7 @@ from assay.task.task import Task
 POOL = 64  # reference rows a draw's donors come from
 
 
-def _hash(*key: object) -> int:
+def hashed(*key: object) -> int:
     return int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little")
 
 
@@ -37,16 +37,16 @@ def full_rows(task: Task) -> Int[np.ndarray, "rows"]:
 def pool(task: Task, seed: int, draw: int) -> Int[np.ndarray, "rows"]:
     """The reference rows of one draw: up to 64, without replacement, another set for every draw."""
     rows = full_rows(task)
-    order = np.argsort(_mix(rows.astype(np.uint64) ^ np.uint64(_hash(seed, "pool", draw))), kind="stable")
+    order = np.argsort(_mix(rows.astype(np.uint64) ^ np.uint64(hashed(seed, "pool", draw))), kind="stable")
     return np.sort(rows[order[:POOL]])
 
 
 def donors(task: Task, seed: int, draw: int, site: str = "") -> Int[np.ndarray, "rows"]:
     """For each scored row its donor among the draw's pool; `site` is empty where all sites share one donor."""
     rows = pool(task, seed, draw)
-    names = [_hash(task.documents[d].name) for d in task.document]
+    names = [hashed(task.documents[d].name) for d in task.document]
     offsets = np.asarray(task.offset, dtype=np.uint64)
-    keys = np.array(names, dtype=np.uint64) ^ _mix(offsets) ^ np.uint64(_hash(seed, "donor", draw, site))
+    keys = np.array(names, dtype=np.uint64) ^ _mix(offsets) ^ np.uint64(hashed(seed, "donor", draw, site))
     return rows[(_mix(keys) % np.uint64(len(rows))).astype(np.int64)]
 
 

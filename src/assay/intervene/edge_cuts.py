@@ -31,7 +31,7 @@ class EdgeCuts:
         return lambda value: self._kept.__setitem__(key, value)
 
     def _run(self, tokens: Tensor, taps: dict, stream: Tensor | None = None, start: int = 0) -> None:
-        self.batch.circuits.bench.runner.forwards += (len(tokens) if stream is None else len(stream)) * (
+        self.batch.runner.forwards += (len(tokens) if stream is None else len(stream)) * (
             1 - start / self.model.config.layers
         )
         self.model.forward(tokens, taps, stream=stream, start=start, positions=NOWHERE)
@@ -42,38 +42,38 @@ class EdgeCuts:
         at = self.batch.edges.readers[reader]
         layers, delta = self.model.config.layers, self.batch.clean.delta[torch.from_numpy(writers)]
         if at.part == "logits":
-            return self._unembed((self._kept["stream", layers] - delta)[:, *self.batch.items])
+            return self.batch.nodes.unembedded((self._kept["stream", layers] - delta)[:, *self.batch.items.where])
         after = self._mlp(at.layer, delta) if at.part == "mlp" else self._attention(at.layer, at.part, at.index, delta)
-        return self._unembed(self._above(after, at.layer + 1)[:, *self.batch.items])
+        return self.batch.nodes.unembedded(self._above(after, at.layer + 1)[:, *self.batch.items.where])
 
     def _mlp(self, layer: int, delta: Tensor) -> Float[Tensor, "variants rows pos d_model"]:
         """The stream after a layer whose MLP reads less."""
         stream = self._kept["stream", layer]
         whole = stream + self._kept["attention", layer]
-        return whole + self.batch._mlp((stream if self.model.config.parallel else whole) - delta, layer)
+        return whole + self.batch.nodes.mlp((stream if self.model.config.parallel else whole) - delta, layer)
 
     def _attention(
         self, layer: int, part: str, index: int, delta: Tensor
     ) -> Float[Tensor, "variants rows pos d_model"]:
         """The stream after a layer one of whose heads (or groups) has other queries, keys or values."""
-        shape, batch, stream = self.model.config, self.batch, self._kept["stream", layer]
+        shape, nodes, stream = self.model.config, self.batch.nodes, self._kept["stream", layer]
         share = shape.heads // shape.kv_heads
         heads = np.array([index]) if part == "q" else np.arange(index * share, (index + 1) * share)
         group, chosen = int(heads[0]) // share, torch.from_numpy(heads)
-        read = batch._normed(stream - delta, layer, "scale1").unsqueeze(0)
-        new = batch._project(read, layer, part, np.array([index]))
-        state, size = batch.clean, (len(heads), len(delta), -1, -1, -1)
+        read = nodes.normed(stream - delta, layer, "scale1").unsqueeze(0)
+        new = nodes.inputs(read, layer, part, np.array([index]))
+        state, size = self.batch.clean, (len(heads), len(delta), -1, -1, -1)
         old = {
             "q": state.q[layer][chosen].unsqueeze(1),
             "k": state.k[layer][group : group + 1].unsqueeze(1),
             "v": state.v[layer][group : group + 1].unsqueeze(1),
         }
         q, k, v = ((new if name == part else old[name]).expand(size) for name in "qkv")
-        z = batch._attend(q, k, v, layer, heads) - self._kept["z", layer].permute(2, 0, 1, 3)[chosen].unsqueeze(1)
-        after = stream + self._kept["attention", layer] + batch._written(z, layer, heads).sum(0)
+        z = nodes.attend(q, k, v, layer, heads) - self._kept["z", layer].permute(2, 0, 1, 3)[chosen].unsqueeze(1)
+        after = stream + self._kept["attention", layer] + nodes.written(z, layer, heads).sum(0)
         if shape.d_mlp[layer] is None:
             return after
-        return after + (self._kept["mlp", layer] if shape.parallel else batch._mlp(after, layer))
+        return after + (self._kept["mlp", layer] if shape.parallel else nodes.mlp(after, layer))
 
     def _above(self, stream: Tensor, start: int) -> Float[Tensor, "variants rows pos d_model"]:
         """The stream after the last layer, from the one entering a layer."""
@@ -82,14 +82,8 @@ class EdgeCuts:
             return stream
         out: list[Tensor] = []
         taps: dict[tuple[str, int], Callable[[Tensor], Tensor | None]] = {("stream", layers): out.append}
-        for (kind, layer), scale in self.batch._scales.items():
+        for (kind, layer), scale in self.batch.nodes.scales.items():
             if start <= layer < layers:
                 taps[kind, layer] = lambda _, scale=scale: scale.repeat(variants, 1, 1)
         self._run(self.batch.tokens, taps, stream.flatten(0, 1), start)
         return out[0].unflatten(0, (variants, -1))
-
-    def _unembed(self, x: Float[Tensor, "variants items d_model"]) -> Float[Tensor, "variants items vocab"]:
-        scale = self.batch._scales.get(("scale", self.model.config.layers))
-        norm = self.model.weights.final_norm
-        x = norm(x, None if scale is None else lambda _: scale[self.batch.items])
-        return self.model.weights.unembedding(x)

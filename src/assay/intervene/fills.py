@@ -11,15 +11,15 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import pick, tap
+from assay.intervene.edit_runner import EditRunner, Seen
 from assay.intervene.plan import Call, Data, From, Source, Stream, Value
-from assay.intervene.runner import Runner, Seen
 from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
 
 Key = tuple[str, int]
 
 
-def captured(runner: Runner, data: Data, rows: Int[np.ndarray, "rows"], keys: Iterable[Key]) -> dict[Key, Tensor]:
+def captured(runner: EditRunner, data: Data, rows: Int[np.ndarray, "rows"], keys: Iterable[Key]) -> dict[Key, Tensor]:
     """Values of taps in the unedited run of these rows, [rows, pos, ...]."""
     assert isinstance(runner.model, Model)
     found: dict[Key, Tensor] = {}

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from assay.errors import TaskError
+from assay.intervene.fit_context import FitContext
 from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, From, Origin, Plan, Run, Source, Value, changed
 from assay.intervene.reference import spread
 from assay.model.transformer import Model
 from assay.names import Site
 
-if TYPE_CHECKING:
-    from assay.intervene.ablations import Workbench
-
 REFIT_ROWS, RIDGE = 64, 1e-4
 
 
-def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]:
+def optimal_constants(bench: FitContext, sites: tuple[Site, ...]) -> list[Tensor]:
     """The constant of each part ([pos, width], the first position apart) that together minimise KL on the reference."""
     asked, sites = sites, tuple(sorted(sites, key=str))  # one fit of the same parts in whatever order
     key = ("optimal", sites, bench.frozen_norm)
@@ -51,7 +47,7 @@ def optimal_constants(bench: Workbench, sites: tuple[Site, ...]) -> list[Tensor]
     return [bench.fitted[key, site] for site in asked]
 
 
-def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+def refitted(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     """The edits and, after the last edited layer, the affine map of the stream that best undoes them.
 
     One ridge regression of the clean stream on the edited one, over all real positions of at most `REFIT_ROWS`
@@ -90,7 +86,7 @@ def refitted(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     return (*edits, Edit(site, Call(affine, (site,))))
 
 
-def _on_reference(bench: Workbench, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+def _on_reference(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     """The same edits for reference rows: a donor of a reference row is another reference row, one for all sites that
     share theirs."""
     assert bench.task.reference is not None

@@ -6,8 +6,6 @@ L-BFGS on some reference rows, until the KL on other reference rows stops fallin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,12 +13,10 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from assay.intervene.fit_context import Fit, FitContext
 from assay.intervene.output import Output
 from assay.intervene.plan import Edit, Plan, Run
 from assay.model.transformer import Model
-
-if TYPE_CHECKING:
-    from assay.intervene.ablations import Workbench
 
 POSITIONS = 4_096  # columns of all rows that are fitted on
 FEWEST, EXAMPLES = 8, 128  # at least so many rows; so many of a model that sees no tokens
@@ -30,31 +26,8 @@ STEPS, ROUNDS = 5, 60  # of L-BFGS between two looks at the held-out rows, and l
 SETTLED, PATIENCE = 0.001, 2  # after so many looks in a row that gain a smaller share of the held-out KL it ends
 
 
-@dataclass(frozen=True)
-class Fit:
-    """What a fit reached.
-
-    Attributes:
-        what: what was fitted; rows, held: how many reference rows it saw, and how many decided when to stop.
-        start, reached: KL(model || edited model) on the held-out rows before and after, nats a scored token.
-        evaluations: of the loss and its gradient.
-        settled: whether the held-out KL had stopped falling; False: the fit was cut off.
-    """
-
-    what: str
-    rows: int
-    held: int
-    start: float
-    reached: float
-    evaluations: int
-    settled: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-
 def fit_by_kl(
-    bench: Workbench, parameters: list[Tensor], edits: Callable[[], tuple[Edit, ...]], what: str
+    bench: FitContext, parameters: list[Tensor], edits: Callable[[], tuple[Edit, ...]], what: str
 ) -> list[Tensor]:
     """Minimises KL(model || edited model) on the reference over the parameters that `edits()` uses.
 
@@ -91,7 +64,7 @@ def fit_by_kl(
     return best
 
 
-def _rows(bench: Workbench) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:
+def _rows(bench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:
     """Reference rows to fit on and half as many to stop by, keyed, both spread over the reference: it may be ordered by
     source. A lone row is both."""
     assert bench.task.reference is not None
@@ -112,7 +85,7 @@ def _rows(bench: Workbench) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, 
 class _Divergence:
     """KL(model || edited model) on some reference rows, nats a scored token."""
 
-    def __init__(self, bench: Workbench, edits: Callable[[], tuple[Edit, ...]], rows: Int[np.ndarray, "rows"]):
+    def __init__(self, bench: FitContext, edits: Callable[[], tuple[Edit, ...]], rows: Int[np.ndarray, "rows"]):
         assert bench.task.reference is not None
         self.bench, self.edits, self.reference = bench, edits, bench.task.reference
         chunk = bench.runner.batch

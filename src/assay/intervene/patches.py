@@ -11,7 +11,7 @@ from torch import Tensor
 from assay.errors import ComponentError
 from assay.intervene.components import check, tap
 from assay.intervene.fills import Key
-from assay.model.suffix import Trace, mlp
+from assay.model.suffix import Trace
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -94,5 +94,5 @@ class Patches:
         if self.model.config.parallel:  # the MLP reads what attention has not yet changed
             written = self.kept.streams[layer + 1][rows, columns] - self.kept.after[layer][rows, columns]
             return after + written.unsqueeze(1)
-        written = mlp(self.model, layer, after)
-        return after if written is None else after + written
+        weights = self.model.weights.layers[layer]
+        return after + weights.mlp(weights.norm2(after), quick=True) if weights.has_mlp else after

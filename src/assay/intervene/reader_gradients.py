@@ -13,11 +13,10 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from assay.intervene import softened
 from assay.intervene.circuits import CircuitBatch
-from assay.model.transformer import Layer, Norm, rotate
+from assay.model.layer import PARTS, Layer, rotate
 
 Start = tuple[int, int]  # layer, and 0 before its attention or 1 after it; (n_layers, 0) after the last layer
 
@@ -67,46 +66,44 @@ def forward(
         carried: how much of its writer's value every edge carries in each step, the rest is fill; for whole runs.
         soft: gradients as GIM changes them, for one step: a softer softmax, shares of products, norms frozen here.
     """
-    model, shape = batch.model, batch.model.config
+    model, shape, nodes = batch.model, batch.model.config, batch.nodes
     x = stream.requires_grad_() if torch.is_grad_enabled() else stream
     run = Pass(batch, x.new_zeros(0, 0, 0), x.new_zeros(0, 0, 0), apart=carried is not None)
-    layers, rows, positions = batch.circuits.layers, *(index.to(x.device) for index in batch.items)
+    places, (rows, positions) = batch.edges.places, (index.to(x.device) for index in batch.items.where)
 
     def mixed(x: Tensor, reader: int | np.integer) -> Tensor:
         if carried is None:
             return x
-        fill = batch.fill[batch.edges.readers[reader].writers]
+        fill = batch.fills.streams[batch.edges.readers[reader].writers]
         return torch.lerp(fill.expand_as(x), x, carried.view(-1, 1, 1, 1))
 
-    def freeze(norm: Norm, x: Tensor, which: str, layer: int) -> None:
+    def freeze(x: Tensor, which: str, layer: int) -> None:
         if soft:
-            norm(x.detach()[0], lambda scale: batch._scales.update({(which, layer): scale}))
+            nodes.scales[which, layer] = nodes.norm_of(layer, which).scale(x.detach()[0])
 
     for layer in range(start[0], shape.layers):
         weights, before = model.weights.layers[layer], x
         if (layer, 0) >= start:
             run.streams[layer, 0] = x
-            read = mixed(x, layers[layer]["q"][0])
-            freeze(weights.norm1, read, "scale1", layer)
-            q, k, v = model._qkv(batch._normed(read, layer, "scale1"), weights)
+            read = mixed(x, places[layer]["q"][0])
+            freeze(read, "scale1", layer)
+            q, k, v = weights.project(nodes.normed(read, layer, "scale1"))
             run.attended[layer] = Attended(read, q, k, v)
             run.z[layer] = _attend(batch, weights, q, k, v, soft)
             x = x + weights.out(run.z[layer].flatten(-2))
         run.streams[layer, 1] = x
-        if weights.down is not None:
-            read = mixed(before if shape.parallel else x, layers[layer]["mlp"][0])
+        if weights.has_mlp:
+            read = mixed(before if shape.parallel else x, places[layer]["mlp"][0])
             read = run.mlp_read[layer] = read.view_as(read)  # a branch of its own, at which a gradient can be asked for
-            freeze(weights.norm2, read, "scale2", layer)
-            run.mlp[layer] = batch._mlp(read, layer)
+            freeze(read, "scale2", layer)
+            run.mlp[layer] = nodes.mlp(read, layer)
             x = x + run.mlp[layer]
     run.streams[shape.layers, 0] = x
     run.final = mixed(x, -1)[:, rows, positions]
-    norm = model.weights.final_norm
-    freeze(norm, x, "scale", shape.layers)
-    scale = batch._scales.get(("scale", shape.layers))
-    run.logits = model.weights.unembedding(norm(run.final, None if scale is None else lambda _: scale[rows, positions]))
+    freeze(x, "scale", shape.layers)
+    run.logits = nodes.unembedded(run.final)
     run.share = 1 - (start[0] + start[1] / 2) / shape.layers
-    batch.circuits.bench.runner.forwards += x.shape[0] * x.shape[1] * run.share
+    batch.runner.forwards += x.shape[0] * x.shape[1] * run.share
     return run
 
 
@@ -120,12 +117,12 @@ def written(batch: CircuitBatch, run: Pass, *, less_fill: bool) -> Float[Tensor,
     shape, heads = batch.model.config, np.arange(batch.model.config.heads)
     with torch.no_grad():
         own = run.streams[0, 0].detach()
-        parts = [(own - batch.fill_input if less_fill else own).unsqueeze(0)]
+        parts = [(own - batch.fills.input if less_fill else own).unsqueeze(0)]
         for layer in range(shape.layers):
             z = run.z[layer].detach().permute(3, 0, 1, 2, 4)
-            z = z - batch.fill_z[layer].unsqueeze(1) if less_fill else z
-            parts.append(batch._written(z, layer, heads))
-            fill = batch.fill_mlp[layer]
+            z = z - batch.fills.z[layer].unsqueeze(1) if less_fill else z
+            parts.append(batch.nodes.written(z, layer, heads))
+            fill = batch.fills.mlp[layer]
             if fill is not None:
                 out = run.mlp[layer].detach()
                 parts.append((out - fill if less_fill else out).unsqueeze(0))
@@ -142,16 +139,16 @@ def reader_gradients(
     `logits` at the scored items.
     """
     batch, shape = run.batch, run.batch.model.config
-    layers = batch.circuits.layers
-    inputs = [getattr(at, part) for at in run.attended.values() for part in "qkv"]
+    places = batch.edges.places
+    inputs = [getattr(at, part) for at in run.attended.values() for part in PARTS]
     inputs += [*run.mlp_read.values(), run.final]
     gradients = iter(torch.autograd.grad(loss, inputs))
     steps, rows = run.streams[shape.layers, 0].shape[:2]
-    batch.circuits.bench.runner.forwards += steps * rows * run.share
+    batch.runner.forwards += steps * rows * run.share
     for layer, attended in run.attended.items():
-        for part in "qkv":
-            yield layers[layer][part], _back(batch, layer, part, attended, next(gradients), run.apart)
-    for place in [*(layers[layer]["mlp"] for layer in run.mlp_read), np.array([len(batch.edges.readers) - 1])]:
+        for part in PARTS:
+            yield places[layer][part], _back(batch, layer, part, attended, next(gradients), run.apart)
+    for place in [*(places[layer]["mlp"] for layer in run.mlp_read), np.array([len(batch.edges.readers) - 1])]:
         found = next(gradients)
         yield place, found.unsqueeze(0) if run.apart else found.sum(0, keepdim=True)
 
@@ -160,20 +157,12 @@ def _attend(batch: CircuitBatch, weights: Layer, q: Tensor, k: Tensor, v: Tensor
     """z [steps, rows, pos, heads, d_head]."""
     steps = len(q)
     if soft:
-        q, k, v = (softened.share_of_gradient(x, part) for x, part in zip((q, k, v), "qkv", strict=True))
+        q, k, v = (softened.share_of_gradient(x, part) for x, part in zip((q, k, v), PARTS, strict=True))
     frozen = torch.detach if soft else None
-    q = q if weights.q_norm is None else weights.q_norm(q, frozen)
-    k = k if weights.k_norm is None else weights.k_norm(k, frozen)
+    q, k = weights.head_normed(q, "q", frozen), weights.head_normed(k, "k", frozen)
     q, k, v = (x.flatten(0, 1).transpose(1, 2) for x in (q, k, v))
-    if batch.rotation is not None:
-        q, k = rotate(q, batch.rotation), rotate(k, batch.rotation)
-    share = q.shape[1] // k.shape[1]
-    if share > 1:
-        k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
-    if soft:
-        z = softened.attention(q, k, v, weights.scaling)
-    else:
-        z = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=weights.scaling)
+    q, k = rotate(q, batch.nodes.rotation), rotate(k, batch.nodes.rotation)
+    z = softened.attention(q, k, v, weights.scaling) if soft else weights.attend(q, k, v)
     return z.transpose(1, 2).unflatten(0, (steps, -1))
 
 
@@ -191,20 +180,18 @@ def _back(
     dL/dx = (u − mean(u) − x̂ (dL/dy · (y − const)) / d) / s, u = g W dL/dy; no mean in an RMS norm. The first terms are
     linear in (dL/dy) / s, so steps are added before W is applied.
     """
-    model, which = batch.model, "qkv".index(part)
-    weights, stream = model.weights.layers[layer], at.stream.detach()
-    norm, frozen = weights.norm1, batch._scales.get(("scale1", layer))
-    centred = stream - stream.mean(-1, keepdim=True) if norm.centred else stream
-    scale = (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt() if frozen is None else frozen
+    weights, stream = batch.model.weights.layers[layer], at.stream.detach()
+    norm, frozen = weights.norm1, batch.nodes.scales.get(("scale1", layer))
+    scale = norm.scale(stream) if frozen is None else frozen
     over = gradient / scale.unsqueeze(-1)
     steps = "s" if apart else ""
-    out = torch.einsum(f"{steps}rphe,hde->h{steps}rpd", over if apart else over.sum(0), model._W_qkv(layer, which))
+    out = torch.einsum(f"{steps}rphe,hde->h{steps}rpd", over if apart else over.sum(0), weights.W_in(part))
     out = out * norm.weight
     if norm.centred:
         out = out - out.mean(-1, keepdim=True)
     if frozen is None:
         none = stream.new_zeros(stream.shape[-1])
-        constant = model._qkv(none if norm.bias is None else norm.bias, weights)[which]
+        constant = weights.project(none if norm.bias is None else norm.bias)[PARTS.index(part)]
         along = (over * (getattr(at, part).detach() - constant)).sum(-1) / stream.shape[-1]
-        out = out - torch.einsum(f"srph,srpd->h{steps}rpd", along, centred / scale)
+        out = out - torch.einsum(f"srph,srpd->h{steps}rpd", along, norm.centre(stream) / scale)
     return out

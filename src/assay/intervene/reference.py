@@ -13,8 +13,8 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
+from assay.intervene.edit_runner import EditRunner
 from assay.intervene.plan import Plan, Run
-from assay.intervene.runner import Runner
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 
@@ -46,7 +46,7 @@ class ReferenceStatistics:
         tokens: in those rows, without padding.
     """
 
-    def __init__(self, runner: Runner, rows: int | None = None):
+    def __init__(self, runner: EditRunner, rows: int | None = None):
         assert runner.task.reference is not None
         self.runner = runner
         rows = affordable(runner.model.parameters, runner.task.reference.tokens) if rows is None else rows

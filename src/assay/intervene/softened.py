@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from assay.model.layer import causal_scores, per_head
+
 TEMPERATURE = 2.0  # of the softmax that the gradient goes through
 SHARES = {"q": 0.25, "k": 0.25, "v": 0.5}  # of the gradient: two factors, and of the pattern two factors again
 
@@ -38,11 +40,10 @@ def share_of_gradient(x: Tensor, part: str) -> Tensor:
 
 def attention(
     q: Float[Tensor, "rows heads pos d_head"],
-    k: Float[Tensor, "rows heads pos d_head"],
-    v: Float[Tensor, "rows heads pos d_head"],
+    k: Float[Tensor, "rows groups pos d_head"],
+    v: Float[Tensor, "rows groups pos d_head"],
     scaling: float,
 ) -> Float[Tensor, "rows heads pos d_head"]:
     """Causal attention whose gradient goes through a softer softmax."""
-    scores = q @ k.transpose(-1, -2) * scaling
-    future = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).triu(1)
-    return _Softmax.apply(scores.masked_fill(future, -torch.inf)) @ v
+    heads = q.shape[1]
+    return _Softmax.apply(causal_scores(q, per_head(k, heads), scaling)) @ per_head(v, heads)

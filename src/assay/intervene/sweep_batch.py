@@ -12,11 +12,11 @@ from torch import Tensor
 from assay.errors import TaskError
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import tap
+from assay.intervene.edit_runner import Seen
 from assay.intervene.fills import captured, fills
 from assay.intervene.patches import Patches, entry
 from assay.intervene.plan import From, Source
 from assay.intervene.readout import Readout
-from assay.intervene.runner import Seen
 from assay.model.suffix import Group, suffix, trace
 from assay.model.transformer import Model
 from assay.names import Site
@@ -130,7 +130,7 @@ class SweepBatch:
             elif not named:
                 out[index] = position
             else:
-                columns = self.bench.runner._columns(Site("input", position=position), seen)
+                columns = self.bench.runner.columns(Site("input", position=position), seen)
                 assert columns is not None
                 out[index] = columns.cpu().numpy()
         return out

@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from assay.model.transformer import Layer, Model, Weights
+from assay.model.layer import Layer
+from assay.model.transformer import Model
+from assay.model.weights import Weights
 
 SCALE_BITS = 16  # each row of a matrix has one scale
 

@@ -185,7 +185,7 @@ def _parts(batch: CircuitBatch, along: str, each: bool) -> list[_Part]:
 def _check(circuits: Circuits, loss: str, *, at_model: bool) -> None:
     if loss not in LOSSES:
         raise TaskError(f"unknown loss {loss!r}" + nearest(loss, LOSSES))
-    if at_model and (loss == "kl" or circuits.bench.task.metric.loss is None):
+    if at_model and (loss == "kl" or circuits.task.metric.loss is None):
         raise TaskError(
             "the gradient of KL(model || run) at the model's own run is zero, so attribution there scores nothing; use "
             "integrated_attribution, or the loss 'task' with a metric other than 'kl'"
@@ -202,7 +202,7 @@ def _own_run(batch: CircuitBatch, loss: str, *, gradients: bool, soft: bool = Fa
 
 
 def _objective(batch: CircuitBatch, loss: str, own: Float[Tensor, "items vocab"]) -> Objective:
-    task = batch.circuits.bench.task
+    task = batch.circuits.task
     answers = task.targets(batch.rows, task.items(batch.rows)).to(own.device)
     answers = answers.unsqueeze(-1) if answers.ndim == 1 else answers
     given = task.metric.loss
@@ -226,17 +226,17 @@ class _Tally:
     """Signed scores, added up in float64 over batches of rows."""
 
     def __init__(self, circuits: Circuits, rows: Rows | None):
-        self.circuits, task = circuits, circuits.bench.task
+        self.circuits, task = circuits, circuits.task
         self.rows = np.arange(len(task.tokens)) if rows is None else rows
         self.items = max(1, len(task.items(self.rows).row))
         readers, writers = len(circuits.edges.readers), len(circuits.edges.writers)
         self.matrix = torch.zeros(readers, writers, dtype=torch.float64)
         self.clean = 0.0  # the model's own loss, summed over items
-        self._before = circuits.bench.runner.forwards
+        self._before = circuits.runner.forwards
 
     def batches(self, steps: int, memory: int, *, apart: bool = False) -> Iterator[CircuitBatch]:
         """Rows in batches whose size depends on shapes and the memory alone; `apart`: writers differ by step."""
-        shape, task = self.circuits.model.config, self.circuits.bench.task
+        shape, task = self.circuits.model.config, self.circuits.task
         positions, size = task.tokens.shape[1], torch.finfo(self.circuits.model.dtype).bits // 8
         width = max((d or 0 for d in shape.d_mlp), default=0)
         kept = steps * shape.layers * (12 * shape.d_model + 4 * width) + 3 * shape.heads * shape.d_model
@@ -261,12 +261,12 @@ class _Tally:
             first, last, _ = writers.indices(before)
             difference = deltas[first:last]
             if places[0] == len(self.circuits.edges.readers) - 1:  # at the scored items alone
-                difference = difference[..., *batch.items, :]
+                difference = difference[..., *batch.items.where, :]
             rise = -(gradient.flatten(1) @ difference.flatten(1).T).double().cpu()
             self.matrix[torch.from_numpy(places), first:last] += rise
 
     def scores(self, method: str, settings: dict[str, object]) -> EdgeScores:
         signed = self.circuits.edges.flat(self.matrix.numpy() / self.items)
         whose = {"ablation": self.circuits.ablation, "rows": len(self.rows), **settings}
-        passes = self.circuits.bench.runner.forwards - self._before
+        passes = self.circuits.runner.forwards - self._before
         return EdgeScores(np.abs(signed), method, whose, passes, signed)

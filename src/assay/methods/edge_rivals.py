@@ -58,12 +58,12 @@ def activation_norm(circuits: Circuits, *, of: str = "read", rows: Rows | None =
     """
     if of not in SIZES:
         raise ComponentError(f"unknown size {of!r}" + nearest(of, SIZES))
-    edges, before = circuits.edges, circuits.bench.runner.forwards
+    edges, before = circuits.edges, circuits.runner.forwards
     squares = np.zeros((len(edges.readers), len(edges.writers)))
     tokens, items = 0, 0
     for batch, run, real in _runs(circuits, rows):
         deltas = written(batch, run, less_fill=True)
-        tokens, items = tokens + int(real.sum()), items + len(batch.items[0])
+        tokens, items = tokens + int(real.sum()), items + len(batch.items)
         if of == "written":
             squares += deltas[:, real].double().square().sum((1, 2)).cpu().numpy()
             continue
@@ -74,7 +74,7 @@ def activation_norm(circuits: Circuits, *, of: str = "read", rows: Rows | None =
         counts[-1] = items
     settings = {"ablation": circuits.ablation, "of": of}
     scores = edges.flat(np.sqrt(squares / np.maximum(counts, 1)))
-    return EdgeScores(scores, f"activation_norm_{of}", settings, circuits.bench.runner.forwards - before)
+    return EdgeScores(scores, f"activation_norm_{of}", settings, circuits.runner.forwards - before)
 
 
 def information_flow(circuits: Circuits, *, rows: Rows | None = None) -> EdgeScores:
@@ -85,24 +85,24 @@ def information_flow(circuits: Circuits, *, rows: Rows | None = None) -> EdgeSco
     threshold t when its share is at least t and its reader's node is `logits` or has an edge in the routes; its score
     is the largest such t. Positions share one graph, and queries and keys are followed like values.
     """
-    edges, before = circuits.edges, circuits.bench.runner.forwards
+    edges, before = circuits.edges, circuits.runner.forwards
     shares = np.zeros((len(edges.readers), len(edges.writers)))
     tokens, items = 0, 0
     for batch, run, real in _runs(circuits, rows):
         values = written(batch, run, less_fill=False)
-        tokens, items = tokens + int(real.sum()), items + len(batch.items[0])
+        tokens, items = tokens + int(real.sum()), items + len(batch.items)
         for places, stream, at in _streams(batch, run, real):
             count = edges.readers[places[0]].writers
             shares[places, :count] += _proximity(stream, values[:count, *at]).cpu().numpy()
     shares[:-1] /= max(tokens, 1)
     shares[-1] /= max(items, 1)
     scores = edges.flat(_top_down(edges, shares))
-    return EdgeScores(scores, "information_flow", {}, circuits.bench.runner.forwards - before)
+    return EdgeScores(scores, "information_flow", {}, circuits.runner.forwards - before)
 
 
 def _runs(circuits: Circuits, rows: Rows | None) -> Iterator[tuple[CircuitBatch, Pass, Bool[Tensor, "rows pos"]]]:
     """The model's own run of rows in batches, and which tokens are real."""
-    task = circuits.bench.task
+    task = circuits.task
     rows = np.arange(len(task.tokens)) if rows is None else rows
     for start in range(0, len(rows), ROWS):
         batch = circuits.batch(rows[start : start + ROWS])
@@ -116,43 +116,35 @@ def _streams(
 ) -> Iterator[tuple[np.ndarray, Tensor, tuple[Tensor, ...]]]:
     """Readers that read the same stream, that stream [where, d_model], and the rows and positions that count."""
     at = torch.nonzero(real, as_tuple=True)
-    layers = batch.circuits.layers
-    for layer, places in enumerate(layers):
+    places_of = batch.edges.places
+    for layer, places in enumerate(places_of):
         yield np.concatenate([places[part] for part in "qkv"]), run.streams[layer, 0][0][at], at
         if "mlp" in places:
             yield places["mlp"], run.mlp_read[layer][0][at], at
-    yield np.array([len(batch.edges.readers) - 1]), run.final[0], batch.items
+    yield np.array([len(batch.edges.readers) - 1]), run.final[0], batch.items.where
 
 
 def _read(
     batch: CircuitBatch, run: Pass, deltas: Float[Tensor, "writers rows pos d_model"], real: Bool[Tensor, "rows pos"]
 ) -> Iterator[tuple[np.ndarray, Float64[Tensor, "some_writers readers"]]]:
     """Sums of squares of what readers get of each difference through norm and weights."""
-    model, layers = batch.model, batch.circuits.layers
+    model, nodes = batch.model, batch.nodes
     for places, stream, at in _streams(batch, run, real):
         reader = batch.edges.readers[places[0]]
         difference = deltas[: reader.writers, *at]
-        if reader.part == "logits":
-            norm, which = model.weights.final_norm, ("scale", reader.layer)
-        else:
-            weights = model.weights.layers[reader.layer]
-            attends = reader.part == "q"
-            norm, which = (weights.norm1, "scale1") if attends else (weights.norm2, "scale2")
-            which = (which, reader.layer)
-        frozen = batch._scales.get(which)
-        if norm.centred:
-            stream = stream - stream.mean(-1, keepdim=True)
-            difference = difference - difference.mean(-1, keepdim=True)
-        scale = (stream.square().mean(-1, keepdim=True) + norm.eps).sqrt() if frozen is None else frozen[at]
-        x = difference / scale * norm.weight
+        which = {"logits": "scale", "mlp": "scale2"}.get(reader.part, "scale1")
+        norm, frozen = nodes.norm_of(reader.layer, which), nodes.scales.get((which, reader.layer))
+        scale = norm.scale(stream) if frozen is None else frozen[at]
+        x = norm.centre(difference) / scale * norm.weight
         if reader.part == "q":
             for part in "qkv":
-                W = model._W_qkv(reader.layer, "qkv".index(part))
+                W = model.weights.layers[reader.layer].W_in(part)
                 sizes = [(x @ head).double().square().sum((1, 2)) for head in W]
-                yield layers[reader.layer][part], torch.stack(sizes, 1)
+                yield batch.edges.places[reader.layer][part], torch.stack(sizes, 1)
             continue
         maps = [model.weights.unembedding]
         if reader.part == "mlp":
+            weights = model.weights.layers[reader.layer]
             maps = [linear for linear in (weights.up, weights.gate) if linear is not None]
         size = torch.stack([(one @ linear.weight.T).double().square().sum() for one in x for linear in maps])
         yield places, size.unflatten(0, (len(x), len(maps))).sum(1, keepdim=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 from assay.errors import ComponentError, nearest
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Reader
-from assay.model.transformer import Model, Norm
+from assay.model.layer import Norm
+from assay.model.transformer import Model
 
 THROUGH = ("output", "circuit")
 
@@ -71,7 +72,7 @@ def _writers(model: Model, through: str) -> list[Float[Tensor, "_ d_model"]]:
 def _head_map(model: Model, reader: Reader, through: str) -> Float[Tensor, "d_model _"]:
     """By what a head (or the heads of a group) reads the normed stream."""
     layer, share = reader.layer, model.config.heads // model.config.kv_heads
-    W = model._W_qkv(layer, "qkv".index(reader.part))[reader.index]
+    W = model.weights.layers[layer].W_in(reader.part)[reader.index]
     if through == "output":
         return W
     if reader.part == "q":

@@ -10,15 +10,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from assay.errors import ComponentError, nearest
-
-if TYPE_CHECKING:
-    from assay.model.transformer import Shape
+from assay.model.weights import Shape
 
 _EDGE = re.compile(r"^(?P<writer>[^\s<>@]+?)->(?P<reader>[^\s@]+?)(?:@(?P<position>\S+))?$")
 _PER_HEAD = re.compile(r"^a(?P<layer>\d+)\.h(?P<head>\d+)<(?P<part>[kv])>$")
@@ -49,7 +47,7 @@ class Edges(Sequence[str]):
         readers: in the order of the data flow; `logits` is the last.
 
     Example:
-        >>> from assay.model.transformer import Shape
+        >>> from assay.model.weights import Shape
         >>> edges = Edges(Shape(2, 8, 2, 2, 4, (16, 16), 50, 32, parallel=False, norm="layer"))
         >>> edges[0], edges[-1], len(edges)
         ('input->a0.h0<q>', 'm1->logits', 46)
@@ -102,6 +100,14 @@ class Edges(Sequence[str]):
     @cached_property
     def _reader_place(self) -> dict[str, int]:
         return {reader.name: place for place, reader in enumerate(self.readers)}
+
+    @cached_property
+    def places(self) -> list[dict[str, Int[np.ndarray, "readers"]]]:
+        """Of each layer the places of its readers, by part, in the order of heads or groups."""
+        out: list[dict[str, list[int]]] = [{} for _ in range(self.shape.layers)]
+        for place, reader in enumerate(self.readers[:-1]):
+            out[reader.layer].setdefault(reader.part, []).append(place)
+        return [{part: np.array(places) for part, places in layer.items()} for layer in out]
 
     def number(self, name: str, *, fold: bool = False) -> tuple[int, str | None]:
         """The edge's number, and its position's name or None.

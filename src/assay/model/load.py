@@ -33,7 +33,7 @@ from assay.model.admit import (
 )
 from assay.model.families import FAMILIES
 from assay.model.module import ModuleModel, evaluating
-from assay.model.proof import prove
+from assay.model.proving import prove
 from assay.model.stored import check_counts, check_size, configuration, shapes
 from assay.model.transformer import Model
 from assay.zoo.index import PREFIX, names

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from assay.model.transformer import NOWHERE, Linear, Model, rotate
+from assay.model.layer import Layer, Rotation, rotate, softmax
+from assay.model.transformer import NOWHERE, Model
 
 Entering = Callable[[int, Int[Tensor, "points"], Int[Tensor, "points"]], Tensor | None]
 """(layer, rows, columns) -> what patches put into the stream there, [points, patches, d_model]; None: no patch."""
@@ -39,7 +39,7 @@ class Trace:
     q: list[Tensor]
     k: list[Tensor]
     v: list[Tensor]
-    rotation: tuple[Tensor, Tensor] | None
+    rotation: Rotation | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,10 +77,9 @@ def trace(model: Model, tokens: Int[Tensor, "rows pos"]) -> Trace:
 
     keys.append(("stream", len(layers)))
     model.forward(tokens, {key: keep(key) for key in keys}, positions=NOWHERE)
-    rotation = model._rotation(found["stream", 0])
+    rotation = model.weights.rotation(found["stream", 0])
     q, k, v = ([found[part, layer].transpose(1, 2) for layer in layers] for part in "qkv")
-    if rotation is not None:
-        q, k = [rotate(x, rotation) for x in q], [rotate(x, rotation) for x in k]
+    q, k = ([rotate(x, rotation) for x in several] for several in (q, k))
     return Trace(
         [found["stream", layer] for layer in range(len(layers) + 1)],
         [found["stream", layer] + found["attention", layer] for layer in layers],
@@ -90,22 +89,6 @@ def trace(model: Model, tokens: Int[Tensor, "rows pos"]) -> Trace:
         [x.contiguous() for x in v],
         rotation,
     )
-
-
-def mlp(model: Model, layer: int, stream: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"] | None:
-    """What a layer's MLP writes when it reads this stream; None where there is no MLP."""
-    weights = model.weights.layers[layer]
-    if weights.down is None or weights.up is None:
-        return None
-    read, act = weights.norm2(stream), fused(model.weights.act)
-    neurons = act(weights.up(read)) if weights.gate is None else act(weights.gate(read)).mul_(weights.up(read))
-    return weights.down(neurons)
-
-
-def fused(act: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same function in one pass over memory, where the library writes it out in eight (2e-7 apart in float32)."""
-    name = type(act).__name__
-    return partial(functional.gelu, approximate="tanh") if name in ("NewGELUActivation", "GELUTanh") else act
 
 
 def suffix(model: Model, kept: Trace, groups: Sequence[Group], entering: Entering) -> list[Tensor]:
@@ -172,21 +155,19 @@ def _layer(
     gathered = only_reads and not all(group.whole for group in groups)
     count = len(groups)
     if not gathered:
-        parts = model._qkv(normed, weights)
-        q, k, v = (_split(_ready(model, kept, layer, x, w, at), sizes) for w, x in zip("qkv", parts, strict=True))
+        parts = zip("qkv", weights.project(normed), strict=True)
+        q, k, v = (_split(_attended(weights, kept, x, part, at), sizes) for part, x in parts)
         heads = q[:count]
     else:
-        k, v = (_split(_ready(model, kept, layer, _part(model, layer, w)(normed), w, at), sizes) for w in "kv")
+        k, v = (_split(_attended(weights, kept, weights.project_part(normed, p), p, at), sizes) for p in "kv")
         inner = _split(normed, sizes)
         chosen = [_at_reads(x, g) for x, g in zip(inner[:count], groups, strict=True)]
         read = torch.cat([*(x.reshape(-1, d) for x in chosen), *(x.reshape(-1, d) for x in inner[count:])])
         if at is not None:
             spots = [g.reads[:, None].expand(-1, x.shape[1], -1).flatten() for g, x in zip(groups, chosen, strict=True)]
             at = torch.cat([*spots, *entered])
-        q = _split(
-            _ready(model, kept, layer, _part(model, layer, "q")(read), "q", at),
-            [x.shape[:-1] for x in (*chosen, *inner[count:])],
-        )
+        q = _attended(weights, kept, weights.project_part(read, "q"), "q", at)
+        q = _split(q, [x.shape[:-1] for x in (*chosen, *inner[count:])])
         heads = q[:count]
         running = [_at_reads(x, g) for x, g in zip(running, groups, strict=True)]
     shapes = [(x.shape[0], x.shape[1] + y.shape[1], x.shape[2]) for x, y in zip(running, new, strict=True)]
@@ -209,7 +190,7 @@ def _layer(
         z_out.view(attended.shape).copy_(attended)
     attention = weights.out(z)
     read = stream if model.config.parallel else stream.add_(attention)
-    written = mlp(model, layer, read)
+    written = weights.mlp(weights.norm2(read), quick=True) if weights.has_mlp else None
     if model.config.parallel:
         stream = stream.add_(attention)
     if written is not None:
@@ -222,29 +203,10 @@ def _split(flat: Tensor, sizes: Sequence[torch.Size]) -> list[Tensor]:
     return [part.view(*size, *flat.shape[1:]) for part, size in zip(parts, sizes, strict=True)]
 
 
-def _ready(model: Model, kept: Trace, layer: int, x: Tensor, which: str, at: Tensor | None) -> Tensor:
-    """Queries, keys or values [tokens, heads, d_head] as attention uses them."""
-    weights = model.weights.layers[layer]
-    x = x if x.ndim == 3 else x.unflatten(-1, (-1, model.config.d_head))
-    norm = {"q": weights.q_norm, "k": weights.k_norm}.get(which)
-    x = x if norm is None else norm(x)
-    if which == "v" or kept.rotation is None or at is None:
-        return x
-    cos, sin = kept.rotation
-    return rotate(x, (cos[at].unsqueeze(1), sin[at].unsqueeze(1)))
-
-
-def _part(model: Model, layer: int, which: str) -> Linear:
-    """The map to all heads' queries, keys or values alone; a copy of the weights only where heads are interleaved."""
-    qkv, place = model.weights.layers[layer].qkv, "qkv".index(which)
-    if model.weights.fused == "no":
-        return qkv[place]
-    weight, bias = qkv[0].weight, qkv[0].bias
-    if model.weights.fused == "blocks":
-        return Linear(weight.chunk(3)[place], None if bias is None else bias.chunk(3)[place])
-    inner = (model.config.heads, 3, model.config.d_head)
-    own = None if bias is None else bias.unflatten(0, inner)[:, place].flatten()
-    return Linear(weight.unflatten(0, inner)[:, place].flatten(0, 1), own)
+def _attended(weights: Layer, kept: Trace, x: Tensor, part: str, at: Tensor | None) -> Tensor:
+    """Queries, keys or values [tokens, heads, d_head] as attention uses them, at their columns."""
+    rotation = None if kept.rotation is None or at is None else kept.rotation.at(at.unsqueeze(1))
+    return weights.attended(x, part, rotation)
 
 
 def _at_reads(x: Float[Tensor, "rows patches width d"], group: Group) -> Float[Tensor, "rows patches reads d"]:
@@ -344,8 +306,7 @@ def _in_two(
     near = (own @ k.permute(0, 3, 1, 4, 2)).view(rows, groups, patches, queries, share, k.shape[2])
     if visible is not None:
         near = near.masked_fill(~visible[:, None, None, :, None], -torch.inf)
-    scores = torch.cat([far, near], -1)
-    pattern = scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype).flatten(3, 4)
+    pattern = softmax(torch.cat([far, near], -1)).flatten(3, 4)
     out = (pattern[..., :past].flatten(2, 3) @ past_v).view(own.shape)
     out = out + pattern[..., past:] @ v.permute(0, 3, 1, 2, 4)
     return out.view(rows, groups, patches, queries, share, width).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)

@@ -1,27 +1,27 @@
 """The component view of a decoder-only transformer: one forward pass over loaded weights, with taps at named places.
 
-A family file turns the library's weights into `Weights` (shared, not copied); the rest is here, the same for all.
+A family file turns the library's weights into `Weights` (shared, not copied); the rest is the same for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from assay.errors import ModelError, nearest
 from assay.model.edges import Edges
 from assay.model.fingerprint import fingerprint
+from assay.model.layer import Layer, Rotation, Tap, per_head, rotate
 from assay.model.proof import Proof
 from assay.model.views import WeightViews
+from assay.model.weights import Shape, Weights
 
-Tap = Callable[[Tensor], Any]  # sees a value; gives its replacement, or None to leave it
 Taps = Mapping[tuple[str, int], Tap]
 
 # in the order in which they fire within a layer; "input" comes before the first, "scale" and "logits" after the last
@@ -29,110 +29,6 @@ LAYER_KINDS = ("stream", "scale1", "q", "k", "v", "pattern", "z", "attention", "
 LAST_KINDS = ("stream", "scale", "logits")
 MLP_KINDS = ("scale2", "neurons", "mlp")  # of a layer, what its MLP has
 NOWHERE = slice(0, 0)  # positions of a pass whose logits nobody reads
-
-
-@dataclass(frozen=True)
-class Shape:
-    """Sizes of a transformer.
-
-    Attributes:
-        d_mlp: the MLP's width in each layer; None where a layer has no MLP.
-        context: the longest input, in tokens (a sliding window shorter than the model's positions is the limit).
-        parallel: attention and MLP of a layer read the same stream.
-        norm: "layer" (LayerNorm) or "rms" (RMSNorm).
-    """
-
-    layers: int
-    d_model: int
-    heads: int
-    kv_heads: int
-    d_head: int
-    d_mlp: tuple[int | None, ...]
-    vocab: int
-    context: int
-    parallel: bool
-    norm: Literal["layer", "rms"]
-
-
-@dataclass(frozen=True)
-class Linear:
-    """`x @ weight.T + bias`; weight is [out, in], often a transposed view of what the library keeps."""
-
-    weight: Tensor
-    bias: Tensor | None = None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.weight, self.bias)
-
-
-@dataclass(frozen=True)
-class Norm:
-    """LayerNorm (`centred`) or RMSNorm: `x / scale` (after centring), then gain and bias. Halves compute in float32."""
-
-    weight: Tensor
-    bias: Tensor | None
-    eps: float
-    centred: bool
-
-    def __call__(self, x: Tensor, tap: Tap | None = None) -> Tensor:
-        exact = x.to(torch.promote_types(x.dtype, torch.float32))
-        width = (x.shape[-1],)
-        if tap is not None:
-            centred = exact - exact.mean(-1, keepdim=True) if self.centred else exact
-            scale = (centred.square().mean(-1, keepdim=True) + self.eps).sqrt()
-            new = tap(scale)
-            out = centred / (scale if new is None else new)
-        elif self.centred:
-            out = functional.layer_norm(exact, width, eps=self.eps)
-        else:
-            out = functional.rms_norm(exact, width, eps=self.eps)
-        out = out.to(x.dtype) * self.weight
-        return out if self.bias is None else out + self.bias
-
-
-@dataclass(frozen=True)
-class Layer:
-    """Weights of one layer.
-
-    Attributes:
-        qkv: three maps, or one fused map whose output holds all queries, then keys, then values ("blocks") or the
-            three of each head together ("interleaved"), as `Weights.fused` says.
-        q_norm, k_norm: norms of each head's queries and keys, where the family has them.
-        gate, up, down: the MLP, `down(act(gate(x)) * up(x))`, or `down(act(up(x)))` without gate; None: no MLP.
-        scaling: factor on queries times keys.
-    """
-
-    norm1: Norm
-    qkv: tuple[Linear, ...]
-    out: Linear
-    scaling: float
-    norm2: Norm
-    up: Linear | None
-    down: Linear | None
-    gate: Linear | None = None
-    q_norm: Norm | None = None
-    k_norm: Norm | None = None
-
-
-@dataclass(frozen=True)
-class Weights:
-    """All weights of a model, as views of the library's tensors.
-
-    Attributes:
-        positions: learned position embeddings [context, d_model], or None.
-        frequencies: RoPE's inverse frequencies [rotated dims / 2] in float32, or None; `rope_scaling` multiplies the
-            cosines and sines (YaRN).
-    """
-
-    embedding: Float[Tensor, "vocab d_model"]
-    layers: tuple[Layer, ...]
-    final_norm: Norm
-    unembedding: Linear
-    act: Callable[[Tensor], Tensor]
-    fused: Literal["no", "blocks", "interleaved"] = "no"
-    positions: Float[Tensor, "context d_model"] | None = None
-    frequencies: Float[Tensor, "half"] | None = None
-    rope_scaling: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +106,7 @@ class Model(WeightViews):
         self._check(tokens, taps, embeds=stream is None)
         layers = self.config.layers
         x = self._seen(taps, "input", 0, self.embed(tokens)) if stream is None else stream
-        rotation = self._rotation(x) if start < layers else None
+        rotation = self.weights.rotation(x) if start < layers else None
         end = self.depth(taps) if isinstance(positions, slice) and positions == NOWHERE else layers
         if end < layers and not any((kind, end - 1) in taps for kind in MLP_KINDS):
             unread = {*unread, ("mlp", end - 1)}
@@ -233,83 +129,41 @@ class Model(WeightViews):
 
     def embed(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
         """The value of `input`: token embedding plus learned position embedding, where there is one."""
-        x = functional.embedding(tokens.to(self.device), self.weights.embedding)
-        return x if self.weights.positions is None else x + self.weights.positions[: tokens.shape[1]]
+        return self.weights.embed(tokens)
 
     def layer(self, x: Tensor, index: int, taps: Taps, *, like: torch.dtype) -> Tensor:
         """The stream behind one layer, from the stream before it; RoPE's angles are rounded as in type `like`."""
-        rotation = self._rotation(x.to(like))
-        turned = None if rotation is None else (rotation[0].to(x.dtype), rotation[1].to(x.dtype))
-        return self._layer(x, index, taps, turned, ())
+        rotation = self.weights.rotation(x.to(like))
+        return self._layer(x, index, taps, None if rotation is None else rotation.to(x.dtype), ())
 
     def _layer(
-        self,
-        x: Tensor,
-        index: int,
-        taps: Taps,
-        rotation: tuple[Tensor, Tensor] | None,
-        unread: Collection[tuple[str, int]],
+        self, x: Tensor, index: int, taps: Taps, rotation: Rotation | None, unread: Collection[tuple[str, int]]
     ) -> Tensor:
         layer = self.weights.layers[index]
         x = self._near(x, layer.norm1.weight)
         if ("z", index) in unread:
-            z = x.new_zeros(*x.shape[:2], self.config.heads, self.config.d_head)
-            attention = layer.out(self._seen(taps, "z", index, z).flatten(2))
+            z = x.new_zeros(*x.shape[:2], layer.heads, layer.d_head)
         else:
-            attention = self._attention(layer.norm1(x, taps.get(("scale1", index))), layer, index, taps, rotation)
-        attention = self._seen(taps, "attention", index, attention)
-        after = x + attention
-        if layer.down is None or layer.up is None:
+            z = self._attended(layer.norm1(x, taps.get(("scale1", index))), layer, index, taps, rotation)
+        attention = layer.out(self._seen(taps, "z", index, z).flatten(2))
+        after = x + self._seen(taps, "attention", index, attention)
+        if layer.down is None:
             return after
         if ("mlp", index) in unread:
             return after + self._seen(taps, "mlp", index, torch.zeros_like(after))
         read = layer.norm2(x if self.config.parallel else after, taps.get(("scale2", index)))
-        act = self.weights.act
-        neurons = act(layer.up(read)) if layer.gate is None else act(layer.gate(read)) * layer.up(read)
-        mlp = layer.down(self._seen(taps, "neurons", index, neurons))
+        mlp = layer.down(self._seen(taps, "neurons", index, layer.neurons(read)))
         return after + self._seen(taps, "mlp", index, mlp)
 
-    def _attention(
-        self, x: Tensor, layer: Layer, index: int, taps: Taps, rotation: tuple[Tensor, Tensor] | None
-    ) -> Tensor:
-        q, k, v = self._qkv(x, layer)
-        q = self._seen(taps, "q", index, q if layer.q_norm is None else layer.q_norm(q)).transpose(1, 2)
-        k = self._seen(taps, "k", index, k if layer.k_norm is None else layer.k_norm(k)).transpose(1, 2)
-        v = self._seen(taps, "v", index, v).transpose(1, 2)
-        if rotation is not None:
-            q, k = rotate(q, rotation), rotate(k, rotation)
-        share = self.config.heads // self.config.kv_heads
-        if share > 1:
-            k, v = k.repeat_interleave(share, dim=1), v.repeat_interleave(share, dim=1)
-        if ("pattern", index) in taps:
-            future = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool, device=x.device).triu(1)
-            scores = (q @ k.transpose(2, 3) * layer.scaling).masked_fill(future, -torch.inf)
-            pattern = scores.softmax(-1, dtype=torch.promote_types(x.dtype, torch.float32)).to(x.dtype)
-            z = self._seen(taps, "pattern", index, pattern) @ v
-        else:
-            z = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=layer.scaling)
-        z = self._seen(taps, "z", index, z.transpose(1, 2))
-        return layer.out(z.flatten(2))
-
-    def _qkv(self, x: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-        heads, width = self.config.heads, self.config.d_head
-        if self.weights.fused == "no":
-            q, k, v = (linear(x).unflatten(-1, (-1, width)) for linear in layer.qkv)
-        elif self.weights.fused == "blocks":
-            q, k, v = layer.qkv[0](x).unflatten(-1, (3, heads, width)).unbind(-3)
-        else:
-            q, k, v = layer.qkv[0](x).unflatten(-1, (heads, 3, width)).unbind(-2)
-        return q, k, v
-
-    def _rotation(self, x: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Cosines and sines [pos, rotated dims], computed in float32 as the library does."""
-        if self.weights.frequencies is None:
-            return None
-        steps = torch.arange(x.shape[1], dtype=torch.float32, device=x.device)
-        half = torch.outer(steps, self.weights.frequencies.to(x.device))
-        angle = torch.cat([half, half], dim=-1)
-        factor = self.weights.rope_scaling
-        return (angle.cos() * factor).to(x.dtype), (angle.sin() * factor).to(x.dtype)
+    def _attended(self, x: Tensor, layer: Layer, index: int, taps: Taps, rotation: Rotation | None) -> Tensor:
+        """z [batch, pos, heads, d_head] of the normed stream."""
+        values = zip("qkv", layer.project(x), strict=True)
+        q, k, v = (self._seen(taps, p, index, layer.head_normed(value, p)).transpose(1, 2) for p, value in values)
+        q, k = rotate(q, rotation), rotate(k, rotation)
+        if ("pattern", index) not in taps:
+            return layer.attend(q, k, v).transpose(1, 2)
+        pattern = self._seen(taps, "pattern", index, layer.pattern(q, k))
+        return (pattern @ per_head(v, layer.heads)).transpose(1, 2)
 
     @staticmethod
     def _seen(taps: Taps, kind: str, layer: int, value: Tensor) -> Tensor:
@@ -380,12 +234,3 @@ class Model(WeightViews):
     def fingerprint(self) -> str:
         """sha256 of the configuration and the weights' bytes (as loaded: another dtype is another fingerprint)."""
         return fingerprint(self.source)
-
-
-def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-    """RoPE on the first dims of [batch, heads, pos, d_head], halves convention; the rest passes."""
-    cos, sin = rotation
-    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
-    left, right = turned.chunk(2, dim=-1)
-    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
-    return torch.cat([turned, rest], dim=-1) if rest.shape[-1] else turned

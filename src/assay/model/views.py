@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from assay.model.transformer import Layer, Shape, Weights
+from assay.model.layer import PARTS
+from assay.model.weights import Shape, Weights
 
 
 class WeightViews:
@@ -18,10 +18,6 @@ class WeightViews:
 
     config: Shape
     weights: Weights
-
-    if TYPE_CHECKING:
-
-        def _qkv(self, x: Tensor, layer: Layer) -> tuple[Tensor, Tensor, Tensor]: ...
 
     def norm(
         self,
@@ -39,10 +35,8 @@ class WeightViews:
         self, stream: Float[Tensor, "batch pos d_model"], layer: int
     ) -> Float[Tensor, "batch pos kv_heads d_head"]:
         """A layer's values (norm, W_V, b_V) of any stream."""
-        x = self.norm(stream, layer)
-        if self.weights.fused == "no":
-            return self.weights.layers[layer].qkv[2](x).unflatten(-1, (-1, self.config.d_head))
-        return self._qkv(x, self.weights.layers[layer])[2]
+        weights, read = self.weights.layers[layer], self.norm(stream, layer)
+        return weights.project_part(read, "v") if weights.fused == "no" else weights.project(read)[2]
 
     def heads_to_stream(
         self, z: Float[Tensor, "batch pos some d_head"], layer: int, heads: Sequence[int] | None = None
@@ -53,40 +47,21 @@ class WeightViews:
 
     def W_O(self, layer: int) -> Float[Tensor, "heads d_head d_model"]:
         """Each head's output matrix, as a view: `z @ W_O`."""
-        weight = self.weights.layers[layer].out.weight
-        return weight.T.unflatten(0, (self.config.heads, self.config.d_head))
-
-    def _W_qkv(self, layer: int, which: int) -> Tensor:
-        qkv, width = self.weights.layers[layer].qkv, self.config.d_head
-        if self.weights.fused == "no":
-            split = qkv[which].weight.unflatten(0, (-1, width))
-        elif self.weights.fused == "blocks":
-            split = qkv[0].weight.unflatten(0, (3, -1, width))[which]
-        else:
-            split = qkv[0].weight.unflatten(0, (-1, 3, width))[:, which]
-        return split.transpose(1, 2)
+        return self.weights.layers[layer].W_out
 
     def W_Q(self, layer: int) -> Float[Tensor, "heads d_model d_head"]:
         """Each head's query matrix, as a view: `norm(stream) @ W_Q` (before bias, q-norm and RoPE)."""
-        return self._W_qkv(layer, 0)
+        return self.weights.layers[layer].W_in("q")
 
     def W_K(self, layer: int) -> Float[Tensor, "kv_heads d_model d_head"]:
-        return self._W_qkv(layer, 1)
+        return self.weights.layers[layer].W_in("k")
 
     def W_V(self, layer: int) -> Float[Tensor, "kv_heads d_model d_head"]:
-        return self._W_qkv(layer, 2)
+        return self.weights.layers[layer].W_in("v")
 
     def qkv_bias(self, layer: int, which: int) -> Float[Tensor, "some d_head"] | None:
         """The bias of each head's queries (0), or of each group's keys (1) or values (2); None where there is none."""
-        qkv, width = self.weights.layers[layer].qkv, self.config.d_head
-        bias = qkv[which].bias if self.weights.fused == "no" else qkv[0].bias
-        if bias is None:
-            return None
-        if self.weights.fused == "no":
-            return bias.unflatten(0, (-1, width))
-        if self.weights.fused == "blocks":
-            return bias.unflatten(0, (3, -1, width))[which]
-        return bias.unflatten(0, (-1, 3, width))[:, which]
+        return self.weights.layers[layer].b_in(PARTS[which])
 
     @property
     def W_U(self) -> Float[Tensor, "d_model vocab"]:

@@ -10,7 +10,7 @@ from torch import nn
 
 from assay.model.families import gpt2, llama, neox
 from assay.model.proof import Library
-from assay.model.transformer import Shape, Weights
+from assay.model.weights import Shape, Weights
 
 
 class Family(NamedTuple):

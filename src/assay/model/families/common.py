@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from assay.errors import ModelError
-from assay.model.transformer import Linear, Norm
+from assay.model.layer import Linear, Norm
 
 STATIC_ROPE = ("default", "linear", "llama3", "yarn")  # frequencies that do not depend on the input's length
 

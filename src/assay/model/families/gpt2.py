@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from assay.model.families.common import activation, is_zero, layer_norm, linear, refuse_features
+from assay.model.layer import Layer
 from assay.model.proof import Library
-from assay.model.transformer import Layer, Shape, Weights
+from assay.model.weights import Shape, Weights
 
 
 def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
     """Shape and weights (as views) of a `GPT2LMHeadModel`; it has no window."""
     refuse_features(config)
     inner: Any = network.transformer
-    layers = tuple(_layer(block) for block in inner.h)
+    act = activation(config.activation_function)
+    layers = tuple(_layer(block, act, config.n_head) for block in inner.h)
     shape = Shape(
         layers=len(layers),
         d_model=config.n_embd,
@@ -33,8 +36,6 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         layers=layers,
         final_norm=layer_norm(inner.ln_f),
         unembedding=linear(network.get_submodule("lm_head")),
-        act=activation(config.activation_function),
-        fused="blocks",
         positions=inner.wpe.weight.detach(),
     )
     return shape, weights, None
@@ -44,7 +45,7 @@ def library(network: Any) -> Library:
     return Library(network.transformer.h, "attn", network.transformer.ln_f, network.lm_head)
 
 
-def _layer(block: Any) -> Layer:
+def _layer(block: Any, act: Callable[[Tensor], Tensor], heads: int) -> Layer:
     down = linear(block.mlp.c_proj)
     silent = is_zero(down)
     return Layer(
@@ -55,4 +56,8 @@ def _layer(block: Any) -> Layer:
         norm2=layer_norm(block.ln_2),
         up=None if silent else linear(block.mlp.c_fc),
         down=None if silent else down,
+        act=act,
+        heads=heads,
+        d_head=block.ln_1.weight.shape[0] // heads,
+        fused="blocks",
     )

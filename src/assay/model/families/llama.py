@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from assay.model.families.common import activation, frequencies, is_zero, linear, refuse_features, rms_norm, window
+from assay.model.layer import Layer
 from assay.model.proof import Library
-from assay.model.transformer import Layer, Shape, Weights
+from assay.model.weights import Shape, Weights
 
 
 def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
@@ -16,7 +18,8 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
     refuse_features(config)
     d_head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     inner: Any = network.model  # untyped: the library's classes are alike in these names only
-    layers = tuple(_layer(block, d_head) for block in inner.layers)
+    act = activation(config.hidden_act)
+    layers = tuple(_layer(block, act, config.num_attention_heads, d_head) for block in inner.layers)
     limit = window(config, config.max_position_embeddings)
     shape = Shape(
         layers=len(layers),
@@ -36,7 +39,6 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         layers=layers,
         final_norm=rms_norm(inner.norm),
         unembedding=linear(network.get_submodule("lm_head")),
-        act=activation(config.hidden_act),
         frequencies=inverse,
         rope_scaling=factor,
     )
@@ -47,7 +49,7 @@ def library(network: Any) -> Library:
     return Library(network.model.layers, "self_attn", network.model.norm, network.lm_head)
 
 
-def _layer(block: Any, d_head: int) -> Layer:
+def _layer(block: Any, act: Callable[[Tensor], Tensor], heads: int, d_head: int) -> Layer:
     attention, mlp = block.self_attn, block.mlp
     down = linear(mlp.down_proj)
     silent = is_zero(down)
@@ -60,6 +62,9 @@ def _layer(block: Any, d_head: int) -> Layer:
         norm2=rms_norm(block.post_attention_layernorm),
         up=None if silent else linear(mlp.up_proj),
         down=None if silent else down,
+        act=act,
+        heads=heads,
+        d_head=d_head,
         gate=None if silent else linear(mlp.gate_proj),
         q_norm=rms_norm(attention.q_norm) if normed else None,
         k_norm=rms_norm(attention.k_norm) if normed else None,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from assay.model.families.common import activation, frequencies, is_zero, layer_norm, linear, refuse_features
+from assay.model.layer import Layer
 from assay.model.proof import Library
-from assay.model.transformer import Layer, Shape, Weights
+from assay.model.weights import Shape, Weights
 
 
 def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
@@ -16,7 +18,8 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
     refuse_features(config)
     inner: Any = network.gpt_neox
     d_head = config.hidden_size // config.num_attention_heads
-    layers = tuple(_layer(block, d_head) for block in inner.layers)
+    act = activation(config.hidden_act)
+    layers = tuple(_layer(block, act, config.num_attention_heads, d_head) for block in inner.layers)
     shape = Shape(
         layers=len(layers),
         d_model=config.hidden_size,
@@ -36,8 +39,6 @@ def read(config: Any, network: nn.Module) -> tuple[Shape, Weights, int | None]:
         layers=layers,
         final_norm=layer_norm(inner.final_layer_norm),
         unembedding=linear(network.get_submodule("lm_head")),
-        act=activation(config.hidden_act),
-        fused="interleaved",
         frequencies=inverse,
         rope_scaling=factor,
     )
@@ -48,7 +49,7 @@ def library(network: Any) -> Library:
     return Library(network.gpt_neox.layers, "attention", network.gpt_neox.final_layer_norm, network.lm_head)
 
 
-def _layer(block: Any, d_head: int) -> Layer:
+def _layer(block: Any, act: Callable[[Tensor], Tensor], heads: int, d_head: int) -> Layer:
     down = linear(block.mlp.dense_4h_to_h)
     silent = is_zero(down)
     return Layer(
@@ -59,4 +60,8 @@ def _layer(block: Any, d_head: int) -> Layer:
         norm2=layer_norm(block.post_attention_layernorm),
         up=None if silent else linear(block.mlp.dense_h_to_4h),
         down=None if silent else down,
+        act=act,
+        heads=heads,
+        d_head=d_head,
+        fused="interleaved",
     )

@@ -1,0 +1,396 @@
+"""Executes plans of edits in micro-batches whose shape depends only on shapes and the memory budget.
+
+Equal donor rows are run once and kept; an edited run starts at its first edited layer from the clean run's stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from threading import Lock
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from assay.errors import ClaimError, ComponentError, TaskError, nearest
+from assay.intervene.components import pick, tap
+from assay.intervene.output import Clean, Output
+from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
+from assay.model.module import ModuleModel
+from assay.model.transformer import NOWHERE, Model
+from assay.names import Site
+from assay.task.examples import Examples
+from assay.task.task import Task
+
+Key = tuple[str, int]
+KEPT_DONORS = 512  # donor rows that are run once and kept; more are run beside the rows they fill
+DONOR_BYTES = 512 << 20  # of what is kept of them, beside the newest; the oldest go first
+KEPT_CLEAN = 512 << 20  # bytes of clean runs that are kept; the oldest go first
+BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is computed on the way to a value alone
+SCALES = ("scale1", "scale2", "scale")
+EXACT = 1 << 20  # passes that threads count come in such parts of one, which add up to the same in any order
+
+
+@dataclass
+class Seen:
+    """The micro-batch as a called program sees it (see `plan.Batch`)."""
+
+    tokens: Tensor
+    rows: Int[np.ndarray, "batch"]
+    data: Data
+    values: dict[Key, Tensor] = field(default_factory=dict)
+    in_stream: set[Site] = field(default_factory=set)
+
+    def read(self, site: Site) -> Tensor:
+        if site.at(None) in self.in_stream:
+            raise ClaimError(
+                f"a program reads {str(site)!r}, whose own program gives its output in the stream; it has no z to read"
+            )
+        return pick(self.values[tap(site)], site)
+
+
+class EditRunner:
+    """Runs plans of one model on one task; circuits are left to `Runner`.
+
+    Args:
+        memory: bytes that the logits of a micro-batch and their copies may take.
+    """
+
+    def __init__(self, model: Model | ModuleModel, task: Task, *, memory: int = 512 << 20):
+        if isinstance(model, ModuleModel) and model.seen is None:
+            model = model.on(task.tokens[:1].to(model.device))
+        self.model, self.task = model, task
+        self.forwards = 0.0  # forward passes of one row, counted for the record
+        self.batch = self._batch_rows(memory)
+        self._last_plan: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
+        self._donors: dict[tuple[Data, bool, bytes, frozenset[Key]], dict[Key, Tensor]] = {}
+        self._clean: dict[tuple[Data, bytes], Clean] = {}
+        self._scales: dict[tuple[Data, bytes], dict[Key, Tensor]] = {}
+        self._counting = Lock()
+
+    def count(self, passes: float) -> None:
+        """Counts passes of one row, from whichever thread."""
+        with self._counting:
+            self.forwards += round(passes * EXACT) / EXACT
+
+    def _batch_rows(self, memory: int) -> int:
+        if isinstance(self.model, ModuleModel):
+            return 256
+        width = (
+            self.task.tokens.shape[1] * self.model.config.vocab * 4 * 6
+        )  # logits, log-probabilities and their copies
+        return int(max(1, min(64, memory // width)))
+
+    def batches(self, rows: Int[np.ndarray, "rows"]) -> Iterator[Int[np.ndarray, "batch"]]:
+        """Rows in micro-batches of the fixed size (the last one may be smaller)."""
+        for start in range(0, len(rows), self.batch):
+            yield rows[start : start + self.batch]
+
+    def inputs(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Tensor:
+        """Token ids (or a module's inputs) of these rows, on the model's device."""
+        source = self._examples(data).tokens
+        if data == "counterfactual":
+            if self.task.counterfactual is None:
+                raise TaskError(f"the task {self.task.name!r} has no counterfactuals, which this ablation needs")
+            source = self.task.counterfactual
+        return source[torch.from_numpy(rows)].to(self.model.device)
+
+    def _examples(self, data: Data) -> Examples:
+        if data != "reference":
+            return self.task
+        if self.task.reference is None:
+            raise TaskError(f"the task {self.task.name!r} has no reference examples, which this ablation needs")
+        return self.task.reference
+
+    def clean(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Clean:
+        """The unedited run, with the stream entering every layer. It is run once, where there is room to keep it."""
+        key = data, rows.tobytes()
+        if key not in self._clean:
+            found = self._run_clean(data, rows)
+            room = KEPT_CLEAN - found.nbytes
+            if room < 0:
+                return found
+            while sum(kept.nbytes for kept in self._clean.values()) > room:
+                self._clean.pop(next(iter(self._clean)))
+            self._clean[key] = found
+        return self._clean[key]
+
+    @torch.no_grad()
+    def _run_clean(self, data: Data, rows: np.ndarray) -> Clean:
+        self.forwards += len(rows)
+        if isinstance(self.model, ModuleModel):
+            return Clean(Output(None, self.model.forward(self.inputs(data, rows))))
+        streams: dict[int, Tensor] = {}
+
+        def keep(layer: int) -> Callable[[Tensor], None]:
+            return lambda value: streams.__setitem__(layer, value)
+
+        layers = range(self.model.config.layers)
+        values = self.model.normed(self.inputs(data, rows), {("stream", layer): keep(layer) for layer in layers})
+        return Clean(Output(self.model, values), streams)
+
+    def logits(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Clean | None = None) -> Tensor:
+        """The scored run of a plan on these rows: [batch, pos, vocab]. `clean` is the clean run of the same rows."""
+        return self.output(plan, rows, clean).logits
+
+    def output(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Clean | None = None) -> Output:
+        """The same before its unembedding."""
+        return self._forward(plan, plan.final, rows, {}, clean)
+
+    def values(self, plan: Plan, run: Run, sites: Iterable[Site], rows: Int[np.ndarray, "rows"]) -> dict[Site, Tensor]:
+        """Values of sites in a run of the plan, [rows, pos, width] each."""
+        sites = list(sites)
+        found: dict[Site, list[Tensor]] = {site: [] for site in sites}
+        for kept in self._batches_of(plan, run, {tap(site) for site in sites}, rows):
+            for site in sites:
+                found[site].append(pick(kept[tap(site)], site))
+        return {site: torch.cat(parts) for site, parts in found.items()}
+
+    def _tapped(self, plan: Plan, run: Run, keys: Iterable[Key], rows: Int[np.ndarray, "rows"]) -> dict[Key, Tensor]:
+        """Whole values of taps in a run of the plan, [rows, pos, ...] each."""
+        batches = list(self._batches_of(plan, run, keys, rows))
+        return {key: torch.cat([kept[key] for kept in batches]) for key in batches[0]}
+
+    def _batches_of(self, plan: Plan, run: Run, keys: Iterable[Key], rows: np.ndarray) -> Iterator[dict[Key, Tensor]]:
+        for batch in self.batches(rows):
+            kept: dict[Key, Tensor] = {key: torch.empty(0) for key in keys}
+            self._forward(plan, run, batch, kept, None, ends=False)
+            yield kept
+
+    def _forward(
+        self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Clean | None, ends: bool = True
+    ) -> Output:
+        """One forward pass; `keep` names the taps to keep and receives their values (after the edits). Without `ends`
+        only these are wanted, and the pass ends with them."""
+        if run.circuits is not None:
+            return self.circuit_output(plan, run, rows, keep)
+        seen = Seen(self.inputs(run.data, rows), rows, run.data)
+        taps, first = self._taps(plan, run, seen, keep)
+        if isinstance(self.model, ModuleModel):
+            self.forwards += len(rows)
+            return Output(None, self.model.forward(seen.tokens, taps))
+        unread = _unread(run, taps, self.model.config.heads)
+        layers = self.model.config.layers
+        depth = layers if ends else self.model.depth(taps)
+        if run.frozen_norm:
+            frozen = self._frozen(run.data, rows)  # without logits the last norm sees no position
+            taps = {**taps, **{key: tap for key, tap in frozen.items() if key[1] < depth or ends}}
+        whole = ("logits", layers) in taps  # somebody looks at all logits
+        work = self.model.forward if whole else self.model.normed
+        work = partial(work, seen.tokens, taps, positions=None if ends else NOWHERE, unread=unread)
+        if clean is None and run.edits:
+            clean = self._clean.get((run.data, rows.tobytes()))
+        elif run.data != "scored":
+            clean = None
+        first = min(first, layers - 1, depth)
+        if clean is not None and first > 0:
+            self.forwards += len(rows) * (depth - first) / layers
+            return Output(None if whole else self.model, work(stream=clean.streams[first], start=first))
+        self.forwards += len(rows) * depth / layers
+        return Output(None if whole else self.model, work())
+
+    def circuit_output(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Output:
+        """The end of a circuit's run."""
+        raise ComponentError(f"the run {run.name!r} is a circuit's; a `Runner` runs it")
+
+    def _frozen(self, data: Data, rows: np.ndarray) -> dict[Key, Callable[[Tensor], Tensor | None]]:
+        """Taps that put the clean run's scales in place of a run's own; they are taken once for the same rows."""
+        assert isinstance(self.model, Model)
+        layers = self.model.config.layers
+        where: tuple[Data, bytes] = data, rows.tobytes()
+        if where not in self._scales:
+            scales: dict[Key, Tensor] = {}
+
+            def keeper(key: Key) -> Callable[[Tensor], None]:
+                return lambda value: scales.__setitem__(key, value)
+
+            keys = [("scale", layers), *((kind, layer) for kind in SCALES[:2] for layer in range(layers))]
+            self.forwards += len(rows)
+            with torch.no_grad():
+                self.model.normed(self.inputs(data, rows), {key: keeper(key) for key in keys})
+            self._scales[where] = scales
+        return {key: (lambda _, value=value: value) for key, value in self._scales[where].items()}
+
+    def _taps(
+        self, plan: Plan, run: Run, seen: Seen, keep: dict[Key, Tensor]
+    ) -> tuple[dict[Key, Callable[[Tensor], Tensor | None]], int]:
+        """Tap functions of a run, and the first layer that they touch or look at."""
+        grouped: dict[Key, list[Edit]] = {}
+        reads: set[Key] = set()
+        for edit in run.edits:
+            grouped.setdefault(tap(edit.site), []).append(edit)
+            reads |= {tap(site) for site in _reads(edit.source)}
+        additions: dict[int, list[Tensor]] = {}
+        taps: dict[Key, Callable[[Tensor], Tensor | None]] = {}
+
+        def make(key: Key, edits: list[Edit]) -> Callable[[Tensor], Tensor | None]:
+            def tapped(value: Tensor) -> Tensor | None:
+                if key in reads:
+                    seen.values[key] = value
+                out = self._edited(plan, edits, value, seen, additions) if edits else None
+                if key in reads and out is not None:
+                    seen.values[key] = out  # later parts read what an earlier program put there
+                if key in keep:
+                    keep[key] = value if out is None else out
+                return out
+
+            return tapped
+
+        for key in {*grouped, *reads, *keep}:
+            taps[key] = make(key, grouped.get(key, []))
+        # a head's output given in the stream is added to its layer's sum, after the layer's own edits
+        for layer in {
+            key[1] for key, edits in grouped.items() if key[0] == "z" and any(_calls(e.source) for e in edits)
+        }:
+            key = ("attention", layer)
+            own = taps.get(key)
+
+            def add(value: Tensor, layer: int = layer, own=own, key: Key = key) -> Tensor | None:
+                out = own(value) if own else None
+                if additions.get(layer):
+                    out = (value if out is None else out) + torch.stack(additions[layer]).sum(0)
+                if key in reads and out is not None:
+                    seen.values[key] = out
+                if key in keep and out is not None:
+                    keep[key] = out
+                return out
+
+            taps[key] = add
+        return taps, min((key[1] if key[0] != "input" else 0 for key in taps), default=0)
+
+    def _edited(
+        self, plan: Plan, edits: list[Edit], value: Tensor, seen: Seen, additions: dict[int, list[Tensor]]
+    ) -> Tensor:
+        out = value.clone()
+        for edit in edits:
+            site = edit.site
+            new = self._resolve(plan, edit.source, site, pick(value, site), seen)
+            columns = self.columns(site, seen)
+            if isinstance(new, Stream):
+                seen.in_stream.add(site.at(None))
+                addition = new.tensor if columns is None else _only(new.tensor, columns)
+                additions.setdefault(site.layer or 0, []).append(addition)
+                new = torch.zeros((), dtype=value.dtype, device=value.device)
+            target = pick(out, site)  # a view of `out`
+            if columns is None:
+                target.copy_(new.expand_as(target))
+            else:
+                rows = torch.arange(len(target), device=target.device)
+                target[rows, columns] = new.expand_as(target)[rows, columns].to(target.dtype)
+        return out
+
+    def _resolve(self, plan: Plan, source: Source, site: Site, own: Tensor, seen: Seen) -> Tensor | Stream:
+        match source:
+            case Own():
+                return own
+            case Value(tensor):
+                return tensor.to(own.dtype)
+            case From(name, rows, other):
+                ids = seen.rows if rows is None else rows[seen.rows]
+                return self._donated(plan, plan.run(name), other or site, rows, ids)
+            case Call(program, _):
+                return program(seen)
+            case Mix(basis, inside, outside):
+                into = self._resolve(plan, inside, site, own, seen)
+                rest = self._resolve(plan, outside, site, own, seen)
+                if isinstance(into, Stream) or isinstance(rest, Stream):
+                    raise TypeError("a subspace of a head is mixed in z, not in the stream")
+                return rest + (into - rest) @ basis @ basis.T
+
+    def _donated(self, plan: Plan, run: Run, site: Site, rows: np.ndarray | None, ids: np.ndarray) -> Tensor:
+        """Values of a site for these rows of another run. Small donor sets are run once for all their sites, and kept
+        with all heads of a layer: the next run often asks for another one."""
+        site = site.at(None)  # a donor gives all its columns; the edit says which of them are taken
+        if run.edits:
+            return self.values(plan, run, [site], ids)[site]
+        sites, pool = self._wanted(plan, run)
+        own = rows is None  # the same rows of the other run: once a batch, for all sites
+        if not own and len(pool) > KEPT_DONORS:
+            return self.values(plan, run, [site], ids)[site]
+        unique = ids if own else pool
+        taps = frozenset(map(tap, sites))
+        which: tuple[Data, bool, bytes] = run.data, own, unique.tobytes()
+        found = next((kept for key, kept in self._donors.items() if key[:3] == which and taps <= key[3]), None)
+        if found is None:
+            with torch.no_grad():
+                found = self._tapped(plan, run, taps, unique)
+            while self._donors and sum(map(_nbytes, self._donors.values())) > DONOR_BYTES:
+                self._donors.pop(next((key for key in self._donors if key[1]), next(iter(self._donors))))
+            self._donors[*which, taps] = found
+        value = pick(found[tap(site)], site)
+        return value if own else value[torch.from_numpy(np.searchsorted(unique, ids))]
+
+    def _wanted(self, plan: Plan, run: Run) -> tuple[frozenset[Site], Int[np.ndarray, "rows"]]:
+        """All sites that the plan takes from an unedited run, and all of that run's rows that they are taken from."""
+        if self._last_plan is None or self._last_plan[0] is not plan or self._last_plan[1] != run.name:
+            sites = _sites_from(plan, run)
+            pools = [s.rows for several in sites.values() for s in several if s.rows is not None]
+            distinct = {id(rows): rows for rows in pools}.values()  # one array serves all sites of a joint draw
+            pool = np.unique(np.concatenate([*distinct])) if pools else np.zeros(0, dtype=np.int64)
+            self._last_plan = plan, run.name, (frozenset(sites), pool)
+        return self._last_plan[2]
+
+    def columns(self, site: Site, seen: Seen) -> Tensor | None:
+        """The column of each row that a site's position names, or None for every column."""
+        if site.position is None:
+            return None
+        if isinstance(site.position, int):
+            last = self._examples(seen.data).last[seen.rows]
+            shortest = int(last.min()) + 1
+            if not -shortest <= site.position < shortest:
+                raise TaskError(f"{str(site)!r}: the shortest example has columns 0 to {shortest - 1}")
+            columns = np.where(site.position < 0, last + 1 + site.position, site.position)
+            return torch.as_tensor(columns, device=seen.tokens.device)
+        named = self._examples(seen.data).columns
+        if site.position not in named:
+            raise TaskError(f"{str(site)!r}: the task has no column {site.position!r}" + nearest(site.position, named))
+        return torch.as_tensor(named[site.position][seen.rows], device=seen.tokens.device)
+
+
+def _nbytes(values: dict[Key, Tensor]) -> int:
+    return sum(value.nbytes for value in values.values())
+
+
+def _reads(source: Source) -> tuple[Site, ...]:
+    return tuple(site for part in origins(source) if isinstance(part, Call) for site in part.reads)
+
+
+def _calls(source: Source) -> bool:
+    return any(isinstance(part, Call) for part in origins(source))
+
+
+def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
+    """Taps whose whole value is replaced by constants, so that it need not be computed: with everything ablated, most
+    of a forward pass and of its gradient."""
+    given: dict[Key, list[Edit]] = {}
+    for edit in run.edits:
+        given.setdefault(tap(edit.site), []).append(edit)
+    out: set[Key] = set()
+    for key, edits in given.items():
+        constant = all(isinstance(edit.source, Value) and edit.site.position is None for edit in edits)
+        whole = key[0] == "mlp" or (key[0] == "z" and len({edit.site.index for edit in edits}) == heads)
+        looked_at = any((kind, key[1]) in tapped for kind in BEFORE.get(key[0], ()))
+        if constant and whole and not looked_at:
+            out.add(key)
+    return out
+
+
+def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
+    """Every site that some edit of the plan takes from this run, with all that take it (columns may have their own)."""
+    out: dict[Site, list[From]] = {}
+    for other in plan.runs:
+        for edit in other.edits:
+            for source in origins(edit.source):
+                if isinstance(source, From) and source.run == run.name:
+                    out.setdefault((source.site or edit.site).at(None), []).append(source)
+    return out
+
+
+def _only(value: Float[Tensor, "batch pos width"], columns: Tensor) -> Tensor:
+    out = torch.zeros_like(value)
+    rows = torch.arange(len(value), device=value.device)
+    out[rows, columns] = value[rows, columns]
+    return out
