@@ -10,9 +10,9 @@ import pytest
 
 from assay import cli
 from assay.errors import ClaimError
-from assay.explanations.circuit_writing import write_circuit
-from assay.explanations.claim import load_claim
-from assay.explanations.claim_check import check_claim
+from assay.explanations.circuit.writing import write_circuit
+from assay.explanations.claims.checks import check_claim
+from assay.explanations.claims.file import load_claim
 from tests.model.tiny import tiny
 from tests.test_bad_input import Run, refused, run
 

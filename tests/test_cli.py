@@ -14,7 +14,7 @@ import pytest
 import assay
 from assay import cli, cli_output
 from assay.errors import RunError
-from assay.explanations.claim_check import MODELS
+from assay.explanations.claims.checks import MODELS
 from assay.zoo import index
 
 CLAIM = """\
@@ -124,7 +124,7 @@ def test_a_mistake_is_one_sentence_on_stderr_and_exit_code_2(run, arguments: tup
 
 
 def test_an_unexpected_error_keeps_its_traceback(run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.explanations.claim.load_claim", lambda path: 1 / 0)
+    monkeypatch.setattr("assay.explanations.claims.file.load_claim", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["validate", "claim.yaml"])
 
@@ -133,13 +133,13 @@ def test_an_error_in_the_input_from_anywhere_ends_with_2(run, monkeypatch: pytes
     def fail(path: str) -> None:
         raise RunError("the disk is full")
 
-    monkeypatch.setattr("assay.explanations.claim.load_claim", fail)
+    monkeypatch.setattr("assay.explanations.claims.file.load_claim", fail)
     assert run("validate", "claim.yaml") == (2, "", "assay: the disk is full\n")
 
 
 def test_ctrl_c_ends_with_130(tmp_path: Path):
     code = (
-        "import assay.cli, assay.explanations.claim as c, signal, time\n"
+        "import assay.cli, assay.explanations.claims.file as c, signal, time\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a background job's children ignore it
         "def wait(path):\n    print('ready', flush=True); time.sleep(30)\n"
         "c.load_claim = wait\nassay.cli.main(['validate', 'x'])"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from assay.explanations.claim import claim_of
-from assay.explanations.claim_yaml import parse
+from assay.explanations.claims.file import claim_of
+from assay.explanations.claims.source import parse
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

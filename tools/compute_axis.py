@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 
 import assay
-from assay.explanations.components import Keep
+from assay.explanations.components.sets import Keep
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
 from assay.measure import rivals

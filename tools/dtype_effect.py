@@ -17,7 +17,7 @@ import numpy as np
 
 import assay
 from assay.explanations.base import Explanation
-from assay.explanations.components import Keep, Remove
+from assay.explanations.components.sets import Keep, Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.figures import figures

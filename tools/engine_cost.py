@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 import assay
-from assay.explanations.components import Remove
+from assay.explanations.components.sets import Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.measure import measure, measured, resolve

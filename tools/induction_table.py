@@ -18,8 +18,8 @@ from functools import partial
 import numpy as np
 
 import assay
-from assay.explanations.program import Program
-from assay.explanations.programs import LEVELS, induction
+from assay.explanations.program.library import LEVELS, induction
+from assay.explanations.program.program import Program
 from assay.intervene.ablations import ABLATIONS, RANDOM, Workbench
 from assay.intervene.runner import Runner
 from assay.measure import rivals

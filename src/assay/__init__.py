@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from assay.errors import UserError
     from assay.explanations import programs
     from assay.explanations.base import Explanation
-    from assay.explanations.circuit import Circuit
-    from assay.explanations.claim import load_claim
-    from assay.explanations.components import Constant, Keep, Remove
-    from assay.explanations.program import Program
+    from assay.explanations.circuit.circuit import Circuit
+    from assay.explanations.claims.file import load_claim
+    from assay.explanations.components.sets import Constant, Keep, Remove
+    from assay.explanations.program.program import Program
     from assay.measure.measure import Measurement, measure
     from assay.measure.settings import Settings
     from assay.planted.opened import load
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 
 # name -> (module, attribute); no attribute: the module itself
 _HOMES: dict[str, tuple[str, str | None]] = {
-    "Circuit": ("assay.explanations.circuit", "Circuit"),
-    "Constant": ("assay.explanations.components", "Constant"),
+    "Circuit": ("assay.explanations.circuit.circuit", "Circuit"),
+    "Constant": ("assay.explanations.components.sets", "Constant"),
     "Estimate": ("assay.stats.estimate", "Estimate"),
     "Explanation": ("assay.explanations.base", "Explanation"),
-    "Keep": ("assay.explanations.components", "Keep"),
+    "Keep": ("assay.explanations.components.sets", "Keep"),
     "Measurement": ("assay.measure.measure", "Measurement"),
-    "Program": ("assay.explanations.program", "Program"),
-    "Remove": ("assay.explanations.components", "Remove"),
+    "Program": ("assay.explanations.program.program", "Program"),
+    "Remove": ("assay.explanations.components.sets", "Remove"),
     "Settings": ("assay.measure.settings", "Settings"),
     "Task": ("assay.task.task", "Task"),
     "UserError": ("assay.errors", "UserError"),
     "load": ("assay.planted.opened", "load"),
-    "load_claim": ("assay.explanations.claim", "load_claim"),
+    "load_claim": ("assay.explanations.claims.file", "load_claim"),
     "measure": ("assay.measure", None),  # a package that is called like the function in it
-    "programs": ("assay.explanations.programs", None),
+    "programs": ("assay.explanations.program.library", None),
 }
 
 __all__ = [

@@ -27,7 +27,7 @@ from assay.cli_output import (
 from assay.errors import ClaimError, UserError, nearest
 
 if TYPE_CHECKING:
-    from assay.explanations.claim import ClaimFile
+    from assay.explanations.claims.file import ClaimFile
     from assay.measure.settings import Settings
 
 app = typer.Typer(
@@ -72,7 +72,7 @@ def demo(
 
     The claim: a head of zoo:novel-attn2-rep attends to the previous token.
     """
-    from assay.explanations.claim import load_claim
+    from assay.explanations.claims.file import load_claim
     from assay.measure.settings import Settings
 
     claim = load_claim(Path(__file__).parent / "zoo" / "claims" / "previous_token.yaml")
@@ -138,8 +138,8 @@ def measure(
     Prints a summary, and writes measurement.json, examples.parquet (a row for each scored token), report.html and the
     claim file into the run folder. A flag overrides the claim file.
     """
-    from assay.explanations.claim import load_claim
-    from assay.explanations.claim_data import check_data
+    from assay.explanations.claims.data import check_data
+    from assay.explanations.claims.file import load_claim
     from assay.measure.settings import Settings
 
     file = load_claim(claim)
@@ -164,7 +164,7 @@ def measure(
 @app.command()
 def validate(claim: Claim) -> None:
     """Check a claim file, and say what it claims; no model is loaded."""
-    from assay.explanations.claim import load_claim
+    from assay.explanations.claims.file import load_claim
     from assay.measure.settings import Settings
 
     file = load_claim(claim)
@@ -353,7 +353,7 @@ def _measure(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
 
 
 def _load(model: str, device: str | None) -> Any:
-    from assay.explanations.claim_check import model_problem
+    from assay.explanations.claims.checks import model_problem
 
     problem = model_problem(model)
     if problem:

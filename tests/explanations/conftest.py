@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import ClaimError
-from assay.explanations.claim import ClaimFile, load_claim
+from assay.explanations.claims.file import ClaimFile, load_claim
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import torch
 
 from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations import Circuit, Keep, Remove
-from assay.explanations.circuit import circuit_plan, touched
-from assay.explanations.circuit_trials import node_out, score_sets
+from assay.explanations.circuit.circuit import circuit_plan, touched
+from assay.explanations.circuit.trials import node_out, score_sets
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_runs import engine_of
 from assay.intervene.circuit_scores import circuit_scores

@@ -10,8 +10,8 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations import Circuit
-from assay.explanations.circuit_files import NUMBERS, parse, read_circuit
-from assay.explanations.circuit_writing import write_circuit
+from assay.explanations.circuit.files import NUMBERS, parse, read_circuit
+from assay.explanations.circuit.writing import write_circuit
 from assay.model.edge_sets import EdgeSet
 from tests.model.tiny import tiny
 

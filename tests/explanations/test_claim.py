@@ -10,9 +10,9 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations import registry
-from assay.explanations.claim import claim_of, dump
+from assay.explanations.claims.file import claim_of, dump
+from assay.explanations.claims.shapes import KnownShape, known_shape, out_of_range
 from assay.explanations.kinds import KINDS
-from assay.explanations.shapes import KnownShape, known_shape, out_of_range
 from assay.names import parse_site
 from tests.explanations.claim_texts import GOOD, KEEP
 
@@ -322,9 +322,9 @@ def test_known_words_are_those_that_the_engine_has():
 
 
 def test_a_claim_file_builds_its_explanation(claim):
-    from assay.explanations.components import Constant, Keep
-    from assay.explanations.program import Program
-    from assay.explanations.programs import induction
+    from assay.explanations.components.sets import Constant, Keep
+    from assay.explanations.program.library import induction
+    from assay.explanations.program.program import Program
 
     program = claim(GOOD).build_explanation()
     assert isinstance(program, Program)
@@ -338,7 +338,7 @@ def test_a_claim_file_builds_its_explanation(claim):
 def test_reading_a_claim_imports_nothing_heavy(tmp_path: Path):
     (tmp_path / "claim.yaml").write_text(GOOD)
     code = (
-        "import sys; from assay.explanations.claim import load_claim; load_claim(sys.argv[1]);"
+        "import sys; from assay.explanations.claims.file import load_claim; load_claim(sys.argv[1]);"
         "sys.exit(' '.join(m for m in ('torch', 'transformers', 'numpy', 'pyarrow') if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "claim.yaml")], capture_output=True, text=True)

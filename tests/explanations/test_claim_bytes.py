@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import ClaimError
-from assay.explanations.claim import load_claim
+from assay.explanations.claims.file import load_claim
 from tests.explanations.claim_texts import GOOD, KEEP
 
 

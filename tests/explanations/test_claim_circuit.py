@@ -12,8 +12,8 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations import Circuit
-from assay.explanations.circuit_writing import write_circuit
-from assay.explanations.claim import claim_of, dump, load_claim
+from assay.explanations.circuit.writing import write_circuit
+from assay.explanations.claims.file import claim_of, dump, load_claim
 from assay.model.load import load
 from tests.model.tiny import tiny
 
@@ -159,7 +159,7 @@ def test_parallel_blocks_have_no_edge_from_attention_to_their_mlp(claim):
 def test_checking_a_circuit_imports_nothing_heavy(claim):
     file_of("circuit.json")
     claim("file: circuit.json")
-    code = "import sys; from assay.explanations.claim import load_claim; load_claim('claim.yaml')"
+    code = "import sys; from assay.explanations.claims.file import load_claim; load_claim('claim.yaml')"
     code += "; print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "False"

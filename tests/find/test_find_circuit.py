@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from assay import cli
-from assay.explanations.circuit_files import read_circuit
-from assay.explanations.claim import load_claim
+from assay.explanations.circuit.files import read_circuit
+from assay.explanations.claims.file import load_claim
 from assay.find.circuit import find_circuit, leak
 from assay.find.plan import Plan
 from assay.find.split import Split, split_task

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from assay.errors import TaskError
-from assay.explanations.claim import claim_of
+from assay.explanations.claims.file import claim_of
 from assay.find.split import Split, split_task, without
 from assay.planted.library import planted
 from assay.task.examples import Examples

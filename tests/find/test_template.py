@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import assay
-from assay.explanations.claim import _checked
-from assay.explanations.claim_yaml import parse
+from assay.explanations.claims.file import _checked
+from assay.explanations.claims.source import parse
 from assay.find.scores import KINDS, head_scores
 from assay.find.template import ENOUGH, MOST, select, template
 

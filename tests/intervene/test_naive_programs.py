@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.explanations import Program, fits, programs
+from assay.explanations import Program, programs
+from assay.explanations.program import fits
 from assay.intervene.ablations import Workbench
 from assay.names import parse_site
 from tests.intervene.naive_cases import (

@@ -11,9 +11,9 @@ import pytest
 import assay
 from assay.explanations import Circuit, Keep
 from assay.explanations.base import Undefined
-from assay.explanations.circuit import ONE_PASS_SEARCHES, used_nodes
-from assay.explanations.circuit_block import circuit_uses, drawing
-from assay.explanations.circuit_trials import (
+from assay.explanations.circuit.block import circuit_uses, drawing
+from assay.explanations.circuit.circuit import ONE_PASS_SEARCHES, used_nodes
+from assay.explanations.circuit.trials import (
     against,
     completeness,
     minimality,
@@ -22,7 +22,7 @@ from assay.explanations.circuit_trials import (
     restored,
     score_sets,
 )
-from assay.explanations.circuit_writing import write_circuit
+from assay.explanations.circuit.writing import write_circuit
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.length import reads
@@ -238,7 +238,7 @@ def test_the_drawing_has_the_strongest_live_edges_first_and_counts_the_rest(monk
     model = at.model
     edges = true_edges("induction", "counterfactual")
     strengths = np.arange(len(model.edges), dtype=float) - 40
-    monkeypatch.setattr("assay.explanations.circuit_block.MOST_DRAWN", 3)
+    monkeypatch.setattr("assay.explanations.circuit.block.MOST_DRAWN", 3)
     found = drawing(at, edges, strengths)
     assert len(found["edges"]) == 3
     live = model.edges.pruned(edges.anywhere)

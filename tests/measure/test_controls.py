@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.explanations.program_neighbours import other_programs, program_sets, shuffled, variants
+from assay.explanations.program.neighbours import other_programs, program_sets, shuffled, variants
 from assay.intervene.components import expand
 from assay.intervene.edit_runner import Seen
 from assay.intervene.plan import Call, Edit

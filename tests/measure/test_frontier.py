@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from assay.errors import ClaimError
-from assay.explanations.path_sampled import PROFILE, misplaced
+from assay.explanations.circuit.path_sampled import PROFILE, misplaced
 from assay.find.exact_edges import exact_edges
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_scores import circuit_scores

@@ -12,7 +12,7 @@ import torch
 import assay
 from assay.errors import ClaimError, UserError
 from assay.explanations import Constant, Remove
-from assay.explanations.claim import ClaimFile, claim_of, dump, load_claim
+from assay.explanations.claims.file import ClaimFile, claim_of, dump, load_claim
 from assay.measure.settings import Settings
 from assay.task.task import Task
 from tests.measure.planted import texts

@@ -8,7 +8,7 @@ import pytest
 import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Undefined
-from assay.explanations.components import MOST_ALONE
+from assay.explanations.components.sets import MOST_ALONE
 from assay.measure import gathered
 from assay.measure.family import Endpoint
 from assay.measure.parts import alone

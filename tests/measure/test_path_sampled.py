@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from assay.errors import ComponentError
-from assay.explanations.path_sampled import different, layer_profile, misplaced, path_sampled
+from assay.explanations.circuit.path_sampled import different, layer_profile, misplaced, path_sampled
 from assay.model.edges import Edges
 from assay.model.weights import Shape
 

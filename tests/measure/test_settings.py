@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from assay.errors import UserError
-from assay.explanations.claim import ClaimFile, claim_of
+from assay.explanations.claims.file import ClaimFile, claim_of
 from assay.measure.settings import Settings
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from assay.explanations import programs
 from assay.explanations.base import AnyModel, ClaimBits, Explanation, Level, Neighbours
 from assay.explanations.bits import parts_bits
-from assay.explanations.claim_kind import NamesParts
-from assay.explanations.programs import CustomProgram
+from assay.explanations.claims.block import NamesParts
+from assay.explanations.program.library import CustomProgram
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import Circuits
 from assay.intervene.components import expand

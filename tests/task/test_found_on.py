@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from assay.errors import ClaimError
-from assay.explanations.components import Keep
+from assay.explanations.components.sets import Keep
 from assay.measure.checks import run_checks
 from assay.measure.evidence import Check, Evidence
 from assay.measure.measure import measure

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from assay.errors import TaskError
-from assay.explanations.components import Keep
+from assay.explanations.components.sets import Keep
 from assay.measure.measure import measure
 from assay.task.task import Task
 from tests.measure.planted import planted, texts

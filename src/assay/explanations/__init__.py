@@ -9,22 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from assay.explanations.circuit import Circuit
-    from assay.explanations.components import Constant, Keep, Remove
-    from assay.explanations.program import Program
+    from assay.explanations.circuit.circuit import Circuit
+    from assay.explanations.components.sets import Constant, Keep, Remove
+    from assay.explanations.program import library as programs
+    from assay.explanations.program.program import Program
 
-__all__ = ["Circuit", "Constant", "Keep", "Program", "Remove"]
+__all__ = ["Circuit", "Constant", "Keep", "Program", "Remove", "programs"]
 
 _WHERE = {
-    "Circuit": "circuit",
-    "Program": "program",
-    "Keep": "components",
-    "Remove": "components",
-    "Constant": "components",
+    "Circuit": "circuit.circuit",
+    "Program": "program.program",
+    "Keep": "components.sets",
+    "Remove": "components.sets",
+    "Constant": "components.sets",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "programs":
+        return import_module("assay.explanations.program.library")
     if name in _WHERE:
         return getattr(import_module(f"assay.explanations.{_WHERE[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

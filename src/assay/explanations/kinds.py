@@ -7,14 +7,14 @@ from importlib import import_module
 
 from assay import plugins
 from assay.errors import ClaimError
-from assay.explanations.claim_kind import KindFields
+from assay.explanations.claims.block import KindFields
 
 KINDS = {  # name in claim files -> the class of its block
-    "program": "assay.explanations.claim_program:ProgramFields",
-    "keep": "assay.explanations.claim_components:KeepFields",
-    "remove": "assay.explanations.claim_components:RemoveFields",
-    "constant": "assay.explanations.claim_components:ConstantFields",
-    "circuit": "assay.explanations.claim_circuit:CircuitFields",
+    "program": "assay.explanations.program.claim_block:ProgramFields",
+    "keep": "assay.explanations.components.claim_block:KeepFields",
+    "remove": "assay.explanations.components.claim_block:RemoveFields",
+    "constant": "assay.explanations.components.claim_block:ConstantFields",
+    "circuit": "assay.explanations.circuit.claim_block:CircuitFields",
 }
 LATER = ("hypothesis", "dictionary", "subspace")
 

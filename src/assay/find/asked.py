@@ -10,8 +10,8 @@ from typing import Any
 from assay import inputs
 from assay.errors import TaskError, UserError, nearest
 from assay.explanations import registry
-from assay.explanations.claim import load_claim
-from assay.explanations.claim_check import model_problem
+from assay.explanations.claims.checks import model_problem
+from assay.explanations.claims.file import load_claim
 from assay.planted.names import PREFIX
 
 KINDS = ("text", "repeat", "planted")

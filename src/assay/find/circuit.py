@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from assay.errors import UserError, nearest
-from assay.explanations.circuit_block import drawing
+from assay.explanations.circuit.block import drawing
 from assay.find.plan import Plan
 from assay.find.searches import Options, Searched, searches
 from assay.find.split import Split

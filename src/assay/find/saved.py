@@ -14,8 +14,8 @@ import pyarrow as pa
 import yaml
 
 from assay.errors import UserError
-from assay.explanations.circuit_writing import write_circuit
-from assay.explanations.claim import load_claim
+from assay.explanations.circuit.writing import write_circuit
+from assay.explanations.claims.file import load_claim
 from assay.find.circuit import Found
 from assay.find.split import Split
 from assay.store.canonical import canonical_json

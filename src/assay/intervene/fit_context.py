@@ -9,6 +9,14 @@ from assay.errors import TaskError
 from assay.intervene.edit_runner import EditRunner
 from assay.intervene.reference import ReferenceStatistics
 
+RAW = "reference values"  # begins the key under which a part's values on the reference are kept for further fits
+KEPT = 1 << 30  # bytes of them
+
+
+def is_raw(key: object) -> bool:
+    """Whether what is kept under this key is values from which fits are made, and no fit."""
+    return isinstance(key, tuple) and key[0] == RAW
+
 
 @dataclass(frozen=True)
 class Fit:

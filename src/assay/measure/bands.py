@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from assay.explanations.path_sampled import PROFILE, SIZE, different, misplaced
+from assay.explanations.circuit.path_sampled import PROFILE, SIZE, different, misplaced
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuit_scores import Advance, circuit_scores

@@ -15,8 +15,8 @@ from jaxtyping import Int
 
 from assay.errors import UserError
 from assay.explanations.base import Assignment, Explanation, Label, Searched, Undefined
-from assay.explanations.fits import KEPT, raw
 from assay.intervene.ablations import Workbench
+from assay.intervene.fit_context import KEPT, is_raw
 from assay.intervene.plan import Plan
 from assay.measure.control_figures import Group, Sample, row_of
 from assay.measure.nearest import nearest, shares_near
@@ -149,11 +149,11 @@ class _Aside:
 
     def keep(self, bench: Workbench) -> None:
         """Shares what was fitted, but for the raw values behind fits once they are many."""
-        room = KEPT - sum(v.nbytes for k, v in self.shared.items() if raw(k))
+        room = KEPT - sum(v.nbytes for k, v in self.shared.items() if is_raw(k))
         for key, value in bench.fitted.items():
             if key in self.shared:
                 continue
-            if raw(key):
+            if is_raw(key):
                 room -= value.nbytes
                 if room < 0:
                     continue

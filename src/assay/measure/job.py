@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from assay.explanations.base import Explanation
-from assay.explanations.claim import ClaimFile
+from assay.explanations.claims.file import ClaimFile
 from assay.measure.settings import Settings
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model

@@ -17,8 +17,8 @@ import torch
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations.base import Explanation
-from assay.explanations.claim import ClaimFile, load_claim
-from assay.explanations.claim_data import check_data
+from assay.explanations.claims.data import check_data
+from assay.explanations.claims.file import ClaimFile, load_claim
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure import model_floors, recorded, rivals

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from assay.explanations.base import Undefined
-from assay.explanations.claim import ClaimFile
+from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
 from assay.measure.measure import resolve

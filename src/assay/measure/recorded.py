@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from assay.errors import RunError
-from assay.explanations.claim import ClaimFile
+from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import Workbench
 from assay.measure.context import Context
 from assay.measure.evidence import Check

@@ -15,7 +15,7 @@ from assay.errors import UserError, nearest
 from assay.explanations import registry
 
 if TYPE_CHECKING:
-    from assay.explanations.claim import ClaimFile
+    from assay.explanations.claims.file import ClaimFile
 
 QUICK_DOCUMENTS, QUICK_CONTROLS = 40, 20  # enough for an interval that is not wide
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ModelError
-from assay.explanations.programs import SCORED
+from assay.explanations.program.library import SCORED
 from assay.model.transformer import NOWHERE, Model
 from assay.stats.keyed import generator
 from assay.task.task import Task

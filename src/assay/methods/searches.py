@@ -15,7 +15,7 @@ from jaxtyping import Int
 
 from assay.errors import TaskError
 from assay.explanations.base import Assignment, Explanation, Label
-from assay.explanations.circuit import Circuit
+from assay.explanations.circuit.circuit import Circuit
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import Circuits, transformer_of
 from assay.intervene.runner import Runner

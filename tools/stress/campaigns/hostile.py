@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from assay.errors import UserError
-from assay.explanations.circuit_files import parse
-from assay.explanations.claim import load_claim
+from assay.explanations.circuit.files import parse
+from assay.explanations.claims.file import load_claim
 from assay.measure.family import load_family
 from assay.model.load import load
 from assay.store import read_run

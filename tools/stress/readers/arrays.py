@@ -9,7 +9,7 @@ from random import Random
 
 import numpy as np
 
-from assay.explanations.claim import load_claim
+from assay.explanations.claims.file import load_claim
 from assay.task.task import Task
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.explanations.circuit_files import parse
-from assay.explanations.circuit_writing import write_circuit
+from assay.explanations.circuit.files import parse
+from assay.explanations.circuit.writing import write_circuit
 from assay.model.edge_sets import EdgeSet
 from tools.stress import mutate
 from tools.stress.models import zoo

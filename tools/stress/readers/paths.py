@@ -13,7 +13,7 @@ from typing import NamedTuple
 import yaml
 
 from assay.errors import UserError
-from assay.explanations.claim import load_claim
+from assay.explanations.claims.file import load_claim
 from assay.measure.family import load_family
 from assay.model.load import load
 from assay.store.runs import check_target

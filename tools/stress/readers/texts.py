@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from assay.explanations.claim import load_claim
+from assay.explanations.claims.file import load_claim
 from tools.stress.models import zoo
 from tools.stress.reader import FileReader, Seed
 from tools.stress.readers.claims import STORY

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.explanations import fits
 from assay.explanations.base import (
     AnyModel,
     Assignment,
@@ -24,10 +23,10 @@ from assay.explanations.base import (
     listed,
 )
 from assay.explanations.bits import NUMBER, ClaimBits, parts_bits, subset_bits, width_of
-from assay.explanations.components import SIMPLE, single_or_named
-from assay.explanations.program_bits import grammar_bits
-from assay.explanations.program_neighbours import coarser, neighbours
-from assay.explanations.programs import (
+from assay.explanations.components.sets import SIMPLE, single_or_named
+from assay.explanations.program import fits
+from assay.explanations.program.length import grammar_bits
+from assay.explanations.program.library import (
     SCORED,
     AnyProgram,
     AttentionProgram,
@@ -36,6 +35,7 @@ from assay.explanations.programs import (
     NGramProgram,
     words,
 )
+from assay.explanations.program.neighbours import coarser, neighbours
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream

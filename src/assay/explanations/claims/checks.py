@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 from assay import inputs
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
-from assay.explanations.claim_data import check_data
-from assay.explanations.shapes import known_shape
+from assay.explanations.claims.data import check_data
+from assay.explanations.claims.shapes import known_shape
 from assay.planted.names import NAMES, PREFIX
 from assay.zoo.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from assay.explanations.claim import ClaimFile
+    from assay.explanations.claims.file import ClaimFile
 
 MODELS = (*RECIPES, "stories-260k", "smollm2-135m")
 FAMILIES = ("novel",)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from assay.explanations.bits import subset_bits, text_bits
-from assay.explanations.programs import RULES, AnyProgram, AttentionProgram, CustomProgram, NGramProgram
-from assay.explanations.source_bits import source_bits
+from assay.explanations.program.library import RULES, AnyProgram, AttentionProgram, CustomProgram, NGramProgram
+from assay.explanations.program.source_bits import source_bits
 from assay.task.ngram_tables import integer_bits
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from assay.explanations import registry
-from assay.explanations.claim_kind import Level, NamesParts
-from assay.explanations.claim_sentences import known
+from assay.explanations.claims.block import Level, NamesParts
+from assay.explanations.claims.sentences import known
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
@@ -27,7 +27,7 @@ class KeepFields(NamesParts):
         return "where"
 
     def build(self) -> Explanation:
-        from assay.explanations.components import Keep
+        from assay.explanations.components.sets import Keep
 
         return Keep(self.components)
 
@@ -45,7 +45,7 @@ class RemoveFields(NamesParts):
         return "where"
 
     def build(self) -> Explanation:
-        from assay.explanations.components import Remove
+        from assay.explanations.components.sets import Remove
 
         return Remove(self.components)
 
@@ -62,6 +62,6 @@ class ConstantFields(NamesParts):
         return "how"
 
     def build(self) -> Explanation:
-        from assay.explanations.components import Constant
+        from assay.explanations.components.sets import Constant
 
         return Constant(self.components) if self.value is None else Constant(self.components, self.value)

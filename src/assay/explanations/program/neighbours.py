@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.explanations.base import Explanation, Neighbours, order
-from assay.explanations.programs import (
+from assay.explanations.program.library import (
     ATTENTION,
     AnyProgram,
     AttentionProgram,

@@ -9,7 +9,7 @@ from pydantic import Field
 from assay import plugins
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
-from assay.explanations.claim_kind import Claim, Level, NamesParts
+from assay.explanations.claims.block import Claim, Level, NamesParts
 from assay.names import Site
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class ProgramFields(NamesParts):
         return "what" if all(split_program(s)[0] == "label" for s in self.components.values()) else "how"
 
     def build(self) -> Explanation:
-        from assay.explanations.program import Program
+        from assay.explanations.program.program import Program
 
         return Program({name: _built(spec) for name, spec in self.components.items()})
 

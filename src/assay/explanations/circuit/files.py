@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float32
 
 from assay import inputs
 from assay.errors import ClaimError, ComponentError
-from assay.explanations.circuit_names import split_edge
+from assay.explanations.circuit.names import split_edge
 from assay.model.edge_sets import EdgeSet
 
 if TYPE_CHECKING:

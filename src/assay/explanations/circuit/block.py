@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.explanations.base import KNOCKED, MOST_USES, Use, Uses
-from assay.explanations.circuit_files import Resolved
-from assay.explanations.circuit_nodes import touched
-from assay.explanations.circuit_trials import against, completeness, minimality, parts_of
+from assay.explanations.circuit.files import Resolved
+from assay.explanations.circuit.nodes import touched
+from assay.explanations.circuit.trials import against, completeness, minimality, parts_of
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet

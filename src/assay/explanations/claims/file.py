@@ -15,10 +15,11 @@ from pydantic_core import PydanticCustomError
 
 from assay import bounds
 from assay.errors import ClaimError, nearest
-from assay.explanations import claim_yaml, registry
-from assay.explanations.claim_kind import KindFields, Strict
-from assay.explanations.claim_sentences import known, validated
-from assay.explanations.claim_yaml import Source
+from assay.explanations import registry
+from assay.explanations.claims import source as claim_source
+from assay.explanations.claims.block import KindFields, Strict
+from assay.explanations.claims.sentences import known, validated
+from assay.explanations.claims.source import Source
 from assay.explanations.kinds import LATER, block, kinds
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ class ClaimFile(Strict):
         Raises:
             TaskError: when the data cannot be scored.
         """
-        from assay.explanations.claim_task import build_task
+        from assay.explanations.claims.loaded import build_task
 
         task = build_task(self, model, documents, seed)
         self.explanation.check_task(self, task)
@@ -221,7 +222,7 @@ class ClaimFile(Strict):
         Raises:
             ClaimError: with the line, the name and the nearest one that exists.
         """
-        from assay.explanations.claim_task import check_on_model
+        from assay.explanations.claims.loaded import check_on_model
 
         check_on_model(self, model)
 
@@ -232,7 +233,7 @@ def load_claim(path: str | Path) -> ClaimFile:
     Raises:
         ClaimError: one sentence with file and line, the value, and the nearest valid names.
     """
-    return _checked(claim_yaml.read(path))
+    return _checked(claim_source.read(path))
 
 
 def claim_of(data: dict[str, Any], name: str = "the claim") -> ClaimFile:
@@ -246,7 +247,7 @@ def claim_of(data: dict[str, Any], name: str = "the claim") -> ClaimFile:
         >>> claim_of({"model": "zoo:novel-4l", "task": {"kind": "repeat"}, "explanation": keep}).scope
         ('a0.h1',)
     """
-    return _checked(claim_yaml.parse(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), name))
+    return _checked(claim_source.parse(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), name))
 
 
 def dump(claim: ClaimFile) -> str:
@@ -268,7 +269,7 @@ def _checked(source: Source) -> ClaimFile:
         data["explanation"] = validated(block(kind), source, ("explanation",), data["explanation"])
     claim = validated(ClaimFile, source, (), data)
     claim._source = source
-    from assay.explanations.claim_check import check_claim
+    from assay.explanations.claims.checks import check_claim
 
     check_claim(claim)
     return claim

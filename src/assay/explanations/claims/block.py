@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from assay.errors import ClaimError, ComponentError, nearest
 from assay.explanations import registry
-from assay.explanations.shapes import KnownShape, out_of_range
+from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.names import Site
 
 if TYPE_CHECKING:

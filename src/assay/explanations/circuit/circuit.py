@@ -26,12 +26,12 @@ from assay.explanations.base import (
     order,
 )
 from assay.explanations.bits import ClaimBits, filled_bits, subset_bits
-from assay.explanations.circuit_block import CONTEXTS, circuit_block, circuit_uses
-from assay.explanations.circuit_files import CircuitFile, Resolved, parse
-from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes
-from assay.explanations.circuit_nodes import circuit_plan, read_fills, touched, used_nodes, without_refit
-from assay.explanations.circuit_trials import DRAWS, EDGES_TRIED, restored
-from assay.explanations.path_sampled import different
+from assay.explanations.circuit.block import CONTEXTS, circuit_block, circuit_uses
+from assay.explanations.circuit.files import CircuitFile, Resolved, parse
+from assay.explanations.circuit.names import CircuitNameError, check_edges, check_nodes
+from assay.explanations.circuit.nodes import circuit_plan, read_fills, touched, used_nodes, without_refit
+from assay.explanations.circuit.path_sampled import different
+from assay.explanations.circuit.trials import DRAWS, EDGES_TRIED, restored
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Plan

@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from assay.errors import ClaimError, nearest
-from assay.explanations.claim_yaml import Path_, Source
+from assay.explanations.claims.source import Path_, Source
 
 
 def validated(schema: type[Any], source: Source, prefix: Path_, data: dict[str, Any]) -> Any:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
-from assay.explanations.circuit_nodes import touched
+from assay.explanations.circuit.nodes import touched
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY, budget, grouped
 from assay.intervene.circuit_runs import row_masks

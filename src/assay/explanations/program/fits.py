@@ -11,14 +11,13 @@ from torch import Tensor
 
 from assay.errors import ClaimError
 from assay.explanations.bits import width_of
-from assay.explanations.programs import AttentionProgram, LabelProgram, NGramProgram
+from assay.explanations.program.library import AttentionProgram, LabelProgram, NGramProgram
 from assay.intervene.ablations import Workbench
+from assay.intervene.fit_context import KEPT, RAW
 from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, Plan, Run, Stream
 from assay.model.transformer import Model
 from assay.names import Site
-
-KEPT = 1 << 30  # bytes of reference values that are kept for further fits
 
 
 def gather(bench: Workbench, sites: Sequence[Site]) -> None:
@@ -26,23 +25,18 @@ def gather(bench: Workbench, sites: Sequence[Site]) -> None:
     assert isinstance(bench.model, Model)
     assert bench.task.reference is not None
     run, rows = Run("reference", "reference"), np.arange(len(bench.task.reference))
-    missing = [site for site in dict.fromkeys(sites) if ("reference values", site) not in bench.fitted]
+    missing = [site for site in dict.fromkeys(sites) if (RAW, site) not in bench.fitted]
     columns = len(rows) * bench.task.reference.tokens.shape[1]
     if missing and sum(4 * columns * width_of(bench.model, site) for site in missing) <= KEPT:
         with torch.no_grad():
             values = bench.runner.values(Plan((run,)), run, missing, rows)
-        bench.fitted.update({("reference values", site): value for site, value in values.items()})
-
-
-def raw(key: object) -> bool:
-    """Whether what is kept under this key is values of the reference, from which fits are made."""
-    return isinstance(key, tuple) and key[0] == "reference values"
+        bench.fitted.update({(RAW, site): value for site, value in values.items()})
 
 
 def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Tensor]:
     """Values of a site on all reference rows [rows, pos, width], their tokens, and which positions are real."""
     assert bench.task.reference is not None
-    key = ("reference values", site)
+    key = (RAW, site)
     rows = np.arange(len(bench.task.reference.tokens))
     if key not in bench.fitted:
         run = Run("reference", "reference")

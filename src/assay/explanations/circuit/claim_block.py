@@ -10,9 +10,9 @@ from pydantic import Field
 
 from assay import inputs
 from assay.errors import ClaimError, ComponentError, TaskError
-from assay.explanations.circuit_names import CircuitNameError, check_edges, check_nodes, split_edge
-from assay.explanations.claim_kind import Claim, KindFields, Level
-from assay.explanations.shapes import KnownShape, out_of_range
+from assay.explanations.circuit.names import CircuitNameError, check_edges, check_nodes, split_edge
+from assay.explanations.claims.block import Claim, KindFields, Level
+from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.names import Site, parse_site
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class CircuitFields(KindFields):
         return "where"
 
     def build(self) -> Explanation:
-        from assay.explanations.circuit import Circuit
+        from assay.explanations.circuit.circuit import Circuit
 
         if self.file is not None:
             return Circuit.read(self.file)
@@ -49,7 +49,7 @@ class CircuitFields(KindFields):
     @property
     def about(self) -> str:
         if self.file is not None:
-            from assay.explanations.circuit_files import parse
+            from assay.explanations.circuit.files import parse
 
             found = parse(self.file)
             return f"{found.kept:,} of the {found.total:,} edges in {self.file}"
@@ -93,7 +93,7 @@ class CircuitFields(KindFields):
                     raise ClaimError(f"{where}{name!r} is not in {claim.model}: {clause}")
 
     def _check_file(self, claim: Claim, name: str, shape: KnownShape | None) -> None:
-        from assay.explanations.circuit_files import parse
+        from assay.explanations.circuit.files import parse
 
         where = claim.where("explanation", "file")
         try:

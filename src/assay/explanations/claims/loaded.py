@@ -9,7 +9,7 @@ from assay.errors import ClaimError, TaskError
 from assay.task.text_files import read_documents
 
 if TYPE_CHECKING:
-    from assay.explanations.claim import ClaimFile, ReferenceFields, TextTask
+    from assay.explanations.claims.file import ClaimFile, ReferenceFields, TextTask
     from assay.task.task import Task
 
 

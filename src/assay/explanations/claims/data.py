@@ -10,7 +10,7 @@ from assay.errors import ClaimError, nearest
 from assay.explanations import registry
 
 if TYPE_CHECKING:
-    from assay.explanations.claim import ClaimFile
+    from assay.explanations.claims.file import ClaimFile
 
 COUNTERFACTUAL, ALSO_INCORRECT = "counterfactual", "logit_diff"
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from assay.errors import ClaimError, nearest
-from assay.explanations.circuit_files import FORMAT, NUMBERS, VERSION, ends, shape_of
+from assay.explanations.circuit.files import FORMAT, NUMBERS, VERSION, ends, shape_of
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 

@@ -1,0 +1,1 @@
+"""Circuits: these edges suffice."""

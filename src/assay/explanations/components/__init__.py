@@ -1,0 +1,1 @@
+"""Component sets: these parts suffice, are needed, or are constant."""
