@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from scipy import stats
 
-from assay.measure.curves import Curve, area_log
+from assay.frontier.curves import Curve, area_log
 from assay.measure.recovered import necessity, nines, recovered_kl, recovered_loss
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate

@@ -18,12 +18,12 @@ from assay.explanations.circuit.block import drawing
 from assay.find.plan import Plan
 from assay.find.searches import Options, Searched, searches
 from assay.find.split import Split
+from assay.frontier.curves import DEFINITIONS
+from assay.frontier.frontier import Frontiers, frontiers, node_count
 from assay.intervene.ablations import ABLATIONS, Workbench
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
-from assay.measure.curves import DEFINITIONS
-from assay.measure.frontier import Frontiers, frontiers, node_count
 from assay.measure.recorded import revision, shape_of, versions
 from assay.measure.thresholds import THRESHOLDS
 from assay.methods.edge_scores import EdgeScores

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int
 
+from assay.frontier.curves import not_below_zero
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import transformer_of
 from assay.intervene.sweep import Sweep, sweep
-from assay.measure.curves import not_below_zero
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
 from assay.stats.estimate import Estimate

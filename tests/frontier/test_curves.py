@@ -7,7 +7,7 @@ from math import log10
 import numpy as np
 import pytest
 
-from assay.measure.curves import Curve, area_linear, area_log, cmd, cpr, trapezoid_weights
+from assay.frontier.curves import Curve, area_linear, area_log, cmd, cpr, trapezoid_weights
 from assay.stats.bootstrap import Resamples
 
 N = 40

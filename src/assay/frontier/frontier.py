@@ -14,12 +14,12 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from assay.errors import ClaimError
+from assay.frontier.bands import Bands, Table, bands
+from assay.frontier.curves import Curve, area_linear, area_log, cmd, cpr, not_below_zero
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuit_scores import Advance, CircuitScores, circuit_scores, draws_of
 from assay.intervene.circuits import transformer_of
-from assay.measure.bands import Bands, Table, bands
-from assay.measure.curves import Curve, area_linear, area_log, cmd, cpr, not_below_zero
 from assay.measure.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits

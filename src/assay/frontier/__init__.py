@@ -1,0 +1,1 @@
+"""Explanations that grow along one ranking: sizes, bands of random ones, areas."""
