@@ -87,7 +87,7 @@ def fails(*_: object, **__: object) -> Any:
 
 
 def test_a_run_is_saved_whatever_the_register_does(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.measure.recorded.log", fails)
+    monkeypatch.setattr("assay.measure.record.log", fails)
     code, out, err = run("measure", "claim.yaml")
     assert code == 0
     assert err == (
@@ -109,7 +109,7 @@ def test_a_run_is_saved_before_it_is_logged(run: Run, monkeypatch: pytest.Monkey
         seen.append((path, entry.p, Path("runs/claim/report.html").exists()))
         return real(path, entry)
 
-    monkeypatch.setattr("assay.measure.recorded.log", log)
+    monkeypatch.setattr("assay.measure.record.log", log)
     assert run("measure", "claim.yaml")[0] == 0
     assert [there for _, _, there in seen] == [True]
     monkeypatch.setattr("assay.store.runs.os.rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))

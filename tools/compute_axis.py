@@ -15,11 +15,11 @@ import assay
 from assay.explanations.components.sets import Keep
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
-from assay.measure import rivals
-from assay.measure.compute import compute
-from assay.measure.gathered import OTHER_FLOORS, family_of
+from assay.measure.compute.compute import compute
+from assay.measure.controls import rivals
 from assay.measure.score import score
 from assay.measure.settings import Settings
+from assay.measure.yardsticks import OTHER_FLOORS, family_of
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.task import Task

@@ -21,7 +21,7 @@ import numpy as np
 from scipy import stats
 
 from assay.frontier.curves import Curve, area_log
-from assay.measure.recovered import necessity, nines, recovered_kl, recovered_loss
+from assay.measure.headline.recovered import necessity, nines, recovered_kl, recovered_loss
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator

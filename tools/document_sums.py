@@ -17,10 +17,10 @@ import assay
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure import rivals
+from assay.measure.controls import rivals
+from assay.measure.headline.systems import systems
 from assay.measure.score import score
 from assay.measure.settings import Settings
-from assay.measure.systems import systems
 from assay.task.encode import bos_of
 from assay.task.examples import Examples
 from assay.task.task import Task

@@ -20,9 +20,9 @@ from assay.explanations.base import Explanation
 from assay.explanations.components.sets import Keep, Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.figures import figures
+from assay.measure.headline.figures import figures
+from assay.measure.headline.systems import systems
 from assay.measure.score import score
-from assay.measure.systems import systems
 from assay.model.transformer import Model
 from assay.task.examples import take
 from assay.task.task import Task

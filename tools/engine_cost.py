@@ -28,9 +28,9 @@ import assay
 from assay.explanations.components.sets import Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
+from assay.measure.headline.systems import systems
 from assay.measure.measure import measure, measured, resolve
 from assay.measure.score import score
-from assay.measure.systems import systems
 from assay.model.layer import Linear
 from assay.model.load import load
 from assay.model.transformer import Model
@@ -176,7 +176,7 @@ def script(library: Any, task: Task) -> tuple[Counter, dict[str, float]]:
 
 def headline(model: Model, task: Task) -> tuple[Counter, dict[str, float]]:
     """What the headline needs and no more: explained runs under both default ablations, the no-op run, the bigram."""
-    from assay.measure.rivals import distribution, fitted
+    from assay.measure.controls.rivals import distribution, fitted
 
     counter = Counter(model.config.layers, model.config.vocab)
     claim = Remove([f"a{LAYER}.h{HEAD}"])

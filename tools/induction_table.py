@@ -22,8 +22,8 @@ from assay.explanations.program.library import LEVELS, induction
 from assay.explanations.program.program import Program
 from assay.intervene.ablations import ABLATIONS, RANDOM, Workbench
 from assay.intervene.runner import Runner
-from assay.measure import rivals
-from assay.measure.recovered import recovered_kl
+from assay.measure.controls import rivals
+from assay.measure.headline.recovered import recovered_kl
 from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assay.measure.beside import accuracy, beside, hard_tokens, select_hard, within
+from assay.measure.headline.beside import accuracy, beside, hard_tokens, select_hard, within
 from assay.measure.score import Scored, Scores, TokenTable
 from assay.stats.bootstrap import Resamples
 

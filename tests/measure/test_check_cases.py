@@ -15,8 +15,8 @@ import torch
 import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Explanation
-from assay.measure.checks import run_checks
-from assay.measure.evidence import Evidence
+from assay.measure.checks.checks import run_checks
+from assay.measure.checks.evidence import Evidence
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.planted.library import planted

@@ -12,13 +12,13 @@ from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Use, Uses
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.checks import run_checks, scope_share
-from assay.measure.evidence import Check, Evidence, self_match
-from assay.measure.knockouts import knockouts
-from assay.measure.merges import merges
-from assay.measure.nearest import Nearest
-from assay.measure.off_manifold import OffManifold, off_manifold, separation
-from assay.measure.thresholds import THRESHOLDS
+from assay.measure.checks.checks import run_checks, scope_share
+from assay.measure.checks.evidence import Check, Evidence, self_match
+from assay.measure.checks.knockouts import knockouts
+from assay.measure.checks.merges import merges
+from assay.measure.checks.off_manifold import OffManifold, off_manifold, separation
+from assay.measure.checks.thresholds import THRESHOLDS
+from assay.measure.controls.nearest import Nearest
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap

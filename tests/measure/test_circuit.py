@@ -25,9 +25,9 @@ from assay.explanations.circuit.trials import (
 from assay.explanations.circuit.writing import write_circuit
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.length import reads
+from assay.measure.length.length import reads
+from assay.measure.length.quantise import quantised, read_bits
 from assay.measure.measurement import Measurement
-from assay.measure.quantise import quantised, read_bits
 from assay.methods.edge_methods import EDGE_METHODS
 from assay.methods.searches import shuffled
 from assay.model.edge_sets import EdgeSet

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from assay.errors import ModelError
-from assay.measure.compute import compute
-from assay.measure.family import Endpoint, load_endpoints, load_family
+from assay.measure.compute.compute import compute
+from assay.measure.compute.family import Endpoint, load_endpoints, load_family
 from assay.stats.bootstrap import Resamples
 from assay.stats.fits import lower_envelope
 from assay.stats.keyed import generator

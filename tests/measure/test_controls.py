@@ -15,8 +15,8 @@ from assay.explanations.program.neighbours import other_programs, program_sets, 
 from assay.intervene.components import expand
 from assay.intervene.edit_runner import Seen
 from assay.intervene.plan import Call, Edit
-from assay.measure.controls import HOWS, controls
-from assay.measure.random_weights import randomised
+from assay.measure.controls.controls import HOWS, controls
+from assay.measure.controls.random_weights import randomised
 from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
 from assay.methods.part_sets import other_sets

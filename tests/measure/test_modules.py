@@ -13,8 +13,8 @@ from assay.errors import ModelError, TaskError
 from assay.explanations import Constant, Keep, Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.controls import controls
-from assay.measure.random_weights import randomised
+from assay.measure.controls.controls import controls
+from assay.measure.controls.random_weights import randomised
 from assay.measure.settings import Settings
 from assay.methods import module_parts
 from assay.methods.part_sets import exchangeable, other_sets

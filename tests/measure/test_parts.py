@@ -9,11 +9,10 @@ import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Undefined
 from assay.explanations.components.sets import MOST_ALONE
-from assay.measure import gathered
-from assay.measure.family import Endpoint
-from assay.measure.parts import alone
+from assay.measure.compute.family import Endpoint
+from assay.measure.headline.parts import alone
+from assay.measure.headline.systems import systems
 from assay.measure.score import score
-from assay.measure.systems import systems
 from assay.model.transformer import Model
 from assay.task.task import Task
 from tests.measure.planted import PLANTED, bench, planted, text_task, texts
@@ -118,7 +117,7 @@ def test_every_component_has_compute_figures_beside_the_compounds(monkeypatch):
     model, task = planted(), text_task()
     claim = Program({name: programs.previous_token() for name in PLANTED})
     endpoints = family(task, 1, 20)
-    monkeypatch.setattr(gathered, "family_of", lambda bench, settings: ("even", endpoints))
+    monkeypatch.setattr(yardsticks, "family_of", lambda bench, settings: ("even", endpoints))
     measured = assay.measure(claim, model, task, ablation="mean", controls=0)
     record = measured.record
     assert set(record["compute"]["parts"]) == set(PLANTED)
@@ -143,7 +142,7 @@ def test_documents_whose_losses_the_family_lacks_are_left_out_of_the_compute_and
         for endpoint in endpoints:
             for name in names[:lacking]:
                 del endpoint.documents[name]  # type: ignore[attr-defined]
-        monkeypatch.setattr(gathered, "family_of", lambda bench, settings, known=endpoints: ("even", known))
+        monkeypatch.setattr(yardsticks, "family_of", lambda bench, settings, known=endpoints: ("even", known))
         found[lacking] = assay.measure(claim, model, task, ablation="mean", controls=0).record["compute"]
     assert f"(on the {len(names) - 1} of {len(names)} documents whose losses the family has)" in found[1]["text"]
     assert found[1]["documents"] == f"on the {len(names) - 1} of {len(names)} documents whose losses the family has"

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 
-from assay.measure.recovered import (
+from assay.measure.headline.recovered import (
     RESOLUTION,
     measure_recovered,
     necessity,

@@ -13,8 +13,9 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Call, Data, Edit, Own, Plan, Run, Value
 from assay.intervene.residue import Residue
 from assay.intervene.runner import Runner
-from assay.measure import residual
-from assay.measure.residual import (
+from assay.measure.score import Scored, score
+from assay.measure.tokens import residual
+from assay.measure.tokens.residual import (
     buckets,
     by_document,
     frequency,
@@ -24,8 +25,7 @@ from assay.measure.residual import (
     token_class,
     worst,
 )
-from assay.measure.residual_signal import TokenReader, other_documents, residual_signal
-from assay.measure.score import Scored, score
+from assay.measure.tokens.residual_signal import TokenReader, other_documents, residual_signal
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 from assay.stats.bootstrap import Resamples

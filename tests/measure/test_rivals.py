@@ -10,8 +10,16 @@ import pytest
 import torch
 
 from assay.explanations import Keep, Program, programs
-from assay.measure import rivals as module
-from assay.measure.rivals import contestants, distribution, fitted, model_distribution, rivals, smaller_members, systems
+from assay.measure.controls import rivals as module
+from assay.measure.controls.rivals import (
+    contestants,
+    distribution,
+    fitted,
+    model_distribution,
+    rivals,
+    smaller_members,
+    systems,
+)
 from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.stats.bootstrap import Resamples

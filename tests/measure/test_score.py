@@ -14,9 +14,9 @@ from assay.explanations import Keep, Remove
 from assay.intervene import output
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.knockouts import divergences, knockouts
+from assay.measure.checks.knockouts import divergences, knockouts
+from assay.measure.headline.systems import systems
 from assay.measure.score import score
-from assay.measure.systems import systems
 from assay.methods.part_sizes import sizes
 from assay.model.transformer import Model
 from assay.task.metrics import METRICS, Metric

@@ -19,8 +19,8 @@ from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.bits import log2_choose, subset_bits, text_bits
 from assay.explanations.program.length import grammar_bits
 from assay.explanations.program.source_bits import source_bits
-from assay.measure.length import Point, overtakes, reads, two_part
-from assay.measure.quantise import coded_bits, low_rank, quantised, read_bits, tensors
+from assay.measure.length.length import Point, overtakes, reads, two_part
+from assay.measure.length.quantise import coded_bits, low_rank, quantised, read_bits, tensors
 from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
 from tests.measure.test_residual import world
 from tests.model.tiny import tiny

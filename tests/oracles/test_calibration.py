@@ -13,9 +13,9 @@ from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
-from assay.measure.figures import figures
+from assay.measure.headline.figures import figures
+from assay.measure.headline.systems import systems
 from assay.measure.score import score
-from assay.measure.systems import systems
 from assay.stats.bootstrap import Resamples
 from tests.oracles.two_components import bench
 

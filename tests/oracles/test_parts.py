@@ -8,7 +8,7 @@ import pytest
 
 import assay
 from assay.explanations import Constant, Keep, Remove
-from assay.measure.beside import accuracy
+from assay.measure.headline.beside import accuracy
 from assay.measure.score import score
 from assay.stats.bootstrap import Resamples
 from tests.oracles.two_components import bench, model, task

@@ -13,10 +13,10 @@ from assay.explanations import Constant, Keep, Remove
 from assay.intervene.ablations import ABLATIONS, RANDOM, Workbench
 from assay.intervene.donors import donors
 from assay.intervene.runner import Runner
-from assay.measure.figures import figures
-from assay.measure.recovered import necessity, recovered_kl
+from assay.measure.headline.figures import figures
+from assay.measure.headline.recovered import necessity, recovered_kl
+from assay.measure.headline.systems import Systems, systems
 from assay.measure.score import Scored, score
-from assay.measure.systems import Systems, systems
 from assay.stats.bootstrap import Resamples
 from tests.oracles.two_components import PAIRS, bench, divergence, inputs, kl_of, labels, model, task
 

@@ -11,8 +11,8 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations.components.sets import Keep
-from assay.measure.checks import run_checks
-from assay.measure.evidence import Check, Evidence
+from assay.measure.checks.checks import run_checks
+from assay.measure.checks.evidence import Check, Evidence
 from assay.measure.measure import measure
 from assay.planted.library import planted
 from assay.task.found_on import found_on, read_found_on, shared_with

@@ -24,8 +24,8 @@ from assay.intervene.ablations import ABLATIONS, Workbench
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
-from assay.measure.recorded import revision, shape_of, versions
-from assay.measure.thresholds import THRESHOLDS
+from assay.measure.checks.thresholds import THRESHOLDS
+from assay.measure.record import revision, shape_of, versions
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet

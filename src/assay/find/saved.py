@@ -73,7 +73,7 @@ def save(
     Raises:
         RunError: when the folder exists (without `overwrite`) or cannot be written.
     """
-    from assay.measure.recorded import register
+    from assay.measure.record import register
     from assay.report.find_page import chosen_size, render, save_circuit
 
     record = found.record

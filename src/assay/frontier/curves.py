@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int
 
-from assay.measure.recovered import recovered_loss
+from assay.measure.headline.recovered import recovered_loss
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 

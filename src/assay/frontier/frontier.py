@@ -20,7 +20,7 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuit_scores import Advance, CircuitScores, circuit_scores, draws_of
 from assay.intervene.circuits import transformer_of
-from assay.measure.recovered import recovered_kl, recovered_loss
+from assay.measure.headline.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
 from assay.model.edges import Edges

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from assay.errors import RunError
-from assay.measure.recovered import recovered_kl
+from assay.measure.headline.recovered import recovered_kl
 from assay.stats.bootstrap import Resamples, share_difference
 from assay.stats.estimate import Estimate
 from assay.stats.fits import holm

@@ -11,11 +11,11 @@ from jaxtyping import Bool, Float64
 
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
-from assay.measure.figures import Figures
+from assay.measure.controls.rivals import Rival
+from assay.measure.headline.figures import Figures
+from assay.measure.headline.systems import Systems
 from assay.measure.job import Job
-from assay.measure.rivals import Rival
 from assay.measure.score import Scored
-from assay.measure.systems import Systems
 from assay.stats.bootstrap import Resamples
 
 BIGRAM = "bigram"  # what a claim without a floor of its own is placed against

@@ -21,18 +21,19 @@ from assay.explanations.claims.data import check_data
 from assay.explanations.claims.file import ClaimFile, load_claim
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure import model_floors, recorded, rivals
+from assay.measure import record as recorded
 from assay.measure.context import Context
-from assay.measure.controls import controls
-from assay.measure.examples import examples
-from assay.measure.figures import Figures, figures
-from assay.measure.gathered import Gathered, gather
+from assay.measure.controls import model_floors, rivals
+from assay.measure.controls.controls import controls
+from assay.measure.controls.nearest import Nearest
+from assay.measure.headline.figures import Figures, figures
+from assay.measure.headline.systems import NOOP, Systems, systems
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
-from assay.measure.nearest import Nearest
 from assay.measure.score import Scored, score
 from assay.measure.settings import Settings
-from assay.measure.systems import NOOP, Systems, systems
+from assay.measure.tokens.examples import examples
+from assay.measure.yardsticks import Gathered, gather
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.planted.opened import load

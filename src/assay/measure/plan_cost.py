@@ -13,9 +13,9 @@ from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
 from assay.measure.measure import resolve
-from assay.measure.residual import MOST_RUNS
 from assay.measure.score import score
 from assay.measure.settings import Settings
+from assay.measure.tokens.residual import MOST_RUNS
 from assay.model.transformer import Model
 from assay.task.rows import control_rows
 

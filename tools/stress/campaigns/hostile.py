@@ -21,7 +21,7 @@ import torch
 from assay.errors import UserError
 from assay.explanations.circuit.files import parse
 from assay.explanations.claims.file import load_claim
-from assay.measure.family import load_family
+from assay.measure.compute.family import load_family
 from assay.model.load import load
 from assay.store import read_run
 from assay.task.found_on import read_found_on

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay.measure import compute as computing
-from assay.measure.family import load_endpoints, load_family
+from assay.measure.compute import compute as computing
+from assay.measure.compute.family import load_endpoints, load_family
 from assay.stats.bootstrap import Resamples
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed

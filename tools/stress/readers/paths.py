@@ -14,7 +14,7 @@ import yaml
 
 from assay.errors import UserError
 from assay.explanations.claims.file import load_claim
-from assay.measure.family import load_family
+from assay.measure.compute.family import load_family
 from assay.model.load import load
 from assay.store.runs import check_target
 from assay.task.found_on import read_found_on

@@ -10,7 +10,7 @@ from assay.errors import ClaimError
 from assay.explanations.base import NOOP, Explanation, Undefined
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.plan import Plan
-from assay.measure.parts import Parts, alone
+from assay.measure.headline.parts import Parts, alone
 
 EXPLAINED, FLOOR = "explained", "floor"
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float64
 
-from assay.measure.family import Endpoint
+from assay.measure.compute.family import Endpoint
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.fits import MonotoneCurve

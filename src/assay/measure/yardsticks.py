@@ -1,4 +1,4 @@
-"""The yardsticks beside the headline, gathered: compute, length, residual, checks, and what the tokens say."""
+"""The yardsticks beside the headline: compute, length, residual, checks, and what the tokens say."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import numpy as np
 from assay.errors import UserError
 from assay.explanations.base import NOOP, Undefined
 from assay.intervene.ablations import Workbench
-from assay.measure import beside, residual
-from assay.measure.checks import run_checks
-from assay.measure.compute import Compute, compute
+from assay.measure.checks.checks import run_checks
+from assay.measure.checks.evidence import Check, Evidence, self_match
+from assay.measure.checks.knockouts import knockouts
+from assay.measure.checks.merges import merges
+from assay.measure.checks.off_manifold import off_manifold
+from assay.measure.compute.compute import Compute, compute
+from assay.measure.compute.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.context import Context
-from assay.measure.evidence import Check, Evidence, self_match
-from assay.measure.family import LEAST, Endpoint, load_endpoints, load_family
-from assay.measure.figures import OTHER_FLOORS, Figures
-from assay.measure.knockouts import knockouts
-from assay.measure.length import ClaimLength, Length, length
-from assay.measure.merges import merges
-from assay.measure.nearest import Nearest
-from assay.measure.off_manifold import off_manifold
-from assay.measure.parts import sums
-from assay.measure.residual_signal import COMPLEMENT, complement, residual_signal
-from assay.measure.rivals import Rival, smaller_members
+from assay.measure.controls.nearest import Nearest
+from assay.measure.controls.rivals import Rival, smaller_members
+from assay.measure.headline import beside
+from assay.measure.headline.figures import OTHER_FLOORS, Figures
+from assay.measure.headline.parts import sums
+from assay.measure.headline.systems import EXPLAINED, Systems
+from assay.measure.length.length import ClaimLength, Length, length
 from assay.measure.score import Scored
 from assay.measure.settings import Settings
-from assay.measure.systems import EXPLAINED, Systems
+from assay.measure.tokens import residual
+from assay.measure.tokens.residual_signal import COMPLEMENT, complement, residual_signal
 from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model

@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from assay.measure.evidence import Check, Evidence
-from assay.measure.recovered import gap_reason
+from assay.measure.checks.evidence import Check, Evidence
+from assay.measure.checks.thresholds import THRESHOLDS, Thresholds
+from assay.measure.headline.recovered import gap_reason
 from assay.measure.score import Scored
-from assay.measure.thresholds import THRESHOLDS, Thresholds
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 

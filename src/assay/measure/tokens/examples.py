@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from assay.measure.headline.systems import Systems
 from assay.measure.score import Scored
-from assay.measure.systems import Systems
 from assay.task.task import Task
 
 

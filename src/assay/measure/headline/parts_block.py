@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assay.measure.compute import Compute
-from assay.measure.figures import Figures
-from assay.measure.parts import Column
-from assay.measure.recovered import measure_recovered, necessity
+from assay.measure.compute.compute import Compute
+from assay.measure.headline.figures import Figures
+from assay.measure.headline.parts import Column
+from assay.measure.headline.recovered import measure_recovered, necessity
+from assay.measure.headline.systems import Systems
 from assay.measure.score import Scored
-from assay.measure.systems import Systems
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 

@@ -12,8 +12,8 @@ import numpy as np
 from assay.explanations.base import Uses
 from assay.intervene.ablations import Workbench
 from assay.intervene.donors import matched_donors
-from assay.measure.nearest import Nearest
-from assay.measure.off_manifold import OffManifold
+from assay.measure.checks.off_manifold import OffManifold
+from assay.measure.controls.nearest import Nearest
 from assay.measure.score import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate

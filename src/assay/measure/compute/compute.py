@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from assay.measure.family import Endpoint, problem
-from assay.measure.worth import Calculator, Figures, Mark
+from assay.measure.compute.family import Endpoint, problem
+from assay.measure.compute.worth import Calculator, Figures, Mark
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.fits import MonotoneCurve, PowerLaw, power_law

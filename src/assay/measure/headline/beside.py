@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from assay.measure.residual import by_document, table
 from assay.measure.score import WITHIN, Scored
+from assay.measure.tokens.residual import by_document, table
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 

@@ -14,8 +14,8 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.output import Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
-from assay.measure import quantise
-from assay.measure.quantise import Coded, Reads
+from assay.measure.length import quantise
+from assay.measure.length.quantise import Coded, Reads
 from assay.measure.score import Distribution, score
 from assay.model.transformer import Model
 from assay.stats.estimate import Estimate

@@ -8,7 +8,7 @@ from assay.errors import ClaimError, TaskError, UserError
 from assay.explanations import registry
 from assay.explanations.base import Explanation
 from assay.explanations.claims.checks import floor_model_problem
-from assay.measure.rivals import WEIGHT_BITS, Rival, model_distribution
+from assay.measure.controls.rivals import WEIGHT_BITS, Rival, model_distribution
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.planted.opened import load

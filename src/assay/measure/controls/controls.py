@@ -18,13 +18,13 @@ from assay.explanations.base import Assignment, Explanation, Label, Searched, Un
 from assay.intervene.ablations import Workbench
 from assay.intervene.fit_context import KEPT, is_raw
 from assay.intervene.plan import Plan
-from assay.measure.control_figures import Group, Sample, row_of
-from assay.measure.nearest import nearest, shares_near
-from assay.measure.random_weights import How, beside, randomised
-from assay.measure.rivals import Rival
+from assay.measure.checks.thresholds import THRESHOLDS
+from assay.measure.controls.groups import Group, Sample, row_of
+from assay.measure.controls.nearest import nearest, shares_near
+from assay.measure.controls.random_weights import How, beside, randomised
+from assay.measure.controls.rivals import Rival
 from assay.measure.score import System, score
 from assay.measure.settings import Settings
-from assay.measure.thresholds import THRESHOLDS
 from assay.methods.part_sets import Draws, exchangeable, other_sets
 from assay.methods.part_sizes import needed
 from assay.methods.searches import ON_SHUFFLED, search

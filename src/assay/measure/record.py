@@ -17,13 +17,13 @@ import torch
 from assay.errors import RunError
 from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import Workbench
+from assay.measure.checks.evidence import Check
 from assay.measure.context import Context
-from assay.measure.evidence import Check
-from assay.measure.figures import Figures, row_json
-from assay.measure.gathered import Gathered
+from assay.measure.controls.rivals import rivals
+from assay.measure.headline.figures import Figures, row_json
+from assay.measure.headline.parts_block import parts_block
 from assay.measure.job import Job
-from assay.measure.parts_block import parts_block
-from assay.measure.rivals import rivals
+from assay.measure.yardsticks import Gathered
 from assay.model.transformer import Model
 from assay.report import words
 from assay.stats.estimate import Estimate

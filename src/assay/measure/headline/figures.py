@@ -11,9 +11,9 @@ import numpy as np
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
 from assay.explanations.base import NOOP, Explanation
-from assay.measure.recovered import Necessity, Recovered, measure_recovered, necessity
+from assay.measure.headline.recovered import Necessity, Recovered, measure_recovered, necessity
+from assay.measure.headline.systems import Systems
 from assay.measure.score import Scored
-from assay.measure.systems import Systems
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 

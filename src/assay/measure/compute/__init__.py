@@ -1,0 +1,1 @@
+"""Recovered performance as training compute, on a family of models trained alike."""

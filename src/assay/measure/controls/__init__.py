@@ -1,0 +1,1 @@
+"""What should not score well, and who competes for the credit."""

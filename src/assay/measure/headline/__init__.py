@@ -1,0 +1,1 @@
+"""What is run for a claim, and the table of every floor and ablation."""

@@ -1,0 +1,1 @@
+"""Length in bits."""

@@ -1,0 +1,1 @@
+"""What the tokens say: slices, worst examples, what each part closes, the residual."""
