@@ -5,7 +5,7 @@ What needs no data (norms of weights) is in `edge_weights`; saliency is in `attr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.reader_gradients import Pass, forward, written
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
+from assay.model.layer import Linear
 from assay.names import parse_site
 from assay.stats.keyed import generator
 
@@ -60,14 +61,14 @@ def activation_norm(circuits: Circuits, *, of: str = "read", rows: Rows | None =
         raise ComponentError(f"unknown size {of!r}" + nearest(of, SIZES))
     edges, before = circuits.edges, circuits.runner.forwards
     squares = np.zeros((len(edges.readers), len(edges.writers)))
-    tokens, items = 0, 0
+    tokens, items, roots = 0, 0, dict[int, Tensor]()
     for batch, run, real in _runs(circuits, rows):
         deltas = written(batch, run, less_fill=True)
         tokens, items = tokens + int(real.sum()), items + len(batch.items)
         if of == "written":
             squares += deltas[:, real].double().square().sum((1, 2)).cpu().numpy()
             continue
-        for places, sizes in _read(batch, run, deltas, real):
+        for places, sizes in _read(batch, run, deltas, real, roots):
             squares[places, : len(sizes)] += sizes.T.cpu().numpy()
     counts = np.full((len(edges.readers), 1), tokens)
     if of == "read":
@@ -125,9 +126,17 @@ def _streams(
 
 
 def _read(
-    batch: CircuitBatch, run: Pass, deltas: Float[Tensor, "writers rows pos d_model"], real: Bool[Tensor, "rows pos"]
+    batch: CircuitBatch,
+    run: Pass,
+    deltas: Float[Tensor, "writers rows pos d_model"],
+    real: Bool[Tensor, "rows pos"],
+    roots: dict[int, Tensor],
 ) -> Iterator[tuple[np.ndarray, Float64[Tensor, "some_writers readers"]]]:
-    """Sums of squares of what readers get of each difference through norm and weights."""
+    """Sums of squares of what readers get of each difference through norm and weights.
+
+    Args:
+        roots: of the weights of MLPs and the unembedding, by reader; kept from batch to batch.
+    """
     model, nodes = batch.model, batch.nodes
     for places, stream, at in _streams(batch, run, real):
         reader = batch.edges.readers[places[0]]
@@ -146,8 +155,17 @@ def _read(
         if reader.part == "mlp":
             weights = model.weights.layers[reader.layer]
             maps = [linear for linear in (weights.up, weights.gate) if linear is not None]
-        size = torch.stack([(one @ linear.weight.T).double().square().sum() for one in x for linear in maps])
-        yield places, size.unflatten(0, (len(x), len(maps))).sum(1, keepdim=True)
+        if places[0] not in roots:
+            roots[places[0]] = _root(maps).to(x.dtype)
+        yield places, torch.stack([(one @ roots[places[0]]).double().square().sum() for one in x]).unsqueeze(1)
+
+
+def _root(maps: Sequence[Linear]) -> Float64[Tensor, "width width"]:
+    """A root of the sum of the maps' WᵀW: what it makes of x has the squares of all that they make, and is as wide as x
+    and not as a vocabulary."""
+    gram = torch.stack([linear.weight.double().T @ linear.weight.double() for linear in maps]).sum(0)
+    values, vectors = torch.linalg.eigh(gram)
+    return vectors * values.clamp(min=0).sqrt()
 
 
 def _proximity(
