@@ -356,7 +356,7 @@ def test_draws_differ_and_rows_do_not_depend_on_their_neighbours():
     circuits = circuits_of("llama", DOUBLE, "resample_independent")
     with torch.no_grad():
         whole, alone = circuits.batch(ROWS), circuits.batch(ROWS[1:2])
-        ours = whole.logits(masks)[:, whole.items[0] == 1]
+        ours = whole.logits(masks)[:, whole.items.where[0] == 1]
         assert_close(alone.logits(masks), ours, 1e-10)
         other = batch_of("llama", DOUBLE, "resample_independent", draw=1).logits(masks)
     assert not torch.allclose(other[0], whole.logits(masks)[0], atol=1e-3)

@@ -9,6 +9,7 @@ import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Undefined
 from assay.explanations.components.sets import MOST_ALONE
+from assay.measure import yardsticks
 from assay.measure.compute.family import Endpoint
 from assay.measure.headline.parts import alone
 from assay.measure.headline.systems import systems

@@ -25,7 +25,7 @@ from assay.measure.tokens.residual import (
     token_class,
     worst,
 )
-from assay.measure.tokens.residual_signal import TokenReader, other_documents, residual_signal
+from assay.measure.tokens.residual_signal import TokenReader, complement, other_documents, residual_signal
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 from assay.stats.bootstrap import Resamples
@@ -180,12 +180,16 @@ def test_keep_has_the_complements_run_as_its_residual_and_remove_has_none():
     bench = world()
     claim = Keep(["a0.h1", "m0", "m1"])
     scored, resamples = measured(bench, claim)
-    signal = residual_signal(bench, claim, scored, resamples)
+    at = score(bench, {"floor:mean": claim.floor(bench, "mean")})
+    scored = scored if "floor:mean" in scored.systems else scored.with_systems(at)
+    signal = residual_signal(bench, claim, scored, resamples, rest=complement(bench, claim, scored, "mean"))
     assert signal.value.value is not None
     assert signal.noise.value is None
     everything = Keep([c for c in bench.model.components if c != "input"])
-    whole = residual_signal(bench, everything, scored, resamples)
+    rest = complement(bench, everything, scored, "mean")
+    whole = residual_signal(bench, everything, scored, resamples, rest=rest)
     assert whole.value.value == pytest.approx(0, abs=1e-6)  # the complement of everything is the empty floor
+    assert complement(bench, Remove(["m0"]), scored, "mean") is None
     assert residual_signal(bench, Remove(["m0"]), scored, resamples).value.value is None
 
 

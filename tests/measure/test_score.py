@@ -144,15 +144,15 @@ def test_values_of_an_edited_run_start_at_its_first_edit_where_the_clean_run_is_
 
 
 def test_clean_runs_are_kept_within_their_room(monkeypatch: pytest.MonkeyPatch):
-    from assay.intervene import runner
+    from assay.intervene import edit_runner
 
     at = Workbench(Runner(planted(), text_task()))
     size = at.runner.clean("scored", np.arange(2)).nbytes
-    monkeypatch.setattr(runner, "KEPT_CLEAN", 2 * size)
+    monkeypatch.setattr(edit_runner, "KEPT_CLEAN", 2 * size)
     for start in (2, 4, 0):
         at.runner.clean("scored", np.arange(start, start + 2))
     assert len(at.runner._clean) == 2
-    monkeypatch.setattr(runner, "KEPT_CLEAN", size - 1)
+    monkeypatch.setattr(edit_runner, "KEPT_CLEAN", size - 1)
     other = Workbench(Runner(planted(), text_task()))
     assert other.runner.clean("scored", np.arange(2)).nbytes == size
     assert not other.runner._clean

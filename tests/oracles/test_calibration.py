@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import log10
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
-from assay.explanations.base import Explanation
+from assay.explanations.base import Explanation, Level
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
@@ -21,13 +22,13 @@ from tests.oracles.two_components import bench
 
 
 @dataclass(frozen=True)
-class Planted:
+class Planted(Explanation):
     """Says what part a is, and is right on the rows named; elsewhere it says the mean."""
 
     right: np.ndarray = field(repr=False)
-    kind: str = "program"
-    level: str = "how"
-    headline_floor: str = "ablated"
+    kind: ClassVar[str] = "planted"
+    level: ClassVar[Level] = "how"
+    once = True
 
     def scope(self, model):
         return expand(["a"], model)
@@ -51,7 +52,6 @@ class Planted:
 
 def read(right: np.ndarray, at: Workbench):
     claim = Planted(right)
-    assert isinstance(claim, Explanation)
     plans = systems(at, claim, ("mean",), 4)
     scored = score(at, plans.plans)
     scored.systems["explained:mean"] = scored["explained"]
