@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from assay.explanations import claim as claims
+from assay.explanations.claims import file as claims
 from assay.measure.settings import Settings
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed
