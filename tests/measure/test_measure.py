@@ -164,3 +164,16 @@ def test_a_removals_floor_has_one_name_everywhere():
     least = min(record["table"], key=lambda row: row["kl_explained"]["value"])
     assert least["headline"]
     assert record["headline"]["ablation"] == least["ablation"]
+
+
+def test_a_program_whose_source_is_nowhere_is_measured_and_its_length_is_undefined(tmp_path):
+    made: dict = {}
+    exec("def own(tokens, group): return 0.9 * group", made)
+    claim = Program({"m1": programs.custom(made["own"], returns="output", reads=["m0"])})
+    result = assay.measure(claim, tiny("llama", tokenizer=True), text_task(), ablation="mean", controls=2, quick=True)
+    bits = result.record["bits"]
+    assert bits["claim"]["bits"] is None
+    assert "cannot be found, so its length is undefined" in bits["claim"]["reason"]
+    assert bits["claim"]["reason"] in bits["reason"]
+    result.save(tmp_path / "run")
+    assert "cannot be found" in (tmp_path / "run" / "report.html").read_text()
