@@ -62,6 +62,9 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--ablations", help="in place of all")
+    parser.add_argument(
+        "--levels", default=",".join(LEVELS), help="of the program; `full` fits a strength for each head"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--heads", help="instead of those with the highest induction score")
     given = parser.parse_args()
@@ -82,7 +85,7 @@ def main() -> None:
             Program({h: induction(level=level, **match) for h in own}),
         )
         for group, own in groups.items()
-        for level in LEVELS
+        for level in given.levels.split(",")
         for name, match in matches.items()
     }
     say = partial(print, file=sys.stderr, flush=True)
