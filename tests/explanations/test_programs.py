@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from assay.errors import ClaimError
-from assay.explanations import programs
+from assay.explanations import Program, programs
+from assay.explanations.program.fits import key_of
+from assay.intervene.fit_context import is_raw
+from assay.names import parse_site
+from tests.measure.planted import bench
 from tests.naive.attention_rules import target
 
 CASES = [
@@ -61,3 +65,30 @@ def test_a_longer_prefix_prefers_the_longer_match_over_the_more_recent_one():
 def test_wrong_arguments_are_named_with_the_nearest_valid_one(make, message):
     with pytest.raises(ClaimError, match=message):
         make()
+
+
+def test_the_parts_of_a_claim_are_fitted_in_one_pass_and_never_again():
+    at = bench()
+    assert at.task.reference is not None
+    rows, deepest = len(at.task.reference), at.runner.model.depth({("z", 0): lambda value: None})
+    claim = Program({f"a0.h{head}": programs.previous_token() for head in range(4)})
+    claim.edits(at)
+    assert at.runner.forwards == pytest.approx(rows * deepest / at.runner.model.config.layers)
+    at.fitted = {
+        key: value for key, value in at.fitted.items() if not is_raw(key)
+    }  # as controls drop them for want of room
+    before = at.runner.forwards
+    claim.edits(at)
+    assert at.runner.forwards == before
+
+
+@pytest.mark.parametrize(
+    "program", [programs.induction("full", without_match="first"), programs.label(tokens=[*range(20, 40)])]
+)
+def test_a_fit_is_known_by_the_key_under_which_it_is_kept(program):
+    at, site = bench(), parse_site("a0.h1")
+    claim = Program({"a0.h1": program})
+    claim.edits(at)
+    assert key_of(site, program) in at.fitted
+    assert key_of(site, programs.custom(lambda tokens: tokens, returns="output")) is None
+    assert None not in at.fitted

@@ -1,6 +1,7 @@
 """Statistics of the reference are those of the whole of it, in whatever order it comes."""
 
 import numpy as np
+import pytest
 import torch
 
 import assay
@@ -10,6 +11,7 @@ from assay.intervene.reference import ROWS, ReferenceStatistics, affordable, spr
 from assay.intervene.runner import Runner
 from assay.names import parse_site
 from assay.task.task import Task
+from tests.measure.planted import bench
 from tests.model.tiny import tiny
 
 
@@ -85,3 +87,20 @@ def test_one_pass_gives_the_means_of_every_component_that_it_goes_through():
         alone = ReferenceStatistics(runner)
         alone._on_the_way = lambda sites: []
         assert torch.equal(alone.mean(parse_site(name)), mean)
+
+
+def test_covariances_of_several_parts_take_one_pass_and_are_those_of_their_values():
+    at = bench()
+    sites = [parse_site(name) for name in ("a0.h1", "a1.h3", "m1")]
+    at.statistics.need(sites)
+    before = at.runner.forwards
+    at.foresee(sites, "noise")
+    deepest = at.runner.model.depth({("mlp", 1): lambda value: None}) / at.runner.model.config.layers
+    assert at.runner.forwards - before == pytest.approx(len(at.statistics.rows) * deepest)
+    run = Run("reference", "reference")
+    assert at.task.reference is not None
+    real = at.task.reference.real[at.statistics.rows][:, 1:]
+    for site, value in at.runner.values(Plan((run,)), run, sites, at.statistics.rows).items():
+        first, rest = (root.double() @ root.double().T for root in at.statistics.root_covariance(site))
+        torch.testing.assert_close(first, value[:, 0].double().T.cov(), rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(rest, value[:, 1:][real].double().T.cov(), rtol=1e-4, atol=1e-6)

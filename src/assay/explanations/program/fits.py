@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.errors import ClaimError
 from assay.explanations.bits import width_of
-from assay.explanations.program.library import AttentionProgram, LabelProgram, NGramProgram
+from assay.explanations.program.library import AnyProgram, AttentionProgram, LabelProgram, NGramProgram
 from assay.intervene.ablations import Workbench
 from assay.intervene.fit_context import KEPT, RAW
 from assay.intervene.least_kl import fit_by_kl
@@ -33,6 +33,18 @@ def gather(bench: Workbench, sites: Sequence[Site]) -> None:
         bench.fitted.update({(RAW, site): value for site, value in values.items()})
 
 
+def key_of(site: Site, program: AnyProgram) -> tuple | None:
+    """What is fitted for a program on a part's values is kept under this; None where nothing is."""
+    match program:
+        case AttentionProgram(name=name, level=level, without_match=without) if level == "full" or without == "mean":
+            return "without match", site, name
+        case NGramProgram():
+            return "ngram table", site, program
+        case LabelProgram():
+            return "label", site, program
+    return None
+
+
 def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Tensor]:
     """Values of a site on all reference rows [rows, pos, width], their tokens, and which positions are real."""
     assert bench.task.reference is not None
@@ -47,7 +59,7 @@ def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Ten
 
 def without_match(bench: Workbench, site: Site, program: AttentionProgram) -> Float[Tensor, "pos width"]:
     """The mean of the head's z over reference tokens about which the rule says nothing; the first position apart."""
-    key = ("without match", site, program.name)
+    key = "without match", site, program.name
     if key not in bench.fitted:
         values, tokens, real = _reference_values(bench, site)
         silent = torch.cat([~program.attend(chunk).matched for chunk in tokens.split(32)]) & real
@@ -110,7 +122,7 @@ def strengths(
 
 def ngram_table(bench: Workbench, site: Site, program: NGramProgram) -> Callable[[Tensor], Tensor]:
     """E[value | last n tokens] with back-off: a function of tokens [batch, pos] giving [batch, pos, width]."""
-    key = ("ngram table", site, program)
+    key = key_of(site, program)
     if key not in bench.fitted:
         values, tokens, real = _reference_values(bench, site)
         bench.fitted[key] = torch.zeros(())
@@ -170,7 +182,7 @@ def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Call
             return torch.tensor([s == program.source for s in sources]).unsqueeze(1).expand_as(ids)
         return torch.isin(ids, torch.tensor(program.tokens))
 
-    key = ("label", site, program)
+    key = key_of(site, program)
     if key not in bench.fitted:
         values, tokens, real = _reference_values(bench, site)
         known = holds(tokens, [reference.documents[d].source for d in reference.document])

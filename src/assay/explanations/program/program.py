@@ -117,7 +117,8 @@ class Program(Explanation):
 
     def edits(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> tuple[Edit, ...]:
         assigned = self.assigned(bench.model)
-        self.foresee(bench, [site for site, program in assigned if _fits(program)])
+        keys = {site: fits.key_of(site, program) for site, program in assigned}
+        self.foresee(bench, [site for site, key in keys.items() if key is not None and key not in bench.fitted])
         strengths = self.strengths(bench, assigned)
         return tuple(Edit(site, source(bench, site, program, strengths.get(site))) for site, program in assigned)
 
@@ -222,7 +223,7 @@ class Program(Explanation):
                 case LabelProgram():
                     total += 2 * 2 * NUMBER * size
                 case NGramProgram(n=n):
-                    rows = bench.fitted.get((("ngram table", site, program), "rows"))
+                    rows = bench.fitted.get((fits.key_of(site, program), "rows"))
                     count = int(rows) if rows is not None else 0
                     total += subset_bits(model.config.vocab**n, count) + NUMBER * size * (count + 1)
         return total
@@ -258,13 +259,6 @@ class Program(Explanation):
             for site, program in self.assigned(model)
             if isinstance(program, AttentionProgram) and program.name in SCORED and site.kind == "head"
         }
-
-
-def _fits(program: AnyProgram) -> bool:
-    """Whether something of it is fitted on the part's values on the reference."""
-    if isinstance(program, AttentionProgram):
-        return program.without_match == "mean"
-    return not isinstance(program, CustomProgram)
 
 
 def source(bench: Workbench, site: Site, program: AnyProgram, strength: Tensor | None = None) -> Source:
