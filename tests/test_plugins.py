@@ -50,6 +50,7 @@ def test_a_kind_from_outside_is_validated_measured_and_reported(run):
     assert (
         record["residual"]["signal"]["value"]["reason"] == "a scaled claim gives no value that could leave a residual"
     )
+    assert (record["own"], record["circuit"]) == ({"factor": 0.9}, None)
     page = Path("run/report.html").read_text()
     assert "the share 0.9 is enough" in page
     assert "other factors" in page

@@ -60,6 +60,9 @@ class Scaled(Explanation):
         where = parts_bits(self.scope(model), model, channels)
         return ClaimBits(where.bits + 16, f"{where.how} + a factor of 16 bits")
 
+    def block(self, bench: Workbench, ablation: str, rows: np.ndarray) -> dict[str, float]:
+        return {"factor": self.factor}
+
     def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
         others = [factor for factor in FACTORS if factor != self.factor][: most if self.rivals else 0]
         items = [(f"factor {f:g}", lambda aside, f=f: Scaled(self.components, f).plan(aside, "mean")) for f in others]

@@ -152,6 +152,7 @@ class Explanation(ABC):
         floor_takes: what the floor takes away: the claim's own parts, or everything. None: there is no floor, as the
             claim says what is lost without its parts; it has necessity in place of a recovered share.
         parts_matter: the claim says that each of its parts does something.
+        block_name: where the record holds its `block`.
         trials: runs that `block` and `uses` take of a few rows, about: for what a measurement will cost.
         simple_searches: searches without insight that compete for the same credit: (in words, name).
     """
@@ -162,6 +163,7 @@ class Explanation(ABC):
     floor_takes: ClassVar[Literal["parts", "everything"] | None] = "parts"
     parts_matter: ClassVar[bool] = True
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
+    block_name: ClassVar[str] = "own"
     trials: ClassVar[int] = 0
 
     @property
@@ -230,7 +232,7 @@ class Explanation(ABC):
         return None
 
     def block(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> dict[str, Any] | None:
-        """What only this kind says, as the record's block of its name.
+        """What only this kind says, for the record's block `block_name`. The report draws that of circuits.
 
         Args:
             rows: scored rows for trials.

@@ -48,14 +48,14 @@ Progress = Callable[[str, int, int | None], None]
 
 @dataclass(frozen=True, eq=False)
 class Gathered:
-    """What stands beside the headline; blocks are as in the record."""
+    """What stands beside the headline; blocks are as in the record. `own`: what only the claim's kind says."""
 
     compute: Compute
     length: Length | ClaimLength
     beside: dict[str, Any]
     residual: dict[str, Any]
     checks: list[Check]
-    circuit: dict[str, Any] | None = None
+    own: dict[str, Any] | None = None
 
 
 def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:

@@ -84,6 +84,7 @@ class Circuit(Explanation):
     level: ClassVar[Level] = "where"
     headline_floor: ClassVar[str] = "empty"
     floor_takes = "everything"
+    block_name = "circuit"
     trials = EDGES_TRIED + 2 * MOST_USES * (2 + CONTEXTS) + 4 * DRAWS
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight norm", "weight_norm"),
