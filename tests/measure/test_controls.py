@@ -168,6 +168,13 @@ def test_a_rule_on_positions_is_not_fed_shuffled_tokens_which_would_be_itself(me
     assert any(value != row["claim"]["value"] for value in row["values"])
 
 
+def test_a_search_that_finds_the_claim_itself_is_no_control_and_no_reason_for_doubt(measured):
+    """How heads attend to the previous token does not depend on the tokens: shuffled, the same heads are found."""
+    row = group(measured, "search on a shuffled task")
+    assert (row["n"], row["reason"], row["possible"]) == (0, "this is the claim itself", 1)
+    assert "difference" not in row
+
+
 def test_the_same_seed_gives_the_same_record_and_it_is_json():
     few = Settings(controls=5, quick=True)
     first, again = (controls(bench(), CLAIM, few, ablation="resample_joint") for _ in range(2))

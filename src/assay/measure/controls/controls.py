@@ -198,7 +198,7 @@ def _groups(
         if explanation.simple_searches:
             groups.append(Group(SHUFFLED, "", near=True, reason=found_by.reason))
     elif found_by.name in ON_SHUFFLED:
-        groups.append(_on_shuffled(aside, explanation, found_by, settings, ablation, rows))
+        groups.append(_on_shuffled(aside, explanation, claim, found_by, ablation, rows))
     return groups, own
 
 
@@ -218,7 +218,7 @@ def _searched(
         group.reason = str(problem)
         return group
     group.what = found.what
-    group.same = claim is not None and found.claim.assignment(aside.original.model) == claim
+    group.same = _is(claim, [found.claim], aside.original.model)
     if not group.same:
         group.plans.append((_shown(found.claim, aside.original.model), *aside.plans(found.claim, ablation)))
     return group
@@ -227,8 +227,8 @@ def _searched(
 def _on_shuffled(
     aside: _Aside,
     explanation: Explanation,
+    claim: Assignment | None,
     found_by: Searched,
-    settings: Settings,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
 ) -> Group:
@@ -237,16 +237,24 @@ def _on_shuffled(
     different: dict[tuple[str, ...], Explanation] = {}
     try:
         for draw in range(SEARCHES):
-            claim = search(found_by.name, bench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
-            different.setdefault(tuple(claim.named(bench.model)), claim)
+            one = search(found_by.name, bench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
+            different.setdefault(tuple(one.named(bench.model)), one)
     except UserError as problem:
         group.reason = str(problem)
     group.what = (
         f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {len(different)} different finds"
     )
     group.possible = len(different)
+    group.same = _is(claim, list(different.values()), bench.model)
+    if group.same:
+        return group
     group.plans += [(_shown(one, bench.model), *aside.plans(one, ablation)) for one in different.values()]
     return group
+
+
+def _is(claim: Assignment | None, found: Sequence[Explanation], model: Model | ModuleModel) -> bool:
+    """Whether all that was found is the claim itself."""
+    return claim is not None and len(found) == 1 and found[0].assignment(model) == claim
 
 
 def _again(found_by: Searched) -> str:
