@@ -241,9 +241,8 @@ def _on_shuffled(
             different.setdefault(tuple(one.named(bench.model)), one)
     except UserError as problem:
         group.reason = str(problem)
-    group.what = (
-        f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {len(different)} different finds"
-    )
+    finds = "1 find" if len(different) == 1 else f"{len(different)} different finds"
+    group.what = f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {finds}"
     group.possible = len(different)
     group.same = _is(claim, list(different.values()), bench.model)
     if group.same:
@@ -295,7 +294,7 @@ def _random_weights(
         its = sample.kl("control", scored), sample.kl("control floor", scored)
         block: dict[str, Any] = {"how": how, "found": names[:NAMED], "of": len(names)}
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
-        where = f"what {_again(found_by)} finds there by {found.by}: {_shown(found.claim, copied.model)}"
+        where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"
         block["what"] = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to that copy"
         blocks.append(block | sample.beside(mine, its, remove))
     return {**blocks[0], "also": blocks[1:]}
