@@ -34,7 +34,7 @@ def threshold(bench: Any, share: float, known: dict[float, float], tries: int = 
     Args:
         known: shares by tau, as found before; what is found now is added.
     """
-    from assay.find.acdc import acdc
+    from assay.methods.acdc import acdc
 
     def misses(tau: float) -> float:
         return abs(float(np.log(max(known[tau], 1e-9) / share)))
@@ -65,7 +65,7 @@ def compared(
             extrapolated from the difference (each of its steps is a forward pass, whatever was cut before), and the
             edges kept are not compared.
     """
-    from assay.find.acdc import acdc
+    from assay.methods.acdc import acdc
 
     model = network(name)
     bench = bench_of(model, prompts, TOKENS)
@@ -119,7 +119,7 @@ def steps(name: str, threads: int, count: int, tau: float, every: bool) -> Itera
     Args:
         every: ours then goes through all other edges, too, and says how long all of them took.
     """
-    from assay.find.acdc import AcdcSearch
+    from assay.methods.acdc import AcdcSearch
 
     model = network(name)
     bench = bench_of(model, 1, TOKENS)

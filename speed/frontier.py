@@ -28,8 +28,8 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
     """Seconds of the frontier, and of its sizes up to 1 %, after a check that both give the same KLs."""
     from assay.intervene.circuit_scores import circuit_scores
     from assay.intervene.circuits import Circuits
-    from assay.methods.attribution import integrated_attribution
     from assay.methods.edge_sizes import log_sizes
+    from assay.methods.integrated_attribution import integrated_attribution
 
     model = network(name)
     bench = bench_of(model, prompts, TOKENS)

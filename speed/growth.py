@@ -32,10 +32,10 @@ LAYERS, HEADS, POSITIONS, PROMPTS = (2, 4, 8), (4, 8, 16), (15, 30, 60), (8, 16,
 
 def work(bench: Any, case: str) -> Callable[[], object]:
     """Ours, as in the other cases; circuits are chosen by chance, as that changes nothing here."""
-    from assay.find.acdc import acdc
     from assay.intervene.circuit_scores import circuit_scores
     from assay.intervene.circuits import Circuits
     from assay.intervene.sweep import sweep
+    from assay.methods.acdc import acdc
     from assay.methods.attribution import attribution
 
     match case:

@@ -21,9 +21,9 @@ import torch
 
 import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.find.circuit import find_circuit
-from assay.find.plan import Plan
-from assay.find.split import split_task
+from assay.find.circuit.plan import Plan
+from assay.find.circuit.search import find_circuit
+from assay.find.circuit.split import split_task
 from assay.task.task import Task
 from tests.measure.test_measure import ALL, measured, text_task
 from tests.model.tiny import tiny

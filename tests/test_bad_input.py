@@ -26,7 +26,7 @@ explanation: {explanation}
 """
 TEXT, REPEAT = "{kind: text, split: test}", "{kind: repeat, n: 8, length: 8}"
 KEEP = "{kind: keep, components: [a3.h6]}"
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 STORY = "Once upon a time, there was a little girl named Lily. She liked to play with her red ball in the park. "
 
 Run = Callable[..., tuple[int, str, str]]

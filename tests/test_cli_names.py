@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-import assay.find.circuit  # before `load` is replaced, or they would keep what it is replaced with
+import assay.find.circuit.search  # before `load` is replaced, or they would keep what it is replaced with
 import assay.measure.measure  # noqa: F401
 from assay import cli
-from assay.plain import plain_json, plain_lines, plain_text
+from assay.report.plain import plain_json, plain_lines, plain_text
 
 CLAIM = """\
 model: zoo:stories-260k

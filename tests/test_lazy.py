@@ -34,8 +34,8 @@ def test_load_claim_and_settings_import_nothing_heavy():
 )
 def test_light_commands_import_nothing_heavy(arguments: list[str]):
     code = (
-        "import assay.cli, pathlib\n"
-        "demo = pathlib.Path(assay.cli.__file__).parent / 'zoo/claims/previous_token.yaml'\n"
+        "import assay, assay.cli, pathlib\n"
+        "demo = pathlib.Path(assay.__file__).parent / 'zoo/claims/previous_token.yaml'\n"
         f"try: assay.cli.main([a.format(demo=demo) for a in {arguments!r}])\n"
         "except SystemExit as end: assert not end.code, end.code"
     )

@@ -15,11 +15,12 @@ import pyarrow as pa
 import pytest
 
 import assay
-import assay.find.circuit  # before `load` is replaced, or they would keep what it is replaced with
+import assay.find.circuit.search  # before `load` is replaced, or they would keep what it is replaced with
 import assay.measure.measure
 from assay import cli
 from assay.errors import RunError
-from assay.store import SCHEMA, register, write_run
+from assay.store import register
+from assay.store.runs import SCHEMA, write_run
 from tests.report import circuit_fixture, fixture
 
 CLAIM = """\
@@ -163,7 +164,7 @@ def test_a_full_disk_leaves_the_earlier_page_whole(run: Run, monkeypatch: pytest
 
 
 def test_init_replaces_no_link_and_leaves_an_earlier_file_whole(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.planted.opened.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    monkeypatch.setattr("assay.planted.load.load", lambda *_, **__: pytest.fail("a model was loaded"))
     Path("link.yaml").symlink_to("nowhere.yaml")
     refused(run("init", "zoo:stories-260k", "--out", "link.yaml"), "the file 'link.yaml' exists")
     Path("claim.yaml").unlink()
@@ -172,7 +173,7 @@ def test_init_replaces_no_link_and_leaves_an_earlier_file_whole(run: Run, monkey
             "pathlib.Path.mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(30, "Read-only file system"))
         )
         refused(run("init", "zoo:stories-260k"), "the claim file 'claim.yaml' cannot be made, because '")
-    monkeypatch.setattr("assay.cli_commands._load", lambda *_: None)
+    monkeypatch.setattr("assay.cli.init.load_model", lambda *_: None)
     monkeypatch.setattr("assay.find.template.template", lambda *_, **__: "model: x\n")
     Path("link.yaml").unlink()
     Path("precious.txt").write_text("precious")

@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.find.acdc import AcdcSearch
-from assay.find.circuit_states import Trial
 from assay.intervene.ablations import Workbench
+from assay.methods.acdc import AcdcSearch
+from assay.methods.circuit_states import Trial
 from assay.model.layer import Norm
 from assay.model.transformer import Model
 from speed.acdc import SHARES, TOKENS, threshold

@@ -20,15 +20,15 @@ from jaxtyping import Bool, Float64
 from scipy.stats import rankdata
 
 from assay.errors import UserError
-from assay.find.catalogue import SEARCHES
-from assay.find.searches import Options, searches
+from assay.find.circuit.methods import Options, searches
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
+from assay.methods.registry import SEARCHES
 from assay.model.transformer import Model
 from assay.planted.library import planted
-from assay.planted.names import NAMES
 from assay.planted.trained import Settings, train
 from assay.planted.truth import truth
+from assay.planted.worlds import NAMES
 from assay.task.task import Task
 
 

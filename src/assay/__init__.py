@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from assay.explanations.program.program import Program
     from assay.measure.measure import Measurement, measure
     from assay.measure.settings import Settings
-    from assay.planted.opened import load
+    from assay.planted.load import load
     from assay.stats.estimate import Estimate
     from assay.task.task import Task
 
@@ -35,7 +35,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Settings": ("assay.measure.settings", "Settings"),
     "Task": ("assay.task.task", "Task"),
     "UserError": ("assay.errors", "UserError"),
-    "load": ("assay.planted.opened", "load"),
+    "load": ("assay.planted.load", "load"),
     "load_claim": ("assay.explanations.claims.file", "load_claim"),
     "measure": ("assay.measure", None),  # a package that is called like the function in it
     "programs": ("assay.explanations.program.library", None),

@@ -7,8 +7,8 @@ import pytest
 import assay
 from assay.explanations.claims.file import _checked
 from assay.explanations.claims.source import parse
-from assay.find.scores import KINDS, head_scores
 from assay.find.template import ENOUGH, MOST, select, template
+from assay.methods.head_scores import KINDS, head_scores
 
 
 def test_the_best_rule_is_selected_with_its_heads_above_the_threshold():

@@ -9,14 +9,14 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations.circuit.path_sampled import PROFILE, misplaced
-from assay.find.exact_edges import exact_edges
 from assay.frontier.bands import alikes
 from assay.frontier.frontier import Frontiers, frontiers, node_count
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.runner import Runner
-from assay.methods.edge_rivals import first_layers, random_scores
 from assay.methods.edge_scores import EdgeScores
+from assay.methods.exact import exact_edges
+from assay.methods.orders import first_layers, random_scores
 from assay.planted.library import planted
 from assay.planted.truth import truth
 

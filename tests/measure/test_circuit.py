@@ -29,7 +29,7 @@ from assay.measure.length.length import reads
 from assay.measure.length.quantise import quantised, read_bits
 from assay.measure.measurement import Measurement
 from assay.methods.edge_methods import EDGE_METHODS
-from assay.methods.searches import shuffled
+from assay.methods.similar_claims import shuffled
 from assay.model.edge_sets import EdgeSet
 from assay.planted.library import planted
 from assay.planted.truth import truth

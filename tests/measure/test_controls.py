@@ -21,7 +21,7 @@ from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
 from assay.methods.part_sets import other_sets
 from assay.methods.part_sizes import largest, sizes
-from assay.methods.searches import by_attention
+from assay.methods.similar_claims import by_attention
 from assay.model.transformer import fingerprint
 from assay.names import parse_site
 from assay.stats.fits import p_value

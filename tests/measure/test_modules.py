@@ -19,7 +19,7 @@ from assay.measure.settings import Settings
 from assay.methods import module_parts
 from assay.methods.part_sets import exchangeable, other_sets
 from assay.methods.part_sizes import largest, sizes
-from assay.methods.searches import by_attention
+from assay.methods.similar_claims import by_attention
 from assay.model.load import load
 from assay.model.module import ModuleModel
 from assay.names import Site

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from assay.model.transformer import Model
-from assay.planted.case import Planted
+from assay.planted.compiled_world import Planted
 from assay.planted.gadgets import at, pick
 from assay.planted.inputs import Drawn, Inputs
 from assay.planted.program import Head, Program

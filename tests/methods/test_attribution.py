@@ -14,7 +14,8 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.reader_gradients import forward, reader_gradients
 from assay.intervene.runner import Runner
-from assay.methods.attribution import attribution, gim, integrated_attribution, saliency
+from assay.methods.attribution import attribution, gim, saliency
+from assay.methods.integrated_attribution import integrated_attribution
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.task.metrics import metric_of

@@ -12,9 +12,11 @@ from assay.errors import ComponentError
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
+from assay.methods.activation_norm import activation_norm
 from assay.methods.edge_methods import EDGE_METHODS, edge_scores
-from assay.methods.edge_rivals import activation_norm, first_layers, information_flow, random_scores
-from assay.methods.edge_weights import weight_norm
+from assay.methods.information_flow import information_flow
+from assay.methods.orders import first_layers, random_scores
+from assay.methods.weight_norm import weight_norm
 from assay.model.load import load
 from assay.task.task import Task
 from tests.intervene.naive_cases import bench_of, sentences

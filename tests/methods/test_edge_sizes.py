@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from assay.errors import ComponentError
-from assay.methods.edge_rivals import first_layers, random_scores
 from assay.methods.edge_scores import EdgeScores, combined, seeded
 from assay.methods.edge_sizes import log_sizes, sized_circuits
+from assay.methods.orders import first_layers, random_scores
 from tests.model.tiny import tiny
 
 EDGES = tiny("llama").edges

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from assay.bounds import PREFIX
 from assay.errors import ClaimError, ComponentError
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.bits import log2_choose, subset_bits, text_bits
@@ -21,6 +20,7 @@ from assay.explanations.program.length import grammar_bits
 from assay.explanations.program.source_bits import source_bits
 from assay.measure.length.length import Point, overtakes, reads, two_part
 from assay.measure.length.quantise import coded_bits, low_rank, quantised, read_bits, tensors
+from assay.task.bounds import PREFIX
 from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
 from tests.measure.test_residual import world
 from tests.model.tiny import tiny

@@ -12,12 +12,12 @@ import torch
 from assay.errors import TaskError
 from assay.model.load import load
 from assay.model.transformer import Model
-from assay.planted.compiled import network_of
+from assay.planted.compiler import network_of
+from assay.planted.execute import execute
 from assay.planted.library import PROGRAMS, planted
-from assay.planted.meaning import execute
-from assay.planted.names import SHAPES
 from assay.planted.program import Head, Match, Program
 from assay.planted.truth import ABLATIONS, CHANGED, Truth, truth
+from assay.planted.worlds import SHAPES
 from tests.planted import by_hand
 
 NAMES = tuple(PROGRAMS)

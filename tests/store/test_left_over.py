@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 
 from assay.errors import RunError
-from assay.store import check_target, files, left_over, read_record, read_run, write_run
+from assay.store import files, left_over
+from assay.store.runs import check_target, read_record, read_run, write_run
 
 TABLE = pa.table({"token": ["a"], "loss_model": [0.5]})
 SOURCE = Path(left_over.__file__).parents[2]
 KILLED = """
 import os, sys, pyarrow as pa
-from assay.store import write_run
+from assay.store.runs import write_run
 real, calls = getattr(os, sys.argv[2]), []
 def call(*given, **more):
     calls.append(given)

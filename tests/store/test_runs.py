@@ -12,7 +12,8 @@ import pyarrow as pa
 import pytest
 
 from assay.errors import RunError
-from assay.store import canonical_json, check_target, read_record, read_run, write_run
+from assay.store.canonical import canonical_json
+from assay.store.runs import check_target, read_record, read_run, write_run
 
 TABLE = pa.table({"token": ["a", "b", "<b>"], "loss_model": [0.5, 0.25, 0.125]})
 
@@ -115,7 +116,7 @@ def test_a_failed_first_run_leaves_nothing(tmp_path, monkeypatch):
 def test_a_real_interrupt_leaves_nothing_half_written(tmp_path):
     script = f"""
 import os, signal, pyarrow as pa
-from assay.store import write_run
+from assay.store.runs import write_run
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's children ignore it
 real = os.fsync
 def fsync(descriptor):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from assay import bounds, plugins
+from assay import plugins
 from assay.errors import ClaimError, ComponentError, nearest
 from assay.names import Site, parse_site
+from assay.task import bounds
 
 ABLATIONS = (
     "zero",

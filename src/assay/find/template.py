@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from assay.errors import ModelError
-from assay.find.scores import KINDS, head_scores
+from assay.methods.head_scores import KINDS, head_scores
 
 ENOUGH = 0.4  # a head with this score does what the rule says more often than not
 MOST = 3

@@ -36,7 +36,7 @@ from assay.measure.tokens.examples import examples
 from assay.measure.yardsticks import Gathered, gather
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.planted.opened import load
+from assay.planted.load import load
 from assay.store.register import check as check_register
 from assay.store.register import register_path
 from assay.store.runs import check_target

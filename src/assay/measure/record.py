@@ -27,8 +27,8 @@ from assay.measure.yardsticks import Gathered
 from assay.model.transformer import Model
 from assay.report import words
 from assay.stats.estimate import Estimate
-from assay.store import SCHEMA
 from assay.store.register import Adjusted, Entry, Tried, adjusted, foreseen, log, register_path
+from assay.store.runs import SCHEMA
 from assay.version import VERSION
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from assay import bounds
 from assay.errors import UserError, nearest
 from assay.explanations import registry
+from assay.task import bounds
 
 if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile

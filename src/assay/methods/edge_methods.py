@@ -11,10 +11,13 @@ from jaxtyping import Int
 from assay import plugins
 from assay.errors import ComponentError, nearest
 from assay.intervene.circuits import Circuits
-from assay.methods.attribution import attribution, gim, integrated_attribution, saliency
-from assay.methods.edge_rivals import activation_norm, first_layers, information_flow, random_scores
+from assay.methods.activation_norm import activation_norm
+from assay.methods.attribution import attribution, gim, saliency
 from assay.methods.edge_scores import EdgeScores
-from assay.methods.edge_weights import weight_norm
+from assay.methods.information_flow import information_flow
+from assay.methods.integrated_attribution import integrated_attribution
+from assay.methods.orders import first_layers, random_scores
+from assay.methods.weight_norm import weight_norm
 
 Rows = Int[np.ndarray, "rows"]
 Method = Callable[[Circuits, Rows | None, int], EdgeScores]

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay import inputs
 from assay.errors import ModelError, UserError, nearest
 from assay.model.admit import (
     check_device,
@@ -36,6 +35,7 @@ from assay.model.module import ModuleModel, evaluating
 from assay.model.proving import prove
 from assay.model.stored import check_counts, check_size, configuration, shapes
 from assay.model.transformer import Model
+from assay.store import inputs
 from assay.zoo.index import PREFIX, names
 from assay.zoo.index import folder as zoo_folder
 

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from assay import bounds
 from assay.errors import TaskError
 from assay.stats.keyed import generator
+from assay.task import bounds
 from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import metric_of
 from assay.task.task import Task

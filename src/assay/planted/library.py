@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from assay.errors import TaskError, nearest
-from assay.planted.case import Planted
+from assay.planted.compiled_world import Planted
 from assay.planted.gadgets import at, fuzzy, hats, moved, pick, smallest
 from assay.planted.inputs import Drawn, Inputs, Split
 from assay.planted.program import Head, Match, Program, Units

@@ -24,7 +24,7 @@ from torch.nn import functional
 from assay.errors import ModelError
 from assay.model.load import load
 from assay.model.transformer import Model
-from assay.planted.compiled import tokenizer_of
+from assay.planted.compiler import tokenizer_of
 from assay.planted.inputs import REFERENCE_ROWS, Drawn, Inputs, Split
 from assay.stats.keyed import generator, torch_generator
 from assay.task.task import Task

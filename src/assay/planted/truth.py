@@ -24,9 +24,9 @@ from jaxtyping import Bool, Float, Int
 
 from assay.errors import TaskError, nearest
 from assay.model.edges import Edges
-from assay.planted.case import Planted
+from assay.planted.compiled_world import Planted
+from assay.planted.execute import Values, constants, execute
 from assay.planted.inputs import REFERENCE_ROWS
-from assay.planted.meaning import Values, constants, execute
 from assay.planted.program import POSITION, TOKEN, Head, Reading
 from assay.stats.keyed import generator
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assay.errors import UserError, nearest
-from assay.plain import plain_text
 from assay.report.intervals import parts, recovered
+from assay.report.plain import plain_text
 from assay.report.style import (
     CLAIM,
     CONTROL,

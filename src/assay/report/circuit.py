@@ -7,8 +7,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from assay.plain import plain_text
 from assay.report import drawing, words
+from assay.report.plain import plain_text
 from assay.report.shell import cleaned
 
 _SHOWN = 10  # parts of minimality, and strongest edges, that the page shows

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from assay.plain import plain_text
 from assay.report import terminal, words
+from assay.report.plain import plain_text
 
 _DIM, _GOLD = "dim", "bold yellow"
 _FIGURES = (("recovered", "recovered", 2), ("kl", "KL", 3), ("loss", "loss", 3))

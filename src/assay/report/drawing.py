@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from assay.plain import plain_text
 from assay.report import style
 from assay.report.drawing_places import Edge, Layout, layout
+from assay.report.plain import plain_text
 from assay.report.words import count, number, power
 
 MOST = 1_000  # edges that are drawn; the others are counted

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assay.plain import plain_text
 from assay.report import circuit, drawing, frontier, heat, shell, words
+from assay.report.plain import plain_text
 from assay.report.shell import cleaned
 
 _DRAWN = 8  # methods whose band is drawn

@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from assay.plain import plain_text
 from assay.report import find_page, words
+from assay.report.plain import plain_text
 
 _MOST = 12  # sizes of the table
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from assay.plain import plain_text
+from assay.report.plain import plain_text
 from assay.report.style import BLANK, FLOOR, MODEL, chart_of, finish
 from assay.report.words import count, number, power
 

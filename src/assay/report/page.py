@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from assay.plain import plain_text
 from assay.report import charts, circuit, shell, terminal, words
+from assay.report.plain import plain_text
 from assay.report.shell import cleaned, present
 
 _SLICES = (("source", "source"), ("token_class", "token class"), ("position", "position"), ("document", "document"))

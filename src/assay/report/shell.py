@@ -16,8 +16,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from assay.plain import plain_lines, plain_text
 from assay.report import style, terminal, words
+from assay.report.plain import plain_lines, plain_text
 
 
 def render(template: str, specs: Mapping[str, Any], **context: Any) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from assay.plain import plain_text
+from assay.report.plain import plain_text
 
 FITS = 4  # that are listed; every control may have one
 

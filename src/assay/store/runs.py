@@ -19,9 +19,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from assay import inputs
 from assay.errors import RunError, nearest
-from assay.store import left_over
+from assay.store import inputs, left_over
 from assay.store.canonical import canonical_json
 from assay.store.files import (
     MARK,

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from assay import inputs
 from assay.errors import RunError
+from assay.store import inputs
 from assay.store.pages import BYTE_ARRAY, unpacked_sizes
 
 LARGEST = 1 << 28  # bytes of a file, and of its texts written out

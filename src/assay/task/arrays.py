@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from assay import inputs
 from assay.errors import TaskError, nearest
+from assay.store import inputs
 
 LARGEST = 1 << 29  # bytes of a file, and of its arrays together
 

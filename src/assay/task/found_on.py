@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, UInt64
 
-from assay import inputs
 from assay.errors import ClaimError
+from assay.store import inputs
 from assay.task.encode import bos_of, encode, read_back
 from assay.task.examples import Examples, content_hash
 from assay.task.overlap import ORDER, Overlap, contained, in_common, ngram_hashes, rows_of

@@ -1,4 +1,5 @@
 """Counts of n-grams as a progressive trie in sorted arrays: how often each token follows each run of tokens.
+Also Kneser–Ney's discounts of them, and which to keep so that they fit a budget of bits.
 
 The id of an n-gram of order k is its row in table k; its key there is (id of its first k - 1 tokens) * vocab + last
 token, so a look-up is one binary search a level and what continues a context is one slice. Tables may be pruned, as
@@ -12,8 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Integer
+from jaxtyping import Bool, Float, Integer
 from scipy.special import gammaln
+
+from assay.errors import TaskError
+
+PRUNING_STEPS = 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,3 +196,81 @@ def count(documents: Sequence[Integer[np.ndarray, "_"]], vocab: int, order: int)
         final = ids[last]
         ends.append(np.bincount(final[final >= 0], minlength=len(key)).astype(np.int64))
     return Tables(vocab, tuple(keys), tuple(counts), tuple(ends[: order - 1]))
+
+
+def discount(counts: Integer[np.ndarray, "n"], three: Float[np.ndarray, "3"]) -> Float[np.ndarray, "n"]:
+    """What is taken from each count: nothing from 0, then by whether it is 1, 2, or more."""
+    return np.concatenate([np.zeros(1), three])[np.clip(counts, 0, 3)]
+
+
+def spoken(counts: Integer[np.ndarray, "vocab"], bos: int | None) -> Integer[np.ndarray, "vocab"]:
+    """Counts of what is predicted: BOS is only ever a context."""
+    if bos is None:
+        return counts
+    counts = counts.copy()
+    counts[bos] = 0
+    return counts
+
+
+def estimate_discounts(tables: Tables, bos: int | None) -> Float[np.ndarray, "order 2 3"]:
+    """Chen and Goodman's (1998, eq. 26) estimates from the counts of counts n1 to n4.
+
+    D_i = i - (i + 1) Y n_{i+1} / n_i with Y = n1 / (n1 + 2 n2). Where one of n1 to n4 is 0, all three are
+    Y, or 1/2 if n1 is 0. Each is held within [0.01, 0.99 i].
+    """
+    out = np.empty((tables.order, 2, 3))
+    for k in range(1, tables.order + 1):
+        for kind, counts in enumerate((tables.counts[k - 1], tables.adjusted[k - 1])):
+            counts = spoken(counts, bos) if k == 1 else counts
+            n = np.bincount(np.clip(counts, 0, 5), minlength=6)[1:5].astype(np.float64)
+            y = n[0] / (n[0] + 2 * n[1]) if n[0] else 0.5
+            i = np.arange(1, 4)
+            estimate = i - (i + 1) * y * n[1:] / n[:-1] if n.all() else np.full(3, y)
+            out[k - 1, kind] = np.clip(estimate, 0.01, 0.99 * i)
+    return out
+
+
+def prune(tables: Tables, worth: Sequence[Float[np.ndarray, "_"]], bits: float | int, whole: int) -> Tables:
+    """The tables with the n-grams of most worth, at most `bits` long; orders up to `whole` are kept entirely.
+
+    Raises:
+        TaskError: when the orders to keep entirely are longer than the budget.
+    """
+    value = inherited(tables, worth, whole)
+
+    def kept(threshold: float) -> Tables:
+        return tables.subset([each >= threshold for each in value])
+
+    if tables.bits <= bits:
+        return tables
+    least = kept(np.finfo(np.float64).max)
+    if least.bits > bits:
+        raise TaskError(
+            f"{bits:.0f} bits are left for tables, under the {least.bits:.0f} bits of orders up to {whole} alone"
+        )
+    finite = np.concatenate([each[np.isfinite(each)] for each in value])
+    ladder = np.unique(finite[finite > 0])
+    # keep everything from ladder[high] on; the fewer are kept the shorter, so bisect
+    low, high, best = 0, len(ladder), least
+    while low < high:
+        middle = (low + high) // 2
+        trial = kept(ladder[middle])
+        if trial.bits <= bits:
+            high, best = middle, trial
+        else:
+            low = middle + 1
+        if high - low < len(ladder) >> PRUNING_STEPS:
+            break
+    return best
+
+
+def inherited(tables: Tables, worth: Sequence[Float[np.ndarray, "_"]], whole: int) -> list[Float[np.ndarray, "_"]]:
+    """The best worth among an n-gram and all that need it as prefix or suffix: any threshold leaves closed tables."""
+    value = [each.copy() for each in worth]
+    for k in range(tables.order, 1, -1):
+        if k <= whole:
+            value[k - 1][:] = np.inf
+        np.maximum.at(value[k - 2], tables.prefix[k - 1], value[k - 1])
+        np.maximum.at(value[k - 2], tables.suffix[k - 1], value[k - 1])
+    value[0][:] = np.inf
+    return value

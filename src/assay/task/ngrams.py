@@ -24,9 +24,7 @@ from assay.errors import TaskError, nearest
 from assay.task import ngram_store
 from assay.task.documents import Windows
 from assay.task.ngram_cache import Cache, fit_cache
-from assay.task.ngram_discounts import discount, estimate_discounts, spoken
-from assay.task.ngram_prune import prune
-from assay.task.ngram_tables import Tables, count
+from assay.task.ngram_tables import Tables, count, discount, estimate_discounts, prune, spoken
 
 WEAK = 20  # fewer training tokens than this for each vocabulary entry: a weak floor
 FOLDER = Path(__file__).parent.parent / "zoo"

@@ -12,8 +12,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from assay import inputs
 from assay.errors import TaskError, nearest
+from assay.store import inputs
 from assay.task.encode import LONE
 
 KNOWN = ("clean", "corrupted", "correct", "incorrect", "group")

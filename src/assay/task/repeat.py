@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Integer
 
-from assay import bounds
 from assay.errors import TaskError
 from assay.stats.keyed import generator
+from assay.task import bounds
 from assay.task.encode import bos_of, name_of, ordinary_tokens, reads_tokens
 from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import Metric, metric_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from assay import inputs
 from assay.errors import TaskError
+from assay.store import inputs
 
 LARGEST = 1 << 24  # bytes of a document
 TOGETHER = 1 << 26  # bytes of all of them

@@ -23,7 +23,7 @@ from assay.explanations.circuit.files import parse
 from assay.explanations.claims.file import load_claim
 from assay.measure.compute.family import load_family
 from assay.model.load import load
-from assay.store import read_run
+from assay.store.runs import read_run
 from assay.task.found_on import read_found_on
 from assay.task.task import Task
 from tools.stress import forks

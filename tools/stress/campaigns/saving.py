@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from assay.errors import RunError
-from assay.store import read_run, register, write_run
+from assay.store import register
+from assay.store.runs import read_run, write_run
 from tools.stress import forks
 
 

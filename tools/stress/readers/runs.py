@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from assay.cli_output import of_record, rendered
-from assay.store import read_record, read_run, register
-from assay.store.runs import SEARCH
+from assay.cli.output import of_record, rendered
+from assay.store import register
+from assay.store.runs import SEARCH, read_record, read_run
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed, command
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from assay import inputs
 from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations.circuit.names import CircuitNameError, check_edges, check_nodes, split_edge
 from assay.explanations.claims.block import Claim, KindFields, Level
 from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.names import Site, parse_site
+from assay.store import inputs
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation

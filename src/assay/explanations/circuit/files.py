@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from assay import inputs
 from assay.errors import ClaimError, ComponentError
 from assay.explanations.circuit.names import split_edge
 from assay.model.edge_sets import EdgeSet
+from assay.store import inputs
 
 if TYPE_CHECKING:
     from assay.model.transformer import Model

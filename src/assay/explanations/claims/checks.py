@@ -7,12 +7,12 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from assay import inputs
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.shapes import known_shape
-from assay.planted.names import NAMES, PREFIX
+from assay.planted.worlds import NAMES, PREFIX
+from assay.store import inputs
 from assay.zoo.recipes import RECIPES
 
 if TYPE_CHECKING:

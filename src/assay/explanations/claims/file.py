@@ -13,7 +13,6 @@ import yaml
 from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
-from assay import bounds
 from assay.errors import ClaimError, nearest
 from assay.explanations import registry
 from assay.explanations.claims import source as claim_source
@@ -21,6 +20,7 @@ from assay.explanations.claims.block import KindFields, Strict
 from assay.explanations.claims.sentences import known, validated
 from assay.explanations.claims.source import Source
 from assay.explanations.kinds import LATER, block, kinds
+from assay.task import bounds
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation

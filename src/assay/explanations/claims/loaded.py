@@ -43,7 +43,7 @@ def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed:
         return Task.repeat(model, **options)
     if fields.kind == "planted":
         from assay.planted.library import planted
-        from assay.planted.names import PREFIX
+        from assay.planted.worlds import PREFIX
 
         return planted(claim.model.removeprefix(PREFIX)).task(**options)
     other = None if reference is None or reference.files is None else reference.files[0]  # `check_data`: just one

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from assay import inputs
 from assay.errors import UserError, nearest
 from assay.names import Site
-from assay.planted.names import PREFIX, SHAPES
+from assay.planted.worlds import PREFIX, SHAPES
+from assay.store import inputs
 from assay.zoo import index
 
 NATIVE = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox")  # model types whose components have names

@@ -11,8 +11,8 @@ from yaml.composer import ComposerError
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from yaml.reader import ReaderError
 
-from assay import inputs
 from assay.errors import ClaimError, nearest
+from assay.store import inputs
 
 LARGEST = 1_000_000  # bytes
 SUFFIXES = (".yaml", ".yml")

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay import bounds
 from assay.errors import ClaimError, nearest
 from assay.explanations.registry import is_token
+from assay.task import bounds
 
 LEVELS = ("pattern", "pattern_token", "full")
 WITHOUT_MATCH = ("mean", "first", "zero")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from assay import inputs
 from assay.errors import ModelError, nearest
+from assay.store import inputs
 
 LARGEST = 1 << 26  # bytes of a file
 LEAST = 4  # budgets, and sizes

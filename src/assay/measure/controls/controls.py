@@ -27,7 +27,7 @@ from assay.measure.score import System, score
 from assay.measure.settings import Settings
 from assay.methods.part_sets import Draws, exchangeable, other_sets
 from assay.methods.part_sizes import needed
-from assay.methods.searches import ON_SHUFFLED, search
+from assay.methods.similar_claims import ON_SHUFFLED, search
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site

@@ -11,7 +11,7 @@ from assay.explanations.claims.checks import floor_model_problem
 from assay.measure.controls.rivals import WEIGHT_BITS, Rival, model_distribution
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.planted.opened import load
+from assay.planted.load import load
 from assay.task.task import Task
 
 

@@ -19,7 +19,7 @@ from assay.intervene.output import Output
 from assay.measure.score import Distribution, Scored, System
 from assay.measure.settings import Settings
 from assay.methods.part_sets import other_sets
-from assay.methods.searches import search
+from assay.methods.similar_claims import search
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.stats.bootstrap import Resamples

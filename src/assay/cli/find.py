@@ -1,0 +1,248 @@
+"""`assay find ...`: searches for explanations; arguments in, tables out, and nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from assay.cli.options import Device, Dtype, Json, Overwrite
+from assay.cli.output import CommandProgress, command_line, console, print_cost, print_json, say
+from assay.errors import UserError
+from assay.explanations.registry import ABLATIONS
+from assay.methods.registry import SEARCHES
+
+if TYPE_CHECKING:
+    from assay.find.circuit.plan import Plan
+    from assay.find.circuit.request import Asked
+
+DOCUMENTS, SELECT, DRAWS = 64, 32, 4
+
+find = typer.Typer(name="find", help="Search for explanations.", rich_markup_mode=None, no_args_is_help=True)
+
+_METHODS = "; ".join(f"{name}: {search.what}" for name, search in SEARCHES.items())
+
+
+@find.callback()
+def _find() -> None:
+    """Has no work of its own: with it, `find` stays a group while it has one command."""
+
+
+@find.command()
+def circuit(
+    source: Annotated[
+        str, typer.Argument(metavar="MODEL|CLAIM.yaml", help="A model, or a claim file whose model and task are used.")
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--method", metavar="NAME", help=f"May be given several times. {_METHODS}. [default: attribution]"
+        ),
+    ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="TASK", help="text, repeat, or a file of prompts. [default: repeat]"),
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option("--text", metavar="FILE", help="A document of the task text; several times.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="A zoo model's text that is scored. [default: test]")
+    ] = None,
+    length: Annotated[
+        int | None, typer.Option("--length", metavar="N", help="Of a repeated span. [default: 32]", min=2)
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", metavar="N", help="Tokens that a window of text has.", min=2)
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option("--metric", metavar="NAME", help="loss, logit_diff, kl, accuracy or probability.")
+    ] = None,
+    ablation: Annotated[
+        str | None,
+        typer.Option("--ablation", metavar="NAME", help=f"Fills what is cut: {', '.join(ABLATIONS)}. [default: mean]"),
+    ] = None,
+    sizes: Annotated[
+        str, typer.Option("--sizes", metavar="N|A,B,...", help="How many sizes (log-spaced), or which ones.")
+    ] = "24",
+    keep_edges: Annotated[
+        int | None, typer.Option("--keep-edges", metavar="N", help="Edges of the circuit that is written.")
+    ] = None,
+    share: Annotated[
+        float | None,
+        typer.Option("--share", metavar="X", help="The same as a share of all. [default: 0.01, at least 12 edges]"),
+    ] = None,
+    tau: Annotated[
+        list[float] | None,
+        typer.Option("--tau", metavar="X", help="ACDC's threshold in nats; several times. [default: 1e-4 to 0.1]"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", help="Steps of learned masks. [default: 400]")
+    ] = None,
+    seed_with: Annotated[
+        str | None,
+        typer.Option("--seed-with", metavar="NAME", help="The method whose scores begin acdc, masks and greedy."),
+    ] = None,
+    controls: Annotated[int, typer.Option("--controls", metavar="N", help="Random circuits of each size.")] = 100,
+    control_rows: Annotated[
+        int | None,
+        typer.Option("--control-rows", metavar="N", help="Rows that random circuits are scored on. [default: 32]"),
+    ] = None,
+    draws: Annotated[
+        int | None,
+        typer.Option("--draws", metavar="N", help="Random fills of a scored document; searches see one. [default: 4]"),
+    ] = None,
+    documents: Annotated[
+        int | None, typer.Option("--documents", metavar="N", help=f"Scored at most. [default: {DOCUMENTS}]", min=1)
+    ] = None,
+    select: Annotated[
+        int, typer.Option("--select", metavar="N", help="Other documents, searched on, at most.", min=1)
+    ] = SELECT,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Run folder. [default: runs/find-MODEL]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Keys every random choice.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost (forward passes, minutes); search nothing.")
+    ] = False,
+    as_json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Search for circuits, and measure them on other documents than they were found on.
+
+    Prints how much circuits of growing size recover beside random ones of the same size, and writes frontier.json, the
+    circuit, a claim file that `assay measure` takes, and report.html into the run folder.
+    """
+    from assay.find.circuit.plan import Plan
+    from assay.find.circuit.request import asked
+
+    options = {"split": split, "length": length, "context": context, "metric": metric}
+    wanted = asked(source, task, text or [], {k: v for k, v in options.items() if v is not None})
+    seed = seed if seed is not None else wanted.seed or 0
+    plan = Plan(
+        methods=tuple(method or ["attribution"]),
+        ablation=ablation or _only(wanted.ablations, source) or "mean",
+        sizes=_sizes(sizes),
+        keep_edges=keep_edges,
+        share=share,
+        tau=tuple(tau) if tau else None,
+        steps=steps,
+        seed_with=seed_with,
+        controls=controls,
+        control_rows=control_rows,
+        draws=draws if draws is not None else wanted.draws or DRAWS,
+        seed=seed,
+    )
+    plan.check()
+    given: dict[str, Any] = {"method": list(plan.methods), "task": task, "text": text or None, **options}
+    given |= {"ablation": ablation, "sizes": None if sizes == "24" else sizes, "keep-edges": keep_edges, "share": share}
+    given |= {"tau": tau or None, "steps": steps, "seed-with": seed_with}
+    given |= {"controls": None if controls == 100 else controls, "draws": draws}
+    given |= {"control-rows": control_rows, "documents": documents, "select": None if select == SELECT else select}
+    given |= {"seed": seed or None, "device": device, "dtype": dtype}
+    folder = out or f"runs/find-{Path(wanted.model).name.replace(':', '-')}"
+    _run(
+        source,
+        wanted,
+        plan,
+        given,
+        folder,
+        documents or wanted.documents or DOCUMENTS,
+        select,
+        dry_run,
+        as_json,
+        overwrite,
+    )
+
+
+def _only(ablations: tuple[str, ...], source: str) -> str | None:
+    if len(ablations) > 1:
+        raise UserError(
+            f"{source!r} has {len(ablations)} ablations, and a search takes one; give --ablation {ablations[0]}"
+        )
+    return ablations[0] if ablations else None
+
+
+def _sizes(text: str) -> int | tuple[int, ...]:
+    try:
+        numbers = tuple(int(part) for part in text.replace(" ", "").strip(",").split(","))
+    except ValueError:
+        raise UserError(f"--sizes is {text!r}; give how many, such as 24, or which, such as 10,100,1000") from None
+    return numbers if "," in text else numbers[0]
+
+
+def _run(
+    source: str,
+    wanted: Asked,
+    plan: Plan,
+    given: dict[str, Any],
+    folder: str,
+    documents: int,
+    select: int,
+    dry: bool,
+    as_json: bool,
+    overwrite: bool,
+) -> None:
+    from assay.find.circuit.folder import CLAIM, check_folder, save
+
+    if not dry:
+        check_folder(folder, overwrite)  # before the minutes, not after
+    if plan.ablation == "counterfactual" and wanted.task["kind"] in ("text", "repeat"):
+        raise UserError(
+            f"a task of kind {wanted.task['kind']!r} has no counterfactuals, which the ablation 'counterfactual' takes"
+            "; prompts with a column 'corrupted' have"
+        )
+    import torch
+
+    from assay.find.circuit.cost import cost
+    from assay.find.circuit.search import find_circuit
+    from assay.find.circuit.split import split_task
+    from assay.model.transformer import Model
+    from assay.planted.load import load
+
+    command = command_line("find", given, "circuit", source)
+    with CommandProgress() as progress:
+        progress(f"loading {wanted.model}", 0, None)
+        model = load(
+            wanted.model, dtype=None if given["dtype"] is None else _dtype(given["dtype"]), device=given["device"]
+        )
+        if not isinstance(model, Model):
+            raise UserError(f"{model.name} has no edges; circuits need a transformer of a supported family")
+        torch.manual_seed(plan.seed)
+        data = split_task(
+            model, wanted.task, reference=wanted.reference, documents=documents, select=select, seed=plan.seed,
+            folder=folder,
+        )  # fmt: skip
+        if dry:
+            print_cost(cost(model, data, plan), as_json)
+            return
+        passed = {k: v for k, v in given.items() if v is not None}
+        resolved = {**vars(plan), "task": dict(wanted.task), "documents": documents, "select": select}
+        arguments = {"passed": passed, "resolved": resolved, "command": command}
+        found = find_circuit(model, data, plan, arguments=arguments, progress=progress)
+        progress("writing", 0, None)
+        _, problem = save(
+            found, data, model=wanted.model, folder=folder, draws=plan.draws, seed=plan.seed, overwrite=overwrite
+        )
+    if problem is not None:
+        say(problem)
+    if as_json:
+        print_json(found.record)
+        return
+    from assay.report.find_terminal import table
+
+    follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
+    console().print(table(found.record, report=str(Path(folder) / "report.html"), follow=follow))
+
+
+def _dtype(name: str) -> str:
+    from assay.errors import nearest
+    from assay.explanations.registry import DTYPES
+
+    if name not in DTYPES:
+        raise UserError(f"unknown dtype {name!r}" + nearest(name, DTYPES))
+    return name

@@ -1,0 +1,137 @@
+"""What every command prints: tables, costs, a bar, and the line that reproduces a run."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from assay.errors import RunError, UserError
+from assay.report.plain import plain_json, plain_text
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+
+def command_line(name: str, flags: dict[str, Any], *arguments: str) -> str:
+    """What reproduces the run: flags that change a number, not those that say where results go."""
+    words = ["assay", name, *arguments]
+    for flag, value in flags.items():
+        if value is True:
+            words += [] if flag == "register" else [f"--{flag}"]
+        elif value is not None:
+            for one in value if isinstance(value, list) else [value]:
+                words += [f"--{flag}", str(one)]
+    return shlex.join(words)
+
+
+def say(text: str) -> None:
+    """One line on stderr, in which no name of a file or a document can pass for anything else."""
+    print(plain_text(text), file=sys.stderr)
+
+
+def print_plain(text: str) -> None:
+    """One line on stdout, likewise."""
+    print(plain_text(text))
+
+
+def print_json(value: object) -> None:
+    """JSON on stdout; characters that a terminal would obey are written as escapes."""
+    print(plain_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)))
+
+
+@contextmanager
+def of_record(run: str) -> Iterator[None]:
+    """Has a record that is not as assay writes it end in one sentence.
+
+    Only the number of its schema is checked when it is read, so that anything may be missing or of another type, and
+    what then fails is no one kind of error.
+    """
+    try:
+        yield
+    except (UserError, BrokenPipeError):
+        raise
+    except Exception as problem:
+        what = f"{type(problem).__name__}: {problem}"
+        raise RunError(
+            f"the record of {run!r} is not as assay writes it ({what[:200]}); measure again with --overwrite"
+        ) from problem
+
+
+def print_cost(cost: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(cost)
+    else:
+        print(
+            f"about {cost['forwards']:,} forward passes, {cost['minutes']:.1f} minutes on this machine, "
+            f"{cost['memory_gb']:.1f} GB of memory"
+        )
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    return Console()
+
+
+def rendered(what: RenderableType) -> str:
+    """What `console().print` would print."""
+    target = console()
+    with target.capture() as captured:
+        target.print(what)
+    return captured.get()
+
+
+def print_table(columns: tuple[str, ...], rows: list[list[str]], left: tuple[int, ...] = (0,)) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i in left else "right", no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*(Text(plain_text(cell)) for cell in row))
+    console().print(table)
+
+
+class CommandProgress:
+    """A bar on stderr that appears after two seconds, and only where stderr is a terminal.
+
+    Called as `progress(what, done, total)`; total None: how much there is to do is not known.
+    """
+
+    def __init__(self) -> None:
+        self._begun, self._bar, self._tasks = time.monotonic(), None, {}
+
+    def __enter__(self) -> Callable[[str, int, int | None], None]:
+        return self._show
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _show(self, what: str, done: int, total: int | None = None) -> None:
+        if self._bar is None:
+            if not sys.stderr.isatty() or time.monotonic() - self._begun < 2:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f}%"),
+                TimeRemainingColumn(),
+            )
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._bar.start()
+        what = plain_text(what)
+        if what not in self._tasks:
+            for earlier in self._tasks.values():
+                self._bar.update(earlier, visible=False)
+            self._tasks[what] = self._bar.add_task(what, total=total)
+        self._bar.update(self._tasks[what], completed=done, total=total)

@@ -1,0 +1,51 @@
+"""The heat map of exact patching: what every component does at every position, where positions correspond."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from assay.frontier.curves import not_below_zero
+from assay.intervene.ablations import Workbench
+from assay.intervene.sweep import Sweep, sweep
+from assay.stats.estimate import Estimate
+
+COLUMNS = 160  # positions of a heat map at most
+ROWS = 16  # rows that it is a mean over
+
+
+def heat(bench: Workbench, ablation: str) -> tuple[dict[str, Any] | None, str | None]:
+    """The record's block, or None with the reason why there is none."""
+    reason, task = _unaligned(bench), bench.task
+    if reason is not None:
+        return None, reason
+    lengths, count = np.unique(task.last, return_counts=True)  # of one length, so that positions correspond
+    alike = np.flatnonzero(task.last == lengths[count.argmax()])
+    found = sweep(bench, ablation, rows=alike[:ROWS]).by_document()
+    cells = _cells(bench, found)
+    return {
+        "rows": list(found.components),
+        "columns": [str(column) for column in found.positions],
+        "values": [[cell.value for cell in row] for row in cells],
+        "low": [[cell.low for cell in row] for row in cells],
+        "high": [[cell.high for cell in row] for row in cells],
+        "documents": len(found.document),
+        "unit": f"KL from the model, nats a token, when the part alone takes its {ablation} fill there",
+    }, None
+
+
+def _cells(bench: Workbench, found: Sweep) -> list[list[Estimate]]:
+    """KL of every component at every position, nats a token, with its interval over documents."""
+    mean = bench.task.resamples(found.document, bench.seed, found.count).mean
+    return [[not_below_zero(mean(np.maximum(sums, 0), found.count)) for sums in row] for row in found.kl]
+
+
+def _unaligned(bench: Workbench) -> str | None:
+    """Why a mean over rows at a position would mean nothing here."""
+    width = bench.task.tokens.shape[1]
+    if width > COLUMNS:
+        return f"rows of {width} positions are too wide for a heat map of at most {COLUMNS}"
+    if bench.task.kind in ("text", "ids") and "program" not in bench.task.notes:
+        return "positions of running text have nothing in common from row to row"
+    return None

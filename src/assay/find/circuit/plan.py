@@ -1,0 +1,97 @@
+"""How circuits are searched for and scored, as one asks for it; checked before anything heavy is imported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.errors import ClaimError, UserError, nearest
+from assay.explanations.registry import ABLATIONS
+from assay.methods.edge_sizes import log_sizes
+from assay.methods.registry import check_methods
+from assay.task import bounds
+
+SHARE, FEWEST = 0.01, 12  # of the edges, and how many at least, where no size is asked for
+SIZES = 24
+MOST_SIZES, MOST = 1_000, 1_000_000  # of a frontier; edges, rows and steps
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How circuits are searched for and scored.
+
+    Attributes:
+        methods: names of searches; ablation: what fills every edge that is cut.
+        sizes: of the frontier: how many, or the numbers of edges.
+        keep_edges, share: the size of the circuit that is written, and that masks and greedy aim at.
+        controls: random circuits of each size; control_rows: rows that they are scored on at most (default: as all
+            controls).
+        draws: of a random ablation.
+    """
+
+    methods: tuple[str, ...]
+    ablation: str = "mean"
+    sizes: int | tuple[int, ...] = SIZES
+    keep_edges: int | None = None
+    share: float | None = None
+    tau: tuple[float, ...] | None = None
+    steps: int | None = None
+    seed_with: str | None = None
+    controls: int = 100
+    control_rows: int | None = None
+    draws: int = 4
+    seed: int = 0
+
+    def check(self) -> None:
+        """Raises a `UserError` for what no model could have; nothing is loaded."""
+        check_methods(self.methods, self.seed_with)
+        if self.ablation not in ABLATIONS:
+            raise UserError(f"unknown ablation {self.ablation!r}" + nearest(self.ablation, ABLATIONS))
+        if self.keep_edges is not None and self.share is not None:
+            raise UserError(f"keep_edges={self.keep_edges} and share={self.share:g} are both given; give one")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise UserError(f"a share of {self.share:g} of the edges cannot be kept; give one above 0 and up to 1")
+        for tau in self.tau or ():
+            if not 0 < tau < np.inf:
+                raise UserError(f"ACDC's threshold tau must be a number above 0, not {tau:g}")
+        if isinstance(self.sizes, int) and not 2 <= self.sizes <= MOST_SIZES:
+            raise UserError(f"a frontier needs at least 2 sizes and at most {MOST_SIZES:,}, not {self.sizes}")
+        if not isinstance(self.sizes, int) and (len(set(self.sizes)) < 2 or min(self.sizes) < 1):
+            raise UserError(f"a frontier needs at least 2 sizes of 1 edge or more, not {list(self.sizes)}")
+        limits = {"controls": bounds.CONTROLS, "control_rows": (2, MOST), "draws": (1, bounds.DRAWS[1])}
+        limits |= {"seed": bounds.SEED, "keep_edges": (1, MOST), "steps": (1, MOST)}
+        for name, limit in limits.items():
+            value = getattr(self, name)
+            if value is not None and (problem := bounds.problem(name, value, limit)):
+                raise UserError(problem)
+        for given, method in (("tau", "acdc"), ("steps", "masks")):
+            if getattr(self, given) is not None and method not in self.methods:
+                raise UserError(f"{given!r} is of the method {method!r}, which is not among those given")
+
+    def size(self, edges: int, name: str) -> int:
+        """The size of the circuit that is written.
+
+        Raises:
+            ClaimError: for one that the model does not have.
+        """
+        size = self.keep_edges
+        if size is None:
+            size = round(self.share * edges) if self.share is not None else max(round(SHARE * edges), FEWEST)
+            size = min(max(size, 1), edges)
+        if size > edges:
+            raise ClaimError(f"a circuit of {size} edges was asked for; {name} has 1 to {edges}")
+        return size
+
+    def all_sizes(self, edges: int, name: str) -> Int[np.ndarray, "sizes"]:
+        """The sizes of the frontier, with the written circuit's among them.
+
+        Raises:
+            ClaimError: for one that the model does not have.
+        """
+        if isinstance(self.sizes, int):
+            return np.union1d(log_sizes(edges, self.sizes), [self.size(edges, name)])
+        if max(self.sizes) > edges:
+            raise ClaimError(f"a circuit of {max(self.sizes)} edges was asked for; {name} has 1 to {edges}")
+        return np.union1d(np.array(self.sizes), [self.size(edges, name)])

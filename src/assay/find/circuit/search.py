@@ -1,0 +1,205 @@
+"""A search for circuits from data to record: scores on the selection, frontiers and controls on the evaluation.
+
+The circuit that is written is the one of the asked size that does best on the selection; the evaluation chooses none.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from assay.errors import UserError, nearest
+from assay.explanations.circuit.block import drawing
+from assay.find.circuit.heat import heat
+from assay.find.circuit.methods import Options, searches
+from assay.find.circuit.plan import Plan
+from assay.find.circuit.split import Split
+from assay.frontier.curves import DEFINITIONS
+from assay.frontier.frontier import Frontiers, frontiers, node_count
+from assay.intervene.ablations import ABLATIONS, Workbench
+from assay.intervene.circuit_scores import circuit_scores
+from assay.intervene.circuits import transformer_of
+from assay.intervene.runner import Runner
+from assay.measure.checks.thresholds import THRESHOLDS
+from assay.measure.record import revision, shape_of, versions
+from assay.methods.edge_scores import EdgeScores
+from assay.methods.edge_sizes import sized_circuits
+from assay.model.edge_sets import EdgeSet
+from assay.model.transformer import Model
+from assay.store.runs import SEARCH
+from assay.task.found_on import FoundOn, found_on, shared_with
+from assay.task.task import Task
+from assay.version import VERSION
+
+Say = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a search gave.
+
+    Attributes:
+        record: frontier.json; mask: the circuit that is written; scores: of every edge, by the method that found it.
+        every: scores by all methods.
+        found_on: what is kept of the data that it was found on.
+    """
+
+    record: dict[str, Any]
+    model: Model
+    mask: Bool[np.ndarray, "edges"]
+    scores: EdgeScores
+    every: tuple[EdgeScores, ...]
+    found_on: FoundOn
+
+
+def find_circuit(
+    model: Model,
+    split: Split,
+    plan: Plan,
+    *,
+    arguments: Mapping[str, Any] | None = None,
+    progress: Say | None = None,
+) -> Found:
+    """Searches for circuits on the selection, and measures them on the evaluation.
+
+    Args:
+        arguments: the record's block of that name; default: the plan.
+        progress: called with (stage, done, total).
+
+    Raises:
+        UserError: for a plan that cannot be; one sentence.
+    """
+    plan.check()
+    say, started, begun = progress or (lambda stage, done, total: None), time.time(), time.monotonic()
+    there, here = (Workbench(Runner(model, task), plan.seed) for task in (split.selection, split.evaluation))
+    edges = transformer_of(there).edges
+    sizes, size = plan.all_sizes(len(edges), model.name), plan.size(len(edges), model.name)
+    _needs_counterfactuals(split.selection, plan.ablation)
+    given = {"tau": plan.tau, "steps": plan.steps}
+    options = Options(
+        size, seed_with=plan.seed_with, seed=plan.seed, **{k: v for k, v in given.items() if v is not None}
+    )  # type: ignore[arg-type]
+    found = searches(there, plan.ablation, plan.methods, options, say)
+    shown, not_shown = heat(there, plan.ablation) if "patching" in plan.methods else (None, None)
+    searched = time.monotonic()
+    chosen, mask = _chosen(there, found, size, plan.ablation)
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        say("scoring circuits", done, None)
+
+    scored = frontiers(
+        here, found, plan.ablation, sizes=sizes, controls=plan.controls, draws=range(plan.draws),
+        rows_of_controls=plan.control_rows, seed=plan.seed, advance=advance,
+    )  # fmt: skip
+    kept = found_on(split.selection, split.selection.name)
+    record = {
+        "schema": SEARCH.schema,
+        "kind": "frontier",
+        "assay": {"version": VERSION, "revision": revision()},
+        "arguments": dict(arguments or {"passed": {}, "resolved": _plain(plan), "command": None}),
+        "model": {
+            "name": model.name,
+            "fingerprint": model.fingerprint,
+            "family": model.family,
+            "parameters": model.parameters,
+            "shape": shape_of(model),
+        },
+        "task": {**split.evaluation.description, "split": split.how},
+        "ablation": plan.ablation,
+        "total": len(edges),
+        "losses": {name: one.to_json() for name, one in scored.losses.items()},
+        "selection": {**split.selection.summary(), "name": split.selection.name},
+        "evaluation": {**split.evaluation.summary(), "name": split.evaluation.name},
+        "leak": leak(split.evaluation, kept),
+        "methods": [one.to_json() for one in scored.each],
+        "heat": shown,
+        "circuit": {
+            "method": chosen.method,
+            "edges": int(mask.sum()),
+            "nodes": node_count(edges, mask),
+            "drawing": drawing(here, EdgeSet.whole(mask), chosen.strengths(mask)),
+        },
+        "definitions": dict(DEFINITIONS),
+        "notes": _notes(plan, scored, not_shown, sizes, size),
+        "versions": versions(here),
+        "timing": {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(time.monotonic() - begun, 1),
+            "search_seconds": round(searched - begun, 1),
+            "forwards": round(there.runner.forwards + here.runner.forwards),
+        },
+    }
+    return Found(record, model, mask, chosen, found, kept)
+
+
+def _needs_counterfactuals(task: Task, ablation: str) -> None:
+    if ablation == "counterfactual" and task.counterfactual is None:
+        others = [name for name in ABLATIONS if name != ablation]
+        raise UserError(
+            f"the task {task.name!r} has no counterfactuals, which the ablation 'counterfactual' takes"
+            + nearest(ablation, others)
+        )
+
+
+def _chosen(
+    bench: Workbench, several: Sequence[EdgeScores], size: int, ablation: str
+) -> tuple[EdgeScores, Bool[np.ndarray, "edges"]]:
+    """The method whose circuit of this size is nearest to the model on the selection, and that circuit."""
+    edges = transformer_of(bench).edges
+    masks = np.stack([sized_circuits(edges, one, np.array([size]), fill_up=True).masks[0] for one in several])
+    best = int(np.argmin(circuit_scores(bench, masks, ablation).mean_kl)) if len(several) > 1 else 0
+    return several[best], masks[best]
+
+
+def leak(evaluation: Task, found: FoundOn) -> dict[str, Any]:
+    """Whether the data that was searched on is scored again, by whole documents and by 13-grams."""
+    shared = shared_with(evaluation, found)
+    fired = bool(shared.documents) or shared.share > THRESHOLDS.shared_13grams
+    return {
+        "state": "fired" if fired else "passed",
+        "documents": len(shared.documents),
+        "shared": shared.shared,
+        "total": shared.total,
+        "evidence": f"selection and evaluation share {len(shared.documents)} documents and {shared.shared:,} of "
+        f"{shared.total:,} 13-grams",
+    }
+
+
+def _notes(plan: Plan, scored: Frontiers, no_heat: str | None, sizes: Int[np.ndarray, "sizes"], size: int) -> list[str]:
+    notes = [
+        f"{len(sizes)} sizes were asked for; a circuit takes a method's best edges, ties in the declared order, until "
+        f"so many are left after what dangles is pruned, and circuits that came out the same are listed once",
+        f"the circuit that is written was chosen among the methods' circuits of {size} edges by KL on the selection",
+    ]
+    if plan.controls:
+        notes.append(
+            f"{scored.bands} bands of up to {plan.controls} different random circuits, unions of paths from input to "
+            f"logits with as many live edges in each layer as the method's own; circuits that are alike share one; "
+            f"they, and the circuits that are compared with them, are scored on {scored.control_rows} rows"
+        )
+    if plan.controls and scored.draws["controls"] < scored.draws["methods"]:
+        notes.append(
+            f"methods are scored on the mean of {scored.draws['methods']} draws, controls (and the circuit compared "
+            f"with them) on {scored.draws['controls']}"
+        )
+    if no_heat is not None:
+        notes.append(f"no heat map: {no_heat}")
+    over = [one.scores.method for one in scored.each if one.mib["over_recovery"]]
+    if over:
+        notes.append(
+            f"over-recovery: circuits of {', '.join(over)} have a lower loss than the model, which CPR counts in their "
+            f"favour; R_D and CMD do not"
+        )
+    return notes
+
+
+def _plain(plan: Plan) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(plan).items()}

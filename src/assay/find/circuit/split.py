@@ -1,0 +1,221 @@
+"""Data for a search and other data for its evaluation: what a task is split into, and the claim file's own task.
+
+Text of the zoo: selection on the training split, evaluation on the test split. Repeats and planted rows: two random
+streams. Prompts and texts: three tenths fill ablations, the rest is halved by content hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from assay.errors import TaskError
+from assay.model.transformer import Model
+from assay.planted.library import planted
+from assay.planted.worlds import PREFIX
+from assay.task.prompt_rows import read_rows
+from assay.task.task import Task
+from assay.task.text_files import read_documents
+
+REFERENCE = 0.3  # share of prompts or texts that fill ablations, where no reference is given
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Two tasks that share no document.
+
+    Attributes:
+        selection, evaluation: the tasks; how: a sentence on how they were made.
+        claim: fields of a claim file (task, reference, documents) that give the evaluation again.
+        files: name -> text, what these fields name inside the run folder.
+    """
+
+    selection: Task
+    evaluation: Task
+    how: str
+    claim: Mapping[str, Any]
+    files: Mapping[str, str] = field(default_factory=dict)
+
+
+def split_task(
+    model: Model,
+    wanted: Mapping[str, Any],
+    *,
+    reference: Mapping[str, Any] | None = None,
+    documents: int,
+    select: int,
+    seed: int = 0,
+    folder: str = ".",
+) -> Split:
+    """Splits a task.
+
+    Args:
+        wanted: its fields, as in a claim file; reference: of prompts and texts, likewise.
+        documents, select: how many documents are evaluated and searched on, at most.
+        seed: of what is drawn; folder: where `files` will lie.
+
+    Raises:
+        TaskError: for data that cannot be split, or cannot be scored.
+    """
+    options = {
+        k: v for k, v in wanted.items() if k not in ("kind", "file", "files", "texts", "split") and v is not None
+    }
+    match wanted["kind"]:
+        case "repeat":
+            return _streams(model, wanted, options, documents, select, seed)
+        case "planted":
+            return _streams(model, wanted, options, documents, select, seed)
+        case "prompts":
+            return _prompts(model, wanted, options, reference, documents, select, folder)
+        case "text" if wanted.get("files") or wanted.get("texts"):
+            return _texts(model, wanted, options, reference, documents, select, seed)
+        case "text":
+            return _zoo(model, wanted, options, documents, select, seed)
+        case other:
+            raise TaskError(f"circuits are searched for on text, repeats or prompts, not on a task of kind {other!r}")
+
+
+def _streams(
+    model: Model, wanted: Mapping[str, Any], options: dict[str, Any], documents: int, select: int, seed: int
+) -> Split:
+    """Rows of two random streams; the selection loses what the evaluation has too."""
+    own = int(options.pop("seed", seed))
+    n = min(int(options.pop("n", documents)), documents)
+
+    def rows(count: int, stream: int) -> Task:
+        if wanted["kind"] == "repeat":
+            return Task.repeat(model, n=count, seed=stream, **options)
+        return planted(model.name.removeprefix(PREFIX)).task(count, stream, **options)
+
+    evaluation = rows(n, own)
+    selection = without(rows(select, own + 1), evaluation)
+    claim = {"task": {"kind": wanted["kind"], "n": n, "seed": own, **options}}
+    return Split(selection, evaluation, f"two random streams, seeds {own + 1} and {own}", claim)
+
+
+def _zoo(
+    model: Model, wanted: Mapping[str, Any], options: dict[str, Any], documents: int, select: int, seed: int
+) -> Split:
+    split = wanted.get("split") or "test"
+    other = "test" if split == "train" else "train"
+    evaluation = Task.text(model, split=split, max_documents=documents, seed=seed, **options)
+    selection = without(Task.text(model, split=other, max_documents=select, seed=seed, **options), evaluation)
+    claim = {"task": {"kind": "text", "split": split, **options}, "documents": documents}
+    return Split(selection, evaluation, f"selection on the split {other!r}, evaluation on {split!r}", claim)
+
+
+def _texts(
+    model: Model,
+    wanted: Mapping[str, Any],
+    options: dict[str, Any],
+    reference: Mapping[str, Any] | None,
+    documents: int,
+    select: int,
+    seed: int,
+) -> Split:
+    entry = "files" if wanted.get("files") else "texts"
+    given = list(wanted[entry])
+    texts = dict(zip(given, read_documents(given) if entry == "files" else given, strict=True))
+    parts = _parts([_hash(texts[one]) for one in given], entry, held=reference is None)
+    held, chosen, scored = ([given[i] for i in part] for part in parts)
+    how: Any = reference
+    if reference is None:
+        how, other = {entry: held}, [texts[one] for one in held]
+    elif reference.get("split"):
+        other = reference["split"]
+    else:
+        other = read_documents(reference.get("files") or ()) or list(reference.get("texts") or ())
+    evaluation, selection = (
+        Task.text(model, texts=[texts[one] for one in part], reference=other, max_documents=most, seed=seed, **options)
+        for part, most in ((scored, documents), (chosen, select))
+    )
+    claim = {"task": {"kind": "text", entry: scored, **options}, "reference": dict(how), "documents": documents}
+    selection = without(selection, evaluation)
+    return Split(selection, evaluation, f"{entry} split by content hash", claim)
+
+
+def _prompts(
+    model: Model,
+    wanted: Mapping[str, Any],
+    options: dict[str, Any],
+    reference: Mapping[str, Any] | None,
+    documents: int,
+    select: int,
+    folder: str,
+) -> Split:
+    other = None if reference is None else reference["files"][0]
+    Task.prompts(model, wanted["file"], reference=other, **options)  # so that what is wrong is named by file and line
+    rows, _ = read_rows(wanted["file"])
+    plain = [dict(row.values) | ({} if row.group is None else {"group": row.group}) for row in rows]
+    keys = [_hash(row["group"] if "group" in row else json.dumps(row, sort_keys=True)) for row in plain]
+    order = list(dict.fromkeys(keys))
+    parts = _parts(order, "prompt groups" if "group" in plain[0] else "prompts", held=reference is None)
+    held, chosen, scored = ([order[i] for i in part] for part in parts)
+
+    def of(some: Sequence[str], most: int | None = None) -> list[dict[str, str]]:
+        return [row for key in some[:most] for row, own in zip(plain, keys, strict=True) if own == key]
+
+    names = {"evaluation": of(scored, documents), "selection": of(chosen, select)}
+    if reference is None:
+        names["reference"] = of(held)
+    else:
+        names["reference"] = [
+            dict(row.values) | ({} if row.group is None else {"group": row.group})
+            for row in read_rows(reference["files"][0])[0]
+        ]
+    evaluation, selection = (
+        Task.prompts(model, names[part], reference=names["reference"], **options)
+        for part in ("evaluation", "selection")
+    )
+    place = Path(folder)
+    claim = {
+        "task": {"kind": "prompts", "file": str(place / "evaluation.jsonl"), **options},
+        "reference": {"files": [str(place / "reference.jsonl")]},
+    }
+    files = {f"{name}.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
+             for name, some in names.items()}  # fmt: skip
+    selection = without(selection, evaluation)
+    return Split(selection, evaluation, f"{wanted['file']} split by content hash", claim, files)
+
+
+def _parts(keys: Sequence[str], what: str, *, held: bool) -> tuple[list[int], list[int], list[int]]:
+    """Places of the reference, the selection and the evaluation, by hash; equal contents stay together.
+
+    Raises:
+        TaskError: when there are too few that differ.
+    """
+    distinct = sorted(set(keys))
+    need = 3 if held else 2
+    if len(distinct) < need:
+        raise TaskError(
+            f"{len(distinct)} different {what} cannot be split into {'reference, ' * held}selection and evaluation; "
+            f"give at least {need}"
+        )
+    first = max(1, round(REFERENCE * len(distinct))) if held else 0
+    second = first + max(1, (len(distinct) - first) // 2)
+    where = {key: (place >= first) + (place >= second) for place, key in enumerate(distinct)}
+    reference, selection, evaluation = ([i for i, key in enumerate(keys) if where[key] == part] for part in range(3))
+    return reference, selection, evaluation
+
+
+def without(selection: Task, evaluation: Task) -> Task:
+    """The selection less documents that the evaluation has.
+
+    Raises:
+        TaskError: when nothing is left.
+    """
+    scored = {document.hash for document in evaluation.documents}
+    left = [i for i, document in enumerate(selection.documents) if document.hash not in scored]
+    if not left:
+        raise TaskError(f"every document that {selection.name!r} could be searched on is one that is evaluated")
+    return selection.subset(np.array(left))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,59 @@
+"""A program with its inputs: the compiled model and the task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from assay.model.load import load
+from assay.model.transformer import Model
+from assay.planted.compiler import network_of, tokenizer_of
+from assay.planted.inputs import REFERENCE_ROWS, Inputs
+from assay.planted.program import Program
+from assay.task.task import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Planted:
+    """A known answer.
+
+    Attributes:
+        program: what the network computes; inputs: what it is run on.
+        decoys: heads a layer that do nothing of use; seed: keys weights that do not matter.
+    """
+
+    program: Program
+    inputs: Inputs
+    decoys: int = 1
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+    @cached_property
+    def model(self) -> Model:
+        """The compiled network, opened and proved."""
+        network = network_of(self.program, decoys=self.decoys, seed=self.seed)
+        model = load(network, tokenizer=tokenizer_of(self.program.tokens))
+        assert isinstance(model, Model)
+        return replace(model, name=f"planted:{self.name}")
+
+    def save(self, folder: str | Path) -> None:
+        """Network and tokenizer in the hub's format, as `assay.load` opens them."""
+        network: Any = self.model.source
+        network.save_pretrained(folder)
+        self.model.tokenizer.save_pretrained(folder)
+
+    def task(self, n: int = 64, seed: int = 0, *, reference: int = REFERENCE_ROWS, metric: str = "loss") -> Task:
+        """Rows scored on their answers, with counterfactuals, and a reference that shares no row with them.
+
+        A program with one answer a row gives a task of the kind "prompts" (with an incorrect answer beside the correct
+        one), the others of the kind "text", whose tokens are the answers.
+
+        Raises:
+            TaskError: when there are not so many different rows; for an unknown metric.
+        """
+        return self.inputs.task(self.model.tokenizer, n, seed, reference=reference, metric=metric)

@@ -1,0 +1,127 @@
+"""Searches by name on a planted network: true edges first, seeds are used, patching is what filling each part gives."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+from assay.errors import ClaimError
+from assay.find.circuit.heat import heat
+from assay.find.circuit.methods import Options, searches
+from assay.intervene.ablations import Workbench
+from assay.intervene.runner import Runner
+from assay.measure.score import score
+from assay.methods.edge_methods import EDGE_METHODS
+from assay.methods.edge_scores import EdgeScores
+from assay.methods.patching import component_effects, node_scores
+from assay.methods.registry import SEARCHES, check_methods
+from assay.model.edges import Edges
+from assay.model.weights import Shape
+from assay.names import parse_site
+from assay.planted.library import planted
+from assay.planted.truth import truth
+
+ABLATION = "resample_joint"
+
+
+@cache
+def bench() -> Workbench:
+    case = planted("and_gate")
+    return Workbench(Runner(case.model, case.task(n=12, seed=2)), 0)
+
+
+def run(*methods: str, **options) -> tuple[EdgeScores, ...]:
+    size = int(bench().model.edges.mask(truth(planted("and_gate"), ABLATION).used).sum())
+    return searches(bench(), ABLATION, methods, Options(size, **options), lambda stage, done, total: None)
+
+
+def test_the_catalogue_names_every_search():
+    assert set(EDGE_METHODS) | {"exact", "patching", "acdc", "masks", "greedy"} == set(SEARCHES)
+
+
+@pytest.mark.parametrize("method", ["integrated_attribution_kl", "exact", "acdc"])
+def test_true_edges_come_first(method):
+    true = truth(planted("and_gate"), ABLATION).used
+    (scores,) = run(method)
+    assert scores.method.startswith(method)
+    assert set(bench().model.edges.names(scores.top(len(true)))) == set(true)
+
+
+def test_acdc_puts_first_what_more_of_its_runs_keep():
+    (scores,) = run("acdc", tau=(0.01, 1e-4))
+    kept = scores.settings["kept"]
+    assert scores.settings["tau"] == [1e-4, 0.01]
+    assert kept[0] >= kept[1] > 0
+    assert int((scores.scores >= 2).sum()) <= kept[1]
+    assert int((scores.scores >= 1).sum()) >= kept[0]
+
+
+def test_another_methods_scores_seed_a_search():
+    found = run("attribution", "acdc", "masks", seed_with="attribution", tau=(0.01,), steps=12)
+    assert [one.method for one in found] == [
+        "attribution",
+        "acdc, seeded by attribution",
+        "masks, seeded by attribution",
+    ]
+    assert all(one.settings["seeded_by"]["method"] == "attribution" for one in found[1:])
+    assert all(one.passes > found[0].passes for one in found[1:])
+    (plain,) = run("masks", steps=12)
+    assert plain.settings["seeded_by"] is None
+    true = bench().model.edges.mask(truth(planted("and_gate"), ABLATION).used)
+    rank = found[2].ranks()[true].mean() - plain.ranks()[true].mean()
+    assert rank > 0  # in 12 steps what was begun with still shows
+
+
+def test_a_components_score_is_the_kl_when_it_alone_is_filled():
+    effects = component_effects(bench(), ABLATION)
+    systems = {name: bench().plan(bench().ablate([parse_site(name)], ABLATION)) for name in bench().model.components}
+    scored = score(bench(), systems)
+    total = scored.count.sum()
+    for name, value in effects.items():
+        assert value == pytest.approx(float(scored[name].kl.sum() / total), abs=2e-5)
+    found, _ = heat(bench(), ABLATION)
+    assert found is not None
+    values = np.array(found["values"])
+    assert values.shape == (len(bench().model.components), 7)  # the answer that follows is not read
+    # the left cue stands at column 1, and is fetched to column 6, where the answer is said
+    head = list(found["rows"]).index("a0.h0")
+    assert values[head].argmax() == 6
+    assert values[head, 6] == pytest.approx(effects["a0.h0"], rel=1e-3)
+    assert values[list(found["rows"]).index("input"), 1] > 0.01
+    low, high = np.array(found["low"]), np.array(found["high"])
+    assert ((low >= 0) & (low <= values) & (values <= high)).all()
+    assert (high - low).max() > 0.001  # documents differ
+
+
+def test_an_edge_is_as_good_as_the_worse_of_its_ends():
+    edges = Edges(Shape(2, 8, 2, 1, 4, (8, 8), 9, 8, parallel=False, norm="layer"))  # both heads share keys and values
+    effect = dict(zip(edges.writers, [9.0, 1.0, 4.0, 3.0, 2.0, 5.0, 6.0], strict=True))
+    scores = dict(zip(edges, node_scores(edges, effect), strict=True))
+    assert scores["input->logits"] == 9
+    assert scores["a0.h0->logits"] == 1
+    assert scores["a0.h1->a1.h0<q>"] == 2
+    assert scores["a0.h1->a1.kv0<k>"] == 4  # read for a1.h1 too, which is worth 5
+    assert scores["m0->m1"] == 3
+
+
+@pytest.mark.parametrize(
+    ("methods", "seed_with", "message"),
+    [
+        ([], None, "no method is given; valid: 'attribution'"),
+        (["atribution"], None, "unknown method 'atribution'; did you mean 'attribution'"),
+        (["exact", "exact"], None, "the method 'exact' is given twice"),
+        (["exact"], "attribution", "no method is given that the scores of 'attribution' could seed"),
+        (["acdc"], "masks", "'masks' cannot seed another search"),
+        (["acdc"], "exakt", "unknown method for 'seed-with' 'exakt'; did you mean 'exact'"),
+    ],
+)
+def test_what_cannot_be_searched_is_named(methods, seed_with, message):
+    with pytest.raises(ClaimError, match=message):
+        check_methods(methods, seed_with)
+
+
+def test_a_size_that_the_model_does_not_have():
+    with pytest.raises(ClaimError, match="a circuit of 19 edges was asked for; planted:and_gate has 1 to 18"):
+        searches(bench(), ABLATION, ["random"], Options(19), lambda *_: None)
