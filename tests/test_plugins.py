@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.cli.test_cli import run
 
 import assay
+from tests.cli.test_cli import run
 
 __all__ = ["run"]
 PLUGINS = Path(__file__).parent / "plugins"
