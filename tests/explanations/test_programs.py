@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from assay.errors import ClaimError
 from assay.explanations import Program, programs
 from assay.explanations.program.fits import key_of
-from assay.intervene.fit_context import is_raw
+from assay.intervene.fit_context import RAW, is_raw
+from assay.intervene.plan import Plan, Run
+from assay.intervene.reference import ReferenceStatistics
 from assay.names import parse_site
 from tests.measure.planted import bench
 from tests.naive.attention_rules import target
@@ -80,6 +83,24 @@ def test_the_parts_of_a_claim_are_fitted_in_one_pass_and_never_again():
     before = at.runner.forwards
     claim.edits(at)
     assert at.runner.forwards == before
+
+
+def test_the_pass_of_a_fit_gives_means_and_the_other_heads_of_the_layer_too():
+    at = bench()
+    Program({"a0.h1": programs.previous_token()}).edits(at)
+    once = at.runner.forwards
+    other = Program({"a0.h2": programs.previous_token()})
+    other.edits(at)
+    other.floor(at, "mean")
+    assert at.runner.forwards == once
+    site, every = parse_site("a0.h2"), np.arange(len(at.task.reference))
+    run = Run("reference", "reference")
+    torch.testing.assert_close(at.fitted[RAW, site], at.runner.values(Plan((run,)), run, [site], every)[site])
+    few = ReferenceStatistics(at.runner, rows=5)
+    few.values([site])
+    before = at.runner.forwards
+    torch.testing.assert_close(few.mean(site), ReferenceStatistics(at.runner, rows=5).mean(site))
+    assert at.runner.forwards == pytest.approx(before + 5 * once / len(every))
 
 
 @pytest.mark.parametrize(

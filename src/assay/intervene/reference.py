@@ -5,7 +5,7 @@ The first position (BOS) is a class of its own everywhere: its activations diffe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -59,22 +59,36 @@ class ReferenceStatistics:
     def need(self, sites: Iterable[Site]) -> None:
         """Gathers the means of all these sites in one pass, and of all components that it goes through anyway."""
         missing = [site for site in dict.fromkeys(s.at(None) for s in sites) if site not in self._moments]
-        if not missing:
-            return
-        beside = [site for site in self._on_the_way(missing) if site not in self._moments]
-        missing = list(dict.fromkeys((*missing, *beside)))
+        if missing:
+            self._gather(missing, (), self.rows)
+
+    def values(self, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "rows pos width"]]:
+        """Values of these sites on every reference row. The means of all components that the pass goes through are
+        gathered beside them."""
+        assert self.runner.task.reference is not None
+        return self._gather(sites, sites, np.arange(len(self.runner.task.reference)))
+
+    def _gather(
+        self, sites: Sequence[Site], whole: Sequence[Site], rows: Int[np.ndarray, "rows"]
+    ) -> dict[Site, Float[Tensor, "rows pos width"]]:
+        """One pass over these rows: the means that are missing of `sites` and of what is on the way, and all values of
+        `whole`."""
+        wanted = dict.fromkeys((*(site.at(None) for site in sites), *self._on_the_way(sites)))
+        missing = [site for site in wanted if site not in self._moments]
         run = Run("reference", "reference")
         sums = {site: torch.zeros(()) for site in missing}
+        kept: dict[Site, list[Tensor]] = {site: [] for site in whole}
         count = self._real.double().sum(0)
         with torch.no_grad():
-            for batch in self.runner.batches(self.rows):
-                values = self.runner.values(Plan((run,)), run, missing, batch)
-                real = self._real[torch.from_numpy(np.searchsorted(self.rows, batch))].unsqueeze(-1)
-                for site, value in values.items():
-                    if site.kind == "module":
-                        sums[site] = sums[site] + value.double().cpu().sum(0)
-                        continue
-                    sums[site] = sums[site] + (value.double().cpu() * real).sum(0)
+            for batch in self.runner.batches(rows):
+                values = self.runner.values(Plan((run,)), run, dict.fromkeys((*missing, *whole)), batch)
+                for site, parts in kept.items():
+                    parts.append(values[site])
+                inside = np.isin(batch, self.rows)
+                real = self._real[torch.from_numpy(np.searchsorted(self.rows, batch[inside]))].unsqueeze(-1)
+                for site in missing:
+                    value = values[site][torch.from_numpy(inside)].double().cpu()
+                    sums[site] = sums[site] + (value if site.kind == "module" else value * real).sum(0)
         for site, total in sums.items():
             if site.kind == "module":
                 mean = total / len(self.rows)
@@ -84,6 +98,7 @@ class ReferenceStatistics:
             per_position = total / count.clamp(min=1).unsqueeze(-1)
             per_position = torch.where((count > 0).unsqueeze(-1), per_position, rest)
             self._moments[site] = (per_position[0], rest, per_position)
+        return {site: torch.cat(parts) for site, parts in kept.items()}
 
     def _on_the_way(self, sites: Iterable[Site]) -> list[Site]:
         """Heads and MLPs whose values a pass to the deepest of these sites computes."""

@@ -15,22 +15,26 @@ from assay.explanations.program.library import AnyProgram, AttentionProgram, Lab
 from assay.intervene.ablations import Workbench
 from assay.intervene.fit_context import KEPT, RAW
 from assay.intervene.least_kl import fit_by_kl
-from assay.intervene.plan import Batch, Call, Edit, Plan, Run, Stream
+from assay.intervene.plan import Batch, Call, Edit, Stream
 from assay.model.transformer import Model
 from assay.names import Site
 
 
 def gather(bench: Workbench, sites: Sequence[Site]) -> None:
-    """The reference's values of all these parts in one pass, where they fit in memory; fits find them."""
-    assert isinstance(bench.model, Model)
+    """The reference's values of all these parts in one pass, where they fit in memory; fits find them. The other heads
+    of their layers are kept too, as controls ask for them next."""
+    model = bench.model
+    assert isinstance(model, Model)
     assert bench.task.reference is not None
-    run, rows = Run("reference", "reference"), np.arange(len(bench.task.reference))
     missing = [site for site in dict.fromkeys(sites) if (RAW, site) not in bench.fitted]
-    columns = len(rows) * bench.task.reference.tokens.shape[1]
-    if missing and sum(4 * columns * width_of(bench.model, site) for site in missing) <= KEPT:
-        with torch.no_grad():
-            values = bench.runner.values(Plan((run,)), run, missing, rows)
-        bench.fitted.update({(RAW, site): value for site, value in values.items()})
+    layers = dict.fromkeys(site.layer for site in missing if site.kind == "head")
+    beside = [Site("head", layer, head) for layer in layers for head in range(model.config.heads)]
+    both = [site for site in dict.fromkeys((*missing, *beside)) if (RAW, site) not in bench.fitted]
+    columns = bench.task.reference.tokens.numel()
+    for wanted in (both, missing):
+        if wanted and sum(4 * columns * width_of(model, site) for site in wanted) <= KEPT:
+            bench.fitted.update({(RAW, site): value for site, value in bench.statistics.values(wanted).items()})
+            return
 
 
 def key_of(site: Site, program: AnyProgram) -> tuple | None:
@@ -49,11 +53,8 @@ def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Ten
     """Values of a site on all reference rows [rows, pos, width], their tokens, and which positions are real."""
     assert bench.task.reference is not None
     key = (RAW, site)
-    rows = np.arange(len(bench.task.reference.tokens))
     if key not in bench.fitted:
-        run = Run("reference", "reference")
-        with torch.no_grad():
-            bench.fitted[key] = bench.runner.values(Plan((run,)), run, [site], rows)[site]
+        bench.fitted[key] = bench.statistics.values([site])[site]
     return bench.fitted[key], bench.task.reference.tokens, bench.task.reference.real
 
 
