@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
+LARGEST = 1e300  # of any number of a record: differences and percentages of such are still numbers
 TENS = 1e-4, 1e6  # outside of these a figure is printed in powers of ten
 
 
@@ -31,6 +32,8 @@ class Estimate:
         undefined, because the gap is not resolved
     """
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}  # as a field of records
+
     value: float | None
     low: float | None
     high: float | None
@@ -45,7 +48,7 @@ class Estimate:
                 if not self.reason:
                     raise ValueError(f"an estimate without {name} needs a reason")
                 continue
-            if not math.isfinite(number):
+            if not abs(number) <= LARGEST:
                 raise ValueError(f"an estimate's {name} is {number}: what is undefined is None with a reason")
             object.__setattr__(self, name, float(number))
         object.__setattr__(self, "n", int(self.n))

@@ -1,0 +1,1 @@
+"""The typed record: what a run writes, its JSON Schema, and one reader of every version."""

@@ -1,0 +1,169 @@
+"""What a run was about and how it can be repeated: the claim, the model, the data, arguments, versions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from assay.record.base import Block, Count, Json, Number, Text
+
+Level = Literal["where", "what", "how"]
+State = Literal["fired", "passed", "unknown"]
+
+
+class Assay(Block):
+    version: Text
+    revision: Text | None
+
+
+class Claim(Block):
+    """What is claimed. `text` and `hash`: of the claim file, where there was one."""
+
+    sentence: Text
+    kind: Text
+    level: Level
+    scope: tuple[Text, ...]
+    text: Text | None = None
+    hash: Text | None = None
+
+
+class Arguments(Block):
+    """As passed, as resolved, and the command that reproduces the run."""
+
+    passed: Json
+    resolved: Json
+    command: Text | None = None
+
+
+class Shape(Block):
+    """Sizes of a transformer; `d_mlp`: of each layer, None where it has no MLP."""
+
+    layers: Count
+    d_model: Count
+    heads: Count
+    kv_heads: Count
+    d_head: Count
+    vocab: Count
+    context: Count
+    d_mlp: tuple[Count | None, ...]
+
+
+class Noise(Block):
+    """KL and difference in loss of a run in which nothing is changed, nats a token; `proof`: of the proof on load."""
+
+    kl: Number
+    loss: Number
+    proof: Number | None
+
+
+class Model(Block):
+    name: Text
+    fingerprint: Text
+    family: Text | None
+    parameters: Count
+    shape: Shape | None
+    noise: Noise | None = None
+
+
+class Sample(Block):
+    """How much data there is; `fingerprint`: of it."""
+
+    documents: Count
+    rows: Count
+    tokens: Count
+    sources: dict[Text, Count]
+    fingerprint: Text
+    name: Text | None = None
+
+
+class Reference(Sample):
+    """What is never scored; `how`: it was chosen."""
+
+    how: Text | None = None
+
+
+class Task(Sample):
+    """What was scored; `notes`: what only this kind of task says."""
+
+    kind: Text
+    metric: Text
+    notes: Json
+    reference: Reference | None
+
+
+class Taken(Block):
+    """How much of the reference means and covariances are of."""
+
+    rows: Count
+    tokens: Count
+
+
+class Fit(Block):
+    """What a fit reached.
+
+    Attributes:
+        what: what was fitted; rows, held: how many reference rows it saw, and how many decided when to stop.
+        start, reached: KL(model || edited model) on the held-out rows before and after, nats a scored token.
+        evaluations: of the loss and its gradient.
+        settled: whether the held-out KL had stopped falling; False: the fit was cut off.
+    """
+
+    what: Text
+    rows: Count
+    held: Count
+    start: Number
+    reached: Number
+    evaluations: Count
+    settled: bool
+
+
+class OnReference(Block):
+    """What was taken from the reference."""
+
+    statistics: Taken | None
+    fits: tuple[Fit, ...]
+
+
+class Check(Block):
+    """A known way in which a recovered share misleads.
+
+    Attributes:
+        evidence: a sentence with the numbers; threshold: when it fires.
+    """
+
+    name: Text
+    state: State
+    evidence: Text
+    threshold: Text
+
+
+class Tries(Block):
+    """Which of how many claims on this split, and p over all of them; `without_p` tries count as p = 1."""
+
+    tried: Count
+    this: Count
+    p: Number | None = None
+    p_holm: Number | None = None
+    without_p: Count = 0
+
+
+class Versions(Block):
+    """What the last digits of the numbers depend on."""
+
+    python: Text
+    torch: Text
+    transformers: Text
+    numpy: Text
+    threads: Count
+    device: Text
+    precision: Text
+    micro_batch: Count
+    platform: Text
+
+
+class Timing(Block):
+    """The one block that differs between two runs of one command. `search_seconds`: of a search, before its scoring."""
+
+    started: Text
+    seconds: Number
+    search_seconds: Number | None = None
+    forwards: Count

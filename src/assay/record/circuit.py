@@ -1,0 +1,104 @@
+"""A circuit: its size and drawing, what it and its complement recover, and what each of its parts is for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from assay.record.base import Block, Count, Number, Text
+from assay.stats.estimate import Estimate
+
+
+class Edge(Block):
+    """An edge; `part`: what of a head reads it; `strength`: its score, or by how much KL rises without it."""
+
+    writer: Text
+    reader: Text
+    part: Literal["q", "k", "v"] | None
+    strength: Number | None
+
+
+class Drawing(Block):
+    """What a picture of a circuit needs: its live edges, the strongest first.
+
+    Attributes:
+        mlps: which layers have one; left_out: weaker edges that are not listed.
+    """
+
+    layers: Count
+    heads: Count
+    kv_heads: Count
+    mlps: tuple[bool, ...]
+    edges: tuple[Edge, ...]
+    left_out: Count
+
+
+class KnockedOut(Block):
+    """KL(model less these nodes || circuit less them), and their difference in loss."""
+
+    knocked: Count
+    names: tuple[Text, ...]
+    kl: Estimate
+    loss_gap: Estimate
+
+
+class Completeness(Block):
+    """Random shares of the circuit's nodes knocked out of it and of the model alike; `reason`: why none were."""
+
+    n: Count
+    share: Number
+    of: Text
+    rows: tuple[KnockedOut, ...] = ()
+    median: Number | None = None
+    worst: Number | None = None
+    reason: Text | None = None
+
+
+class Rise(Block):
+    """By how much KL(model || circuit) rises when this part alone is left out."""
+
+    part: Text
+    increase: Estimate
+
+
+class Minimality(Block):
+    """Parts left out one at a time, the largest rise first; `parts`: edges or nodes, `tried` of so many."""
+
+    parts: Literal["edges", "nodes"]
+    rows: tuple[Rise, ...]
+    tried: Count
+    of: Count
+
+
+class RunFigures(Block):
+    """KL, loss, R_D, and nats over the model's loss."""
+
+    kl: Estimate
+    loss: Estimate
+    recovered: Estimate
+    nats: Estimate | None = None
+
+
+class Circuit(Block):
+    """What only a circuit claim says.
+
+    Attributes:
+        total: edges of the model; edges: of the circuit; pairs: of an edge and a position, where it is chosen at some.
+        live: on a path from input to logits; nodes: that these touch.
+        sufficiency, necessity: the circuit alone, and everything but the circuit.
+    """
+
+    block: Literal["circuit"] = "circuit"
+    total: Count
+    edges: Count
+    pairs: Count | None
+    live: Count
+    nodes: Count
+    positions: bool
+    ablation: Text
+    completeness: Completeness
+    minimality: Minimality
+    trial_rows: Count
+    drawing: Drawing
+    notes: tuple[Text, ...]
+    sufficiency: RunFigures | None = None
+    necessity: RunFigures | None = None

@@ -1,0 +1,135 @@
+"""How much is recovered: the headline, the table of every floor and ablation, and what stands beside the loss."""
+
+from __future__ import annotations
+
+from assay.record.base import Block, Count, Number, Text
+from assay.record.compute import Worth
+from assay.stats.estimate import Estimate
+
+
+class Nines(Block):
+    """−log10 of the ratio of KLs.
+
+    Attributes:
+        certified: at the upper end of the ratio's interval, at most the limit: an estimate that is its own lower end.
+        value: the nines and their interval, all at most the limit.
+        text: as printed, "1.3 nines over mean".
+        limit: the meter's resolution: the nines of the no-op run.
+        floor: what they are counted over.
+    """
+
+    certified: Estimate
+    value: Estimate
+    text: Text
+    limit: Number | None
+    floor: Text
+
+
+class Headline(Block):
+    """The figures under the ablation that is worst for the claim; of a removal also what it costs."""
+
+    ablation: Text
+    floor: Text
+    recovered: Estimate
+    recovered_loss: Estimate
+    nines: Nines
+    necessity: Estimate | None = None
+    kl: Estimate | None = None
+    nats: Estimate | None = None
+
+
+class Recovered(Block):
+    """An explained run against one floor; None: what a claim of this kind has not.
+
+    Attributes:
+        recovered, recovered_loss: R_D and R_L.
+        cancellation: R_L − R_D, paired.
+        kl_explained, kl_floor, loss_model, loss_explained, loss_floor: nats a scored token.
+        gap: L_F − L_M, nats a scored token.
+        nines: over this floor; nines_text: certified.
+        necessity, nats: of a removal: N, and L_E − L_M.
+    """
+
+    recovered: Estimate
+    recovered_loss: Estimate
+    cancellation: Estimate | None = None
+    kl_explained: Estimate
+    kl_floor: Estimate
+    loss_model: Estimate | None = None
+    loss_explained: Estimate | None = None
+    loss_floor: Estimate
+    gap: Estimate | None = None
+    nines: Estimate
+    nines_text: Text | None = None
+    necessity: Estimate | None = None
+    nats: Estimate | None = None
+
+
+class Row(Recovered):
+    """A row of the table."""
+
+    ablation: Text
+    floor: Text
+    option: Text | None = None
+    headline: bool
+
+
+class PartRow(Recovered):
+    """A component alone over its own floor, or all of them at once."""
+
+    component: Text
+    floor: Text
+    compute: Worth | None = None
+
+
+class Parts(Block):
+    """Each component alone under `ablation`, and all of them; `reason`: why there are none."""
+
+    ablation: Text
+    reason: Text | None
+    components: tuple[PartRow, ...]
+    compound: PartRow | None
+
+
+class Losses(Block):
+    """Nats a scored token (or the metric's unit)."""
+
+    model: Estimate
+    explained: Estimate
+    floors: dict[Text, Estimate]
+
+
+class HardTokens(Block):
+    """R_D on the `share` of tokens that the smaller model `by` finds hardest.
+
+    Attributes:
+        kept: other smaller models -> how much of the model's lead over them the explained run keeps.
+    """
+
+    recovered: Estimate
+    by: Text
+    share: Number
+    tokens: Count
+    kept: dict[Text, Estimate]
+
+
+class Beside(Block):
+    """What stands beside the loss.
+
+    Attributes:
+        agreement: share of tokens with the same most likely next token.
+        within: ε -> share of tokens with KL ≤ ε, of those where the floor's is above.
+        kl_quantiles, delta_loss_quantiles: quantile -> nats, over tokens.
+        accuracy, accuracy_model, accuracy_floor: of the explained run, the model, the floor.
+        accuracy_recovered: (explained − floor) / (model − floor).
+    """
+
+    agreement: Estimate
+    within: dict[Text, Estimate]
+    kl_quantiles: dict[Text, Number]
+    delta_loss_quantiles: dict[Text, Number]
+    accuracy: Estimate
+    accuracy_model: Estimate
+    accuracy_floor: Estimate
+    accuracy_recovered: Estimate
+    hard_tokens: HardTokens | None

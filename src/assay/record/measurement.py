@@ -1,0 +1,80 @@
+"""The record of a measurement, as `measurement.json` holds it: what a reader needs to reproduce and to judge it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from assay.record.about import Arguments, Assay, Check, Claim, Level, Model, OnReference, Task, Timing, Tries, Versions
+from assay.record.base import SCHEMA, Block, Number, Text
+from assay.record.circuit import Circuit
+from assay.record.compute import Compute, Length
+from assay.record.controls import Controls, Rival
+from assay.record.headline import Beside, Headline, Losses, Parts, Row
+from assay.record.pieces import Own
+from assay.record.residual import Residual
+from assay.stats.estimate import Estimate
+
+
+class MeasurementRecord(Block):
+    """A measurement.
+
+    Attributes:
+        reference: what was taken from the reference; level_note: what its level means.
+        beside: what stands beside the loss; parts: each component alone.
+        nines, recovered, recovered_loss: the headline's.
+        own: what only this kind of explanation says.
+        unmatched: the share of scored tokens about which the claim says nothing.
+        sentence: the verdict; tries: which of how many on this split it is.
+    """
+
+    schema_: Literal[2] = Field(SCHEMA, alias="schema")
+    assay: Assay
+    claim: Claim
+    arguments: Arguments
+    model: Model
+    task: Task
+    reference: OnReference = OnReference(statistics=None, fits=())
+    level: Level
+    level_note: Text
+    headline: Headline
+    recovered: Estimate
+    recovered_loss: Estimate
+    losses: Losses
+    table: tuple[Row, ...]
+    beside: Beside
+    nines: Estimate
+    compute: Compute
+    parts: Parts
+    bits: Length
+    own: Own | None
+    controls: Controls
+    rivals: tuple[Rival, ...]
+    rivals_reason: Text | None
+    checks: tuple[Check, ...]
+    residual: Residual
+    unmatched: Number | None
+    sentence: Text
+    tries: Tries | None
+    versions: Versions
+    timing: Timing
+
+    @property
+    def circuit(self) -> Circuit | None:
+        """The kind's own block, where it is that of circuits."""
+        return self.own if isinstance(self.own, Circuit) else None
+
+    @property
+    def removal(self) -> bool:
+        """Whether the claim says what is lost without its parts: it has necessity in place of a recovered share."""
+        return self.headline.necessity is not None
+
+    @property
+    def headline_row(self) -> Row | None:
+        return next((row for row in self.table if row.headline), None)
+
+    @property
+    def fired(self) -> list[str]:
+        """The names of checks that fired."""
+        return [check.name for check in self.checks if check.state == "fired"]

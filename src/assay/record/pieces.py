@@ -1,0 +1,80 @@
+"""What a kind of explanation may say that no other does: pieces that the report draws without knowing the kind."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from assay.record.base import Block, Count, Number, Text
+from assay.record.circuit import Circuit
+from assay.record.residual import Token
+from assay.stats.estimate import Estimate
+
+
+class Sentence(Block):
+    piece: Literal["sentence"] = "sentence"
+    text: Text
+
+
+class Table(Block):
+    """Rows of texts and figures under a title."""
+
+    piece: Literal["table"] = "table"
+    title: Text
+    columns: tuple[Text, ...]
+    rows: tuple[tuple[Estimate | Number | Text | None, ...], ...]
+
+
+class Series(Block):
+    """Figures against a number: a line a name."""
+
+    piece: Literal["series"] = "series"
+    title: Text
+    x: Text
+    y: Text
+    lines: dict[Text, tuple[tuple[Number, Estimate], ...]]
+
+
+class HeatMap(Block):
+    """A row a part, a column a position.
+
+    Attributes:
+        values: a list a row; None: not measured. low, high: ends of their intervals.
+        documents: that the values are means over; unit: of a value, in words.
+    """
+
+    piece: Literal["heat map"] = "heat map"
+    rows: tuple[Text, ...]
+    columns: tuple[Text, ...]
+    values: tuple[tuple[Number | None, ...], ...]
+    low: tuple[tuple[Number | None, ...], ...] | None = None
+    high: tuple[tuple[Number | None, ...], ...] | None = None
+    documents: Count | None = None
+    unit: Text
+
+
+class TokenStrip(Block):
+    """A run of tokens, coloured by the gap in loss."""
+
+    piece: Literal["tokens"] = "tokens"
+    title: Text
+    tokens: tuple[Token, ...]
+
+
+Piece = Annotated[Sentence | Table | Series | HeatMap | TokenStrip, Field(discriminator="piece")]
+
+
+class Pieces(Block):
+    """The block of a kind, under its name."""
+
+    block: Text
+    pieces: tuple[Piece, ...]
+
+
+def _tag(value: Any) -> str:
+    name = value.get("block") if isinstance(value, dict) else getattr(value, "block", None)
+    return "circuit" if name == "circuit" else "pieces"
+
+
+Own = Annotated[Annotated[Circuit, Tag("circuit")] | Annotated[Pieces, Tag("pieces")], Discriminator(_tag)]

@@ -1,0 +1,78 @@
+"""What an explanation leaves open: where it sits, the worst examples, and whether there is structure in it."""
+
+from __future__ import annotations
+
+from assay.record.base import Block, Count, Number, Text
+from assay.stats.estimate import Estimate
+
+
+class Slice(Block):
+    """Some of the scored tokens: KL(model || explained) and the gap in loss, nats a token; `share`: of all KL."""
+
+    slice: Text
+    tokens: Count
+    kl: Estimate
+    gap: Estimate
+    share: Number | None
+    id: Count | None = None
+
+
+class Token(Block):
+    """A token of an example; what is not scored has no figures."""
+
+    token: Text
+    kl: Number | None = None
+    loss_model: Number | None = None
+    loss_explained: Number | None = None
+    loss_floor: Number | None = None
+
+    @property
+    def gap(self) -> float | None:
+        if self.loss_explained is None or self.loss_model is None:
+            return None
+        return self.loss_explained - self.loss_model
+
+
+class Worst(Block):
+    """A row around its worst token: `token` at `position`, whose KL it is; `row_kl`: the row's."""
+
+    document: Text
+    row: Count
+    position: Count
+    token: Text
+    kl: Number
+    row_kl: Number
+    text: tuple[Token, ...]
+
+
+class RestoredPart(Block):
+    """The share of the explained KL that closes when this part alone is the model's own."""
+
+    part: Text
+    closes: Estimate
+
+
+class Signal(Block):
+    """KL recovered over the μ-ablated floor (for `Keep`: by the complement's run, over the empty floor).
+
+    Attributes:
+        value: by the residual itself; noise, shuffled: by its two controls; reader: by what two tokens predict of it.
+        share: how much of the residual's effect the reader predicts.
+        text: the same in words.
+    """
+
+    value: Estimate
+    noise: Estimate
+    shuffled: Estimate
+    reader: Estimate
+    share: Estimate
+    text: Text
+
+
+class Residual(Block):
+    """`slices`: by source, position, token_class, frequency and repeat (partitions), document and token (the worst)."""
+
+    slices: dict[Text, tuple[Slice, ...]]
+    worst: tuple[Worst, ...]
+    parts: tuple[RestoredPart, ...]
+    signal: Signal

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import copy
+import json
+import lzma
+from collections.abc import Iterator
+from functools import cache
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from assay.errors import RunError
+from assay.record.base import Block
+from assay.record.measurement import MeasurementRecord
+from assay.record.read import SCHEMAS, parsed, schema_text
+from assay.record.search import SearchRecord
+
+FILE = Path(__file__).parents[1] / "data" / "golden.json.xz"
+WRONG = (None, True, -7, 10**30, 1e308, float("nan"), "x\n", [], {}, [[3]])  # 10 of them: no divisor of 3
+
+
+@cache
+def stored() -> dict[str, Any]:
+    """Records of schema 1 that real runs of every kind wrote."""
+    return json.loads(lzma.decompress(FILE.read_bytes()))
+
+
+def kind_of(record: dict[str, Any]) -> type[MeasurementRecord] | type[SearchRecord]:
+    return SearchRecord if "kind" in record else MeasurementRecord
+
+
+def thinned(value: Any) -> Any:
+    """Lists, slices and floors of one item, so that each sort of place is there and few are twice."""
+    if isinstance(value, dict):
+        value = dict([*value.items()][:1]) if {"bigram", "source", "0.01", "0.9"} & value.keys() else value
+        return {key: thinned(inner) for key, inner in value.items()}
+    return [thinned(inner) for inner in value[:1]] if isinstance(value, list) else value
+
+
+def small(name: str, schema: int) -> dict[str, Any]:
+    record = thinned(stored()[name])
+    return record if schema == 1 else json.loads(json.dumps(parsed(kind_of(record), record).to_json()))
+
+
+def leaves(value: Any) -> list[str]:
+    """All values of a record that are no containers, but for what is not there."""
+    if isinstance(value, dict | list | tuple):
+        inner = value.values() if isinstance(value, dict) else value
+        return [leaf for one in inner for leaf in leaves(one)]
+    return [] if value is None else [repr(value)]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place of a record, inside of estimates those of the headline's alone: they are alike."""
+    if path:
+        yield path
+    if isinstance(value, dict) and ("method" not in value or "sizes" in value or "recovered" in path[:1]):
+        for key, inner in value.items():
+            yield from places(inner, (*path, key))
+    elif isinstance(value, list) and value:
+        yield from places(value[0], (*path, 0))
+
+
+def mutants(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The record with one place of another type, absurd, gone or renamed; it is put back after each."""
+    wrong = cycle(WRONG)
+    for path in list(places(record)):
+        *around, last = path
+        holder = record
+        for key in around:
+            holder = holder[key]
+        kept = copy.copy(holder)
+        for value in (*islice(wrong, 3), {"value": kept[last]}):
+            holder[last] = value
+            yield record
+        holder[last] = kept[last]
+        if isinstance(holder, dict):
+            del holder[last]
+            yield record
+            holder[f"{last}s"] = kept[last]
+            yield record
+            holder.clear()
+            holder.update(kept)
+
+
+@pytest.mark.parametrize("name", stored())
+def test_what_a_run_wrote_under_schema_1_is_all_there_and_is_read_again_as_it_is_written(name):
+    old = stored()[name]
+    record = parsed(kind_of(old), old)
+    new = record.to_json()
+    named = ["'circuit'"] if old.get("circuit") and "kind" not in old else []  # the name of the kind's own block
+    assert sorted([*leaves({**old, "schema": 2}), *named]) == sorted(leaves(new))
+    assert parsed(kind_of(old), json.loads(json.dumps(new))) == record
+
+
+@pytest.mark.parametrize(
+    ("name", "schema"),
+    [("remove, module", 1), ("circuit, transformer", 2), ("search by trials", 2)],
+)
+def test_every_mutated_record_is_read_or_ends_in_one_sentence(name, schema):
+    record = small(name, schema)
+    kind, read, said = kind_of(record), 0, list[str]()
+    for mutant in mutants(record):
+        try:
+            assert isinstance(parsed(kind, mutant, "the record of 'run'"), Block)
+            read += 1
+        except RunError as problem:
+            said.append(str(problem))
+    assert len(said) > 700
+    assert [one for one in said if "\n" in one or len(one) > 500 or not one.startswith("the record of 'run' ")] == []
+    assert read < len(said) / 2
+    assert parsed(kind, record)  # as it was
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda r: r["headline"].pop("recovered"), "headline lacks 'recovered'"),
+        (
+            lambda r: r["table"][0].update(recoverd=r["table"][0].pop("recovered")),
+            "table[0] has the unknown field 'recoverd'; did you mean 'recovered'?",
+        ),
+        (lambda r: r["claim"].update(level="why"), "claim.level is 'why', and should be 'where', 'what' or 'how'"),
+        (lambda r: r["own"].update(total=-1), "own.total is -1, and should be greater than or equal to 0"),
+        (lambda r: r["nines"].update(n="9"), "nines.n is '9', and should be a valid integer"),
+        (
+            lambda r: r["nines"].update(value=None, reason=None),
+            "'jackknife_t'}, an estimate without value needs a reason",
+        ),
+        (lambda r: r["losses"]["model"].update(value=1e301), "an estimate's value is 1e+301: what is undefined is"),
+        (
+            lambda r: r["task"]["notes"].update(x=json.loads("[" * 300 + "]" * 300)),
+            "it is no JSON: recursion limit exceeded",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place_its_value_and_what_it_should_be(change, sentence):
+    record = small("circuit, transformer", 2)
+    change(record)
+    with pytest.raises(RunError) as problem:
+        parsed(MeasurementRecord, record, "the record of 'run'", "measure again")
+    assert str(problem.value).startswith("the record of 'run' is not as assay writes it: ")
+    assert sentence in str(problem.value)
+    assert str(problem.value).endswith("; measure again with --overwrite")
+
+
+@pytest.mark.parametrize("data", [None, [], {}, {"schema": True}, {"schema": 3}, {"schema": "2"}, {"schema": 0}])
+def test_a_schema_that_is_not_known_is_said_with_those_that_are(data):
+    with pytest.raises(RunError, match="this version of assay reads schemas 1 to 2"):
+        parsed(MeasurementRecord, data)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_the_schema_in_the_package_is_that_of_the_models(name):
+    import assay.record
+
+    shipped = Path(assay.record.__path__[0], name).read_text(encoding="utf-8")
+    assert shipped == schema_text(name), "run python -m tools.record_schemas"
