@@ -8,10 +8,10 @@ import torch
 
 from assay.errors import ClaimError
 from assay.explanations import Program, programs
-from assay.explanations.program.fits import key_of
-from assay.intervene.fit_context import RAW, is_raw
+from assay.explanations.program.fits import wants_values
 from assay.intervene.plan import Plan, Run
 from assay.intervene.reference import ReferenceStatistics
+from assay.intervene.store import ReferenceValues
 from assay.names import parse_site
 from tests.measure.planted import bench
 from tests.naive.attention_rules import target
@@ -70,16 +70,16 @@ def test_wrong_arguments_are_named_with_the_nearest_valid_one(make, message):
         make()
 
 
-def test_the_parts_of_a_claim_are_fitted_in_one_pass_and_never_again():
+def test_the_parts_of_a_claim_are_fitted_in_one_pass_and_never_again(monkeypatch: pytest.MonkeyPatch):
     at = bench()
     assert at.task.reference is not None
     rows, deepest = len(at.task.reference), at.runner.model.depth({("z", 0): lambda value: None})
     claim = Program({f"a0.h{head}": programs.previous_token() for head in range(4)})
     claim.edits(at)
     assert at.runner.forwards == pytest.approx(rows * deepest / at.runner.model.config.layers)
-    at.fitted = {
-        key: value for key, value in at.fitted.items() if not is_raw(key)
-    }  # as controls drop them for want of room
+    monkeypatch.setattr(ReferenceValues, "room", 1)
+    at.store.values(parse_site("m1"))  # takes the room of what it was fitted on
+    assert not at.store.of(ReferenceValues)
     before = at.runner.forwards
     claim.edits(at)
     assert at.runner.forwards == before
@@ -95,7 +95,7 @@ def test_the_pass_of_a_fit_gives_means_and_the_other_heads_of_the_layer_too():
     assert at.runner.forwards == once
     site, every = parse_site("a0.h2"), np.arange(len(at.task.reference))
     run = Run("reference", "reference")
-    torch.testing.assert_close(at.fitted[RAW, site], at.runner.values(Plan((run,)), run, [site], every)[site])
+    torch.testing.assert_close(at.store.values(site), at.runner.values(Plan((run,)), run, [site], every)[site])
     few = ReferenceStatistics(at.runner, rows=5)
     few.values([site])
     before = at.runner.forwards
@@ -104,12 +104,16 @@ def test_the_pass_of_a_fit_gives_means_and_the_other_heads_of_the_layer_too():
 
 
 @pytest.mark.parametrize(
-    "program", [programs.induction("full", without_match="first"), programs.label(tokens=[*range(20, 40)])]
+    "program",
+    [
+        programs.induction("full", without_match="first"),
+        programs.label(tokens=[*range(20, 40)]),
+        programs.ngram(2),
+        programs.custom(lambda tokens: tokens, returns="output"),
+    ],
 )
-def test_a_fit_is_known_by_the_key_under_which_it_is_kept(program):
+def test_what_was_fitted_wants_no_values_any_more(program):
     at, site = bench(), parse_site("a0.h1")
-    claim = Program({"a0.h1": program})
-    claim.edits(at)
-    assert key_of(site, program) in at.fitted
-    assert key_of(site, programs.custom(lambda tokens: tokens, returns="output")) is None
-    assert None not in at.fitted
+    assert wants_values(at, site, program) == (program.name != "<lambda>")
+    Program({"a0.h1": program}).edits(at)
+    assert not wants_values(at, site, program)

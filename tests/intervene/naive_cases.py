@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.donors import donors
-from assay.intervene.edit_runner import Seen
+from assay.intervene.edit_runner import CleanRuns, Seen
 from assay.intervene.learned import optimal_constants
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
@@ -85,7 +85,7 @@ def logits(bench: Workbench, plan: Plan, *, reuse: bool = True) -> Tensor:
     """The plan's logits on all rows, batch by batch, with the clean run's prefix reused or not."""
     rows = np.arange(len(bench.task.tokens))
     if not reuse:
-        bench.runner._clean.clear()  # a run of the same rows would start from it
+        bench.runner.cleans = CleanRuns()  # a run of the same rows would start from it
     with torch.no_grad():
         parts = [bench.runner.logits(plan, b, bench.runner.clean("scored", b) if reuse else None)
                  for b in bench.runner.batches(rows)]  # fmt: skip

@@ -76,13 +76,14 @@ def test_one_pass_gives_the_means_of_every_component_that_it_goes_through():
     found.need([parse_site("a0.h1")])
     assert runner.forwards == len(found.rows) / layers
     other = {name: found.mean(parse_site(name)) for name in ("a0.h0", "a0.h3")}
+    other |= {"m0": found.mean(parse_site("m0"))}
     assert runner.forwards == len(found.rows) / layers
-    found.need([parse_site("m0")])  # heads come before the layer's MLP, which the first pass did not compute
-    assert runner.forwards == 2 * len(found.rows) / layers
-    found.need([parse_site(f"m{layers - 1}")])
-    before = runner.forwards
+    deep = f"m{layers - 1}"
+    other |= {deep: found.mean(parse_site(deep))}  # goes on where the first pass stopped
     found.need([parse_site(name) for name in model.components if name != "input"])
-    assert runner.forwards == before == (2 + layers) * len(found.rows) / layers
+    assert runner.forwards == len(found.rows)
+    found.need([parse_site("m0.n1")])  # what nobody looked at is run for again, as far as it lies
+    assert runner.forwards == pytest.approx(len(found.rows) * (1 + 1 / layers))
     for name, mean in other.items():
         alone = ReferenceStatistics(runner)
         alone._on_the_way = lambda sites: []

@@ -186,12 +186,11 @@ def test_the_same_seed_gives_the_same_record_and_it_is_json():
 def test_controls_leave_the_claims_fits_alone():
     workbench = bench()
     full = Program({name: programs.previous_token("full") for name in PLANTED})
-    full.edits(workbench)
-    mine = ("strengths", tuple(full.assigned(planted())))
-    before = [strength.clone() for strength in workbench.fitted[mine]]
+    assigned = full.assigned(planted())
+    before = {site: strength.clone() for site, strength in full.strengths(workbench, assigned).items()}
     controls(workbench, full, Settings(controls=4, quick=True), ablation="mean", random_weights=False)
     assert len(before) == len(PLANTED)
-    assert all(torch.equal(now, then) for now, then in zip(workbench.fitted[mine], before, strict=True))
+    assert all(torch.equal(now, before[site]) for site, now in full.strengths(workbench, assigned).items())
 
 
 @pytest.mark.parametrize("how", HOWS)

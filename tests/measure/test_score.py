@@ -13,6 +13,7 @@ import torch
 from assay.explanations import Keep, Remove
 from assay.intervene import output
 from assay.intervene.ablations import Workbench
+from assay.intervene.edit_runner import CleanRuns
 from assay.intervene.runner import Runner
 from assay.measure.checks.knockouts import divergences, knockouts
 from assay.measure.headline.systems import systems
@@ -144,18 +145,32 @@ def test_values_of_an_edited_run_start_at_its_first_edit_where_the_clean_run_is_
 
 
 def test_clean_runs_are_kept_within_their_room(monkeypatch: pytest.MonkeyPatch):
-    from assay.intervene import edit_runner
-
     at = Workbench(Runner(planted(), text_task()))
     size = at.runner.clean("scored", np.arange(2)).nbytes
-    monkeypatch.setattr(edit_runner, "KEPT_CLEAN", 2 * size)
+    monkeypatch.setattr(CleanRuns, "room", 2 * size)
     for start in (2, 4, 0):
         at.runner.clean("scored", np.arange(start, start + 2))
-    assert len(at.runner._clean) == 2
-    monkeypatch.setattr(edit_runner, "KEPT_CLEAN", size - 1)
+    assert len(at.runner.cleans) == 2
+    monkeypatch.setattr(CleanRuns, "room", size - 1)
     other = Workbench(Runner(planted(), text_task()))
     assert other.runner.clean("scored", np.arange(2)).nbytes == size
-    assert not other.runner._clean
+    assert not other.runner.cleans
+
+
+def test_some_of_the_scored_rows_start_from_the_run_of_all_of_them():
+    at, some = Workbench(Runner(planted(), text_task())), np.array([1, 4, 6])
+    at.runner.batch = 4
+    alone = at.runner.clean("scored", some)
+    at.runner.cleans = CleanRuns()
+    for batch in at.runner.batches(np.arange(8)):
+        at.runner.clean("scored", batch)
+    before = at.runner.forwards
+    found = at.runner.clean("scored", some)
+    assert at.runner.forwards == before
+    torch.testing.assert_close(found.output.values, alone.output.values)
+    for layer, stream in alone.streams.items():
+        torch.testing.assert_close(found.streams[layer], stream)
+    assert at.runner.known("scored", np.array([1, 8])) is None  # not all of them were run
 
 
 def test_scales_of_the_clean_run_are_taken_once():

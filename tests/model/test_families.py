@@ -346,7 +346,7 @@ def test_a_pass_without_logits_ends_with_its_last_tap_and_gives_the_same_values(
         logits = model.forward(ids, taps, positions=NOWHERE)
         assert logits.shape[1] == 0
         assert torch.equal(*seen)
-        assert model.depth(taps) == (0 if kind == "input" else min(layers, layer + 1))
+        assert model.depth(taps) == {"input": 0, "stream": layer}.get(kind, min(layers, layer + 1))
 
 
 @torch.no_grad()

@@ -116,7 +116,7 @@ class Neighbours:
     """Explanations about the claim's own parts that should not score as well, as one group of controls.
 
     Attributes:
-        items: a name, and the explained run made on a workbench whose fits are its own.
+        items: a name, and what makes the explained run.
         possible: how many such explanations exist; near: near misses, listed without a p-value.
         reason: why there are none.
     """

@@ -6,6 +6,7 @@ Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`), other e
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -17,6 +18,7 @@ from assay.intervene.edit_runner import EditRunner
 from assay.intervene.fit_context import FitContext
 from assay.intervene.learned import optimal_constants, refitted
 from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value, origins
+from assay.intervene.store import Store
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -42,22 +44,36 @@ class Workbench(FitContext):
         seed: keys donors, noise and fits.
         frozen_norm: norm scales of every edited run come from the clean run (an option, never the headline).
         refit: an affine map after the ablated parts, fitted on the reference.
+        store: what is known of the model on the reference; None: nothing yet.
 
     Raises:
         TaskError: for an option that the model has no stream for.
     """
 
-    def __init__(self, runner: EditRunner, seed: int = 0, *, frozen_norm: bool = False, refit: bool = False):
+    def __init__(
+        self,
+        runner: EditRunner,
+        seed: int = 0,
+        *,
+        frozen_norm: bool = False,
+        refit: bool = False,
+        store: Store | None = None,
+    ):
         for option, wanted in (("frozen_norm", frozen_norm), ("refit", refit)):
             if wanted and not isinstance(runner.model, Model):
                 raise TaskError(f"the option {option!r} {NEEDS_STREAM}; {runner.model.name} is none, so leave it out")
-        super().__init__(runner, seed, frozen_norm=frozen_norm)
+        super().__init__(runner, seed, frozen_norm=frozen_norm, store=store)
         self.refit = refit
 
     def on(self, runner: EditRunner) -> Workbench:
-        """A workbench of the same options on other scored rows of the same model and reference."""
-        out = Workbench(runner, self.seed, frozen_norm=self.frozen_norm)
-        out._statistics = self._statistics
+        """A workbench without a refit on other scored rows, or on a copy of the model, with all that was fitted here;
+        what is fitted there stays there."""
+        return Workbench(runner, self.seed, frozen_norm=self.frozen_norm, store=self.store.beside(runner))
+
+    def without_refit(self) -> Workbench:
+        """The same workbench but for the option `refit`."""
+        out = copy.copy(self)
+        out.refit = False
         return out
 
     def source(self, ablation: str, site: Site, draw: int) -> Source:

@@ -1,6 +1,7 @@
 """Executes plans of edits in micro-batches whose shape depends only on shapes and the memory budget.
 
-Equal donor rows are run once and kept; an edited run starts at its first edited layer from the clean run's stream.
+An edited run starts at its first edited layer from the clean run's stream; what is taken from other runs, see
+`donor_runs`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Lock
 
 import numpy as np
 import torch
@@ -17,21 +17,17 @@ from torch import Tensor
 
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
 from assay.intervene.components import pick, tap
-from assay.intervene.output import Clean, Output
+from assay.intervene.donor_runs import DonorRuns
+from assay.intervene.kept import Kept
+from assay.intervene.output import Clean, Output, joined
 from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
+from assay.intervene.rows import Key, Rows
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
-from assay.task.examples import Examples
 from assay.task.task import Task
 
-Key = tuple[str, int]
-KEPT_DONORS = 512  # donor rows that are run once and kept; more are run beside the rows they fill
-DONOR_BYTES = 512 << 20  # of what is kept of them, beside the newest; the oldest go first
-KEPT_CLEAN = 512 << 20  # bytes of clean runs that are kept; the oldest go first
 BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is computed on the way to a value alone
-SCALES = ("scale1", "scale2", "scale")
-EXACT = 1 << 20  # passes that threads count come in such parts of one, which add up to the same in any order
 
 
 @dataclass
@@ -52,71 +48,47 @@ class Seen:
         return pick(self.values[tap(site)], site)
 
 
-class EditRunner:
+class CleanRuns(Kept[tuple[Data, bytes], Clean]):
+    """Unedited runs by the rows of their micro-batch: every edited run of these rows starts from them."""
+
+    room = 512 << 20
+
+
+class Scales(Kept[tuple[Data, bytes], dict[Key, Tensor]]):
+    """Norms' scales in unedited runs by the rows of their micro-batch: for runs with frozen norms."""
+
+    room = 256 << 20
+
+
+class EditRunner(Rows):
     """Runs plans of one model on one task; circuits are left to `Runner`.
 
-    Args:
-        memory: bytes that the logits of a micro-batch and their copies may take.
+    Attributes:
+        cleans: unedited runs of micro-batches, which stay as long as there is room.
     """
 
     def __init__(self, model: Model | ModuleModel, task: Task, *, memory: int = 512 << 20):
-        if isinstance(model, ModuleModel) and model.seen is None:
-            model = model.on(task.tokens[:1].to(model.device))
-        self.model, self.task = model, task
-        self.forwards = 0.0  # forward passes of one row, counted for the record
-        self.batch = self._batch_rows(memory)
-        self._last_plan: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
-        self._donors: dict[tuple[Data, bool, bytes, frozenset[Key]], dict[Key, Tensor]] = {}
-        self._clean: dict[tuple[Data, bytes], Clean] = {}
-        self._scales: dict[tuple[Data, bytes], dict[Key, Tensor]] = {}
-        self._counting = Lock()
-
-    def count(self, passes: float) -> None:
-        """Counts passes of one row, from whichever thread."""
-        with self._counting:
-            self.forwards += round(passes * EXACT) / EXACT
-
-    def _batch_rows(self, memory: int) -> int:
-        if isinstance(self.model, ModuleModel):
-            return 256
-        width = (
-            self.task.tokens.shape[1] * self.model.config.vocab * 4 * 6
-        )  # logits, log-probabilities and their copies
-        return int(max(1, min(64, memory // width)))
-
-    def batches(self, rows: Int[np.ndarray, "rows"]) -> Iterator[Int[np.ndarray, "batch"]]:
-        """Rows in micro-batches of the fixed size (the last one may be smaller)."""
-        for start in range(0, len(rows), self.batch):
-            yield rows[start : start + self.batch]
-
-    def inputs(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Tensor:
-        """Token ids (or a module's inputs) of these rows, on the model's device."""
-        source = self._examples(data).tokens
-        if data == "counterfactual":
-            if self.task.counterfactual is None:
-                raise TaskError(f"the task {self.task.name!r} has no counterfactuals, which this ablation needs")
-            source = self.task.counterfactual
-        return source[torch.from_numpy(rows)].to(self.model.device)
-
-    def _examples(self, data: Data) -> Examples:
-        if data != "reference":
-            return self.task
-        if self.task.reference is None:
-            raise TaskError(f"the task {self.task.name!r} has no reference examples, which this ablation needs")
-        return self.task.reference
+        super().__init__(model, task, memory=memory)
+        self.cleans, self._scales = CleanRuns(), Scales()
+        self._donors = DonorRuns(self)
 
     def clean(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Clean:
-        """The unedited run, with the stream entering every layer. It is run once, where there is room to keep it."""
-        key = data, rows.tobytes()
-        if key not in self._clean:
-            found = self._run_clean(data, rows)
-            room = KEPT_CLEAN - found.nbytes
-            if room < 0:
-                return found
-            while sum(kept.nbytes for kept in self._clean.values()) > room:
-                self._clean.pop(next(iter(self._clean)))
-            self._clean[key] = found
-        return self._clean[key]
+        """The unedited run, with the stream entering every layer. It is made once, where there is room to keep it."""
+        return self.known(data, rows) or self.cleans.keep((data, rows.tobytes()), self._run_clean(data, rows))
+
+    def known(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Clean | None:
+        """The unedited run of these rows where it was made before: as this micro-batch, or as parts of those of all
+        scored rows in order."""
+        found = self.cleans.find((data, rows.tobytes()))
+        if found is not None or data != "scored" or not self.cleans:
+            return found
+        every = np.arange(len(self.task.tokens))
+        starts = np.unique(rows // self.batch) * self.batch
+        parts = [self.cleans.find((data, every[start : start + self.batch].tobytes())) for start in starts]
+        if any(part is None for part in parts):
+            return None
+        there = np.concatenate([every[start : start + self.batch] for start in starts])
+        return joined([part for part in parts if part is not None], np.searchsorted(there, rows))
 
     @torch.no_grad()
     def _run_clean(self, data: Data, rows: np.ndarray) -> Clean:
@@ -149,11 +121,6 @@ class EditRunner:
                 found[site].append(pick(kept[tap(site)], site))
         return {site: torch.cat(parts) for site, parts in found.items()}
 
-    def _tapped(self, plan: Plan, run: Run, keys: Iterable[Key], rows: Int[np.ndarray, "rows"]) -> dict[Key, Tensor]:
-        """Whole values of taps in a run of the plan, [rows, pos, ...] each."""
-        batches = list(self._batches_of(plan, run, keys, rows))
-        return {key: torch.cat([kept[key] for kept in batches]) for key in batches[0]}
-
     def _batches_of(self, plan: Plan, run: Run, keys: Iterable[Key], rows: np.ndarray) -> Iterator[dict[Key, Tensor]]:
         for batch in self.batches(rows):
             kept: dict[Key, Tensor] = {key: torch.empty(0) for key in keys}
@@ -167,6 +134,8 @@ class EditRunner:
         only these are wanted, and the pass ends with them."""
         if run.circuits is not None:
             return self.circuit_output(plan, run, rows, keep)
+        if ends and not (run.edits or keep or run.frozen_norm):
+            return self.clean(run.data, rows).output
         seen = Seen(self.inputs(run.data, rows), rows, run.data)
         taps, first = self._taps(plan, run, seen, keep)
         if isinstance(self.model, ModuleModel):
@@ -181,10 +150,8 @@ class EditRunner:
         whole = ("logits", layers) in taps  # somebody looks at all logits
         work = self.model.forward if whole else self.model.normed
         work = partial(work, seen.tokens, taps, positions=None if ends else NOWHERE, unread=unread)
-        if clean is None and run.edits:
-            clean = self._clean.get((run.data, rows.tobytes()))
-        elif run.data != "scored":
-            clean = None
+        if clean is None or run.data != "scored":
+            clean = self.known(run.data, rows)
         first = min(first, layers - 1, depth)
         if clean is not None and first > 0:
             self.forwards += len(rows) * (depth - first) / layers
@@ -200,19 +167,18 @@ class EditRunner:
         """Taps that put the clean run's scales in place of a run's own; they are taken once for the same rows."""
         assert isinstance(self.model, Model)
         layers = self.model.config.layers
-        where: tuple[Data, bytes] = data, rows.tobytes()
-        if where not in self._scales:
+        keys = [("scale", layers), *((kind, layer) for kind in ("scale1", "scale2") for layer in range(layers))]
+
+        def made() -> dict[Key, Tensor]:
             scales: dict[Key, Tensor] = {}
-
-            def keeper(key: Key) -> Callable[[Tensor], None]:
-                return lambda value: scales.__setitem__(key, value)
-
-            keys = [("scale", layers), *((kind, layer) for kind in SCALES[:2] for layer in range(layers))]
             self.forwards += len(rows)
             with torch.no_grad():
-                self.model.normed(self.inputs(data, rows), {key: keeper(key) for key in keys})
-            self._scales[where] = scales
-        return {key: (lambda _, value=value: value) for key, value in self._scales[where].items()}
+                taps = {key: lambda value, key=key: scales.update({key: value}) for key in keys}
+                self.model.normed(self.inputs(data, rows), taps)
+            return scales
+
+        found = self._scales.once((data, rows.tobytes()), made)
+        return {key: (lambda _, value=value: value) for key, value in found.items()}
 
     def _taps(
         self, plan: Plan, run: Run, seen: Seen, keep: dict[Key, Tensor]
@@ -290,7 +256,9 @@ class EditRunner:
                 return tensor.to(own.dtype)
             case From(name, rows, other):
                 ids = seen.rows if rows is None else rows[seen.rows]
-                return self._donated(plan, plan.run(name), other or site, rows, ids)
+                run, site = plan.run(name), (other or site).at(None)  # the edit says which columns are taken
+                found = None if run.edits else self._donors.value(plan, run, site, rows, ids)
+                return self.values(plan, run, [site], ids)[site] if found is None else found
             case Call(program, _):
                 return program(seen)
             case Mix(basis, inside, outside):
@@ -300,58 +268,21 @@ class EditRunner:
                     raise TypeError("a subspace of a head is mixed in z, not in the stream")
                 return rest + (into - rest) @ basis @ basis.T
 
-    def _donated(self, plan: Plan, run: Run, site: Site, rows: np.ndarray | None, ids: np.ndarray) -> Tensor:
-        """Values of a site for these rows of another run. Small donor sets are run once for all their sites, and kept
-        with all heads of a layer: the next run often asks for another one."""
-        site = site.at(None)  # a donor gives all its columns; the edit says which of them are taken
-        if run.edits:
-            return self.values(plan, run, [site], ids)[site]
-        sites, pool = self._wanted(plan, run)
-        own = rows is None  # the same rows of the other run: once a batch, for all sites
-        if not own and len(pool) > KEPT_DONORS:
-            return self.values(plan, run, [site], ids)[site]
-        unique = ids if own else pool
-        taps = frozenset(map(tap, sites))
-        which: tuple[Data, bool, bytes] = run.data, own, unique.tobytes()
-        found = next((kept for key, kept in self._donors.items() if key[:3] == which and taps <= key[3]), None)
-        if found is None:
-            with torch.no_grad():
-                found = self._tapped(plan, run, taps, unique)
-            while self._donors and sum(map(_nbytes, self._donors.values())) > DONOR_BYTES:
-                self._donors.pop(next((key for key in self._donors if key[1]), next(iter(self._donors))))
-            self._donors[*which, taps] = found
-        value = pick(found[tap(site)], site)
-        return value if own else value[torch.from_numpy(np.searchsorted(unique, ids))]
-
-    def _wanted(self, plan: Plan, run: Run) -> tuple[frozenset[Site], Int[np.ndarray, "rows"]]:
-        """All sites that the plan takes from an unedited run, and all of that run's rows that they are taken from."""
-        if self._last_plan is None or self._last_plan[0] is not plan or self._last_plan[1] != run.name:
-            sites = _sites_from(plan, run)
-            pools = [s.rows for several in sites.values() for s in several if s.rows is not None]
-            distinct = {id(rows): rows for rows in pools}.values()  # one array serves all sites of a joint draw
-            pool = np.unique(np.concatenate([*distinct])) if pools else np.zeros(0, dtype=np.int64)
-            self._last_plan = plan, run.name, (frozenset(sites), pool)
-        return self._last_plan[2]
-
     def columns(self, site: Site, seen: Seen) -> Tensor | None:
         """The column of each row that a site's position names, or None for every column."""
         if site.position is None:
             return None
         if isinstance(site.position, int):
-            last = self._examples(seen.data).last[seen.rows]
+            last = self.examples(seen.data).last[seen.rows]
             shortest = int(last.min()) + 1
             if not -shortest <= site.position < shortest:
                 raise TaskError(f"{str(site)!r}: the shortest example has columns 0 to {shortest - 1}")
             columns = np.where(site.position < 0, last + 1 + site.position, site.position)
             return torch.as_tensor(columns, device=seen.tokens.device)
-        named = self._examples(seen.data).columns
+        named = self.examples(seen.data).columns
         if site.position not in named:
             raise TaskError(f"{str(site)!r}: the task has no column {site.position!r}" + nearest(site.position, named))
         return torch.as_tensor(named[site.position][seen.rows], device=seen.tokens.device)
-
-
-def _nbytes(values: dict[Key, Tensor]) -> int:
-    return sum(value.nbytes for value in values.values())
 
 
 def _reads(source: Source) -> tuple[Site, ...]:
@@ -375,17 +306,6 @@ def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
         looked_at = any((kind, key[1]) in tapped for kind in BEFORE.get(key[0], ()))
         if constant and whole and not looked_at:
             out.add(key)
-    return out
-
-
-def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
-    """Every site that some edit of the plan takes from this run, with all that take it (columns may have their own)."""
-    out: dict[Site, list[From]] = {}
-    for other in plan.runs:
-        for edit in other.edits:
-            for source in origins(edit.source):
-                if isinstance(source, From) and source.run == run.name:
-                    out.setdefault((source.site or edit.site).at(None), []).append(source)
     return out
 
 

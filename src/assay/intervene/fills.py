@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -11,26 +11,11 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import pick, tap
-from assay.intervene.edit_runner import EditRunner, Seen
+from assay.intervene.edit_runner import Seen
 from assay.intervene.plan import Call, Data, From, Source, Stream, Value
-from assay.model.transformer import NOWHERE, Model
+from assay.intervene.rows import Key
+from assay.model.transformer import Model
 from assay.names import Site
-
-Key = tuple[str, int]
-
-
-def captured(runner: EditRunner, data: Data, rows: Int[np.ndarray, "rows"], keys: Iterable[Key]) -> dict[Key, Tensor]:
-    """Values of taps in the unedited run of these rows, [rows, pos, ...]."""
-    assert isinstance(runner.model, Model)
-    found: dict[Key, Tensor] = {}
-
-    def keep(key: Key) -> Callable[[Tensor], None]:
-        return lambda value: found.__setitem__(key, value)
-
-    taps = {key: keep(key) for key in keys}
-    runner.forwards += len(rows) * runner.model.depth(taps) / runner.model.config.layers
-    runner.model.forward(runner.inputs(data, rows), taps, positions=NOWHERE)
-    return found
 
 
 def sources(bench: Workbench, sites: Sequence[Site], ablation: str, draw: int) -> list[Source]:
@@ -69,7 +54,7 @@ def fills(
     for name, several in wanted.items():
         data: Data = "counterfactual" if name == "counterfactual" else "reference"
         for some in runner.batches(np.unique(np.concatenate([ids for _, ids in several]))):
-            values = captured(runner, data, some, {tap(site) for site, _ in several})
+            values = runner.unedited(data, some, {tap(site) for site, _ in several})
             for site, ids in several:
                 here = np.isin(ids, some)
                 place = torch.from_numpy(np.searchsorted(some, ids[here])).to(model.device)

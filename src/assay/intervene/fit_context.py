@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from assay.errors import TaskError
 from assay.intervene.edit_runner import EditRunner
 from assay.intervene.reference import ReferenceStatistics
-
-RAW = "reference values"  # begins the key under which a part's values on the reference are kept for further fits
-KEPT = 1 << 30  # bytes of them
-
-
-def is_raw(key: object) -> bool:
-    """Whether what is kept under this key is values from which fits are made, and no fit."""
-    return isinstance(key, tuple) and key[0] == RAW
+from assay.intervene.store import Store
 
 
 @dataclass(frozen=True)
@@ -41,30 +33,40 @@ class Fit:
         return dict(vars(self))
 
 
+@dataclass(eq=False)
+class Used:
+    """What a measurement took from the reference: whether its statistics, and fits in the order in which they came."""
+
+    statistics: bool = False
+    fits: list[Fit] = field(default_factory=list)
+
+
 class FitContext:
     """A model on a task with its statistics of the reference and what was fitted there.
 
     Args:
         seed: keys fits; frozen_norm: norm scales of every edited run come from the clean run.
+        store: what is known of the model on the reference; None: nothing yet.
     """
 
-    def __init__(self, runner: EditRunner, seed: int, *, frozen_norm: bool):
+    def __init__(self, runner: EditRunner, seed: int, *, frozen_norm: bool, store: Store | None = None):
         self.runner, self.model, self.task, self.seed = runner, runner.model, runner.task, seed
         self.frozen_norm = frozen_norm
-        self.fitted: dict[object, Any] = {}  # learned constants and coefficients, by what they were fitted for
-        self.fits: list[Fit] = []  # what they reached on held-out reference rows
-        self._statistics: ReferenceStatistics | None = None
+        self.store = Store(runner) if store is None else store
+        self.used = Used()
 
     @property
     def statistics(self) -> ReferenceStatistics:
-        if self._statistics is None:
-            if self.task.reference is None:
-                raise TaskError(f"the task {self.task.name!r} has no reference examples to take a mean over")
-            self._statistics = ReferenceStatistics(self.runner)
-        return self._statistics
+        self.used.statistics = True
+        return self.store.statistics
+
+    def note(self, fit: Fit) -> None:
+        """Says that a fit was used, whichever claim asked for it first."""
+        if not any(fit is known for known in self.used.fits):
+            self.used.fits.append(fit)
 
     def on_reference(self) -> dict[str, Any]:
         """What was taken from the reference: the rows and tokens of means and covariances, and what fits reached."""
-        used = self._statistics
+        used = self.store.statistics if self.used.statistics else None
         rows = None if used is None else {"rows": len(used.rows), "tokens": used.tokens}
-        return {"statistics": rows, "fits": [fit.to_json() for fit in self.fits]}
+        return {"statistics": rows, "fits": [fit.to_json() for fit in self.used.fits]}

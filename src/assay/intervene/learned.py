@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.intervene.fit_context import FitContext
+from assay.intervene.fit_context import Fit, FitContext
+from assay.intervene.kept import Kept
 from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, From, Origin, Plan, Run, Source, Value, changed
 from assay.intervene.reference import spread
@@ -17,34 +18,41 @@ from assay.names import Site
 REFIT_ROWS, RIDGE = 64, 1e-4
 
 
+class OptimalConstants(Kept[tuple[tuple[Site, ...], bool], tuple[dict[Site, Tensor], Fit]]):
+    """Constants by the parts that they were fitted for together, in order, and whether norms were frozen."""
+
+
 def optimal_constants(bench: FitContext, sites: tuple[Site, ...]) -> list[Tensor]:
     """The constant of each part ([pos, width], the first position apart) that together minimise KL on the reference."""
-    asked, sites = sites, tuple(sorted(sites, key=str))  # one fit of the same parts in whatever order
-    key = ("optimal", sites, bench.frozen_norm)
-    if key not in bench.fitted:
-        bench.statistics.need(sites)
-        means = [bench.statistics.mean(site) for site in sites]
-        scale = [(mean.std() if mean.numel() > 1 else mean.abs().sum()).clamp(min=1e-3) for mean in means]
-        # a shift in units of the component's own spread, so that one rate suits all
-        shifts = [torch.zeros(mean.shape if site.kind == "module" else (2, mean.shape[-1]))
-                  for site, mean in zip(sites, means, strict=True)]  # fmt: skip
+    if not sites:
+        return []
+    ordered = tuple(sorted(sites, key=str))  # one fit of the same parts in whatever order
+    kept = bench.store.of(OptimalConstants)
+    constants, fit = kept.once((ordered, bench.frozen_norm), lambda: _fitted(bench, ordered))
+    bench.note(fit)
+    return [constants[site] for site in sites]
 
-        def constants(values: list[Tensor]) -> list[Tensor]:
-            return [
-                mean
-                + unit
-                * (shift if site.kind == "module" else torch.cat([shift[:1], shift[1:].expand(len(mean) - 1, -1)]))
-                for site, mean, unit, shift in zip(sites, means, scale, values, strict=True)
-            ]
 
-        def edits() -> tuple[Edit, ...]:
-            return tuple(Edit(site, Value(value)) for site, value in zip(sites, constants(shifts), strict=True))
+def _fitted(bench: FitContext, sites: tuple[Site, ...]) -> tuple[dict[Site, Tensor], Fit]:
+    bench.statistics.need(sites)
+    means = [bench.statistics.mean(site) for site in sites]
+    scale = [(mean.std() if mean.numel() > 1 else mean.abs().sum()).clamp(min=1e-3) for mean in means]
+    # a shift in units of the component's own spread, so that one rate suits all
+    shifts = [torch.zeros(mean.shape if site.kind == "module" else (2, mean.shape[-1]))
+              for site, mean in zip(sites, means, strict=True)]  # fmt: skip
 
-        best = fit_by_kl(bench, shifts, edits, f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}")
-        for site, value in zip(sites, constants(best), strict=True):
-            bench.fitted[key, site] = value.detach()
-        bench.fitted[key] = torch.ones(())
-    return [bench.fitted[key, site] for site in asked]
+    def constants(values: list[Tensor]) -> list[Tensor]:
+        return [
+            mean
+            + unit * (shift if site.kind == "module" else torch.cat([shift[:1], shift[1:].expand(len(mean) - 1, -1)]))
+            for site, mean, unit, shift in zip(sites, means, scale, values, strict=True)
+        ]
+
+    def edits() -> tuple[Edit, ...]:
+        return tuple(Edit(site, Value(value)) for site, value in zip(sites, constants(shifts), strict=True))
+
+    best, fit = fit_by_kl(bench, shifts, edits, f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}")
+    return {site: value.detach() for site, value in zip(sites, constants(best), strict=True)}, fit
 
 
 def refitted(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:

@@ -28,14 +28,11 @@ SETTLED, PATIENCE = 0.001, 2  # after so many looks in a row that gain a smaller
 
 def fit_by_kl(
     bench: FitContext, parameters: list[Tensor], edits: Callable[[], tuple[Edit, ...]], what: str
-) -> list[Tensor]:
-    """Minimises KL(model || edited model) on the reference over the parameters that `edits()` uses.
+) -> tuple[list[Tensor], Fit]:
+    """The parameters, which `edits()` uses, of the least KL(model || edited model) on the reference; what it reached.
 
-    Parameters should be of size one (in units of what they move), and start at 0. What was reached is added to
-    `bench.fits`.
+    There is one at least; they should be of size one (in units of what they move), and start at 0.
     """
-    if not parameters:
-        return []
     fitted, held = _rows(bench)
     seen, unseen = _Divergence(bench, edits, fitted), _Divergence(bench, edits, held)
     for parameter in parameters:
@@ -60,8 +57,7 @@ def fit_by_kl(
             best, reached = [p.detach().clone() for p in parameters], now
         if idle == PATIENCE:
             break
-    bench.fits.append(Fit(what, len(fitted), len(held), start, reached, evaluations, idle == PATIENCE))
-    return best
+    return best, Fit(what, len(fitted), len(held), start, reached, evaluations, idle == PATIENCE)
 
 
 def _rows(bench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:

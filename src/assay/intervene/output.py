@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.model.transformer import Model
@@ -70,3 +71,14 @@ class Clean:
     @property
     def nbytes(self) -> int:
         return self.output.values.nbytes + sum(stream.nbytes for stream in self.streams.values())
+
+
+def joined(parts: Sequence[Clean], rows: Int[np.ndarray, "rows"]) -> Clean:
+    """These rows of several clean runs, counted through all of them."""
+    chosen = torch.from_numpy(rows)
+
+    def of(several: Sequence[Tensor]) -> Tensor:
+        return torch.cat([*several])[chosen.to(several[0].device)]
+
+    streams = {layer: of([part.streams[layer] for part in parts]) for layer in parts[0].streams}
+    return Clean(Output(parts[0].output.model, of([part.output.values for part in parts])), streams)

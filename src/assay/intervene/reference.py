@@ -9,12 +9,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.intervene.edit_runner import EditRunner
-from assay.intervene.plan import Plan, Run
+from assay.intervene.components import pick, tap
+from assay.intervene.kept import Kept
+from assay.intervene.rows import Rows, UneditedRun
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 
@@ -35,88 +36,99 @@ def spread(total: int, most: int) -> Int[np.ndarray, "rows"]:
     return np.unique(np.linspace(0, total - 1, min(most, total)).round().astype(np.int64))
 
 
+class Moments(Kept[Site, tuple[Tensor, Tensor, Tensor]]):
+    """Means of sites: at the first position, over all others, and at each."""
+
+
+class Covariances(Kept[Site, tuple[Tensor, Tensor]]):
+    """Square roots of sites' covariances: at the first position, and at all others."""
+
+
 class ReferenceStatistics:
     """Means and covariances of sites over the reference, computed when first asked for and kept.
 
     Args:
-        runner: runs the model on the task's reference.
+        inputs: the model on the task's reference.
         rows: how many reference rows are used, evenly spread: a reference may be ordered by source.
 
     Attributes:
-        tokens: in those rows, without padding.
+        real: which positions of those rows are no padding; tokens: how many.
     """
 
-    def __init__(self, runner: EditRunner, rows: int | None = None):
-        assert runner.task.reference is not None
-        self.runner = runner
-        rows = affordable(runner.model.parameters, runner.task.reference.tokens) if rows is None else rows
-        self.rows = spread(len(runner.task.reference.tokens), rows)
-        self._real = runner.task.reference.real[torch.from_numpy(self.rows)]
-        self.tokens = int(self._real.sum())
-        self._moments: dict[Site, tuple[Tensor, Tensor, Tensor]] = {}
-        self._covariance: dict[Site, tuple[Tensor, Tensor]] = {}
+    def __init__(self, inputs: Rows, rows: int | None = None):
+        assert inputs.task.reference is not None
+        self.inputs = inputs
+        rows = affordable(inputs.model.parameters, inputs.task.reference.tokens) if rows is None else rows
+        self.rows = spread(len(inputs.task.reference.tokens), rows)
+        self.real = inputs.task.reference.real[torch.from_numpy(self.rows)]
+        self.tokens = int(self.real.sum())
+        every = np.arange(len(inputs.task.reference.tokens))
+        self._run, self._second, self._whole = (
+            UneditedRun(inputs, "reference", rows) for rows in (self.rows, self.rows, every)
+        )
+        self._moments, self._covariances = Moments(), Covariances()
 
     def need(self, sites: Iterable[Site]) -> None:
         """Gathers the means of all these sites in one pass, and of all components that it goes through anyway."""
         missing = [site for site in dict.fromkeys(s.at(None) for s in sites) if site not in self._moments]
         if missing:
-            self._gather(missing, (), self.rows)
+            self._gather(missing, (), self._run)
 
     def values(self, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "rows pos width"]]:
         """Values of these sites on every reference row. The means of all components that the pass goes through are
         gathered beside them."""
-        assert self.runner.task.reference is not None
-        return self._gather(sites, sites, np.arange(len(self.runner.task.reference)))
+        return self._gather(sites, sites, self._whole)
 
     def _gather(
-        self, sites: Sequence[Site], whole: Sequence[Site], rows: Int[np.ndarray, "rows"]
+        self, sites: Sequence[Site], whole: Sequence[Site], run: UneditedRun
     ) -> dict[Site, Float[Tensor, "rows pos width"]]:
-        """One pass over these rows: the means that are missing of `sites` and of what is on the way, and all values of
-        `whole`."""
+        """One pass: the means that are missing of `sites` and of what is on the way, and all values of `whole`."""
         wanted = dict.fromkeys((*(site.at(None) for site in sites), *self._on_the_way(sites)))
-        missing = [site for site in wanted if site not in self._moments]
-        run = Run("reference", "reference")
+        start = run.starts({tap(site) for site in sites})
+        missing = [site for site in wanted if site not in self._moments and (site.layer or 0) >= start]
         sums = {site: torch.zeros(()) for site in missing}
         kept: dict[Site, list[Tensor]] = {site: [] for site in whole}
-        count = self._real.double().sum(0)
-        with torch.no_grad():
-            for batch in self.runner.batches(rows):
-                values = self.runner.values(Plan((run,)), run, dict.fromkeys((*missing, *whole)), batch)
-                for site, parts in kept.items():
-                    parts.append(values[site])
-                inside = np.isin(batch, self.rows)
-                real = self._real[torch.from_numpy(np.searchsorted(self.rows, batch[inside]))].unsqueeze(-1)
-                for site in missing:
-                    value = values[site][torch.from_numpy(inside)].double().cpu()
-                    sums[site] = sums[site] + (value if site.kind == "module" else value * real).sum(0)
+        count = self.real.double().sum(0)
+        for batch, values in run.see({tap(site) for site in (*missing, *whole)}):
+            for site, parts in kept.items():
+                parts.append(pick(values[tap(site)], site))
+            inside = np.isin(batch, self.rows)
+            real = self._real_of(batch[inside]).unsqueeze(-1)
+            for site in missing:
+                value = pick(values[tap(site)], site)[torch.from_numpy(inside)].double().cpu()
+                sums[site] = sums[site] + (value if site.kind == "module" else value * real).sum(0)
         for site, total in sums.items():
             if site.kind == "module":
                 mean = total / len(self.rows)
-                self._moments[site] = (mean, mean, mean)
+                self._moments.keep(site, (mean, mean, mean))
                 continue
             rest = total[1:].sum(0) / count[1:].sum().clamp(min=1)
             per_position = total / count.clamp(min=1).unsqueeze(-1)
             per_position = torch.where((count > 0).unsqueeze(-1), per_position, rest)
-            self._moments[site] = (per_position[0], rest, per_position)
+            self._moments.keep(site, (per_position[0], rest, per_position))
         return {site: torch.cat(parts) for site, parts in kept.items()}
 
     def _on_the_way(self, sites: Iterable[Site]) -> list[Site]:
-        """Heads and MLPs whose values a pass to the deepest of these sites computes."""
-        if not isinstance(self.runner.model, Model):
+        """Heads and MLPs in the layers that a pass to the deepest of these sites goes through."""
+        model = self.inputs.model
+        if not isinstance(model, Model):
             return []
-        kinds = {"mlp": 1, "neuron": 1, "stream": -1, "input": -1}  # of a layer, heads come first; a stream enters it
-        last = max((site.layer or 0, kinds.get(site.kind, 0)) for site in sites)
-        named = map(parse_site, self.runner.model.components)
-        return [
-            site
-            for site in named
-            if site.kind in ("head", "mlp") and (site.layer or 0, kinds.get(site.kind, 0)) <= last
-        ]
+        depth = model.depth({tap(site): lambda _: None for site in sites})
+        named = map(parse_site, model.components)
+        return [site for site in named if site.kind in ("head", "mlp") and (site.layer or 0) < depth]
+
+    def _real_of(self, batch: Int[np.ndarray, "batch"]) -> Bool[Tensor, "batch pos"]:
+        return self.real[torch.from_numpy(np.searchsorted(self.rows, batch))]
+
+    def _mean_of(self, site: Site) -> tuple[Tensor, Tensor, Tensor]:
+        self.need([site])
+        found = self._moments.find(site.at(None))
+        assert found is not None
+        return found
 
     def mean(self, site: Site) -> Float[Tensor, "..."]:
         """The mean over reference tokens at every position but the first, which has its own."""
-        self.need([site])
-        first, rest, per_position = self._moments[site.at(None)]
+        first, rest, per_position = self._mean_of(site)
         if site.kind == "module":
             return rest.float()
         out = rest.expand_as(per_position).clone()
@@ -125,23 +137,29 @@ class ReferenceStatistics:
 
     def mean_position(self, site: Site) -> Float[Tensor, "..."]:
         """The mean at each position; where the reference never reaches, the overall mean."""
-        self.need([site])
-        return self._moments[site.at(None)][2].float()
+        return self._mean_of(site)[2].float()
 
     def root_covariance(self, site: Site) -> tuple[Float[Tensor, "width width"], Float[Tensor, "width width"]]:
         """A square root of the covariance at the first position, and at all others."""
         self.need_covariances([site])
-        return self._covariance[site.at(None)]
+        found = self._covariances.find(site.at(None))
+        assert found is not None
+        return found
 
     def need_covariances(self, sites: Iterable[Site]) -> None:
-        """Gathers the covariances of all these sites in one pass, besides that for their means.
+        """Gathers the covariances of all these sites in one pass, besides that for their means; with a head's those of
+        the heads that it goes through.
 
         Raises:
             TaskError: for a submodule of too many values.
         """
-        missing = [site for site in dict.fromkeys(s.at(None) for s in sites) if site not in self._covariance]
+        missing = [site for site in dict.fromkeys(s.at(None) for s in sites) if site not in self._covariances]
         if not missing:
             return
+        beside = self._on_the_way(missing) if any(site.kind == "head" for site in missing) else []
+        heads = [site for site in beside if site.kind == "head" and site not in self._covariances]
+        missing = list(dict.fromkeys((*missing, *heads)))
+        self.need(missing)
         means = {site: self.mean(site).double() for site in missing}
         for site, mean in means.items():
             if site.kind == "module" and mean.numel() > WIDEST:
@@ -149,19 +167,22 @@ class ReferenceStatistics:
                     f"the ablation 'noise' takes a covariance over {mean.numel()} values of {str(site)!r}; at most "
                     f"{WIDEST} are supported"
                 )
-        run, sums = Run("reference", "reference"), dict.fromkeys(missing, torch.zeros(()))
-        with torch.no_grad():
-            for batch in self.runner.batches(self.rows):
-                real = self._real[torch.from_numpy(np.searchsorted(self.rows, batch))][:, 1:]
-                for site, value in self.runner.values(Plan((run,)), run, missing, batch).items():
-                    centred = value.double().cpu() - means[site]
-                    whole = site.kind == "module"  # no position stands apart
-                    parts = [centred.flatten(1)] if whole else [centred[:, 0], centred[:, 1:][real]]
-                    sums[site] = sums[site] + torch.stack([part.T @ part for part in parts])
-        counts = len(self.rows), int(self._real[:, 1:].sum())
+        sums = dict.fromkeys(missing, torch.zeros(()))
+        for batch, values in self._second.see(
+            {  # what is centred has to be seen once more
+                tap(site) for site in missing
+            }
+        ):
+            real = self._real_of(batch)[:, 1:]
+            for site in missing:
+                centred = pick(values[tap(site)], site).double().cpu() - means[site]
+                whole = site.kind == "module"  # no position stands apart
+                parts = [centred.flatten(1)] if whole else [centred[:, 0], centred[:, 1:][real]]
+                sums[site] = sums[site] + torch.stack([part.T @ part for part in parts])
+        counts = len(self.rows), int(self.real[:, 1:].sum())
         for site, total in sums.items():
             roots = [_root(one / max(n - 1, 1)) for one, n in zip(total, counts, strict=False)]
-            self._covariance[site] = (roots[0], roots[-1])
+            self._covariances.keep(site, (roots[0], roots[-1]))
 
 
 def _root(covariance: Float[Tensor, "width width"]) -> Float[Tensor, "width width"]:

@@ -158,7 +158,7 @@ class Residue:
             reference = self.bench.task.reference
             assert reference is not None
             rows = self.bench.statistics.rows  # the rows that μ is over, so that E[y − μ] is exactly 0
-            real = self.bench.statistics._real
+            real = self.bench.statistics.real
             joint = sum(self.widths) <= WIDEST_JOINT
             sums = [_Sums(width) for width in ([sum(self.widths)] if joint else self.widths)]
             firsts = [_Sums(total.width) for total in sums]

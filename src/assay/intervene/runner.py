@@ -7,9 +7,10 @@ from torch import Tensor
 
 from assay.errors import ComponentError
 from assay.intervene.circuit_runs import run_circuit
-from assay.intervene.edit_runner import EditRunner, Key
+from assay.intervene.edit_runner import EditRunner
 from assay.intervene.output import Output
 from assay.intervene.plan import Plan, Run
+from assay.intervene.rows import Key
 from assay.model.transformer import Model
 
 

@@ -13,7 +13,7 @@ from assay.errors import TaskError
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import tap
 from assay.intervene.edit_runner import Seen
-from assay.intervene.fills import captured, fills
+from assay.intervene.fills import fills
 from assay.intervene.patches import Patches, entry
 from assay.intervene.plan import From, Source
 from assay.intervene.readout import Readout
@@ -77,7 +77,7 @@ class SweepBatch:
         if reverse:
             assert donor is not None
             self.kept = trace(self.model, donor)
-            self.fills = captured(runner, "scored", rows, {*map(tap, self.sites), ("stream", layers)})
+            self.fills = runner.unedited("scored", rows, {*map(tap, self.sites), ("stream", layers)})
             clean = self.fills["stream", layers]
         else:
             self.kept = trace(self.model, tokens)

@@ -12,6 +12,7 @@ from torch import Tensor
 from assay.explanations.base import Assignment, Label, order
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import pick, tap
+from assay.intervene.kept import Kept
 from assay.intervene.output import Output
 from assay.methods import module_parts
 from assay.methods.part_sets import profile_of
@@ -24,8 +25,14 @@ from assay.task.task import Task
 
 ROWS = 64  # reference rows that norms and attributions are taken over
 
+Sizes = tuple[dict[Site, float], dict[Site, float]]  # mean norms and attributions
 
-def sizes(bench: Workbench, sites: Sequence[Site]) -> tuple[dict[Site, float], dict[Site, float]]:
+
+class PartSizes(Kept[tuple[Site, ...], Sizes]):
+    """Sizes by the parts that were looked at together."""
+
+
+def sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
     """How large parts are on the reference: (mean norm of the output, of heads in the stream; attribution).
 
     Attribution is the mean over positions of |gradient · (value − mean value)|, for the task's loss on the reference: a
@@ -33,13 +40,10 @@ def sizes(bench: Workbench, sites: Sequence[Site]) -> tuple[dict[Site, float], d
     by the negative log-probability of the answer. Of a module that gives no gradient there is none: an empty mapping.
     They are computed once for the same parts.
     """
-    key = "sizes", tuple(sites)
-    if key not in bench.fitted:
-        bench.fitted[key] = _sizes(bench, sites)
-    return bench.fitted[key]
+    return bench.store.of(PartSizes).once(tuple(sites), lambda: _sizes(bench, sites))
 
 
-def _sizes(bench: Workbench, sites: Sequence[Site]) -> tuple[dict[Site, float], dict[Site, float]]:
+def _sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
     model, task = bench.model, bench.task
     assert task.reference is not None
     reference = task.reference

@@ -80,7 +80,7 @@ class Model(WeightViews):
                 output matrix reads; ("logits", n_layers).
             stream: begin with this stream at layer `start` (n_layers: only the final norm and the unembedding are run).
             positions: unembed only these positions. With `NOWHERE` the pass ends with the last layer that has a tap
-                (`depth`).
+                (`depth`); of a stream, the one before it.
             unread: ("z", l) and ("mlp", l) whose taps do not look at the value that they replace: they are given zeros,
                 and it is not computed.
 
@@ -108,13 +108,12 @@ class Model(WeightViews):
         x = self._seen(taps, "input", 0, self.embed(tokens)) if stream is None else stream
         rotation = self.weights.rotation(x) if start < layers else None
         end = self.depth(taps) if isinstance(positions, slice) and positions == NOWHERE else layers
-        if end < layers and not any((kind, end - 1) in taps for kind in MLP_KINDS):
+        if end < layers and not any(key in taps for key in (("stream", end), *((k, end - 1) for k in MLP_KINDS))):
             unread = {*unread, ("mlp", end - 1)}
         for index in range(start, end):
             x = self._seen(taps, "stream", index, x)
             x = self._layer(x, index, taps, rotation, unread)
-        if end == layers:
-            x = self._seen(taps, "stream", layers, x)
+        x = self._seen(taps, "stream", end, x)
         if positions is not None:
             x = x[:, positions]
         return self.weights.final_norm(self._near(x, self.weights.final_norm.weight), taps.get(("scale", layers)))
@@ -124,8 +123,10 @@ class Model(WeightViews):
         return self.weights.unembedding(self._near(normed, self.weights.unembedding.weight))
 
     def depth(self, taps: Taps) -> int:
-        """How many layers a pass without logits runs: through the last one with a tap; all for a tap behind them."""
-        return min(self.config.layers, 1 + max((layer if kind != "input" else -1 for kind, layer in taps), default=-1))
+        """How many layers a pass without logits runs: through the last one with a tap, or up to the one that a tapped
+        stream enters; all for a tap behind them."""
+        ends = ({"input": 0, "stream": layer}.get(kind, layer + 1) for kind, layer in taps)
+        return min(self.config.layers, max(ends, default=0))
 
     def embed(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
         """The value of `input`: token embedding plus learned position embedding, where there is one."""

@@ -7,12 +7,18 @@ from jaxtyping import Bool
 
 from assay.errors import ClaimError
 from assay.intervene.ablations import Workbench
+from assay.intervene.kept import Kept
 from assay.intervene.plan import Circuits, Plan, Run
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 from assay.names import parse_site
 
 FILL = "fill"
+
+
+class FillRuns(Kept[tuple[str, int, bool], tuple[Run, ...]]):
+    """The runs of a fill, which all circuits share, by ablation, draw and whether norms are frozen: the runner meets
+    them again."""
 
 
 def touched(model: Model, mask: Bool[np.ndarray, "edges"]) -> list[str]:
@@ -58,13 +64,15 @@ def circuit_plan(bench: Workbench, edges: EdgeSet, ablation: str, draw: int = 0)
         ClaimError: for the option `refit`, which circuits do not have.
     """
     without_refit(bench)
-    key = ("circuit fill", ablation, draw)
-    if key not in bench.fitted:  # the same runs for every circuit, so that the runner meets them again
+
+    def made() -> tuple[Run, ...]:
         assert isinstance(bench.model, Model)
         filled = bench.plan(bench.ablate([parse_site(name) for name in bench.model.edges.writers], ablation, draw))
-        bench.fitted[key] = (*filled.runs[:-1], Run(FILL, edits=filled.final.edits))
+        return *filled.runs[:-1], Run(FILL, edits=filled.final.edits)
+
+    fill = bench.store.of(FillRuns).once((ablation, draw, bench.frozen_norm), made)
     explained = Run("explained", frozen_norm=bench.frozen_norm, circuits=Circuits(edges, FILL))
-    return Plan((*bench.fitted[key], explained))
+    return Plan((*fill, explained))
 
 
 def without_refit(bench: Workbench) -> None:

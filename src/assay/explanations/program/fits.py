@@ -2,103 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.explanations.bits import width_of
-from assay.explanations.program.library import AnyProgram, AttentionProgram, LabelProgram, NGramProgram
+from assay.explanations.program.library import AnyProgram, Attention, AttentionProgram, LabelProgram, NGramProgram
 from assay.intervene.ablations import Workbench
-from assay.intervene.fit_context import KEPT, RAW
+from assay.intervene.fit_context import Fit
+from assay.intervene.kept import Kept
 from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, Stream
 from assay.model.transformer import Model
 from assay.names import Site
 
 
-def gather(bench: Workbench, sites: Sequence[Site]) -> None:
-    """The reference's values of all these parts in one pass, where they fit in memory; fits find them. The other heads
-    of their layers are kept too, as controls ask for them next."""
-    model = bench.model
-    assert isinstance(model, Model)
-    assert bench.task.reference is not None
-    missing = [site for site in dict.fromkeys(sites) if (RAW, site) not in bench.fitted]
-    layers = dict.fromkeys(site.layer for site in missing if site.kind == "head")
-    beside = [Site("head", layer, head) for layer in layers for head in range(model.config.heads)]
-    both = [site for site in dict.fromkeys((*missing, *beside)) if (RAW, site) not in bench.fitted]
-    columns = bench.task.reference.tokens.numel()
-    for wanted in (both, missing):
-        if wanted and sum(4 * columns * width_of(model, site) for site in wanted) <= KEPT:
-            bench.fitted.update({(RAW, site): value for site, value in bench.statistics.values(wanted).items()})
-            return
+class WithoutMatch(Kept[tuple[Site, str], Tensor]):
+    """A head's mean where a rule says nothing, by the rule's name."""
 
 
-def key_of(site: Site, program: AnyProgram) -> tuple | None:
-    """What is fitted for a program on a part's values is kept under this; None where nothing is."""
+class Strengths(Kept[tuple[tuple[tuple[Site, AnyProgram], ...], bool], tuple[list[Tensor], Fit]]):
+    """The α of every head of level `full`, by all programs of the claim and whether norms were frozen."""
+
+
+class Tables(Kept[tuple[Site, NGramProgram], "Table"]):
+    """Tables of n-gram programs."""
+
+    room = 1 << 30
+
+
+class LabelMeans(Kept[tuple[Site, LabelProgram], Tensor]):
+    """A part's mean where a label holds and where it does not: [first position, holds, width]."""
+
+
+def wants_values(bench: Workbench, site: Site, program: AnyProgram) -> bool:
+    """Whether a program is still to be fitted on the part's values on the reference."""
     match program:
         case AttentionProgram(name=name, level=level, without_match=without) if level == "full" or without == "mean":
-            return "without match", site, name
+            return (site, name) not in bench.store.of(WithoutMatch)
         case NGramProgram():
-            return "ngram table", site, program
+            return (site, program) not in bench.store.of(Tables)
         case LabelProgram():
-            return "label", site, program
-    return None
+            return (site, program) not in bench.store.of(LabelMeans)
+    return False
 
 
 def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Tensor]:
     """Values of a site on all reference rows [rows, pos, width], their tokens, and which positions are real."""
     assert bench.task.reference is not None
-    key = (RAW, site)
-    if key not in bench.fitted:
-        bench.fitted[key] = bench.statistics.values([site])[site]
-    return bench.fitted[key], bench.task.reference.tokens, bench.task.reference.real
+    return bench.store.values(site), bench.task.reference.tokens, bench.task.reference.real
 
 
 def without_match(bench: Workbench, site: Site, program: AttentionProgram) -> Float[Tensor, "pos width"]:
     """The mean of the head's z over reference tokens about which the rule says nothing; the first position apart."""
-    key = "without match", site, program.name
-    if key not in bench.fitted:
-        values, tokens, real = _reference_values(bench, site)
-        silent = torch.cat([~program.attend(chunk).matched for chunk in tokens.split(32)]) & real
-        length, width = values.shape[1:]
-        out = torch.zeros(length, width)
-        for columns in (slice(0, 1), slice(1, None)):
-            chosen = values[:, columns][silent[:, columns]]
-            if len(chosen):
-                out[columns] = chosen.double().mean(0).float()
-            elif columns.start:  # a rule that always matches: never used
-                out[columns] = 0
-        bench.fitted[key] = out
-    return bench.fitted[key]
+    return bench.store.of(WithoutMatch).once((site, program.name), lambda: _without_match(bench, site, program))
 
 
-def unembedding_directions(bench: Workbench) -> Float[Tensor, "vocab d_model"]:
-    """W_U[x] − mean W_U for every token x."""
-    assert isinstance(bench.model, Model)
-    key = "unembedding directions"
-    if key not in bench.fitted:
-        rows = bench.model.W_U.T
-        bench.fitted[key] = (rows - rows.mean(0)).detach()
-    return bench.fitted[key]
+def _without_match(bench: Workbench, site: Site, program: AttentionProgram) -> Float[Tensor, "pos width"]:
+    values, tokens, real = _reference_values(bench, site)
+    silent = torch.cat([~program.attend(chunk).matched for chunk in tokens.split(32)]) & real
+    length, width = values.shape[1:]
+    out = torch.zeros(length, width)
+    for columns in (slice(0, 1), slice(1, None)):
+        chosen = values[:, columns][silent[:, columns]]
+        if len(chosen):
+            out[columns] = chosen.double().mean(0).float()
+        elif columns.start:  # a rule that always matches: never used
+            out[columns] = 0
+    return out
+
+
+def attended(
+    model: Model, attention: Attention, tokens: Int[Tensor, "batch pos"]
+) -> Float[Tensor, "batch pos d_model"]:
+    """The sum of W_U[x] − mean W_U over the tokens x that each query attends to."""
+    rows = model.W_U.T
+    directions = (rows[tokens] - rows.mean(0)).detach()
+    return attention.weights.to(directions) @ directions
 
 
 def strengths(
     bench: Workbench, full: list[tuple[Site, AttentionProgram]], others: tuple[Edit, ...]
-) -> list[Float[Tensor, ""]]:
+) -> tuple[list[Float[Tensor, ""]], Fit]:
     """The α of each `full` head that together minimise KL on the reference; each starts at its least-squares value."""
     assert isinstance(bench.model, Model)
-    model, directions = bench.model, unembedding_directions(bench)
+    model = bench.model
     starts: list[Tensor] = []
     for site, program in full:
         values, tokens, real = _reference_values(bench, site)
         attention = program.attend(tokens[:64])
         chosen = attention.matched & real[:64]
         written = (values[:64] @ model.W_O(site.layer or 0)[site.index])[chosen]
-        claimed = (attention.weights.to(directions) @ directions[tokens[:64]])[chosen]
+        claimed = attended(model, attention, tokens[:64])[chosen]
         size = claimed.square().sum()
         starts.append(((written * claimed).sum() / size) if float(size) else torch.zeros(()))
     unit = [start.abs().clamp(min=1e-2) for start in starts]
@@ -107,28 +106,60 @@ def strengths(
     def edits() -> tuple[Edit, ...]:
         out = []
         for (site, program), start, size, shift in zip(full, starts, unit, shifts, strict=True):
-            rest = without_match(bench, site, program).to(directions) @ model.W_O(site.layer or 0)[site.index]
+            output = model.W_O(site.layer or 0)[site.index]
+            rest = without_match(bench, site, program).to(output) @ output
 
             def run(batch: Batch, program=program, rest=rest, alpha=start + size * shift) -> Stream:
                 attention = program.attend(batch.tokens)
-                out = alpha * (attention.weights.to(directions) @ directions[batch.tokens])
+                out = alpha * attended(model, attention, batch.tokens)
                 return Stream(torch.where(attention.matched.unsqueeze(-1), out, rest))
 
             out.append(Edit(site, Call(run)))
         return (*others, *out)
 
-    best = fit_by_kl(bench, shifts, edits, f"strengths of {len(full)} program{'s' * (len(full) > 1)}")
-    return [(start + size * shift).detach() for start, size, shift in zip(starts, unit, best, strict=True)]
+    best, fit = fit_by_kl(bench, shifts, edits, f"strengths of {len(full)} program{'s' * (len(full) > 1)}")
+    return [(start + size * shift).detach() for start, size, shift in zip(starts, unit, best, strict=True)], fit
 
 
-def ngram_table(bench: Workbench, site: Site, program: NGramProgram) -> Callable[[Tensor], Tensor]:
-    """E[value | last n tokens] with back-off: a function of tokens [batch, pos] giving [batch, pos, width]."""
-    key = key_of(site, program)
-    if key not in bench.fitted:
+@dataclass(frozen=True, eq=False)
+class Table:
+    """E[value | last n tokens] with back-off.
+
+    Attributes:
+        base: the mean over everything; orders: of 1, 2, ... tokens, codes of the contexts in order and their means.
+    """
+
+    base: Float[Tensor, "width"]
+    orders: list[tuple[np.ndarray, Tensor]]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(codes.nbytes + means.nbytes for codes, means in self.orders)
+
+    @property
+    def rows(self) -> int:
+        """Contexts of all orders."""
+        return sum(len(codes) for codes, _ in self.orders)
+
+    def look_up(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos width"]:
+        out = self.base.expand(*tokens.shape, -1).clone()
+        for order, (known, means) in enumerate(self.orders, start=1):
+            if not len(known):
+                continue
+            codes, valid = _codes(tokens, order)
+            place = np.searchsorted(known, codes).clip(max=len(known) - 1)
+            hit = torch.from_numpy(known[place] == codes) & valid
+            out[hit] = means[torch.from_numpy(place)][hit]
+        return out
+
+
+def ngram_table(bench: Workbench, site: Site, program: NGramProgram) -> Table:
+    """The program's table, counted on the reference."""
+
+    def made() -> Table:
         values, tokens, real = _reference_values(bench, site)
-        bench.fitted[key] = torch.zeros(())
         base = values[real].double().mean(0).float()
-        tables: list[tuple[np.ndarray, Tensor]] = []
+        orders: list[tuple[np.ndarray, Tensor]] = []
         for order in range(1, program.n + 1):
             codes, valid = _codes(tokens, order)
             chosen = (valid & real).numpy()
@@ -136,24 +167,10 @@ def ngram_table(bench: Workbench, site: Site, program: NGramProgram) -> Callable
             sums = torch.zeros(len(unique), values.shape[-1], dtype=torch.float64)
             sums.index_add_(0, torch.from_numpy(inverse), values[torch.from_numpy(chosen)].double())
             seen = count >= program.smallest
-            tables.append((unique[seen], (sums / torch.from_numpy(count).unsqueeze(1))[torch.from_numpy(seen)].float()))
-        bench.fitted[key, "base"] = base
-        bench.fitted[key, "rows"] = torch.tensor(float(sum(len(t[0]) for t in tables)))
-        bench.fitted[key, "tables"] = tables  # type: ignore[assignment]
-    base, tables = bench.fitted[key, "base"], bench.fitted[key, "tables"]
+            orders.append((unique[seen], (sums / torch.from_numpy(count).unsqueeze(1))[torch.from_numpy(seen)].float()))
+        return Table(base, orders)
 
-    def look_up(batch: Tensor) -> Tensor:
-        out = base.expand(*batch.shape, -1).clone()
-        for order, (known, means) in enumerate(tables, start=1):  # type: ignore[arg-type]
-            if not len(known):
-                continue
-            codes, valid = _codes(batch, order)
-            place = np.searchsorted(known, codes).clip(max=len(known) - 1)
-            hit = torch.from_numpy(known[place] == codes) & valid
-            out[hit] = means[torch.from_numpy(place)][hit]
-        return out
-
-    return look_up
+    return bench.store.of(Tables).once((site, program), made)
 
 
 def _codes(tokens: Tensor, order: int) -> tuple[np.ndarray, Tensor]:
@@ -183,8 +200,7 @@ def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Call
             return torch.tensor([s == program.source for s in sources]).unsqueeze(1).expand_as(ids)
         return torch.isin(ids, torch.tensor(program.tokens))
 
-    key = key_of(site, program)
-    if key not in bench.fitted:
+    def fitted() -> Tensor:
         values, tokens, real = _reference_values(bench, site)
         known = holds(tokens, [reference.documents[d].source for d in reference.document])
         means = torch.zeros(2, 2, values.shape[-1])
@@ -200,8 +216,9 @@ def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Call
                     means[first, state] = values[where].double().mean(0).float()
                 else:
                     means[first, state] = values[:, 0].double().mean(0).float()
-        bench.fitted[key] = means
-    means = bench.fitted[key]
+        return means
+
+    means = bench.store.of(LabelMeans).once((site, program), fitted)
 
     def run(batch: Batch) -> Tensor:
         data = task if batch.data == "scored" else reference

@@ -38,6 +38,7 @@ from assay.explanations.program.library import (
 from assay.explanations.program.neighbours import coarser, neighbours
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
+from assay.intervene.fit_context import Fit
 from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -117,8 +118,7 @@ class Program(Explanation):
 
     def edits(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> tuple[Edit, ...]:
         assigned = self.assigned(bench.model)
-        keys = {site: fits.key_of(site, program) for site, program in assigned}
-        self.foresee(bench, [site for site, key in keys.items() if key is not None and key not in bench.fitted])
+        bench.store.gather([site for site, program in assigned if fits.wants_values(bench, site, program)])
         strengths = self.strengths(bench, assigned)
         return tuple(Edit(site, source(bench, site, program, strengths.get(site))) for site, program in assigned)
 
@@ -149,11 +149,14 @@ class Program(Explanation):
         full = [(s, p) for s, p in assigned if isinstance(p, AttentionProgram) and p.level == "full"]
         if not full:
             return {}
-        key = ("strengths", tuple(assigned))
-        if key not in bench.fitted:
+
+        def fitted() -> tuple[list[Tensor], Fit]:
             others = tuple(Edit(s, source(bench, s, p)) for s, p in assigned if (s, p) not in full)
-            bench.fitted[key] = fits.strengths(bench, full, others)
-        return {site: value for (site, _), value in zip(full, bench.fitted[key], strict=True)}
+            return fits.strengths(bench, full, others)
+
+        found, fit = bench.store.of(fits.Strengths).once((tuple(assigned), bench.frozen_norm), fitted)
+        bench.note(fit)
+        return {site: value for (site, _), value in zip(full, found, strict=True)}
 
     # -- what is run beside it
 
@@ -223,8 +226,7 @@ class Program(Explanation):
                 case LabelProgram():
                     total += 2 * 2 * NUMBER * size
                 case NGramProgram(n=n):
-                    rows = bench.fitted.get((fits.key_of(site, program), "rows"))
-                    count = int(rows) if rows is not None else 0
+                    count = fits.ngram_table(bench, site, program).rows
                     total += subset_bits(model.config.vocab**n, count) + NUMBER * size * (count + 1)
         return total
 
@@ -245,7 +247,7 @@ class Program(Explanation):
         return fitted or ablation == "optimal"
 
     def foresee(self, bench: Workbench, sites: Sequence[Site]) -> None:
-        fits.gather(bench, sites)
+        bench.store.gather(sites)
 
     def search(self, model: AnyModel) -> Searched:
         return Searched("head_scores" if self.searched_by(model) else "largest_attribution")
@@ -288,7 +290,7 @@ def source(bench: Workbench, site: Site, program: AnyProgram, strength: Tensor |
             return Call(output, reads)
         case NGramProgram():
             table = fits.ngram_table(bench, site, program)
-            return Call(lambda batch: table(batch.tokens))
+            return Call(lambda batch: table.look_up(batch.tokens))
         case LabelProgram():
             return Call(fits.label_constants(bench, site, program))
     raise TypeError(program)
@@ -325,9 +327,9 @@ def _attention(
 
     def full(batch: Batch) -> Stream:
         attention = program.attend(batch.tokens)
-        directions = fits.unembedding_directions(bench)[batch.tokens]
         assert strength is not None
-        out = strength.to(directions) * (attention.weights.to(directions) @ directions)
+        out = fits.attended(model, attention, batch.tokens)
+        out = strength.to(out) * out
         fallback = z_without(batch.read(group)) @ model.W_O(layer)[head]
         return Stream(torch.where(attention.matched.unsqueeze(-1), out, fallback))
 

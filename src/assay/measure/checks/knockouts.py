@@ -5,7 +5,6 @@ A part that can be left out of the claim unnoticed is redundant when it matters 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
 from itertools import product
 
@@ -69,12 +68,13 @@ def knockouts(
 class _Trial:
     def __init__(self, bench: Workbench, presence: Presence, parts: list[Site], ablation: str):
         assert isinstance(bench.model, Model)
-        self.bench, self.model, self.parts, self.ablation = copy.copy(bench), bench.model, parts, ablation
-        self.bench.refit = False  # a refit would hide that a part is missing
+        # a refit would hide that a part is missing
+        self.bench, self.model, self.parts, self.ablation = bench.without_refit(), bench.model, parts, ablation
         self.inside, self.present, self.base = presence.inside, presence.there, presence.around
         self.absent = {e.site: e for e in bench.ablate(parts, ablation)}
         self.whole = [s for s in map(parse_site, bench.model.components) if s.kind in ("head", "mlp")]
-        self.clean = CleanRun(bench, self.whole)
+        first = min(part.layer or 0 for part in parts)
+        self.clean = CleanRun(bench, [site for site in self.whole if (site.layer or 0) >= first])
         self.plans: dict[tuple[frozenset[Site], int], tuple[tuple[Edit, ...], Plan]] = {}
 
     def run(self, rows: Int[np.ndarray, "rows"], contexts: int) -> Uses:

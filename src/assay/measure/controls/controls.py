@@ -6,7 +6,6 @@ controls with the claim's rank among them, and the search re-run on a copy of th
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,6 @@ from jaxtyping import Int
 from assay.errors import UserError
 from assay.explanations.base import Assignment, Explanation, Label, Searched, Undefined
 from assay.intervene.ablations import Workbench
-from assay.intervene.fit_context import KEPT, is_raw
 from assay.intervene.plan import Plan
 from assay.measure.checks.thresholds import THRESHOLDS
 from assay.measure.controls.groups import Group, Sample, row_of
@@ -74,8 +72,7 @@ def controls(
     claim = explanation.assignment(bench.model)
     if claim is not None and not claim:
         return {**out, "reason": "the claim names no part", "random_weights_reason": "the claim names no part"}
-    aside = _Aside(bench)
-    groups, own = _groups(aside, explanation, claim, settings, ablation, rows)
+    groups, own = _groups(bench, explanation, claim, settings, ablation, rows)
     if not groups and settings.controls:
         out["reason"] = f"no controls are known for claims of kind {explanation.kind!r}"
     systems: dict[str, System | Sequence[System]] = {"claim": own[0], "claim floor": own[1]}
@@ -112,56 +109,14 @@ def _named(assignment: Mapping[Site, Label]) -> str:
     return ", ".join(str(site) for site in assignment)
 
 
-class _Aside:
-    """Makes plans of controls whose fits do not touch the claim's.
-
-    A head's strength α depends on the heads that it was fitted with, but is kept by head; every plan therefore has a
-    workbench of its own, which shares all other fits.
-    """
-
-    def __init__(self, bench: Workbench):
-        self.original, self.shared = bench, dict(bench.fitted)
-
-    def bench(self) -> Workbench:
-        bench = copy.copy(self.original)
-        bench.fitted = dict(self.shared)
-        return bench
-
-    def plans(self, explanation: Explanation, ablation: str) -> tuple[Plan, Plan]:
-        """The explained run and the floor of a control."""
-        bench = self.bench()
-        plan = explanation.plan(bench, ablation)
-        floor = plan if explanation.floor_takes is None else explanation.floor(bench, ablation)  # removal has none
-        self.keep(bench)
-        return plan, floor
-
-    def plan(self, make: Callable[[Workbench], Plan]) -> Plan:
-        """An explained run alone."""
-        bench = self.bench()
-        plan = make(bench)
-        self.keep(bench)
-        return plan
-
-    def foresee(self, explanation: Explanation, sites: Sequence[Site]) -> None:
-        bench = self.bench()
-        explanation.foresee(bench, sites)
-        self.shared.update(bench.fitted)
-
-    def keep(self, bench: Workbench) -> None:
-        """Shares what was fitted, but for the raw values behind fits once they are many."""
-        room = KEPT - sum(v.nbytes for k, v in self.shared.items() if is_raw(k))
-        for key, value in bench.fitted.items():
-            if key in self.shared:
-                continue
-            if is_raw(key):
-                room -= value.nbytes
-                if room < 0:
-                    continue
-            self.shared[key] = value
+def _plans(bench: Workbench, explanation: Explanation, ablation: str) -> tuple[Plan, Plan]:
+    """The explained run and the floor of a control."""
+    plan = explanation.plan(bench, ablation)
+    return plan, plan if explanation.floor_takes is None else explanation.floor(bench, ablation)  # removal has none
 
 
 def _groups(
-    aside: _Aside,
+    bench: Workbench,
     explanation: Explanation,
     claim: Assignment | None,
     settings: Settings,
@@ -169,41 +124,41 @@ def _groups(
     rows: Int[np.ndarray, "rows"],
 ) -> tuple[list[Group], tuple[Plan, Plan]]:
     """All controls, and the claim's own plan and floor. What is no set of parts has its own neighbours as controls."""
-    bench, most = aside.original, settings.controls
+    most = settings.controls
     if explanation.costly(ablation):
         most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
     sets = other_sets(bench, claim, most, settings.seed) if claim and most else Draws((), 0)
     everything = [site for item in (claim or {}, *sets.items) for site in item]
-    aside.foresee(explanation, everything)
-    own = aside.plans(explanation, ablation)
+    explanation.foresee(bench, everything)
+    own = _plans(bench, explanation, ablation)
     groups: list[Group] = []
     if claim and most:
         needed(bench, exchangeable(bench, claim) if isinstance(bench.model, Model) else everything)
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
         others = f"{len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
-        made = [(_named(item), *aside.plans(explanation.like(item), ablation)) for item in sets.items]
+        made = [(_named(item), *_plans(bench, explanation.like(item), ablation)) for item in sets.items]
         groups.append(Group(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
     for near in explanation.neighbours(bench, ablation, most) if most else ():
-        made = [(name, aside.plan(make), own[1]) for name, make in near.items]  # with the claim's own floor
+        made = [(name, make(bench), own[1]) for name, make in near.items]  # with the claim's own floor
         if made or near.reason:
             groups.append(Group(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
     if not settings.controls:
         return groups, own
     for words, name in explanation.simple_searches:
         group = Group(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
-        groups.append(_searched(aside, explanation, claim, group, name, ablation, rows))
+        groups.append(_searched(bench, explanation, claim, group, name, ablation, rows))
     found_by = explanation.search(bench.model)
     if isinstance(found_by, Undefined):
         if explanation.simple_searches:
             groups.append(Group(SHUFFLED, "", near=True, reason=found_by.reason))
     elif found_by.name in ON_SHUFFLED:
-        groups.append(_on_shuffled(aside, explanation, claim, found_by, ablation, rows))
+        groups.append(_on_shuffled(bench, explanation, claim, found_by, ablation, rows))
     return groups, own
 
 
 def _searched(
-    aside: _Aside,
+    bench: Workbench,
     explanation: Explanation,
     claim: Assignment | None,
     group: Group,
@@ -213,19 +168,19 @@ def _searched(
 ) -> Group:
     """A group of the one claim that a simple search finds, unless that is the claim itself."""
     try:
-        found = search(name, aside.original, explanation, ablation=ablation, rows=rows)
+        found = search(name, bench, explanation, ablation=ablation, rows=rows)
     except UserError as problem:
         group.reason = str(problem)
         return group
     group.what = found.what
-    group.same = _is(claim, [found.claim], aside.original.model)
+    group.same = _is(claim, [found.claim], bench.model)
     if not group.same:
-        group.plans.append((_shown(found.claim, aside.original.model), *aside.plans(found.claim, ablation)))
+        group.plans.append((_shown(found.claim, bench.model), *_plans(bench, found.claim, ablation)))
     return group
 
 
 def _on_shuffled(
-    aside: _Aside,
+    bench: Workbench,
     explanation: Explanation,
     claim: Assignment | None,
     found_by: Searched,
@@ -233,7 +188,7 @@ def _on_shuffled(
     rows: Int[np.ndarray, "rows"],
 ) -> Group:
     """What the claim's own search finds on shuffled tasks, where there is nothing to find; each find once."""
-    group, bench = Group(SHUFFLED, "", near=True), aside.original
+    group = Group(SHUFFLED, "", near=True)
     different: dict[tuple[str, ...], Explanation] = {}
     try:
         for draw in range(SEARCHES):
@@ -247,7 +202,7 @@ def _on_shuffled(
     group.same = _is(claim, list(different.values()), bench.model)
     if group.same:
         return group
-    group.plans += [(_shown(one, bench.model), *aside.plans(one, ablation)) for one in different.values()]
+    group.plans += [(_shown(one, bench.model), *_plans(bench, one, ablation)) for one in different.values()]
     return group
 
 

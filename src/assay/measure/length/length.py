@@ -204,9 +204,7 @@ def _model(coded: Coded) -> Distribution:
 
 def _explained_by(bench: Workbench, model: Model, explanation: Explanation, ablation: str) -> Distribution:
     """The explained run on a copy of the model, with what was fitted on the model itself."""
-    other = Workbench(Runner(model, bench.task), bench.seed, frozen_norm=bench.frozen_norm)
-    other.fitted = {key: value for key, value in bench.fitted.items() if key != "unembedding directions"}
-    other._statistics = bench.statistics
+    other = bench.on(Runner(model, bench.task))
     made: list[Plan] = []
 
     def run(inputs: Tensor, rows: np.ndarray) -> Output:

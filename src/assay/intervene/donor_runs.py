@@ -1,0 +1,118 @@
+"""Values that edits take from unedited runs of other rows: each such run is made once, for all who take from it.
+
+How far it was run and what was seen on the way are kept: who asks for a deeper layer goes on there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from assay.intervene.components import pick, tap
+from assay.intervene.kept import Kept, nbytes
+from assay.intervene.plan import Data, From, Plan, Run, origins
+from assay.intervene.rows import Key, Rows, UneditedRun
+from assay.model.transformer import Model
+from assay.names import Site
+
+MOST = 512  # donor rows that are run once and kept; more are run beside the rows they fill
+
+
+@dataclass(eq=False)
+class Donated:
+    """An unedited run as far as it was made, and values of taps in it, [rows, pos, ...] each."""
+
+    run: UneditedRun
+    values: dict[Key, Tensor] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        return self.run.nbytes + nbytes(self.values)
+
+    def gather(self, keys: Collection[Key], room: int) -> None:
+        """Takes these taps in one run and, where all of them fit into so many bytes, their like in every layer that it
+        comes through: the next claim asks for those."""
+        inputs, wanted = self.run.inputs, set(keys)
+        if isinstance(inputs.model, Model):
+            shape = inputs.model.config
+            layers = range(self.run.starts(keys), inputs.model.depth(dict.fromkeys(keys, lambda _: None)))
+            kinds = {"z": shape.heads * shape.d_head, "mlp": shape.d_model}
+            beside = {(kind, layer): kinds[kind] for kind, _ in keys if kind in kinds for layer in layers}
+            beside = {key: width for key, width in beside.items() if key not in self.values}
+            tokens = len(self.run.rows) * inputs.task.tokens.shape[1] * inputs.model.dtype.itemsize
+            if nbytes(self.values) + tokens * sum(beside.values()) <= room:
+                wanted |= beside.keys()
+        found: dict[Key, list[Tensor]] = {key: [] for key in wanted}
+        for _, values in self.run.see(wanted):
+            for key in wanted:
+                found[key].append(values[key])
+        self.values |= {key: torch.cat(parts) for key, parts in found.items()}
+
+
+class Donors(Kept[tuple[Data, bytes], Donated]):
+    """Runs of donor rows, by those rows: the same for every claim under a joint draw."""
+
+    room = 512 << 20
+
+
+class Beside(Kept[tuple[Data, bytes], Donated]):
+    """Runs of other data on the rows of a micro-batch, such as their counterfactuals."""
+
+    room = 128 << 20
+
+
+class DonorRuns:
+    """The unedited runs that plans take values from."""
+
+    def __init__(self, inputs: Rows):
+        self.inputs = inputs
+        self.donors, self.beside = Donors(), Beside()
+        self._last: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
+
+    def value(
+        self, plan: Plan, run: Run, site: Site, rows: Int[np.ndarray, "rows"] | None, ids: Int[np.ndarray, "batch"]
+    ) -> Tensor | None:
+        """The site's value in these rows of an unedited run of the plan; None where that has too many rows to be kept.
+
+        Args:
+            rows: the donor of every row; None: the same row of the other data.
+        """
+        sites, pool = self._wanted(plan, run)
+        own = rows is None  # once a micro-batch, for all sites
+        if not own and len(pool) > MOST:
+            return None
+        unique = ids if own else pool
+        kept, key = (self.beside if own else self.donors), (run.data, unique.tobytes())
+        found = kept.once(key, lambda: Donated(UneditedRun(self.inputs, run.data, unique)))
+        missing = {tap(site) for site in sites}.difference(found.values)
+        if missing:
+            found.gather(missing, (kept.room or 0) // 4)  # there are four draws
+            kept.keep(key, found)  # anew, as it has grown
+        value = pick(found.values[tap(site)], site)
+        return value if own else value[torch.from_numpy(np.searchsorted(unique, ids))]
+
+    def _wanted(self, plan: Plan, run: Run) -> tuple[frozenset[Site], Int[np.ndarray, "rows"]]:
+        """All sites that the plan takes from an unedited run, and all of that run's rows that they are taken from."""
+        if self._last is None or self._last[0] is not plan or self._last[1] != run.name:
+            sites = _sites_from(plan, run)
+            pools = [s.rows for several in sites.values() for s in several if s.rows is not None]
+            distinct = {id(rows): rows for rows in pools}.values()  # one array serves all sites of a joint draw
+            pool = np.unique(np.concatenate([*distinct])) if pools else np.zeros(0, dtype=np.int64)
+            self._last = plan, run.name, (frozenset(sites), pool)
+        return self._last[2]
+
+
+def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
+    """Every site that some edit of the plan takes from this run, with all that take it (columns may have their own)."""
+    out: dict[Site, list[From]] = {}
+    for other in plan.runs:
+        for edit in other.edits:
+            for source in origins(edit.source):
+                if isinstance(source, From) and source.run == run.name:
+                    out.setdefault((source.site or edit.site).at(None), []).append(source)
+    return out
