@@ -11,7 +11,7 @@ import torch
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import CircuitBatch, Circuits
-from assay.intervene.edit_runner import EXACT
+from assay.intervene.rows import EXACT
 from assay.intervene.runner import Runner
 from tests.intervene.naive_cases import DEEPER, KINDS, assert_close, make, prompt_task, text_task
 

@@ -78,19 +78,19 @@ def independent(widths: dict[str, int], length: int) -> float:
 @pytest.mark.parametrize("size", SIZES)
 def test_optimal_constants_are_as_good_as_an_independent_fit(size: str):
     sites = tuple(expand(SIZES[size], bench().model))
-    before = len(bench().fits)
+    before = len(bench().used.fits)
     constants = optimal_constants(bench(), sites)
     named = {str(site): value for site, value in zip(sites, constants, strict=True)}
     reached = float(divergence(named).detach())
     widths = {name: value.shape[-1] for name, value in named.items()}
     assert reached < 1.03 * independent(widths, constants[0].shape[0])
-    (fit,) = bench().fits[before:]
+    (fit,) = bench().used.fits[before:]
     assert fit.settled
     assert fit.what == f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}"
     assert fit.reached < fit.start
     assert fit.reached == pytest.approx(reached, rel=0.2)  # on a third of the reference
     optimal_constants(bench(), sites)
-    assert len(bench().fits) == before + 1  # kept
+    assert len(bench().used.fits) == before + 1  # kept
 
 
 def test_keeping_everything_leaves_nothing_to_fit():
