@@ -1,0 +1,55 @@
+"""Types and shapes are checked as the tests run: in each test, the first calls of each function of assay.
+
+The checks of one call take longer than a small model's layer, and a test that calls a function a hundred times rarely
+brings it another shape after the first few. CALLS = math.inf checks every call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import jaxtyping
+import pytest
+
+CALLS = 3
+called: Counter[Any] = Counter()
+every_call = jaxtyping.jaxtyped
+
+
+def first_calls(*, typechecker: Any) -> Callable[[Any], Any]:
+    """In place of `jaxtyping.jaxtyped`, with which jaxtyping's import hook decorates what it imports."""
+
+    def decorated(made: Any) -> Any:
+        if inspect.isclass(made):
+            if dataclasses.is_dataclass(made):
+                made.__init__ = decorated(made.__init__)
+            return made
+
+        @functools.cache
+        def checked() -> Any:  # made late: most functions are called by few tests
+            return every_call(made, typechecker=typechecker)
+
+        @functools.wraps(made)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            called[made] += 1
+            return (checked() if called[made] <= CALLS else made)(*args, **kwargs)
+
+        return call
+
+    return decorated
+
+
+assert "assay" not in sys.modules, "what is imported already cannot be checked"
+jaxtyping.jaxtyped = first_calls
+jaxtyping.install_import_hook("assay", "beartype.beartype")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    called.clear()
