@@ -38,7 +38,34 @@ def test_yaml_examples_are_valid_claims(page: Path):
             claim_of(parse(text, f"{page.name}:{line}").data)
 
 
+def anchors(page: Path) -> set[str]:
+    """Where links into a page may lead: its headings, as GitHub names them."""
+    headings = re.findall(r"^#+ +(.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def leads_somewhere(page: Path, anchor: str) -> bool:
+    return page.exists() and (not anchor or anchor in anchors(page))
+
+
 def test_links_between_pages_lead_somewhere():
     for page in PAGES:
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", page.read_text(encoding="utf-8")):
+            assert leads_somewhere(page.parent / target if target else page, anchor), f"{page.name}: {target}#{anchor}"
+
+
+def test_references_in_code_lead_to_pages_of_docs():
+    found = 0
+    for file in (file for folder in ("src", "tests", "tools", "speed") for file in (ROOT / folder).rglob("*.py")):
+        text = file.read_text(encoding="utf-8")
+        for target, anchor in re.findall(r"\b(docs/[\w/]+\.md)(?:#([\w-]+))?", text):
+            assert leads_somewhere(ROOT / target, anchor), f"{file}: {target}#{anchor}"
+            found += 1
+        assert not re.search(r"\b[A-Z]{4,} (§\d|A\d\b)", text), f"{file} names a page that is not in this repository"
+    assert found > 20
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "docs" in page.parts], ids=lambda page: page.name)
+def test_lines_of_prose_are_short(page: Path):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert not [n for n, line in enumerate(lines, 1) if len(line) > 160 and not line.startswith("|")]

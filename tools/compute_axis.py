@@ -1,4 +1,4 @@
-"""The tables of docs/results/family.md for CLAIMS A1 and A2: where an ablated model, n-grams and smaller models lie on
+"""The tables of docs/results/family.md: where an ablated model, n-grams and smaller models lie on
 the loss axis and on the compute axis, and so what "90 %" and "99 % recovered" are worth. `assay measure` has the same
 block in every record of a model with a family; this makes it alone.
 

@@ -1,4 +1,4 @@
-"""The tables of docs/results/induction.md for "they do strict induction" (CLAIMS A3): every variant of the program
+"""The tables of docs/results/induction.md for "they do strict induction": every variant of the program
 against every ablation and floor, in one scoring pass, as Markdown. `assay measure` gives each cell with controls and
 residual.
 

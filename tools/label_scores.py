@@ -1,4 +1,4 @@
-"""Which neurons and heads a label says most about (CLAIMS A5): the share of a part's variance over reference tokens
+"""Which neurons and heads a label says most about: the share of a part's variance over reference tokens
 that lies between tokens where the label holds and tokens where it does not. The claim is then one line of YAML.
 
     python tools/label_scores.py zoo:novel-4l --sources fr,python

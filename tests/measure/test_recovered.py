@@ -34,7 +34,7 @@ def data(seed=0, documents=N):
 @pytest.mark.parametrize("documents", [20, N])
 @pytest.mark.parametrize(("right", "expected"), [(0.0, 0.0), (0.5, 0.301), (0.9, 1.0), (0.99, 2.0), (0.999, 3.0)])
 def test_program_right_on_a_share_of_inputs_reads_its_nines_within_the_interval(right, expected, documents):
-    """Right: the model's own output, KL 0. Wrong: the floor's. Drawn token by token (DEFINITIONS §3, calibration)."""
+    """Right: the model's own output, KL 0. Wrong: the floor's. Drawn token by token (docs/definitions.md#recovered)."""
     rng, tokens, floor = data(documents=documents)
     share_wrong = rng.binomial(100 * tokens.astype(int), 1 - right) / (100 * tokens)
     found = nines(Resamples(documents), floor * share_wrong, floor, tokens, "mean")

@@ -1,4 +1,4 @@
-"""The attention rules of DEFINITIONS §12 as plain loops."""
+"""The attention rules of the built-in programs as plain loops."""
 
 from __future__ import annotations
 

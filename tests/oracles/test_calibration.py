@@ -1,4 +1,4 @@
-"""The calibration ladder (DEFINITIONS §3): a program right on a share q of inputs reads −log10(1 − q) nines."""
+"""The calibration ladder (docs/definitions.md#recovered): a program right on a share q reads −log10(1 − q) nines."""
 
 from __future__ import annotations
 

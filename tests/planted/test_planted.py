@@ -184,7 +184,7 @@ def test_labels_do_not_depend_on_the_inputs_drawn(name: str) -> None:
 
 
 def test_reversal_needs_two_edges_or_four() -> None:
-    """PEERS §4: two edges are exact under resampling and the mean at each position, and not under zero."""
+    """Two edges are exact under resampling and the mean at each position, and not under zero."""
     two = ("input->a0.h0<v>", "a0.h0->logits")
     for ablation in ABLATIONS:
         used = tuple(truth_of("reversal", ablation).used)

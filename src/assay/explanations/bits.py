@@ -1,4 +1,7 @@
-"""Lengths in bits (DEFINITIONS §7): of subsets of parts, of texts, of constants that stand in the model's place."""
+"""Lengths in bits of subsets of parts, of texts, and of constants that stand in the model's place.
+
+What they are compared with: docs/definitions.md#length-in-bits.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Ablations: what a site that is not explained takes. A name, a part and a draw give a source.
 
 Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`), other examples (`resample_joint`,
-`resample_independent`, `counterfactual`) or Gaussian `noise` (DEFINITIONS §2).
+`resample_independent`, `counterfactual`) or Gaussian `noise` (docs/definitions.md#ablations).
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ class Settings:
         floors: floors beside the headline one; None for every one that applies. Another model with the same tokenizer
             is one as {"model": NAME}, kept as "model:NAME".
         family: models trained alike, for compute; None: the zoo model's own.
-        frozen_norm, refit: options of DEFINITIONS §2, given equally to floor and controls.
+        frozen_norm, refit: options of docs/definitions.md#ablations, given equally to floor and controls.
         device, dtype: "cpu", "cuda:0", ...; "float32", ...; None: as the model has it.
         quick: at most 40 documents and 20 controls.
         out: the run folder; overwrite: whether one that is there is replaced.

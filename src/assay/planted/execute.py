@@ -85,7 +85,7 @@ def _attend(program: Program, head: Head, read, future: np.ndarray) -> np.ndarra
 
 
 def constants(values: Mapping[str, Mapping[str, np.ndarray]], real: Bool[np.ndarray, "rows pos"], how: str) -> Values:
-    """What `zero`, `mean` and `mean_position` fill in, out of a clean run on the reference (DEFINITIONS §2).
+    """What `zero`, `mean` and `mean_position` fill in, from a clean run on the reference.
 
     `mean` is over tokens, the first position apart; `mean_position` over rows, position by position, and where no row
     reaches, the mean over all positions but the first.

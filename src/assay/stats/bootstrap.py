@@ -192,7 +192,7 @@ class Resamples:
         floor: Num[np.ndarray, " documents"],
         counts: Num[np.ndarray, " documents"] | None = None,
     ) -> Estimate:
-        """1 − Σ explained / Σ floor, for sums that cannot be below 0, such as KLs (DEFINITIONS §3)."""
+        """1 − Σ explained / Σ floor, for sums that cannot be below 0, such as KLs (docs/definitions.md#recovered)."""
         found = self.ratio(explained, floor, counts, nonnegative=True, undefined="the floor's sum is 0")
         return found.map(lambda r: 1 - r, decreasing=True)
 

@@ -1,6 +1,6 @@
 """Random circuits like a given one: unions of random paths from `input` to `logits`, as many live edges in each layer.
 
-A uniform draw of few edges has no such path, and to beat it says nothing (DEFINITIONS §8).
+A uniform draw of few edges has no such path, and to beat it says nothing (docs/definitions.md#controls-and-p).
 """
 
 from __future__ import annotations

@@ -67,7 +67,7 @@ class KindFields(Strict):
     @property
     @abstractmethod
     def level(self) -> Level:
-        """where, what or how (DEFINITIONS §11)."""
+        """where, what or how (docs/definitions.md#levels)."""
 
     @abstractmethod
     def build(self) -> Explanation:

@@ -178,7 +178,7 @@ class ClaimFile(Strict):
 
     @property
     def level(self) -> str:
-        """where, what or how (DEFINITIONS §11)."""
+        """where, what or how (docs/definitions.md#levels)."""
         return self.explanation.level
 
     @property

@@ -1,4 +1,4 @@
-"""The built-in programs: what a head (or an MLP, or a neuron) is said to compute, written down (DEFINITIONS §12).
+"""The built-in programs: what a head (or an MLP, or a neuron) is said to compute, written down.
 
 A program for attention says where every query attends; `level` says how much of the model's own weights it keeps.
 """
@@ -203,7 +203,7 @@ class NGramProgram:
 
 
 def ngram(n: int = 1, smallest: int = 2) -> NGramProgram:
-    """The mean output after the last n tokens (DEFINITIONS §12)."""
+    """The mean output after the last n tokens."""
     return NGramProgram(n, smallest)
 
 

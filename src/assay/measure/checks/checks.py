@@ -1,5 +1,6 @@
-"""The checks of DEFINITIONS §9: known ways in which a recovered share misleads, each fired, passed or unknown.
+"""The checks of docs/definitions.md#checks: known ways in which a recovered share misleads.
 
+Each is fired, passed or unknown.
 `run_checks` is a pure function of `Evidence`; thresholds are in one table (`thresholds`).
 """
 
@@ -14,7 +15,7 @@ from assay.stats.estimate import Estimate
 
 
 def run_checks(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Check]:
-    """Every check that applies to component claims and programs, in the order of DEFINITIONS §9."""
+    """Every check that applies to component claims and programs, in the order of docs/definitions.md#checks."""
     return [check(evidence, thresholds) for check in CHECKS]
 
 

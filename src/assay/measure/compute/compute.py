@@ -1,6 +1,7 @@
-"""What a loss is worth in training compute (DEFINITIONS §4): the family's curve, rebuilt on the documents measured.
+"""What a loss is worth in training compute (docs/definitions.md#worth-in-training-compute).
 
-Takes endpoints with each document's loss and per-document float64 sums of the systems; gives shares with intervals.
+The family's curve is rebuilt on the documents measured: this takes its endpoints with each document's loss, and
+per-document float64 sums of the systems, and gives shares with intervals.
 """
 
 from __future__ import annotations

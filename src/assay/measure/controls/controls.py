@@ -1,7 +1,8 @@
-"""Controls: explanations that should not score well, scored as the claim is, on its own scope rule (DEFINITIONS §8).
+"""Controls: explanations that should not score well, scored as the claim is, on its own scope rule.
 
-Takes a claim, a workbench and some rows; gives the record's `controls` block: groups of random, shuffled and searched
-controls with the claim's rank among them, and the search re-run on a copy of the model with random weights.
+docs/definitions.md#controls-and-p says what each shows. Takes a claim, a workbench and some rows; gives the record's
+`controls` block: groups of random, shuffled and searched controls with the claim's rank among them, and the search
+re-run on a copy of the model with random weights.
 """
 
 from __future__ import annotations

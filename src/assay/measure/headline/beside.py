@@ -1,5 +1,6 @@
-"""What stands beside the loss (DEFINITIONS §5): agreement, tokens within ε, quantiles, accuracy, hard tokens.
+"""What stands beside the loss: agreement, tokens within ε, quantiles, accuracy, hard tokens.
 
+They are defined in docs/definitions.md#beside-the-loss.
 Takes the `Scored` token tables of "model", the explained run, its floor and, for the hard tokens, smaller models.
 """
 

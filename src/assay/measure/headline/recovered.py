@@ -1,5 +1,6 @@
-"""How much an explanation recovers: R_D, R_L, nines and necessity (DEFINITIONS §3), pure functions over sums.
+"""How much an explanation recovers: R_D, R_L, nines and necessity, as pure functions over sums.
 
+They are defined in docs/definitions.md#recovered.
 Every column is float64 [documents], the sum over a document's scored tokens, in nats; every ratio is one of sums.
 """
 
@@ -187,7 +188,7 @@ def measure_recovered(
     noise_kl: float = 0.0,
     noise_loss: float = 0.0,
 ) -> Recovered:
-    """Everything of DEFINITIONS §3 for one explained run and one floor.
+    """Everything of docs/definitions.md#recovered for one explained run and one floor.
 
     Args:
         explained, floor: (loss, kl) sums.

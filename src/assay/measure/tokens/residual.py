@@ -1,6 +1,6 @@
 """The residual of an explanation: KL and loss gap by slice, the worst examples, and what restoring each part closes.
 
-Works on the `Scored` token tables of "model", the explained run and its floor (DEFINITIONS §10).
+Works on the `Scored` token tables of "model", the explained run and its floor (docs/definitions.md#residual).
 """
 
 from __future__ import annotations

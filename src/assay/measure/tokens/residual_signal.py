@@ -1,6 +1,7 @@
-"""The residual signal: what is left of the explained parts, alone in their place, as KL recovered (DEFINITIONS §10).
+"""The residual signal: what is left of the explained parts, alone in their place, as KL recovered.
 
-0 where the explanation gives the part's own value, and all that the parts carry where it gives the mean. Beside it:
+It is 0 where the explanation gives the part's own value, and all that the parts carry where it gives the mean
+(docs/definitions.md#residual). Beside it:
 Gaussian noise of the same covariance, the residual of another document, and what a small fixed reader predicts of it.
 """
 
@@ -125,7 +126,7 @@ def other_documents(bench: Workbench, rows: Int[np.ndarray, "rows"], draw: int) 
 class TokenReader:
     """E[y − ŷ | the last two tokens], fitted on the reference: shrunk to the last token's mean, and that to 0.
 
-    The small fixed reader of DEFINITIONS §10: what it predicts is structure that the explanation left out.
+    The small fixed reader of docs/definitions.md#residual: what it predicts is structure that the explanation left out.
     """
 
     def __init__(self, residue: Residue):
