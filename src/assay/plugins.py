@@ -1,4 +1,4 @@
-"""What other packages add by entry points: kinds of explanations, programs, searches for circuits, metrics."""
+"""What other packages add by entry points: kinds of explanations, programs, searches for circuits, metrics, worlds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 from assay.errors import UserError
 
-KINDS, PROGRAMS, METHODS, METRICS = "assay.kinds", "assay.programs", "assay.methods", "assay.metrics"
+KINDS, PROGRAMS, METHODS = "assay.kinds", "assay.programs", "assay.methods"
+METRICS, WORLDS = "assay.metrics", "assay.worlds"
 
 
 def names(group: str, ours: Iterable[str] = ()) -> tuple[str, ...]:

@@ -17,8 +17,7 @@ from assay.intervene.runner import Runner
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.exact import exact_edges
 from assay.methods.orders import first_layers, random_scores
-from assay.planted.library import planted
-from assay.planted.truth import truth
+from assay.planted.worlds import world
 
 NAME, ABLATION = "induction", "resample_joint"
 DRAWS = (0, 1)
@@ -26,14 +25,14 @@ DRAWS = (0, 1)
 
 @cache
 def bench(seed: int) -> Workbench:
-    case = planted(NAME)
+    case = world(NAME)
     return Workbench(Runner(case.model, case.task(n=36, seed=seed)), 0)
 
 
 @cache
 def true_mask() -> np.ndarray:
-    case = planted(NAME)
-    return case.model.edges.mask(truth(case, ABLATION).used)
+    case = world(NAME)
+    return case.model.edges.mask(case.truth(ABLATION).edges)
 
 
 @cache

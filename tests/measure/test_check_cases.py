@@ -19,7 +19,7 @@ from assay.measure.checks.checks import run_checks
 from assay.measure.checks.evidence import Evidence
 from assay.model.load import load
 from assay.model.transformer import Model
-from assay.planted.library import planted
+from assay.planted.worlds import world
 from assay.task.examples import Examples, fields_of
 from assay.task.found_on import found_on
 from assay.task.task import Task
@@ -46,7 +46,7 @@ def measured(claim: Explanation, model: Model, on: Task, **settings: Any) -> dic
 
 def case(claim: Explanation, name: str, **settings: Any) -> Case:
     """A claim about one of the built-in planted networks."""
-    return lambda: measured(claim, planted(name).model, planted(name).task(n=48), **settings)
+    return lambda: measured(claim, world(name).model, world(name).task(n=48), **settings)
 
 
 def two_voices(

@@ -12,7 +12,7 @@ import assay
 from assay.explanations import Circuit, Keep
 from assay.explanations.base import Undefined
 from assay.explanations.circuit.block import circuit_uses, drawing
-from assay.explanations.circuit.circuit import ONE_PASS_SEARCHES, used_nodes
+from assay.explanations.circuit.circuit import used_nodes
 from assay.explanations.circuit.trials import (
     against,
     completeness,
@@ -28,11 +28,9 @@ from assay.intervene.runner import Runner
 from assay.measure.length.length import reads
 from assay.measure.length.quantise import quantised, read_bits
 from assay.measure.measurement import Measurement
-from assay.methods.edge_methods import EDGE_METHODS
-from assay.methods.similar_claims import shuffled
+from assay.methods.similar_claims import search_of, shuffled
 from assay.model.edge_sets import EdgeSet
-from assay.planted.library import planted
-from assay.planted.truth import truth
+from assay.planted.worlds import world
 from tests.measure.test_measure import text_task
 from tests.model.tiny import tiny
 
@@ -41,7 +39,7 @@ LEAST = 0.05  # nats a token: what is cut of a planted circuit costs far more, w
 
 @cache
 def bench(name: str) -> Workbench:
-    case = planted(name)
+    case = world(name)
     return Workbench(Runner(case.model, case.task(n=32, seed=7)), seed=1)
 
 
@@ -50,11 +48,11 @@ def rows(name: str) -> np.ndarray:
 
 
 def true_edges(name: str, ablation: str) -> EdgeSet:
-    return EdgeSet.whole(bench(name).model.edges.mask(truth(planted(name), ablation).used))
+    return EdgeSet.whole(bench(name).model.edges.mask(world(name).truth(ablation).edges))
 
 
 def one_of(name: str, ablation: str, which: int = 0) -> EdgeSet:
-    return EdgeSet.whole(bench(name).model.edges.mask(truth(planted(name), ablation).circuits[which]))
+    return EdgeSet.whole(bench(name).model.edges.mask(world(name).truth(ablation).circuits[which]))
 
 
 def decoy_of(labels) -> str:
@@ -66,7 +64,7 @@ def decoy_of(labels) -> str:
 def measured(name: str, ablation: str, controls: int = 8) -> Measurement:
     circuit = Circuit.of(true_edges(name, ablation))
     return assay.measure(
-        circuit, planted(name).model, bench(name).task, ablation=ablation, controls=controls, quick=True, seed=1
+        circuit, world(name).model, bench(name).task, ablation=ablation, controls=controls, quick=True, seed=1
     )
 
 
@@ -104,7 +102,7 @@ def test_random_paths_of_the_same_size_do_not_suffice():
 def test_a_part_of_the_program_costs_and_a_decoy_does_not():
     """Every needed edge; the redundant ones of an OR cost nothing alone, as the program says."""
     for name, ablation in (("induction", "counterfactual"), ("or_gate", "mean")):
-        edges, labels = true_edges(name, ablation), truth(planted(name), ablation).labels
+        edges, labels = true_edges(name, ablation), world(name).truth(ablation).labels
         decoy = decoy_of(labels)
         more = edges.adding(bench(name).model.edges.mask([decoy]))
         found = minimality(bench(name), more, ablation, rows=rows(name))
@@ -119,7 +117,7 @@ def test_a_part_of_the_program_costs_and_a_decoy_does_not():
 def test_a_circuit_without_the_backup_is_sufficient_and_incomplete():
     """Zero ablation of the first head wakes the second: a circuit of the first is right until that is knocked out."""
     at, all_rows = bench("backup"), rows("backup")
-    alone = [one_of("backup", "zero", i) for i in range(len(truth(planted("backup"), "zero").circuits))]
+    alone = [one_of("backup", "zero", i) for i in range(len(world("backup").truth("zero").circuits))]
     first = next(one for one in alone if not (one.anywhere & node_out(at.model, "a1.h0")).any())
     found = score_sets(at, [first], "zero", rows=all_rows)
     assert found.mean_kl[0] < 1e-3
@@ -134,7 +132,7 @@ def test_a_circuit_without_the_backup_is_sufficient_and_incomplete():
 
 def test_uses_tell_what_is_redundant_from_what_is_frivolous():
     at = bench("or_gate")
-    edges, labels = true_edges("or_gate", "mean"), truth(planted("or_gate"), "mean").labels
+    edges, labels = true_edges("or_gate", "mean"), world("or_gate").truth("mean").labels
     decoy = decoy_of(labels)
     found = circuit_uses(at, edges.adding(at.model.edges.mask([decoy])), "mean", rows("or_gate"))
     verdicts = {use.part: use.verdict(0.01, found.scale, 1e-4) for use in found.uses}
@@ -258,12 +256,8 @@ def test_the_search_is_the_files_own_where_it_can_be_run_again(tmp_path):
     model = tiny("gpt2")
     for method, wanted in ((None, ("attribution", False)), ("weight_norm", ("weight_norm", True)), ("acdc", None)):
         write_circuit(tmp_path / "c.json", model, Circuit(nodes=["m0"]).mask(model), method=method)
-        found = Circuit.read(tmp_path / "c.json").search(model)
+        found = search_of(Circuit.read(tmp_path / "c.json"), model)
         assert (None if isinstance(found, Undefined) else (found.name, found.known)) == wanted
-
-
-def test_the_searches_that_controls_run_again_are_those_that_need_no_trial():
-    assert set(ONE_PASS_SEARCHES) == set(EDGE_METHODS)
 
 
 def test_a_search_that_cannot_be_run_again_is_said_to_be_so(tmp_path):
@@ -303,10 +297,10 @@ def test_kept_nodes_score_as_keep_does_but_over_another_floor():
 
 def test_a_circuit_at_positions_is_measured_from_end_to_end():
     name = "or_gate"
-    edges = truth(planted(name), "counterfactual").used
+    edges = world(name).truth("counterfactual").edges
     last = [f"{edge}@-1" if edge.endswith("->logits") else edge for edge in edges]
     record = assay.measure(
-        Circuit(edges=last), planted(name).model, bench(name).task, ablation="counterfactual", controls=4, quick=True
+        Circuit(edges=last), world(name).model, bench(name).task, ablation="counterfactual", controls=4, quick=True
     ).record
     assert record["circuit"]["positions"] is True
     assert record["recovered"]["value"] > 0.999  # only the last position is scored
@@ -316,9 +310,9 @@ def test_a_circuit_at_positions_is_measured_from_end_to_end():
 def test_the_sentence_names_single_controls_that_do_as_well():
     """Attribution finds all edges of this program: a circuit by it is as good, and one by weight norm is not."""
     name = "reversal"
-    edges = truth(planted(name), "resample_joint").used
+    edges = world(name).truth("resample_joint").edges
     record = assay.measure(
-        Circuit(edges=edges), planted(name).model, bench(name).task, ablation="resample_joint", controls=4, quick=True
+        Circuit(edges=edges), world(name).model, bench(name).task, ablation="resample_joint", controls=4, quick=True
     ).record
     groups = {group["name"]: group.get("difference") for group in record["controls"]["groups"]}
     assert groups["top attribution"]["low"] <= 0 < groups["top weight norm"]["low"]

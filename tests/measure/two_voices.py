@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from assay.model.transformer import Model
-from assay.planted.compiled_world import Planted
+from assay.planted.compiled_world import CompiledWorld
 from assay.planted.gadgets import at, pick
 from assay.planted.inputs import Drawn, Inputs
 from assay.planted.program import Head, Program
@@ -27,7 +27,7 @@ ANSWER, OTHER, IDLE = "a0.h0", "a0.h1", "a0.h2"
 
 
 @cache
-def voices(answer: float = 3.0, other: float = 1.5) -> Planted:
+def voices(answer: float = 3.0, other: float = 1.5) -> CompiledWorld:
     letter, context = pick(TOKENS, WORDS), 7
     heads = (
         Head(0, 0, (at(context, 1),), {"token": letter}, "answer"),
@@ -44,10 +44,10 @@ def voices(answer: float = 3.0, other: float = 1.5) -> Planted:
         return Drawn(("<s>", x, f[0], d, f[1], "|", x), ("<s>", y, f[0], e, f[1], "|", y), d)
 
     alphabet = (("<s>",), WORDS, FILLERS, WORDS, FILLERS, ("|",), WORDS)
-    return Planted(program, Inputs(program.name, TOKENS, draw, (6,), alphabet))
+    return CompiledWorld(program, Inputs(program.name, TOKENS, draw, (6,), alphabet))
 
 
-def task(planted: Planted, share: float = 1.0, n: int = 64, **more: Any) -> Task:
+def task(planted: CompiledWorld, share: float = 1.0, n: int = 64, **more: Any) -> Task:
     """Right is x in this share of the rows, evenly among them, and d in the others."""
     made = planted.task(n=n, **more)
     assert made.answers is not None
@@ -56,7 +56,7 @@ def task(planted: Planted, share: float = 1.0, n: int = 64, **more: Any) -> Task
     return replace(made, answers=answers)
 
 
-def calibrated(planted: Planted, n: int = 256) -> Task:
+def calibrated(planted: CompiledWorld, n: int = 256) -> Task:
     """Each token is right as often as the model says that it is, counted over the rows."""
     made = planted.task(n=n)
     assert made.answers is not None

@@ -13,9 +13,10 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
 from assay.methods.activation_norm import activation_norm
-from assay.methods.edge_methods import EDGE_METHODS, edge_scores
+from assay.methods.edge_methods import edge_scores
 from assay.methods.information_flow import information_flow
 from assay.methods.orders import first_layers, random_scores
+from assay.methods.registry import METHODS
 from assay.methods.weight_norm import weight_norm
 from assay.model.load import load
 from assay.task.task import Task
@@ -183,7 +184,7 @@ def test_a_head_that_writes_nothing_is_last_in_every_score_that_looks():
     task = Task.text(model, texts=list(sentences(3, 0, 14)), reference=list(sentences(8, 1, 14)))
     circuits = Circuits(Workbench(Runner(model, task)), "mean")
     silent = np.array([name.startswith("a0.h1->") for name in circuits.edges])
-    for name in set(EDGE_METHODS) - {"random", "first_layers"}:
+    for name in (name for name, method in METHODS.items() if method.needs in ("passes", "weights")):
         found = edge_scores(name, circuits)
         assert (found.scores[silent] == 0).all(), name
         assert (found.scores[~silent] > 0).mean() > 0.5, name

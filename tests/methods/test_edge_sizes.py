@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from assay.errors import ComponentError
-from assay.methods.edge_scores import EdgeScores, combined, seeded
+from assay.methods.edge_scores import EdgeScores, seeded
 from assay.methods.edge_sizes import log_sizes, sized_circuits
 from assay.methods.orders import first_layers, random_scores
 from tests.model.tiny import tiny
@@ -30,12 +30,8 @@ def test_scores_that_are_not_finite_are_refused():
         of([1, np.nan])
 
 
-def test_ranks_ignore_units_and_combine():
+def test_ranks_ignore_units():
     np.testing.assert_allclose(of([1, 2, 1, 2, 1]).ranks(), [0.25, 0.875, 0.25, 0.875, 0.25])
-    both = combined([of([1, 2, 3]), of([300, 100, 200])])
-    np.testing.assert_allclose(both.scores, [0.5, 0.25, 0.75])
-    with pytest.raises(ComponentError, match="one model"):
-        combined([of([1]), of([1, 2])])
 
 
 def test_a_search_is_seeded_by_another_methods_order():

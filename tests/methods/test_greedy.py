@@ -49,7 +49,7 @@ def test_costs_are_those_of_each_edge_cut_alone(kind):
 def test_one_at_a_time_is_the_plain_elimination():
     bench = bench_of("gpt2", torch.float64)
     scores = random_scores(bench)
-    found = greedy(bench, "mean", scores, 5, over=3.0, share=1e-9, uncertain=1e9, rows=ROWS)
+    found = greedy(bench, "mean", 5, begin=scores, over=3.0, share=1e-9, uncertain=1e9, rows=ROWS)
     mask, gone = scores.top(15), []
     while mask.sum() > 5:
         tried = {}
@@ -75,7 +75,7 @@ def test_blocks_correct_scores_that_are_right_alone_but_not_together():
     scores = exact_edges(bench, "mean", rows=ROWS)
     size = len(scores.scores) // 5
     before = bench.runner.forwards
-    found = greedy(bench, "mean", scores, size, rows=ROWS)
+    found = greedy(bench, "mean", size, begin=scores, rows=ROWS)
     assert found.scores.passes == pytest.approx(scores.passes + bench.runner.forwards - before)
     assert found.mask.sum() == size
     assert found.kl < 0.9 * found.start
@@ -87,4 +87,4 @@ def test_blocks_correct_scores_that_are_right_alone_but_not_together():
 def test_what_would_never_end_is_refused(wrong):
     bench = bench_of("gpt2", torch.float64)
     with pytest.raises(ClaimError, match=r"greedy needs|edges was asked for"):
-        greedy(bench, "mean", random_scores(bench), **wrong)
+        greedy(bench, "mean", begin=random_scores(bench), **wrong)

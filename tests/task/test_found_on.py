@@ -14,7 +14,7 @@ from assay.explanations.components.sets import Keep
 from assay.measure.checks.checks import run_checks
 from assay.measure.checks.evidence import Check, Evidence
 from assay.measure.measure import measure
-from assay.planted.library import planted
+from assay.planted.worlds import world
 from assay.task.found_on import found_on, read_found_on, shared_with
 from assay.task.overlap import overlap
 from assay.task.task import Task
@@ -54,7 +54,7 @@ def test_shared_documents_and_13_grams_are_those_of_the_plain_comparison():
 
 
 def test_rows_shorter_than_13_tokens_are_compared_as_documents():
-    task = planted("and_gate").task(n=8)
+    task = world("and_gate").task(n=8)
     found = shared_with(task, found_on(task, "mine"))
     assert len(found.documents) == 8
     assert found.total == 0
@@ -96,7 +96,7 @@ def leak(task: Task, given: str | None, model: Any) -> Check:
 
 
 def test_what_a_search_wrote_is_compared_with_what_is_scored(tmp_path):
-    case = planted("and_gate")
+    case = world("and_gate")
     task = case.task(n=8)
     path = tmp_path / "selection.json"
     for found, state in ((task.subset([2, 5]), "fired"), (case.task(n=8, seed=3), "passed")):

@@ -12,17 +12,17 @@ from assay.cli.options import Device, Dtype, Json, Overwrite
 from assay.cli.output import CommandProgress, command_line, console, print_cost, print_json, say
 from assay.errors import UserError
 from assay.explanations.registry import ABLATIONS
-from assay.methods.registry import SEARCHES
+from assay.methods.registry import EDGE_METHODS
 
 if TYPE_CHECKING:
     from assay.find.circuit.plan import Plan
-    from assay.find.circuit.request import Asked
+    from assay.find.circuit.request import Request
 
 DOCUMENTS, SELECT, DRAWS = 64, 32, 4
 
 find = typer.Typer(name="find", help="Search for explanations.", rich_markup_mode=None, no_args_is_help=True)
 
-_METHODS = "; ".join(f"{name}: {search.what}" for name, search in SEARCHES.items())
+_METHODS = "; ".join(f"{name}: {search.what}" for name, search in EDGE_METHODS.items())
 
 
 @find.callback()
@@ -118,10 +118,10 @@ def circuit(
     circuit, a claim file that `assay measure` takes, and report.html into the run folder.
     """
     from assay.find.circuit.plan import Plan
-    from assay.find.circuit.request import asked
+    from assay.find.circuit.request import request
 
     options = {"split": split, "length": length, "context": context, "metric": metric}
-    wanted = asked(source, task, text or [], {k: v for k, v in options.items() if v is not None})
+    wanted = request(source, task, text or [], {k: v for k, v in options.items() if v is not None})
     seed = seed if seed is not None else wanted.seed or 0
     plan = Plan(
         methods=tuple(method or ["attribution"]),
@@ -177,7 +177,7 @@ def _sizes(text: str) -> int | tuple[int, ...]:
 
 def _run(
     source: str,
-    wanted: Asked,
+    wanted: Request,
     plan: Plan,
     given: dict[str, Any],
     folder: str,

@@ -21,6 +21,7 @@ from assay.intervene.plan import Edit, Own, Plan, Run
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
+from assay.stats.estimate import Undefined
 
 Level = Literal["where", "what", "how"]
 AnyModel = Model | ModuleModel
@@ -30,13 +31,6 @@ Assignment = dict[Site, Label]
 NOOP = "noop"
 MOST_USES = 24  # parts that are knocked out one by one
 KNOCKED = 0.25  # share of the other parts that a random knock-out ablates
-
-
-@dataclass(frozen=True)
-class Undefined:
-    """Something that a kind, or this claim, does not have: "undefined, because ..."."""
-
-    reason: str
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuit_scores import Advance, draws_of
 from assay.intervene.circuits import transformer_of
 from assay.methods.circuit_states import CircuitStates
-from assay.methods.edge_scores import EdgeScores
+from assay.methods.edge_scores import EdgeScores, seeded
 
 MOST = 64  # removals that are tried side by side at most
 FEWEST = 4
@@ -46,10 +46,6 @@ class Acdc:
     tried: int
     passes: float
     settings: dict[str, Any]
-
-    def scores(self) -> EdgeScores:
-        """The increases as scores: those of kept edges are the highest."""
-        return EdgeScores(self.increase, "acdc", self.settings, self.passes, self.increase)
 
 
 class AcdcSearch:
@@ -178,3 +174,29 @@ def acdc(
     }
     passes = bench.runner.forwards - before
     return Acdc(mask, search.increase, search.states.kl, close, search.steps, search.tried, passes, settings)
+
+
+def acdc_scores(
+    bench: Workbench,
+    ablation: str,
+    *,
+    tau: Sequence[float],
+    begin: EdgeScores | None = None,
+    rows: Int[np.ndarray, "rows"] | None = None,
+    advance: Advance | None = None,
+) -> EdgeScores:
+    """ACDC at every tau: edges that more runs keep come first, then those whose cut cost more at the lowest tau.
+
+    Args:
+        begin: another method's scores, by which the edges of a reader are tried, worst first.
+    """
+    taus = sorted(set(tau))
+
+    def search(order: Int[np.ndarray, "edges"] | None) -> EdgeScores:
+        found = [acdc(bench, ablation, one, order=order, rows=rows, advance=advance) for one in taus]
+        kept = np.sum([one.mask for one in found], axis=0)
+        rise = np.maximum(found[0].increase, 0)
+        settings = {**found[0].settings, "tau": taus, "kept": [int(one.mask.sum()) for one in found]}
+        return EdgeScores(kept + rise / (1 + rise), "acdc", settings, float(sum(one.passes for one in found)))
+
+    return search(None) if begin is None else seeded(search, begin)

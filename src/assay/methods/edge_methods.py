@@ -1,62 +1,103 @@
-"""The searches that need no trial of circuits, by name, called in one way."""
+"""Every search for edges called in one way: a name, a workbench and options in, scores of all edges out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from assay import plugins
-from assay.errors import ComponentError, nearest
-from assay.intervene.circuits import Circuits
-from assay.methods.activation_norm import activation_norm
-from assay.methods.attribution import attribution, gim, saliency
+from assay.errors import ClaimError, ComponentError, nearest
+from assay.intervene.ablations import Workbench
+from assay.intervene.circuits import Circuits, transformer_of
 from assay.methods.edge_scores import EdgeScores
-from assay.methods.information_flow import information_flow
-from assay.methods.integrated_attribution import integrated_attribution
-from assay.methods.orders import first_layers, random_scores
-from assay.methods.weight_norm import weight_norm
+from assay.methods.registry import EDGE_METHODS, Options, check_methods, edge_methods
 
-Rows = Int[np.ndarray, "rows"]
-Method = Callable[[Circuits, Rows | None, int], EdgeScores]
+Say = Callable[[str, int, int | None], None]
 
 
-def _with_rows(method: Callable[..., EdgeScores]) -> Method:
-    return lambda circuits, rows, seed: method(circuits, rows=rows)
+def searches(
+    bench: Workbench, ablation: str, methods: Sequence[str], options: Options, say: Say
+) -> tuple[EdgeScores, ...]:
+    """Scores of each method, on all rows of the bench's task.
+
+    Args:
+        say: called with (stage, done, total).
+
+    Raises:
+        ClaimError: as `check_methods`, and for a size that the model does not have.
+    """
+    check_methods(methods, options.seed_with)
+    edges, circuits = transformer_of(bench).edges, Circuits(bench, ablation)
+    if not 0 < options.size <= len(edges):
+        raise ClaimError(f"a circuit of {options.size} edges was asked for; {bench.model.name} has 1 to {len(edges)}")
+    known: dict[str, EdgeScores] = {}
+
+    def scores(name: str) -> EdgeScores:
+        if name not in known:
+            takes, done = edge_methods()[name].takes, 0
+            total = options.steps if "steps" in takes else len(edges) * len(options.tau) if "tau" in takes else None
+
+            def advance(count: int) -> None:
+                nonlocal done
+                done += count
+                say(f"searching: {name}", done, total)
+
+            by = options.seed_with or edge_methods()[name].begin if "begin" in takes else None
+            begin = None if by is None else scores(by)
+            advance(0)
+            known[name] = edge_scores(name, circuits, begin=begin, advance=advance, **vars(options))
+        return known[name]
+
+    return tuple(scores(name) for name in methods)
 
 
-EDGE_METHODS: dict[str, Method] = {
-    "attribution": _with_rows(attribution),
-    "integrated_attribution": _with_rows(integrated_attribution),
-    "integrated_attribution_activations": _with_rows(partial(integrated_attribution, along="activations")),
-    "integrated_attribution_kl": _with_rows(partial(integrated_attribution, loss="kl")),
-    "gim": _with_rows(gim),
-    "saliency": _with_rows(saliency),
-    "information_flow": _with_rows(information_flow),
-    "activation_norm": _with_rows(activation_norm),
-    "weight_norm": lambda circuits, rows, seed: weight_norm(circuits.model),
-    "composition": lambda circuits, rows, seed: weight_norm(circuits.model, through="circuit", relative=True),
-    "first_layers": lambda circuits, rows, seed: first_layers(circuits.edges),
-    "random": lambda circuits, rows, seed: random_scores(circuits.edges, seed=seed),
-}
-
-
-def edge_scores(method: str, circuits: Circuits, rows: Rows | None = None, *, seed: int = 0) -> EdgeScores:
+def edge_scores(
+    method: str,
+    circuits: Circuits,
+    rows: Int[np.ndarray, "rows"] | None = None,
+    *,
+    begin: EdgeScores | None = None,
+    **options: Any,
+) -> EdgeScores:
     """The scores that a method of this name gives.
 
     Args:
-        rows: scored rows of the task that it may see (default: all); seed: of what is drawn.
+        rows: scored rows of the task that it may see (default: all).
+        begin: another method's scores, for a method that takes them.
+        options: of `Options`, and "advance", which a slow method calls with every step; each takes its own.
 
     Raises:
         ComponentError: for an unknown name, and for a plug-in that gives no scores of these edges.
     """
-    if method in EDGE_METHODS:
-        return EDGE_METHODS[method](circuits, rows, seed)
-    others = plugins.names(plugins.METHODS)
-    if method not in others:
-        raise ComponentError(f"unknown search {method!r}" + nearest(method, (*EDGE_METHODS, *others)))
+    if method not in EDGE_METHODS and method not in edge_methods():
+        raise ComponentError(f"unknown search {method!r}" + nearest(method, edge_methods()))
+    if method not in EDGE_METHODS:
+        return _of_plugin(method, circuits, rows, options.get("seed", 0))
+    spec = EDGE_METHODS[method]
+    given = {"begin": begin, **options}
+    arguments = {**spec.fixed, **{name: given[name] for name in spec.takes if name in given}}
+    match spec.needs:
+        case "edges":
+            found = spec.load()(circuits.edges, **arguments)
+        case "weights":
+            found = spec.load()(circuits.model, **arguments)
+        case "passes":
+            found = spec.load()(circuits, rows=rows, **arguments)
+        case _:
+            found = spec.load()(circuits.bench, circuits.ablation, rows=rows, **arguments)
+    if not isinstance(found, EdgeScores):  # scores with more around them
+        name = method if begin is None else f"{method}, seeded by {begin.method}"
+        return replace(found.scores, method=name)
+    if begin is not None or found.method == method:
+        return found
+    return replace(found, method=method, settings={**found.settings, "score": found.method})
+
+
+def _of_plugin(method: str, circuits: Circuits, rows: Int[np.ndarray, "rows"] | None, seed: int) -> EdgeScores:
     found = plugins.load(plugins.METHODS, method)(circuits, rows, seed)
     if not isinstance(found, EdgeScores) or len(found.scores) != len(circuits.edges):
         raise ComponentError(

@@ -5,7 +5,7 @@ A search's scores rank edges, choose circuits (`edge_sizes`), and give another s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -97,21 +97,4 @@ def seeded(search: Search, by: EdgeScores) -> EdgeScores:
         method=f"{found.method}, seeded by {by.method}",
         settings={**found.settings, "seeded_by": by.summary},
         passes=found.passes + by.passes,
-    )
-
-
-def combined(several: Sequence[EdgeScores]) -> EdgeScores:
-    """The mean rank over several methods, which needs no common unit.
-
-    Raises:
-        ComponentError: for no scores, or scores of different models.
-    """
-    sizes = {len(scores.scores) for scores in several}
-    if len(sizes) != 1:
-        raise ComponentError(f"scores of {sorted(sizes)} edges cannot be combined; give scores of one model")
-    return EdgeScores(
-        np.mean([scores.ranks() for scores in several], axis=0),
-        "mean rank of " + ", ".join(scores.method for scores in several),
-        {"of": [scores.summary for scores in several]},
-        sum(scores.passes for scores in several),
     )

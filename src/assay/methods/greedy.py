@@ -46,9 +46,9 @@ class Greedy:
 def greedy(
     bench: Workbench,
     ablation: str,
-    scores: EdgeScores,
     size: int,
     *,
+    begin: EdgeScores,
     over: float = 4.0,
     share: float = 0.5,
     uncertain: float = 2.0,
@@ -61,7 +61,7 @@ def greedy(
     """Drops edges from a larger circuit until `size` are left.
 
     Args:
-        scores: whose `over * size` best edges it begins with.
+        begin: another method's scores, whose `over * size` best edges it begins with.
         share: of the edges still to go that a block drops.
         uncertain: before a block goes, this many times as many edges are run again: those that cost least when last
             they were.
@@ -77,10 +77,10 @@ def greedy(
     if not (over >= 1 and 0 < share <= 1 and uncertain >= 1):
         raise ClaimError(f"greedy needs over >= 1, 0 < share <= 1, uncertain >= 1, not {over}, {share}, {uncertain}")
     before = bench.runner.forwards
-    mask = scores.top(min(len(edges), ceil(over * size)))
+    mask = begin.top(min(len(edges), ceil(over * size)))
     states = CircuitStates(bench, ablation, mask, draws=draws, rows=rows, memory=memory, most=MOST)
-    place = np.argsort(scores.worst_first(), kind="stable")
-    start = float(states.trial(edges.matrix(scores.top(size)[None])).kl[0])
+    place = np.argsort(begin.worst_first(), kind="stable")
+    start = float(states.trial(edges.matrix(begin.top(size)[None])).kl[0])
     cost = np.full(len(edges), np.nan)
     cost[mask] = costs(states, np.flatnonzero(mask))
     fresh, dropped = True, []
@@ -118,9 +118,9 @@ def greedy(
         "draws": draws_of(ablation, draws),
         "rows": len(bench.task.tokens) if rows is None else len(rows),
         "seed": seed,
-        "seeded_by": scores.summary,
+        "seeded_by": begin.summary,
     }
-    passes = scores.passes + bench.runner.forwards - before
+    passes = begin.passes + bench.runner.forwards - before
     return Greedy(mask, order, states.kl, start, EdgeScores(final, "greedy", settings, passes))
 
 

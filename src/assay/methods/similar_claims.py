@@ -1,4 +1,4 @@
-"""The searches that find a claim of a given kind and size, by name: what controls and rivals run again.
+"""Searches run again for a claim of a given kind and size: what controls and rivals need.
 
 Each is called with a claim that what it finds is to be like, and may be run on a shuffled task, where there is nothing
 to find.
@@ -6,24 +6,25 @@ to find.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from jaxtyping import Int
 
-from assay.errors import TaskError
-from assay.explanations.base import Assignment, Explanation, Label
+from assay.errors import ComponentError, TaskError, nearest
+from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Searched, Undefined
 from assay.explanations.circuit.circuit import Circuit
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import Circuits, transformer_of
 from assay.intervene.runner import Runner
-from assay.methods.edge_methods import EDGE_METHODS, edge_scores
+from assay.methods.edge_methods import edge_scores
 from assay.methods.edge_sizes import sized_circuits
 from assay.methods.head_scores import head_scores
 from assay.methods.part_sets import exchangeable
 from assay.methods.part_sizes import largest, sizes
+from assay.methods.registry import METHODS, method_of
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 from assay.stats.keyed import generator
@@ -47,7 +48,13 @@ class Found:
     by: str
 
 
-Search = Callable[[Workbench, Explanation, str, Rows, int | None], Found]
+def search_of(explanation: Explanation, model: AnyModel) -> Searched | Undefined:
+    """The search that finds such a claim, where it can be run again: one that needs no trials of circuits."""
+    found = explanation.search(model)
+    method = None if isinstance(found, Undefined) else method_of(found.name)
+    if isinstance(found, Undefined) or (method is not None and method.needs != "trials"):
+        return found
+    return Undefined(f"the search {found.name!r} that found the {explanation.kind} cannot be run again from here")
 
 
 def search(
@@ -62,9 +69,14 @@ def search(
 
     Raises:
         TaskError: for a search that the model or the task's metric gives no gradient for.
-        ComponentError: where there is no such claim.
+        ComponentError: where there is no such claim, or no such search.
     """
-    return SEARCHES[name](bench, like, ablation, rows, shuffle)
+    method = method_of(name)
+    if method is None:
+        raise ComponentError(f"unknown search {name!r}" + nearest(name, METHODS))
+    if method.needs != "claim":
+        return _circuit(name, bench, like, ablation, rows, shuffle)
+    return method.load()(bench, like, **({"shuffle": shuffle} if "shuffle" in method.takes else {}))
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------
@@ -76,20 +88,27 @@ def _assignment(bench: Workbench, like: Explanation) -> Assignment:
     return out
 
 
-def _largest(which: int, name: str) -> Search:
-    def found(bench: Workbench, like: Explanation, ablation: str, rows: Rows, shuffle: int | None) -> Found:
-        claim = _assignment(bench, like)
-        size = sizes(bench, exchangeable(bench, claim))[which]
-        if not size:
-            raise TaskError("the module gives no gradient")
-        item = largest(bench, claim, size)
-        words = f"the parts of the same layer profile with the highest {name}: {', '.join(map(str, item))}"
-        return Found(like.like(item), words, f"the highest {name}")
-
-    return found
+def largest_norm(bench: Workbench, like: Explanation) -> Found:
+    """The parts of the claim's layer profile whose outputs are largest."""
+    return _largest(bench, like, 0, "norm")
 
 
-def _heads(bench: Workbench, like: Explanation, ablation: str, rows: Rows, shuffle: int | None) -> Found:
+def largest_attribution(bench: Workbench, like: Explanation) -> Found:
+    """Those of the largest attribution."""
+    return _largest(bench, like, 1, "attribution")
+
+
+def _largest(bench: Workbench, like: Explanation, which: int, name: str) -> Found:
+    claim = _assignment(bench, like)
+    size = sizes(bench, exchangeable(bench, claim))[which]
+    if not size:
+        raise TaskError("the module gives no gradient")
+    item = largest(bench, claim, size)
+    words = f"the parts of the same layer profile with the highest {name}: {', '.join(map(str, item))}"
+    return Found(like.like(item), words, f"the highest {name}")
+
+
+def head_scores_like(bench: Workbench, like: Explanation, *, shuffle: int | None = None) -> Found:
     """Heads that attend most as the claim's rules say, then the parts of the largest attribution."""
     claim, rules = _assignment(bench, like), like.searched_by(bench.model)
     item, by = by_attention(bench, claim, rules, shuffle=shuffle)
@@ -133,19 +152,17 @@ def by_attention(
 # -- edges -------------------------------------------------------------------------------------------------------------
 
 
-def _edges(method: str) -> Search:
-    def found(bench: Workbench, like: Explanation, ablation: str, rows: Rows, shuffle: int | None) -> Found:
-        assert isinstance(like, Circuit)
-        model, size = transformer_of(bench), like.live(bench.model)
-        at = bench if shuffle is None else shuffled(bench, shuffle)
-        few = rows[np.linspace(0, len(rows) - 1, min(len(rows), SEARCH_ROWS)).round().astype(int)]
-        scores = edge_scores(method, Circuits(at, ablation), few, seed=bench.seed)
-        sized = sized_circuits(model.edges, scores, np.array([size]), fill_up=True)
-        seen = "" if method == "weight_norm" else f", chosen on up to {SEARCH_ROWS} of the rows that are scored"
-        by = f"the highest {method.replace('_', ' ')}"
-        return Found(Circuit.of(sized.masks[0]), f"the circuit of {size:,} live edges with {by}{seen}", by)
-
-    return found
+def _circuit(method: str, bench: Workbench, like: Explanation, ablation: str, rows: Rows, shuffle: int | None) -> Found:
+    assert isinstance(like, Circuit)
+    model, size = transformer_of(bench), like.live(bench.model)
+    at = bench if shuffle is None else shuffled(bench, shuffle)
+    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), SEARCH_ROWS)).round().astype(int)]
+    scores = edge_scores(method, Circuits(at, ablation), few, seed=bench.seed)
+    sized = sized_circuits(model.edges, scores, np.array([size]), fill_up=True)
+    blind = method in METHODS and METHODS[method].needs in ("edges", "weights")
+    seen = "" if blind else f", chosen on up to {SEARCH_ROWS} of the rows that are scored"
+    by = f"the highest {method.replace('_', ' ')}"
+    return Found(Circuit.of(sized.masks[0]), f"the circuit of {size:,} live edges with {by}{seen}", by)
 
 
 def shuffled(bench: Workbench, draw: int) -> Workbench:
@@ -161,12 +178,3 @@ def shuffled(bench: Workbench, draw: int) -> Workbench:
             tokens[row, torch.from_numpy(columns)] = task.tokens[row, torch.from_numpy(random.permutation(columns))]
         other = replace(task, tokens=tokens)
     return bench.on(Runner(bench.model, other))
-
-
-SEARCHES: dict[str, Search] = {
-    "largest_norm": _largest(0, "norm"),
-    "largest_attribution": _largest(1, "attribution"),
-    "head_scores": _heads,
-    **{method: _edges(method) for method in EDGE_METHODS},
-}
-ON_SHUFFLED = frozenset({"head_scores", *EDGE_METHODS})  # those that a shuffled task says something to

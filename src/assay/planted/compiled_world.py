@@ -1,4 +1,4 @@
-"""A program with its inputs: the compiled model and the task."""
+"""The world of a program: its compiled network, its inputs, and the edges that it needs."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from assay.model.transformer import Model
 from assay.planted.compiler import network_of, tokenizer_of
 from assay.planted.inputs import REFERENCE_ROWS, Inputs
 from assay.planted.program import Program
+from assay.planted.program_truth import ABLATIONS, ProgramTruth, program_truth
+from assay.stats.estimate import Undefined
 from assay.task.task import Task
 
 
 @dataclass(frozen=True, eq=False)
-class Planted:
-    """A known answer.
+class CompiledWorld:
+    """A program with its inputs.
 
     Attributes:
         program: what the network computes; inputs: what it is run on.
@@ -57,3 +59,9 @@ class Planted:
             TaskError: when there are not so many different rows; for an unknown metric.
         """
         return self.inputs.task(self.model.tokenizer, n, seed, reference=reference, metric=metric)
+
+    def truth(self, ablation: str, seed: int = 0) -> ProgramTruth | Undefined:
+        """The edges that the program needs, or could use instead of others, derived from it; see `program_truth`."""
+        if ablation not in ABLATIONS:
+            return Undefined(f"no truth of planted:{self.name} is derived under the ablation {ablation!r}")
+        return program_truth(self.program, self.inputs, self.model.edges, ablation, seed)

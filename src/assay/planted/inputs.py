@@ -85,7 +85,7 @@ class Inputs:
         return real
 
     def task(self, tokenizer: Any, n: int, seed: int, *, reference: int, metric: str) -> Task:
-        """See `Planted.task`."""
+        """See `CompiledWorld.task`."""
         if problem := bounds.problem("n", n, bounds.ROWS, " of a planted task"):
             raise TaskError(problem)
         seen: set[tuple[str, ...]] = set()
@@ -97,7 +97,8 @@ class Inputs:
             metric=metric_of(metric, 1 if scored.answers is None else scored.answers.shape[1]),
             tokenizer=tokenizer,
             reference=other,
-            notes={"program": self.name, "seed": seed, "bos": True, "reference": "other rows, another random stream"},
+            aligned=True,
+            notes={"seed": seed, "bos": True, "reference": "other rows, another random stream"},
             **fields_of(scored),
         )
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
-from functools import cache
 
 import numpy as np
 
-from assay.errors import TaskError, nearest
-from assay.planted.compiled_world import Planted
+from assay.planted.compiled_world import CompiledWorld
 from assay.planted.gadgets import at, fuzzy, hats, moved, pick, smallest
 from assay.planted.inputs import Drawn, Inputs, Split
 from assay.planted.program import Head, Match, Program, Units
@@ -20,28 +18,7 @@ LETTERS = tuple("abcdefghijkl")
 FILLERS = tuple(f"f{i}" for i in range(1, 9))
 
 
-def planted(name: str) -> Planted:
-    """The built-in program of this name, with its network, task and truth.
-
-    Raises:
-        TaskError: for a name that is not built in.
-
-    Example:
-        >>> case = planted("reversal")
-        >>> case.task(n=8).tokens.shape, case.model.config.layers
-        (torch.Size([8, 10]), 1)
-    """
-    if name not in PROGRAMS:
-        raise TaskError(f"no planted program is called {name!r}" + nearest(name, PROGRAMS))
-    return _made(name)
-
-
-@cache
-def _made(name: str) -> Planted:
-    return PROGRAMS[name]()
-
-
-def reversal(length: int = 4, letters: int = 6) -> Planted:
+def reversal(length: int = 4, letters: int = 6) -> CompiledWorld:
     """BOS x1 .. xn | xn .. x1: one head attends from each position to the one that is to be said next."""
     words = LETTERS[:letters]
     tokens, context = (BOS, END, *words), 2 * length + 2
@@ -57,10 +34,10 @@ def reversal(length: int = 4, letters: int = 6) -> Planted:
         return Drawn(row(), row())
 
     alphabet = ((BOS,), *[words] * length, (END,), *[words] * length)
-    return _case(program, draw, tuple(range(length + 2, context)), alphabet)
+    return _world(program, draw, tuple(range(length + 2, context)), alphabet)
 
 
-def proportion(length: int = 5) -> Planted:
+def proportion(length: int = 5) -> CompiledWorld:
     """BOS l1 s1 l2 s2 ..: after each letter the share of letters so far that are x; a head counts, units round."""
     others = LETTERS[:5]
     shares = sorted({Fraction(k, n) for n in range(1, length + 1) for k in range(n + 1)})
@@ -94,10 +71,10 @@ def proportion(length: int = 5) -> Planted:
 
     seen = [tuple(names[i] for i, s in enumerate(shares) if (s * n).denominator == 1) for n in range(1, length + 1)]
     alphabet = ((BOS,), *[side for n in range(length) for side in (letters, seen[n])])
-    return _case(program, draw, tuple(range(2, context, 2)), alphabet)
+    return _world(program, draw, tuple(range(2, context, 2)), alphabet)
 
 
-def sort(length: int = 4, values: int = 6) -> Planted:
+def sort(length: int = 4, values: int = 6) -> CompiledWorld:
     """BOS x1 .. xn | the same in order: a head takes the share of each value, units find the k-th smallest."""
     digits = tuple(str(v) for v in range(1, values + 1))
     tokens, context = (BOS, END, *digits), 2 * length + 2
@@ -123,10 +100,10 @@ def sort(length: int = 4, values: int = 6) -> Planted:
         return Drawn(row(), row())
 
     alphabet = ((BOS,), *[digits] * length, (END,), *[digits] * length)
-    return _case(program, draw, tuple(range(length + 2, context)), alphabet)
+    return _world(program, draw, tuple(range(length + 2, context)), alphabet)
 
 
-def induction(length: int = 6, window: int = 3, letters: int = 12) -> Planted:
+def induction(length: int = 6, window: int = 3, letters: int = 12) -> CompiledWorld:
     """BOS r w, letters of r all different and w a stretch of r: a previous-token head, and a head that finds what came
     after the same letter.
 
@@ -156,20 +133,20 @@ def induction(length: int = 6, window: int = 3, letters: int = 12) -> Planted:
         said = row[start : start + window]
         return Drawn((BOS, *row, *said), (BOS, *turned, *said))
 
-    return _case(program, draw, tuple(range(length + 2, context)), ((BOS,), *[words] * (context - 1)))
+    return _world(program, draw, tuple(range(length + 2, context)), ((BOS,), *[words] * (context - 1)))
 
 
-def and_gate() -> Planted:
+def and_gate() -> CompiledWorld:
     """BOS A f B f f | yes: one head fetches A, one B, and units say yes if both are on."""
     return _gate("and")
 
 
-def or_gate() -> Planted:
+def or_gate() -> CompiledWorld:
     """As `and_gate`, but one is enough. Where something is scored both are on, so that either alone can go."""
     return _gate("or")
 
 
-def _gate(kind: str) -> Planted:
+def _gate(kind: str) -> CompiledWorld:
     tokens, context = (BOS, END, "on", "off", "yes", "no", *FILLERS), 8
     on = {"token": pick(tokens, ["on"])}
     heads = (Head(0, 0, (at(context, 1),), on, "left"), Head(0, 1, (at(context, 3),), on, "right"))
@@ -196,10 +173,10 @@ def _gate(kind: str) -> Planted:
 
     cues, answers = ("on", "off"), ("yes", "no")
     alphabet = ((BOS,), cues, FILLERS, cues, FILLERS, FILLERS, (END,), answers)
-    return _case(program, draw, (7,), alphabet)
+    return _world(program, draw, (7,), alphabet)
 
 
-def cancelling() -> Planted:
+def cancelling() -> CompiledWorld:
     """BOS x f d f | x: one head fetches the answer x; a second says another letter because of d, a third unsays it."""
     words = LETTERS[:6]
     tokens, context = (BOS, END, *words, *FILLERS), 7
@@ -222,10 +199,10 @@ def cancelling() -> Planted:
         return Drawn((BOS, x, f[0], d, f[1], END, x), (BOS, other, f[0], wrong, f[1], END, other), other)
 
     alphabet = ((BOS,), words, FILLERS, words, FILLERS, (END,), words)
-    return _case(program, draw, (6,), alphabet)
+    return _world(program, draw, (6,), alphabet)
 
 
-def backup() -> Planted:
+def backup() -> CompiledWorld:
     """BOS x f f | x: a head fetches x; a later one fetches it too, unless it sees that the first has said something.
 
     Its queries ask for position 1 always, and for BOS twice as much where the first head's output is there. Filling the
@@ -249,28 +226,16 @@ def backup() -> Planted:
         x, other = (str(w) for w in random.choice(words, 2, replace=False))
         return Drawn((BOS, x, *f, END, x), (BOS, other, *f, END, other), other)
 
-    return _case(program, draw, (5,), ((BOS,), words, FILLERS, FILLERS, (END,), words))
+    return _world(program, draw, (5,), ((BOS,), words, FILLERS, FILLERS, (END,), words))
 
 
-PROGRAMS: dict[str, Callable[[], Planted]] = {
-    "reversal": reversal,
-    "proportion": proportion,
-    "sort": sort,
-    "induction": induction,
-    "and_gate": and_gate,
-    "or_gate": or_gate,
-    "cancelling": cancelling,
-    "backup": backup,
-}
-
-
-def _case(
+def _world(
     program: Program,
     draw: Callable[[np.random.Generator, Split], Drawn],
     columns: tuple[int, ...],
     alphabet: tuple[tuple[str, ...], ...],
-) -> Planted:
-    return Planted(program, Inputs(program.name, program.tokens, draw, columns, alphabet))
+) -> CompiledWorld:
+    return CompiledWorld(program, Inputs(program.name, program.tokens, draw, columns, alphabet))
 
 
 def _logits(tokens: Sequence[str], words: Sequence[str]) -> np.ndarray:

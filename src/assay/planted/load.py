@@ -7,12 +7,10 @@ from typing import Any
 
 import torch
 
-from assay.errors import ModelError, TaskError
 from assay.model.load import load as load_model
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.planted.library import planted
-from assay.planted.worlds import PREFIX
+from assay.planted.worlds import is_world, world
 
 
 def load(
@@ -47,15 +45,10 @@ def load(
         >>> len(assay.load("planted:induction").edges)
         46
     """
-    if not (isinstance(source, str) and source.startswith(PREFIX)):
+    if not (isinstance(source, str) and is_world(source)):
         return load_model(source, dtype=dtype, device=device, revision=revision, tokenizer=tokenizer)
-    try:
-        own = planted(source.removeprefix(PREFIX)).model
-    except TaskError as problem:
-        raise ModelError(str(problem)) from None
-    if dtype is None and device is None:
-        return own
-    network: Any = own.source
-    model = load_model(network, dtype=dtype, device=device, tokenizer=own.tokenizer)
-    assert isinstance(model, Model)
-    return replace(model, name=own.name)
+    own = world(source).model
+    if dtype is not None or device is not None:
+        network: Any = own.network if isinstance(own, ModuleModel) else own.source
+        own = load_model(network, dtype=dtype, device=device, tokenizer=own.tokenizer)
+    return replace(own, name=source)

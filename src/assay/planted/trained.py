@@ -26,6 +26,8 @@ from assay.model.load import load
 from assay.model.transformer import Model
 from assay.planted.compiler import tokenizer_of
 from assay.planted.inputs import REFERENCE_ROWS, Drawn, Inputs, Split
+from assay.planted.world import Truth
+from assay.stats.estimate import Undefined
 from assay.stats.keyed import generator, torch_generator
 from assay.task.task import Task
 
@@ -36,6 +38,7 @@ U, V, SUM = "a0.h1", "a0.h2", "m1"  # where the two variables and their sum are 
 OTHERS = ("a0.h0", "a0.h3", "m0", *(f"a1.h{head}" for head in range(HEADS)))
 COLUMN_U, COLUMN_V, ASKED = 1, 3, 5
 RIGHT, STILL = 0.99, 0.02  # what must be reached: shares of right answers, and the worst change by idle parts
+ABLATIONS = ("counterfactual", "resample_joint", "resample_independent")  # under which the circuit is known
 STUCK = 0.5  # nats of strict loss half-way, where the training begins anew
 QUIET = 0.2  # of what idle parts write at first, against the others
 
@@ -52,11 +55,11 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Trained:
+class TrainedWorld:
     """A network with planted variables.
 
     Attributes:
-        network: a `GPT2LMHeadModel`; inputs: what it is run on.
+        name: of the task and the seed; network: a `GPT2LMHeadModel`; inputs: what it is run on.
         places: component -> the variable that it carries; idle: components that carry nothing of use.
         scores: shares of rows whose answer is right, over all pairs of pairs of digits: "behaviour" as it is; for each
             variable's component where its output comes from the other pair (right: the answer with that variable);
@@ -64,6 +67,7 @@ class Trained:
             the latter.
     """
 
+    name: str
     network: Any
     inputs: Inputs
     places: Mapping[str, str]
@@ -80,14 +84,29 @@ class Trained:
     def model(self) -> Model:
         model = load(self.network, tokenizer=tokenizer_of(self.inputs.words))
         assert isinstance(model, Model)
-        return replace(model, name=f"planted:{self.inputs.name}")
+        return replace(model, name=f"planted:{self.name}")
 
     def task(self, n: int = 64, seed: int = 0, *, reference: int = REFERENCE_ROWS, metric: str = "loss") -> Task:
         """Rows with one answer, with counterfactuals in which both variables differ."""
         return self.inputs.task(self.model.tokenizer, n, seed, reference=reference, metric=metric)
 
+    def truth(self, ablation: str) -> Truth | Undefined:
+        """The circuit in which the training put the variables; how a head finds its own column is left open.
 
-def sums(size: int = 5) -> Inputs:
+        It may do so by the position alone, which all examples share.
+        """
+        if ablation not in ABLATIONS:
+            return Undefined(f"planted:{self.name} was trained on interchanges, which say nothing of {ablation!r}")
+        where = tuple(edge for edge in self.circuit if edge.endswith(("<q>", "<k>")))
+        return Truth(edges=tuple(edge for edge in self.circuit if edge not in where), neutral=where)
+
+
+def sums(seed: int = 0) -> TrainedWorld:
+    """The sum of two digits below 5, trained with this seed."""
+    return train(settings=Settings(seed=seed))
+
+
+def sum_inputs(size: int = 5) -> Inputs:
     """BOS u f v f | s, with s = u + v: numbers u and v below `size`, fillers f."""
     numbers = tuple(str(d) for d in range(2 * size - 1))
     words = (BOS, END, *numbers, *FILLERS)
@@ -106,14 +125,14 @@ def sums(size: int = 5) -> Inputs:
     return Inputs("sums", words, draw, (6,), ((BOS,), terms, FILLERS, terms, FILLERS, (END,), numbers))
 
 
-def train(size: int = 5, settings: Settings | None = None) -> Trained:
+def train(size: int = 5, settings: Settings | None = None) -> TrainedWorld:
     """Trains from scratch, on one thread in well under a minute; the same settings give the same weights.
 
     Raises:
         ModelError: when the variables did not settle where they were to, in any attempt.
     """
     settings = settings or Settings()
-    inputs = sums(size)
+    inputs = sum_inputs(size)
     scores: dict[str, float] = {}
     for attempt in range(settings.attempts):
         network = _attempt(inputs, size, settings, attempt)
@@ -121,7 +140,8 @@ def train(size: int = 5, settings: Settings | None = None) -> Trained:
             continue
         scores = _scores(network, inputs, size, settings.seed)
         if scores["worst change"] <= STILL and min(v for k, v in scores.items() if k != "worst change") >= RIGHT:
-            return Trained(network, inputs, {U: "u", V: "v", SUM: "u + v"}, OTHERS, scores)
+            name = f"{inputs.name}_{settings.seed}"
+            return TrainedWorld(name, network, inputs, {U: "u", V: "v", SUM: "u + v"}, OTHERS, scores)
     raise ModelError(f"strict interchange training with {settings} did not settle; the last scores are {scores}")
 
 

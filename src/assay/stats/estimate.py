@@ -12,6 +12,13 @@ TENS = 1e-4, 1e6  # outside of these a figure is printed in powers of ten
 
 
 @dataclass(frozen=True)
+class Undefined:
+    """Something that is not there, or not known: "undefined, because ..."."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A value and the ends of its 95 % interval.
 
@@ -20,7 +27,7 @@ class Estimate:
         low, high: the interval's ends; None for an end that is open, and then `reason` says why.
         n: the number of clusters (documents) it rests on.
         reason: why the value is undefined or an end is open.
-        method: how the interval was made: "jackknife_t", "fieller", "percentile" or "exact".
+        method: how the interval was made: "jackknife_t", "fieller", "percentile", "newcombe" or "exact".
 
     Raises:
         ValueError: a NaN or an infinity; something missing without a reason; ends that do not enclose the value.

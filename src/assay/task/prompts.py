@@ -61,6 +61,7 @@ def prompts_task(
         metric=metric,
         tokenizer=model.tokenizer,
         reference=other,
+        aligned=True,
         notes={
             "file": name,
             "bos": start is not None,

@@ -44,6 +44,7 @@ def repeat_task(model: Any, *, n: int, length: int, seed: int, metric: str | Met
         metric=metric_of(metric),
         tokenizer=getattr(model, "tokenizer", None),
         reference=examples("reference", reference, start),
+        aligned=True,
         notes={
             "length": length,
             "seed": seed,

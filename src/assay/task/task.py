@@ -36,6 +36,7 @@ class Task(Examples):
         tokenizer: the model's; None for a classifier.
         reference: other examples, as wide as these; they share no document with what is scored. They fill ablations and
             fit floors, programs and rivals.
+        aligned: whether a column means the same in every row of one length.
         notes: how the data was made: split, sampling, seed, and under "reference" how the reference was chosen.
     """
 
@@ -44,6 +45,7 @@ class Task(Examples):
     metric: Metric
     tokenizer: Any
     reference: Examples | None
+    aligned: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property

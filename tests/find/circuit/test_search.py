@@ -16,9 +16,8 @@ from assay.explanations.claims.file import load_claim
 from assay.find.circuit.plan import Plan
 from assay.find.circuit.search import find_circuit, leak
 from assay.find.circuit.split import Split, split_task
-from assay.planted.library import planted
 from assay.planted.load import load
-from assay.planted.truth import truth
+from assay.planted.worlds import world
 from assay.task.found_on import found_on, read_found_on, shared_with
 
 SMALL = ("--documents", "32", "--select", "12", "--sizes", "6", "--controls", "6", "--keep-edges", "5")
@@ -55,7 +54,7 @@ def test_a_planted_circuit_is_found_and_written(run):
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
     record = json.loads(Path("found/frontier.json").read_text())
-    true = truth(planted("and_gate"), "resample_joint").used
+    true = world("and_gate").truth("resample_joint").edges
     assert (record["schema"], record["kind"], record["total"]) == (1, "frontier", 18)
     assert (record["circuit"]["method"], record["circuit"]["edges"], record["leak"]["state"]) == ("exact", 5, "passed")
     drawn = {(e["writer"], e["reader"], e["part"]) for e in record["circuit"]["drawing"]["edges"]}
@@ -161,7 +160,7 @@ def test_the_circuit_is_chosen_on_the_selection():
     plan = Plan(("random", "exact"), "resample_joint", sizes=(5, 18), controls=0, keep_edges=5, draws=1)
     found = find_circuit(model, split, plan)
     assert found.scores.method == "exact"
-    assert set(model.edges.names(found.mask)) == set(truth(planted("and_gate"), "resample_joint").used)
+    assert set(model.edges.names(found.mask)) == set(world("and_gate").truth("resample_joint").edges)
     assert all(point["control"] is None for one in found.record["methods"] for point in one["sizes"])
 
 

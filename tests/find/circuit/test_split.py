@@ -11,7 +11,7 @@ import pytest
 from assay.errors import TaskError
 from assay.explanations.claims.file import claim_of
 from assay.find.circuit.split import Split, split_task, without
-from assay.planted.library import planted
+from assay.planted.worlds import world
 from assay.task.examples import Examples
 from assay.task.task import Task
 from tests.measure.planted import planted as tiny
@@ -39,7 +39,7 @@ def again(split: Split, model, name: str, folder: Path) -> Task:
 
 
 def test_planted_rows_are_of_two_streams_and_none_is_seen_twice(tmp_path):
-    model = planted("and_gate").model  # 512 rows in all, so that 200 and 100 of them meet
+    model = world("and_gate").model  # 512 rows in all, so that 200 and 100 of them meet
     split = split_task(model, {"kind": "planted"}, documents=200, select=100)
     apart(split)
     assert len(split.selection.documents) < 100
@@ -118,7 +118,7 @@ def test_a_counterfactual_of_another_length_is_named_with_its_line(tmp_path):
 
 
 def test_nothing_is_left_to_search_on():
-    task = planted("or_gate").task(n=6)
+    task = world("or_gate").task(n=6)
     with pytest.raises(TaskError, match="every document that 'planted:or_gate, 6 rows' could be searched on"):
         without(task.subset([1, 4]), task)
     assert len(without(task, task.subset([1, 4])).documents) == 4

@@ -42,20 +42,6 @@ from assay.names import Site, parse_site
 
 MANY = 10**9  # path-sampled circuits are not counted
 DEFAULT_SEARCH = "attribution"  # stands for one that is not known
-ONE_PASS_SEARCHES = (  # those that need no trial of circuits, which controls can run again
-    "attribution",
-    "integrated_attribution",
-    "integrated_attribution_activations",
-    "integrated_attribution_kl",
-    "gim",
-    "saliency",
-    "information_flow",
-    "activation_norm",
-    "weight_norm",
-    "composition",
-    "first_layers",
-    "random",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,13 +192,9 @@ class Circuit(Explanation):
         assert isinstance(model, Model)
         return model.edges.names(self.mask(model))
 
-    def search(self, model: AnyModel) -> Searched | Undefined:
+    def search(self, model: AnyModel) -> Searched:
         name = None if self.file is None else self.file.method
-        if name is None:
-            return Searched(DEFAULT_SEARCH, known=False)
-        if name not in ONE_PASS_SEARCHES:
-            return Undefined(f"the search {name!r} that found the circuit cannot be run again from here")
-        return Searched(name)
+        return Searched(name or DEFAULT_SEARCH, known=name is not None)
 
     def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
         """Random circuits like this one, made of paths: to beat a uniform draw of few edges says nothing."""

@@ -11,7 +11,7 @@ from assay.errors import ClaimError, nearest
 from assay.explanations import registry
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.shapes import known_shape
-from assay.planted.worlds import NAMES, PREFIX
+from assay.planted import worlds
 from assay.store import inputs
 from assay.zoo.recipes import RECIPES
 
@@ -50,9 +50,8 @@ def model_problem(model: str) -> str | None:
     if model.startswith("zoo:"):
         name = model.removeprefix("zoo:")
         return None if name in MODELS else f"unknown model {model!r}" + nearest(model, [f"zoo:{n}" for n in MODELS])
-    if model.startswith(PREFIX):
-        name = model.removeprefix(PREFIX)
-        return None if name in NAMES else f"unknown model {model!r}" + nearest(model, [PREFIX + n for n in NAMES])
+    if worlds.is_world(model):
+        return worlds.problem(model)
     if model in MODELS:
         return f"unknown model {model!r}; did you mean 'zoo:{model}'?"
     if os.path.exists(inputs.place(model)) or (_HUB.match(model) and not model.startswith(".")):
@@ -74,7 +73,7 @@ def floor_model_problem(model: str, floor: str) -> str | None:
 
 
 def _task(claim: ClaimFile) -> None:
-    if claim.task.kind == "planted" and not claim.model.startswith(PREFIX):
+    if claim.task.kind == "planted" and not worlds.is_world(claim.model):
         where = claim.where("task", "kind")
         raise ClaimError(
             f"{where}a task of kind 'planted' is of a model such as 'planted:induction', not {claim.model!r}"

@@ -102,7 +102,7 @@ class PromptsTask(Strict):
 
 
 class PlantedTask(Strict):
-    """The rows of a planted program, which the model names."""
+    """The rows of a world, which the model names."""
 
     kind: Literal["planted"]
     n: _Rows | None = None

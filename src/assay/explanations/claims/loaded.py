@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import ClaimError, TaskError
+from assay.planted.worlds import world
 from assay.task.text_files import read_documents
 
 if TYPE_CHECKING:
@@ -42,10 +43,7 @@ def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed:
     if fields.kind == "repeat":
         return Task.repeat(model, **options)
     if fields.kind == "planted":
-        from assay.planted.library import planted
-        from assay.planted.worlds import PREFIX
-
-        return planted(claim.model.removeprefix(PREFIX)).task(**options)
+        return world(claim.model).task(**options)
     other = None if reference is None or reference.files is None else reference.files[0]  # `check_data`: just one
     if fields.kind == "prompts":
         return Task.prompts(model, fields.file, reference=other, **options)

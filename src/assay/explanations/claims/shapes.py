@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from assay.errors import UserError, nearest
 from assay.names import Site
-from assay.planted.worlds import PREFIX, SHAPES
+from assay.planted import worlds
 from assay.store import inputs
 from assay.zoo import index
 
@@ -26,9 +26,9 @@ class KnownShape(NamedTuple):
 
 def known_shape(model: str) -> KnownShape | None:
     """The shape of a planted program, or of a model whose configuration lies on this disk."""
-    if model.startswith(PREFIX):
-        layers, heads = SHAPES[model.removeprefix(PREFIX)]
-        return KnownShape(layers, heads, heads, None, native=True)
+    if worlds.is_world(model):
+        known = worlds.shape(model)
+        return None if known is None else KnownShape(*known, known[1], None, native=True)
     folder = index.place(model) if model.startswith(index.PREFIX) else inputs.place(model)
     try:
         config: Any = inputs.read_json(folder / "config.json", "the configuration", most=LARGEST)

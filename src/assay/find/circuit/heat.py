@@ -46,6 +46,6 @@ def _unaligned(bench: Workbench) -> str | None:
     width = bench.task.tokens.shape[1]
     if width > COLUMNS:
         return f"rows of {width} positions are too wide for a heat map of at most {COLUMNS}"
-    if bench.task.kind in ("text", "ids") and "program" not in bench.task.notes:
+    if not bench.task.aligned:
         return "positions of running text have nothing in common from row to row"
     return None

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from assay.errors import ClaimError, UserError, nearest
 from assay.explanations.registry import ABLATIONS
 from assay.methods.edge_sizes import log_sizes
-from assay.methods.registry import check_methods
+from assay.methods.registry import Options, check_methods, takers
 from assay.task import bounds
 
 SHARE, FEWEST = 0.01, 12  # of the edges, and how many at least, where no size is asked for
@@ -66,9 +66,15 @@ class Plan:
             value = getattr(self, name)
             if value is not None and (problem := bounds.problem(name, value, limit)):
                 raise UserError(problem)
-        for given, method in (("tau", "acdc"), ("steps", "masks")):
+        for given in ("tau", "steps"):
+            (method,) = takers(given)
             if getattr(self, given) is not None and method not in self.methods:
                 raise UserError(f"{given!r} is of the method {method!r}, which is not among those given")
+
+    def options(self, size: int) -> Options:
+        """The methods' options, for a circuit of this size."""
+        given = {name: getattr(self, name) for name in ("tau", "steps") if getattr(self, name) is not None}
+        return Options(size, seed_with=self.seed_with, seed=self.seed, **given)
 
     def size(self, edges: int, name: str) -> int:
         """The size of the circuit that is written.

@@ -11,7 +11,7 @@ from assay.errors import TaskError, UserError, nearest
 from assay.explanations import registry
 from assay.explanations.claims.checks import model_problem
 from assay.explanations.claims.file import load_claim
-from assay.planted.worlds import PREFIX
+from assay.planted.worlds import is_world
 from assay.store import inputs
 
 KINDS = ("text", "repeat", "planted")
@@ -20,7 +20,7 @@ LENGTH = 32  # of a repeated span, where none is given
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A model's name, and its task as fields of a claim file.
 
     Attributes:
@@ -37,7 +37,7 @@ class Asked:
     draws: int | None = None
 
 
-def asked(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Asked:
+def request(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Request:
     """From flags, or from a claim file where `source` is one (then `task` and `texts` stay out).
 
     Args:
@@ -53,7 +53,7 @@ def asked(source: str, task: str | None, texts: Sequence[str], options: Mapping[
     problem = model_problem(source)
     if problem:
         raise UserError(problem)
-    kind = task or ("planted" if source.startswith(PREFIX) else "text" if texts else "repeat")
+    kind = task or ("planted" if is_world(source) else "text" if texts else "repeat")
     fields: dict[str, Any] = {"kind": kind}
     if kind not in KINDS:
         if Path(kind).suffix.lower() not in PROMPTS:
@@ -64,7 +64,7 @@ def asked(source: str, task: str | None, texts: Sequence[str], options: Mapping[
         if not inputs.is_file(kind):
             raise TaskError(f"there is no file of prompts {kind!r}")
         fields = {"kind": "prompts", "file": kind}
-    if fields["kind"] == "planted" and not source.startswith(PREFIX):
+    if fields["kind"] == "planted" and not is_world(source):
         raise TaskError(f"the task 'planted' is of a model such as 'planted:induction', not of {source!r}")
     if texts and fields["kind"] != "text":
         raise TaskError(f"text files are given for a task of kind {fields['kind']!r}; leave them out, or --task text")
@@ -79,10 +79,10 @@ def asked(source: str, task: str | None, texts: Sequence[str], options: Mapping[
     _fits(fields)
     if fields["kind"] == "repeat":
         fields.setdefault("length", LENGTH)
-    return Asked(source, fields)
+    return Request(source, fields)
 
 
-def _of_claim(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Asked:
+def _of_claim(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Request:
     for name, value in (("task", task), ("text", texts), *options.items()):
         if value:
             raise UserError(f"{name!r} is given, and so is the claim file {source!r}, which has a task; leave one out")
@@ -93,7 +93,7 @@ def _of_claim(source: str, task: str | None, texts: Sequence[str], options: Mapp
     reference = None if claim.reference is None else claim.reference.model_dump(exclude_none=True)
     fields = claim.task.model_dump(exclude_none=True)
     documents = claim.documents if claim.documents is not None else fields.get("n")
-    return Asked(claim.model, fields, reference, tuple(claim.ablation or ()), claim.seed, documents, claim.draws)
+    return Request(claim.model, fields, reference, tuple(claim.ablation or ()), claim.seed, documents, claim.draws)
 
 
 _TAKES = {

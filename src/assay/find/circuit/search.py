@@ -16,7 +16,6 @@ from jaxtyping import Bool, Int
 from assay.errors import UserError, nearest
 from assay.explanations.circuit.block import drawing
 from assay.find.circuit.heat import heat
-from assay.find.circuit.methods import Options, searches
 from assay.find.circuit.plan import Plan
 from assay.find.circuit.split import Split
 from assay.frontier.curves import DEFINITIONS
@@ -27,6 +26,7 @@ from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
 from assay.measure.checks.thresholds import THRESHOLDS
 from assay.measure.record import revision, shape_of, versions
+from assay.methods.edge_methods import searches
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet
@@ -80,11 +80,7 @@ def find_circuit(
     edges = transformer_of(there).edges
     sizes, size = plan.all_sizes(len(edges), model.name), plan.size(len(edges), model.name)
     _needs_counterfactuals(split.selection, plan.ablation)
-    given = {"tau": plan.tau, "steps": plan.steps}
-    options = Options(
-        size, seed_with=plan.seed_with, seed=plan.seed, **{k: v for k, v in given.items() if v is not None}
-    )  # type: ignore[arg-type]
-    found = searches(there, plan.ablation, plan.methods, options, say)
+    found = searches(there, plan.ablation, plan.methods, plan.options(size), say)
     shown, not_shown = heat(there, plan.ablation) if "patching" in plan.methods else (None, None)
     searched = time.monotonic()
     chosen, mask = _chosen(there, found, size, plan.ablation)

@@ -17,8 +17,7 @@ import numpy as np
 
 from assay.errors import TaskError
 from assay.model.transformer import Model
-from assay.planted.library import planted
-from assay.planted.worlds import PREFIX
+from assay.planted.worlds import world
 from assay.task.prompt_rows import read_rows
 from assay.task.task import Task
 from assay.task.text_files import read_documents
@@ -91,7 +90,7 @@ def _streams(
     def rows(count: int, stream: int) -> Task:
         if wanted["kind"] == "repeat":
             return Task.repeat(model, n=count, seed=stream, **options)
-        return planted(model.name.removeprefix(PREFIX)).task(count, stream, **options)
+        return world(model.name).task(count, stream, **options)
 
     evaluation = rows(n, own)
     selection = without(rows(select, own + 1), evaluation)

@@ -26,7 +26,8 @@ from assay.measure.score import System, score
 from assay.measure.settings import Settings
 from assay.methods.part_sets import Draws, exchangeable, other_sets
 from assay.methods.part_sizes import needed
-from assay.methods.similar_claims import ON_SHUFFLED, search
+from assay.methods.registry import method_of
+from assay.methods.similar_claims import search, search_of
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -95,7 +96,7 @@ def controls(
     out["tokens"] = int(scored.count.sum())
     sample = Sample(scored, bench.task, settings.seed)
     out["groups"] = [row_of(sample, g, group, explanation.floor_takes is None) for g, group in enumerate(groups)]
-    found_by = explanation.search(bench.model)
+    found_by = search_of(explanation, bench.model)
     if isinstance(found_by, Undefined):
         out["random_weights_reason"] = found_by.reason
     elif random_weights:
@@ -149,11 +150,11 @@ def _groups(
     for words, name in explanation.simple_searches:
         group = Group(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
         groups.append(_searched(bench, explanation, claim, group, name, ablation, rows))
-    found_by = explanation.search(bench.model)
+    found_by = search_of(explanation, bench.model)
     if isinstance(found_by, Undefined):
         if explanation.simple_searches:
             groups.append(Group(SHUFFLED, "", near=True, reason=found_by.reason))
-    elif found_by.name in ON_SHUFFLED:
+    elif (method := method_of(found_by.name)) is not None and method.on_shuffled:
         groups.append(_on_shuffled(bench, explanation, claim, found_by, ablation, rows))
     return groups, own
 

@@ -1,49 +1,50 @@
-"""Searches by name on a planted network: true edges first, seeds are used, patching is what filling each part gives."""
+"""Methods by name on a planted network: true edges first, seeds are used, patching is what filling each part gives."""
 
 from __future__ import annotations
 
+import inspect
 from functools import cache
 
-import numpy as np
 import pytest
 
 from assay.errors import ClaimError
-from assay.find.circuit.heat import heat
-from assay.find.circuit.methods import Options, searches
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.score import score
-from assay.methods.edge_methods import EDGE_METHODS
+from assay.methods.edge_methods import searches
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.patching import component_effects, node_scores
-from assay.methods.registry import SEARCHES, check_methods
+from assay.methods.registry import METHODS, Options, check_methods
 from assay.model.edges import Edges
 from assay.model.weights import Shape
 from assay.names import parse_site
-from assay.planted.library import planted
-from assay.planted.truth import truth
+from assay.planted.worlds import world
 
 ABLATION = "resample_joint"
 
 
 @cache
 def bench() -> Workbench:
-    case = planted("and_gate")
+    case = world("and_gate")
     return Workbench(Runner(case.model, case.task(n=12, seed=2)), 0)
 
 
 def run(*methods: str, **options) -> tuple[EdgeScores, ...]:
-    size = int(bench().model.edges.mask(truth(planted("and_gate"), ABLATION).used).sum())
+    size = int(bench().model.edges.mask(world("and_gate").truth(ABLATION).edges).sum())
     return searches(bench(), ABLATION, methods, Options(size, **options), lambda stage, done, total: None)
 
 
-def test_the_catalogue_names_every_search():
-    assert set(EDGE_METHODS) | {"exact", "patching", "acdc", "masks", "greedy"} == set(SEARCHES)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_there_and_takes_what_the_registry_says(name: str):
+    method = METHODS[name]
+    known = set(inspect.signature(method.load()).parameters)
+    assert {*method.takes, *method.fixed} <= known
+    assert ("rows" in known) == (method.needs in ("passes", "trials"))
 
 
 @pytest.mark.parametrize("method", ["integrated_attribution_kl", "exact", "acdc"])
 def test_true_edges_come_first(method):
-    true = truth(planted("and_gate"), ABLATION).used
+    true = world("and_gate").truth(ABLATION).edges
     (scores,) = run(method)
     assert scores.method.startswith(method)
     assert set(bench().model.edges.names(scores.top(len(true)))) == set(true)
@@ -69,7 +70,7 @@ def test_another_methods_scores_seed_a_search():
     assert all(one.passes > found[0].passes for one in found[1:])
     (plain,) = run("masks", steps=12)
     assert plain.settings["seeded_by"] is None
-    true = bench().model.edges.mask(truth(planted("and_gate"), ABLATION).used)
+    true = bench().model.edges.mask(world("and_gate").truth(ABLATION).edges)
     rank = found[2].ranks()[true].mean() - plain.ranks()[true].mean()
     assert rank > 0  # in 12 steps what was begun with still shows
 
@@ -81,18 +82,6 @@ def test_a_components_score_is_the_kl_when_it_alone_is_filled():
     total = scored.count.sum()
     for name, value in effects.items():
         assert value == pytest.approx(float(scored[name].kl.sum() / total), abs=2e-5)
-    found, _ = heat(bench(), ABLATION)
-    assert found is not None
-    values = np.array(found["values"])
-    assert values.shape == (len(bench().model.components), 7)  # the answer that follows is not read
-    # the left cue stands at column 1, and is fetched to column 6, where the answer is said
-    head = list(found["rows"]).index("a0.h0")
-    assert values[head].argmax() == 6
-    assert values[head, 6] == pytest.approx(effects["a0.h0"], rel=1e-3)
-    assert values[list(found["rows"]).index("input"), 1] > 0.01
-    low, high = np.array(found["low"]), np.array(found["high"])
-    assert ((low >= 0) & (low <= values) & (values <= high)).all()
-    assert (high - low).max() > 0.001  # documents differ
 
 
 def test_an_edge_is_as_good_as_the_worse_of_its_ends():

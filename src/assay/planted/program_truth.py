@@ -22,12 +22,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.errors import TaskError, nearest
+from assay.errors import TaskError
 from assay.model.edges import Edges
-from assay.planted.compiled_world import Planted
 from assay.planted.execute import Values, constants, execute
-from assay.planted.inputs import REFERENCE_ROWS
-from assay.planted.program import POSITION, TOKEN, Head, Reading
+from assay.planted.inputs import REFERENCE_ROWS, Inputs
+from assay.planted.program import POSITION, TOKEN, Head, Program, Reading
+from assay.planted.world import Truth
 from assay.stats.keyed import generator
 
 Label = Literal["needed", "redundant", "irrelevant"]
@@ -57,11 +57,12 @@ LEAVES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What is true of every edge of a planted model under one ablation.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ProgramTruth(Truth):
+    """What is true of every edge of a compiled network under one ablation.
 
     Attributes:
+        edges: needed or redundant.
         labels: edge -> needed, redundant or irrelevant; reasons: edge -> why, in words.
         effects: edge -> the largest change of a probability when it alone is cut.
         reach: edge -> the same, whatever else is cut.
@@ -76,38 +77,20 @@ class Truth:
     reach: dict[str, float]
     circuits: tuple[tuple[str, ...], ...]
 
-    def edges(self, *labels: Label) -> list[str]:
-        """Edges with one of these labels, in the model's order."""
-        return [edge for edge, label in self.labels.items() if label in labels]
-
-    @property
-    def needed(self) -> list[str]:
-        """Edges that matter alone."""
-        return self.edges("needed")
-
-    @property
-    def used(self) -> list[str]:
-        """The edges of the program: needed or redundant. With all others cut, nothing changes."""
-        return self.edges("needed", "redundant")
-
-    def masks(self, edges: Edges) -> tuple[Bool[np.ndarray, "edges"], Bool[np.ndarray, "edges"]]:
-        """Masks of the used edges and of the needed ones, over the model's edges."""
-        return edges.mask(self.used), edges.mask(self.needed)
+    def labelled(self, label: Label) -> list[str]:
+        """Edges with this label, in the model's order."""
+        return [edge for edge, own in self.labels.items() if own == label]
 
 
-def truth(planted: Planted, ablation: str, seed: int = 0) -> Truth:
-    """Derives the labels.
+def program_truth(program: Program, inputs: Inputs, edges: Edges, ablation: str, seed: int = 0) -> ProgramTruth:
+    """Derives the labels of a program's edges.
 
     Args:
+        edges: the network's, in whose order they are given.
+        ablation: one of `ABLATIONS`.
         seed: keys the inputs of the truth table; the labels do not depend on it.
-
-    Raises:
-        TaskError: for an ablation for which no truth is derived.
     """
-    if ablation not in ABLATIONS:
-        raise TaskError(f"no truth is derived for the ablation {ablation!r}" + nearest(ablation, ABLATIONS))
-    program = planted.program
-    classes = _classes(planted)
+    classes = _classes(program, inputs)
     live: list[int] = []
     labels: dict[str, Label] = {}
     reasons: dict[str, str] = {}
@@ -118,19 +101,19 @@ def truth(planted: Planted, ablation: str, seed: int = 0) -> Truth:
             reasons[_edge(wire)] = f"carries what varies with {_WORDS[varies]}, which {ablation} fills in as it is"
         else:
             live.append(i)
-    table = _Table(planted, ablation, live, seed)
+    table = _Table(program, inputs, ablation, live, seed)
     for bit, i in enumerate(live):
         labels[_edge(program.wires[i])], reasons[_edge(program.wires[i])] = table.label(bit)
     effects = {_edge(program.wires[i]): float(table.effect[1 << bit]) for bit, i in enumerate(live)}
     reach = {_edge(program.wires[i]): float(table.reach[bit]) for bit, i in enumerate(live)}
-    edges = planted.model.edges
-    return Truth(
-        ablation,
-        {edge: labels.get(edge, "irrelevant") for edge in edges},
-        {edge: reasons.get(edge, "the reader takes nothing that the writer writes") for edge in edges},
-        {edge: effects.get(edge, 0.0) for edge in edges},
-        {edge: reach.get(edge, 0.0) for edge in edges},
-        tuple(tuple(_edge(program.wires[live[bit]]) for bit in kept) for kept in table.circuits()),
+    return ProgramTruth(
+        edges=tuple(edge for edge in edges if labels.get(edge, "irrelevant") != "irrelevant"),
+        ablation=ablation,
+        labels={edge: labels.get(edge, "irrelevant") for edge in edges},
+        reasons={edge: reasons.get(edge, "the reader takes nothing that the writer writes") for edge in edges},
+        effects={edge: effects.get(edge, 0.0) for edge in edges},
+        reach={edge: reach.get(edge, 0.0) for edge in edges},
+        circuits=tuple(tuple(_edge(program.wires[live[bit]]) for bit in kept) for kept in table.circuits()),
     )
 
 
@@ -146,9 +129,8 @@ def _edge(wire: tuple[str, str]) -> str:
     return f"{wire[0]}->{wire[1]}"
 
 
-def _classes(planted: Planted) -> dict[tuple[str, str], Varies]:
+def _classes(program: Program, inputs: Inputs) -> dict[tuple[str, str], Varies]:
     """With what the value varies that each wire carries, whatever else is cut."""
-    program = planted.program
     written: dict[str, Varies] = {}
     out: dict[tuple[str, str], Varies] = {}
 
@@ -157,7 +139,9 @@ def _classes(planted: Planted) -> dict[tuple[str, str], Varies]:
         found = []
         for wire in program.wires:
             if wire[1] == reader:
-                out[wire] = _input_class(planted, program.readings[reader]) if wire[0] == "input" else written[wire[0]]
+                out[wire] = (
+                    _input_class(program, inputs, program.readings[reader]) if wire[0] == "input" else written[wire[0]]
+                )
                 found.append(out[wire])
         return max(found, default=None)
 
@@ -175,16 +159,15 @@ def _classes(planted: Planted) -> dict[tuple[str, str], Varies]:
     return out
 
 
-def _input_class(planted: Planted, reading: Reading) -> Varies:
+def _input_class(program: Program, inputs: Inputs, reading: Reading) -> Varies:
     """From the words that can stand at each position."""
-    program = planted.program
     ids = {word: i for i, word in enumerate(program.tokens)}
     width = next(iter(reading.values())).shape[1]
     tokens = reading.get(TOKEN, np.zeros((len(ids), width)))
     places = reading.get(POSITION, np.zeros((program.context, width)))
     here = [
         np.unique([tokens[ids[word]] + places[at] for word in words], axis=0)
-        for at, words in enumerate(planted.inputs.alphabet)
+        for at, words in enumerate(inputs.alphabet)
     ]
     if any(len(values) > 1 for values in here):
         return Varies.INPUT
@@ -202,15 +185,15 @@ class _Table:
         reach: [wires] the largest change that cutting it makes, whatever else is cut.
     """
 
-    def __init__(self, planted: Planted, ablation: str, live: list[int], seed: int):
+    def __init__(self, program: Program, inputs: Inputs, ablation: str, live: list[int], seed: int):
         if len(live) > MOST:
             raise TaskError(f"a truth table over {len(live)} edges is too large; planted programs use at most {MOST}")
-        self.program, self.live = planted.program, live
+        self.program, self.live = program, live
         subsets = np.arange(1 << len(live))
         cut = np.zeros((len(subsets), len(self.program.wires)), dtype=bool)
         cut[:, live] = (subsets[:, None] >> np.arange(len(live))) & 1
-        tokens, fills = _inputs(planted, ablation, seed)
-        columns = np.array(planted.inputs.columns) - 1
+        tokens, fills = _inputs(program, inputs, ablation, seed)
+        columns = np.array(inputs.columns) - 1
         step = max(1, CHUNK // (tokens.size * max(self.program.widths.values())))
         parts = [
             execute(self.program, tokens, cut[start : start + step], fills).probabilities[:, :, columns]
@@ -247,17 +230,16 @@ class _Table:
         return [tuple(bit for bit in range(len(self.live)) if k >> bit & 1) for k in found]
 
 
-def _inputs(planted: Planted, ablation: str, seed: int) -> tuple[Int[np.ndarray, "rows pos"], Values]:
+def _inputs(program: Program, inputs: Inputs, ablation: str, seed: int) -> tuple[Int[np.ndarray, "rows pos"], Values]:
     """Scored rows (each once a donor), and what is filled in for each writer and variable."""
-    program = planted.program
     seen: set[tuple[str, ...]] = set()
-    tokens, others, _ = planted.inputs.rows(ROWS, seed, "scored", seen)
-    reference, _, _ = planted.inputs.rows(REFERENCE_ROWS, seed, "reference", seen)
+    tokens, others, _ = inputs.rows(ROWS, seed, "scored", seen)
+    reference, _, _ = inputs.rows(REFERENCE_ROWS, seed, "reference", seen)
     if ablation == "counterfactual":
         return tokens, execute(program, others).values
     clean = execute(program, reference).values
     if ablation in ("zero", "mean", "mean_position"):
-        return tokens, constants(clean, planted.inputs.real(len(reference)), ablation)
+        return tokens, constants(clean, inputs.real(len(reference)), ablation)
     fills: Values = {}
     for writer, variables in clean.items():
         key = "" if ablation == "resample_joint" else writer

@@ -8,19 +8,20 @@ import pytest
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
-from assay.planted.library import PROGRAMS, planted
-from assay.planted.truth import ABLATIONS, truth
+from assay.planted.program_truth import ABLATIONS
+from assay.planted.worlds import world
+from tests.planted.test_compiled_world import NAMES
 
 
 @pytest.mark.parametrize("ablation", ABLATIONS)
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_engine_finds_planted_edges_true(name: str, ablation: str) -> None:
-    case, found, rows = planted(name), truth(planted(name), ablation), np.arange(24)
+    case, found, rows = world(name), world(name).truth(ablation), np.arange(24)
     edges = case.model.edges
     batch = Circuits(Workbench(Runner(case.model, case.task(n=24, seed=3))), ablation).batch(rows)
-    sufficient = [np.ones(len(edges), dtype=bool), found.masks(edges)[0], *map(edges.mask, found.circuits)]
+    sufficient = [np.ones(len(edges), dtype=bool), edges.mask(found.edges), *map(edges.mask, found.circuits)]
     less_one = ~np.eye(len(edges), dtype=bool)
     probabilities = batch.logits(np.concatenate([np.stack(sufficient), less_one])).softmax(-1)
     change = (probabilities - probabilities[:1]).abs().amax((1, 2)).numpy()
     assert change[: len(sufficient)].max() < 1e-3
-    assert edges.names(change[len(sufficient) :] > 0.01) == found.needed
+    assert edges.names(change[len(sufficient) :] > 0.01) == found.labelled("needed")
