@@ -185,12 +185,12 @@ def test_a_head_that_writes_nothing_is_last_in_every_score_that_looks():
     circuits = Circuits(Workbench(Runner(model, task)), "mean")
     silent = np.array([name.startswith("a0.h1->") for name in circuits.edges])
     for name in (name for name, method in METHODS.items() if method.needs in ("passes", "weights")):
-        found = edge_scores(name, circuits)
+        found = edge_scores(name, circuits.bench, circuits.ablation)
         assert (found.scores[silent] == 0).all(), name
         assert (found.scores[~silent] > 0).mean() > 0.5, name
         assert found.passes >= 0
     with pytest.raises(ComponentError, match="'attribution'"):
-        edge_scores("atribution", circuits)
+        edge_scores("atribution", circuits.bench, circuits.ablation)
     with pytest.raises(ComponentError, match="'read'"):
         activation_norm(circuits, of="reed")
     with pytest.raises(ComponentError, match="'output'"):

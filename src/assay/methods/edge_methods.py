@@ -31,7 +31,7 @@ def searches(
         ClaimError: as `check_methods`, and for a size that the model does not have.
     """
     check_methods(methods, options.seed_with)
-    edges, circuits = transformer_of(bench).edges, Circuits(bench, ablation)
+    edges = transformer_of(bench).edges
     if not 0 < options.size <= len(edges):
         raise ClaimError(f"a circuit of {options.size} edges was asked for; {bench.model.name} has 1 to {len(edges)}")
     known: dict[str, EdgeScores] = {}
@@ -49,7 +49,7 @@ def searches(
             by = options.seed_with or edge_methods()[name].begin if "begin" in takes else None
             begin = None if by is None else scores(by)
             advance(0)
-            known[name] = edge_scores(name, circuits, begin=begin, advance=advance, **vars(options))
+            known[name] = edge_scores(name, bench, ablation, begin=begin, advance=advance, **vars(options))
         return known[name]
 
     return tuple(scores(name) for name in methods)
@@ -57,7 +57,8 @@ def searches(
 
 def edge_scores(
     method: str,
-    circuits: Circuits,
+    bench: Workbench,
+    ablation: str,
     rows: Int[np.ndarray, "rows"] | None = None,
     *,
     begin: EdgeScores | None = None,
@@ -76,19 +77,19 @@ def edge_scores(
     if method not in EDGE_METHODS and method not in edge_methods():
         raise ComponentError(f"unknown search {method!r}" + nearest(method, edge_methods()))
     if method not in EDGE_METHODS:
-        return _of_plugin(method, circuits, rows, options.get("seed", 0))
+        return _of_plugin(method, Circuits(bench, ablation), rows, options.get("seed", 0))
     spec = EDGE_METHODS[method]
     given = {"begin": begin, **options}
     arguments = {**spec.fixed, **{name: given[name] for name in spec.takes if name in given}}
     match spec.needs:
         case "edges":
-            found = spec.load()(circuits.edges, **arguments)
+            found = spec.load()(transformer_of(bench).edges, **arguments)
         case "weights":
-            found = spec.load()(circuits.model, **arguments)
+            found = spec.load()(transformer_of(bench), **arguments)
         case "passes":
-            found = spec.load()(circuits, rows=rows, **arguments)
+            found = spec.load()(Circuits(bench, ablation), rows=rows, **arguments)
         case _:
-            found = spec.load()(circuits.bench, circuits.ablation, rows=rows, **arguments)
+            found = spec.load()(bench, ablation, rows=rows, **arguments)
     if not isinstance(found, EdgeScores):  # scores with more around them
         name = method if begin is None else f"{method}, seeded by {begin.method}"
         return replace(found.scores, method=name)

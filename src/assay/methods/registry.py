@@ -139,7 +139,7 @@ METHODS: dict[str, Method] = {
     ),
     "greedy": Method(
         "the worst of a method's best edges dropped by exact cost", "greedy.greedy", "trials",
-        ("size", "begin", "advance"), begin="attribution",
+        ("size", "seed", "begin", "advance"), begin="attribution",
         passes=lambda job: HALF * 3 * 4 * job.options.size * job.rows,  # from 4 times the edges, each run 3 times
     ),
     "largest_norm": Method("parts of the largest norm", "similar_claims.largest_norm", "claim"),

@@ -17,7 +17,7 @@ from assay.errors import ComponentError, TaskError, nearest
 from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Searched, Undefined
 from assay.explanations.circuit.circuit import Circuit
 from assay.intervene.ablations import Workbench
-from assay.intervene.circuits import Circuits, transformer_of
+from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
 from assay.methods.edge_methods import edge_scores
 from assay.methods.edge_sizes import sized_circuits
@@ -157,7 +157,7 @@ def _circuit(method: str, bench: Workbench, like: Explanation, ablation: str, ro
     model, size = transformer_of(bench), like.live(bench.model)
     at = bench if shuffle is None else shuffled(bench, shuffle)
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), SEARCH_ROWS)).round().astype(int)]
-    scores = edge_scores(method, Circuits(at, ablation), few, seed=bench.seed)
+    scores = edge_scores(method, at, ablation, few, seed=bench.seed)
     sized = sized_circuits(model.edges, scores, np.array([size]), fill_up=True)
     blind = method in METHODS and METHODS[method].needs in ("edges", "weights")
     seen = "" if blind else f", chosen on up to {SEARCH_ROWS} of the rows that are scored"
