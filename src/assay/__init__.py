@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from assay.explanations.program.program import Program
     from assay.measure.measure import Measurement, measure
     from assay.measure.settings import Settings
+    from assay.measure.workbench import Workbench
     from assay.planted.load import load
     from assay.stats.estimate import Estimate
     from assay.task.task import Task
@@ -35,6 +36,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Settings": ("assay.measure.settings", "Settings"),
     "Task": ("assay.task.task", "Task"),
     "UserError": ("assay.errors", "UserError"),
+    "Workbench": ("assay.measure.workbench", "Workbench"),
     "load": ("assay.planted.load", "load"),
     "load_claim": ("assay.explanations.claims.file", "load_claim"),
     "measure": ("assay.measure", None),  # a package that is called like the function in it
@@ -53,6 +55,7 @@ __all__ = [
     "Settings",
     "Task",
     "UserError",
+    "Workbench",
     "__version__",
     "load",
     "load_claim",

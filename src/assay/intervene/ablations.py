@@ -15,7 +15,7 @@ from torch import Tensor
 from assay.errors import TaskError, nearest
 from assay.intervene.donors import donors, hashed
 from assay.intervene.edit_runner import EditRunner
-from assay.intervene.fit_context import FitContext
+from assay.intervene.fit_context import FitContext, Used
 from assay.intervene.learned import optimal_constants, refitted
 from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value, origins
 from assay.intervene.store import Store
@@ -59,11 +59,21 @@ class Workbench(FitContext):
         refit: bool = False,
         store: Store | None = None,
     ):
+        super().__init__(runner, seed, frozen_norm=False, store=store)
+        self._take(frozen_norm, refit)
+
+    def _take(self, frozen_norm: bool, refit: bool) -> None:
         for option, wanted in (("frozen_norm", frozen_norm), ("refit", refit)):
-            if wanted and not isinstance(runner.model, Model):
-                raise TaskError(f"the option {option!r} {NEEDS_STREAM}; {runner.model.name} is none, so leave it out")
-        super().__init__(runner, seed, frozen_norm=frozen_norm, store=store)
-        self.refit = refit
+            if wanted and not isinstance(self.model, Model):
+                raise TaskError(f"the option {option!r} {NEEDS_STREAM}; {self.model.name} is none, so leave it out")
+        self.frozen_norm, self.refit = frozen_norm, refit
+
+    def for_claim(self, *, frozen_norm: bool = False, refit: bool = False) -> Workbench:
+        """The same workbench with these options for one more claim: what that uses is noted anew."""
+        out = copy.copy(self)
+        out._take(frozen_norm, refit)
+        out.used = Used(self.runner.forwards)
+        return out
 
     def on(self, runner: EditRunner) -> Workbench:
         """A workbench without a refit on other scored rows, or on a copy of the model, with all that was fitted here;

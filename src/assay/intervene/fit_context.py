@@ -35,8 +35,13 @@ class Fit:
 
 @dataclass(eq=False)
 class Used:
-    """What a measurement took from the reference: whether its statistics, and fits in the order in which they came."""
+    """What a claim took: statistics of the reference or not, fits in the order in which they came.
 
+    Attributes:
+        before: forward passes that had been made when it began.
+    """
+
+    before: float = 0.0
     statistics: bool = False
     fits: list[Fit] = field(default_factory=list)
 

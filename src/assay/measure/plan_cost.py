@@ -12,7 +12,7 @@ from assay.explanations.base import Undefined
 from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import RANDOM, Workbench
 from assay.intervene.runner import Runner
-from assay.measure.measure import resolve
+from assay.measure.resolve import resolve
 from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.measure.tokens.residual import MOST_RUNS

@@ -19,10 +19,11 @@ from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import Workbench
 from assay.measure.checks.evidence import Check
 from assay.measure.context import Context
-from assay.measure.controls.rivals import rivals
+from assay.measure.controls.rivals import Rival, rivals
 from assay.measure.headline.figures import Figures, row_json
 from assay.measure.headline.parts_block import parts_block
 from assay.measure.job import Job
+from assay.measure.settings import NOT_ASKED
 from assay.measure.yardsticks import Gathered
 from assay.model.transformer import Model
 from assay.report import words
@@ -127,8 +128,8 @@ def record(context: Context, gathered: Gathered, controls: dict[str, Any], start
         "circuit": None,
         **({} if gathered.own is None else {job.explanation.block_name: gathered.own}),
         "controls": controls,
-        "rivals": rivals(people, scored, resamples, floor=context.floor),
-        "rivals_reason": None if people else _no_rivals(transformer),
+        "rivals": rivals(people, scored, resamples, floor=context.floor) if job.settings.asks("rivals") else [],
+        "rivals_reason": _no_rivals(job, people),
         "checks": [check.to_json() for check in found],
         "residual": gathered.residual,
         "unmatched": job.explanation.unmatched(bench),
@@ -138,7 +139,7 @@ def record(context: Context, gathered: Gathered, controls: dict[str, Any], start
         "timing": {
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(time.time() - started, 1),
-            "forwards": round(bench.runner.forwards),
+            "forwards": round(bench.runner.forwards - bench.used.before),
         },
     }
 
@@ -187,6 +188,7 @@ def verdict(job: Job, numbers: Figures, gathered: Gathered, controls: dict[str, 
     """One plain sentence: how much, over what, worth what, and whether the controls and checks stand against it."""
     fired = sum(check.state == "fired" for check in found)
     tail = f" {fired} check{'s' * (fired != 1)} fired." if fired else " No check fired."
+    tail = tail if job.settings.asks("checks") else " No check was asked for."
     if numbers.necessity:
         mine = numbers.necessity[numbers.ablation]
         return (
@@ -270,8 +272,13 @@ def _one_of_m(check: Check, tried: Tried | None) -> Check:
     return Check(check.name, state, f"this is try {tried.this} of {tried.tried} on this data", check.threshold)
 
 
-def _no_rivals(transformer: bool) -> str:
-    if transformer:
+def _no_rivals(job: Job, people: Sequence[Rival]) -> str | None:
+    """Why there are none."""
+    if not job.settings.asks("rivals"):
+        return NOT_ASKED
+    if people:
+        return None
+    if isinstance(job.model, Model):
         return "no n-gram could be fitted, and no smaller member of the model's family is at hand"
     return "n-grams and smaller models predict tokens; sets of parts compete with Keep and Remove claims only"
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
 
 QUICK_DOCUMENTS, QUICK_CONTROLS = 40, 20  # enough for an interval that is not wide
+BLOCKS = ("headline", "parts", "compute", "bits", "controls", "rivals", "residual", "checks", "own")
+NOT_ASKED = "it was not asked for"
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number
 
 
@@ -36,6 +38,7 @@ class Settings:
         family: models trained alike, for compute; None: the zoo model's own.
         frozen_norm, refit: options of docs/definitions.md#ablations, given equally to floor and controls.
         device, dtype: "cpu", "cuda:0", ...; "float32", ...; None: as the model has it.
+        only: which blocks of the record are measured, of `BLOCKS`; None: all of them. The headline always is.
         quick: at most 40 documents and 20 controls.
         out: the run folder; overwrite: whether one that is there is replaced.
         register: whether the claim's hash is stored before the data is opened.
@@ -54,6 +57,7 @@ class Settings:
     refit: bool = False
     device: str | None = None
     dtype: str | None = None
+    only: tuple[str, ...] | None = None
     quick: bool = False
     out: str | None = None
     overwrite: bool = False
@@ -83,7 +87,7 @@ class Settings:
             values = {name: getattr(claim, "register_" if name == "register" else name, None) for name in names}
             values = {name: _plain(value) for name, value in values.items() if value is not None}
         values |= given
-        for name in ("ablation", "floors"):
+        for name in ("ablation", "floors", "only"):
             if name in values:
                 values[name] = (values[name],) if isinstance(values[name], str | dict) else tuple(values[name])
         values |= {"floors": tuple(map(_floor, values["floors"]))} if "floors" in values else {}
@@ -107,6 +111,7 @@ class Settings:
         for what, values, valid in (
             ("ablation", self.ablation, registry.ABLATIONS),
             ("dtype", () if self.dtype is None else (self.dtype,), registry.DTYPES),
+            ("block", self.only or (), BLOCKS),
         ):
             for value in values:
                 if value not in valid:
@@ -129,9 +134,19 @@ class Settings:
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise UserError(f"unknown device {self.device!r}" + nearest(self.device, ("cpu", "cuda", "cuda:0", "mps")))
 
+    def asks(self, block: str) -> bool:
+        """Whether this block of the record is to be measured."""
+        return self.only is None or block in self.only
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Blocks that are not asked for."""
+        return tuple(block for block in BLOCKS[1:] if not self.asks(block))
+
     def to_json(self) -> dict[str, Any]:
         """Every setting that can change a number, for the record."""
-        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in _WHERE_ONLY}
+        left_out = (*_WHERE_ONLY, "only") if self.only is None else _WHERE_ONLY
+        return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in left_out}
 
     def arguments(self) -> dict[str, Any]:
         """The record's `arguments` block: as passed, as resolved, and the command that reproduces it."""

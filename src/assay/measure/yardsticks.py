@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from assay.errors import UserError
 from assay.explanations.base import NOOP, Undefined
 from assay.intervene.ablations import Workbench
-from assay.measure.checks.checks import run_checks
+from assay.measure.checks.checks import run_checks, unknown_checks
 from assay.measure.checks.evidence import Check, Evidence, self_match
 from assay.measure.checks.knockouts import knockouts
 from assay.measure.checks.merges import merges
@@ -27,9 +28,9 @@ from assay.measure.headline.parts import sums
 from assay.measure.headline.systems import EXPLAINED, Systems
 from assay.measure.length.length import ClaimLength, Length, length
 from assay.measure.score import Scored
-from assay.measure.settings import Settings
+from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens import residual
-from assay.measure.tokens.residual_signal import COMPLEMENT, complement, residual_signal
+from assay.measure.tokens.residual_signal import COMPLEMENT, Signal, complement, residual_signal
 from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
@@ -64,32 +65,55 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
     Args:
         near: the control or rival nearest to the explained run.
     """
-    bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
-    ablation, explained, floor, numbers = context.ablation, context.explained, context.floor, context.numbers
-    model, task, settings = bench.model, bench.task, context.job.settings
-    worth = worth_of(context)
+    scored, model, asks = context.scored, context.bench.model, context.job.settings.asks
+    worth = worth_of(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
     say("length in bits", 0, None)
-    long = _length(context)
+    long = _length(context) if asks("bits") else ClaimLength(Undefined(NOT_ASKED), NOT_ASKED)
     small = [name for name in smaller_members(model) if name in scored.systems] if isinstance(model, Model) else []
+    around = beside.beside(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
     say("residual", 0, None)
-    around = beside.beside(scored, resamples, explained=explained, floor=floor, smaller=small)
+    apart = cache(lambda: complement(context.bench, context.explanation, scored, context.ablation))
+    rest = _residual(context, apart) if asks("residual") else {
+        "slices": {}, "worst": [], "parts": [], "signal": Signal.undefined(NOT_ASKED).to_json()
+    }  # fmt: skip
+    block = _own(context, apart) if asks("own") else None
+    say("checks", 0, None)
+    found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
+    return Gathered(worth, long, around, rest, found, block)
+
+
+def _residual(context: Context, apart: Callable[[], Scored | None]) -> dict[str, Any]:
+    """The record's block; `apart`: the run of what was not kept, where something is."""
+    bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
+    explained, floor, task = context.explained, context.floor, context.bench.task
     rest: dict[str, Any] = {
         "slices": residual.slices(scored, task, resamples, explained=explained),
         "worst": residual.worst(scored, task, explained=explained, floor=floor),
     }
-    rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=ablation)
-    apart = complement(bench, explanation, scored, ablation)
-    over = context.plans.floor(ablation)
-    signal = residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart)
-    rest["signal"] = signal.to_json()
-    block = explanation.block(bench, ablation, control_rows(task, TRIAL_ROWS))
-    if block is not None and apart is not None:
-        both = scored.with_systems(apart)
+    rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=context.ablation)
+    over = context.plans.floor(context.ablation)
+    rest["signal"] = residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart()).to_json()
+    return rest
+
+
+def _own(context: Context, apart: Callable[[], Scored | None]) -> dict[str, Any] | None:
+    """What only the claim's kind says."""
+    rows = control_rows(context.bench.task, TRIAL_ROWS)
+    block = context.explanation.block(context.bench, context.ablation, rows)
+    rest = None if block is None else apart()
+    if block is not None and rest is not None:
+        both, over = context.scored.with_systems(rest), context.plans.floor(context.ablation)
         block["sufficiency"], block["necessity"] = (
-            _run_figures(both, resamples, name, over) for name in (explained, COMPLEMENT)
+            _run_figures(both, context.resamples, name, over) for name in (context.explained, COMPLEMENT)
         )
-    say("checks", 0, None)
-    found = context.job.found
+    return block
+
+
+def _checks(context: Context, near: Nearest | None) -> list[Check]:
+    bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
+    ablation, explained, numbers = context.ablation, context.explained, context.numbers
+    model, task, settings = bench.model, bench.task, context.job.settings
+    over, found = context.plans.floor(ablation), context.job.found
     evidence = Evidence(
         ablation=ablation,
         floor_takes=explanation.floor_takes,
@@ -100,7 +124,7 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
         scored=scored,
         resamples=resamples,
         equal=_equal(task, scored),
-        scope=explained if explanation.floor_takes is None else floor,
+        scope=explained if explanation.floor_takes is None else context.floor,
         noise=numbers.noise_loss,
         nearest=near,
         self_match=self_match(bench, settings.ablation, settings.draws),
@@ -112,7 +136,7 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
         merges=merges(bench, explanation, scored, resamples, explained=explained, floor=over),
         off_manifold=_off_manifold(context),
     )
-    return Gathered(worth, long, around, rest, run_checks(evidence), block)
+    return run_checks(evidence)
 
 
 def _run_figures(scored: Scored, resamples: Resamples, name: str, floor: str) -> dict[str, Any]:

@@ -268,8 +268,9 @@ def checks_line(record: Mapping[str, Any]) -> str:
     """How many checks fired, and which."""
     checks = record.get("checks") or []
     fired = [plain_text(check.get("name", "?")) for check in checks if check.get("state") == "fired"]
-    if not checks:
-        return "no checks were run"
+    if not any(check.get("state") in ("fired", "passed") for check in checks):
+        reasons = {plain_text(check.get("evidence") or "") for check in checks}
+        return "no check was made" + (f", because {reasons.pop()}" if len(reasons) == 1 else "")
     return f"{len(fired)} fired ({', '.join(fired)})" if fired else f"none of {len(checks)} fired"
 
 

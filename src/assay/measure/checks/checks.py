@@ -6,6 +6,8 @@ Each is fired, passed or unknown.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from assay.measure.checks.evidence import Check, Evidence
 from assay.measure.checks.thresholds import THRESHOLDS, Thresholds
 from assay.measure.headline.recovered import gap_reason
@@ -17,6 +19,12 @@ from assay.stats.estimate import Estimate
 def run_checks(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[Check]:
     """Every check that applies to component claims and programs, in the order of docs/definitions.md#checks."""
     return [check(evidence, thresholds) for check in CHECKS]
+
+
+def unknown_checks(reason: str) -> list[Check]:
+    """Every check, with the same reason why nothing was looked at."""
+    checks = run_checks(Evidence(ablation="", recovered={}))
+    return [replace(check, state="unknown", evidence=reason) for check in checks]
 
 
 def _verdict(name: str, fires: bool | None, text: str, threshold: str) -> Check:

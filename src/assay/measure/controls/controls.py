@@ -23,7 +23,7 @@ from assay.measure.controls.nearest import nearest, shares_near
 from assay.measure.controls.random_weights import How, beside, randomised
 from assay.measure.controls.rivals import Rival
 from assay.measure.score import System, score
-from assay.measure.settings import Settings
+from assay.measure.settings import NOT_ASKED, Settings
 from assay.methods.part_sets import Draws, exchangeable, other_sets
 from assay.methods.part_sizes import needed
 from assay.methods.registry import method_of
@@ -72,8 +72,10 @@ def controls(
     out |= {"nearest": None, "ablation": ablation, "draws": 1}
     out |= {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
     claim = explanation.assignment(bench.model)
-    if claim is not None and not claim:
-        return {**out, "reason": "the claim names no part", "random_weights_reason": "the claim names no part"}
+    none = "the claim names no part" if claim is not None and not claim else None
+    none = none if settings.asks("controls") else NOT_ASKED
+    if none is not None:
+        return {**out, "reason": none, "random_weights_reason": none}
     groups, own = _groups(bench, explanation, claim, settings, ablation, rows)
     if not groups and settings.controls:
         out["reason"] = f"no controls are known for claims of kind {explanation.kind!r}"

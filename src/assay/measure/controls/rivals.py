@@ -15,6 +15,7 @@ from torch import Tensor
 from assay.errors import TaskError, UserError
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
+from assay.intervene.kept import Kept
 from assay.intervene.output import Output
 from assay.measure.score import Distribution, Scored, System
 from assay.measure.settings import Settings
@@ -71,12 +72,32 @@ def contestants(
         fit_on: an n-gram model to use instead of the shipped or a newly fitted one.
         rows: scored rows, of which a search for edges sees a few (default: all).
     """
-    model = bench.model
-    out = [*_ngrams(model, bench.task, fit_on), *_smaller(model)] if isinstance(model, Model) else []
+    out = [*ngrams(bench, fit_on), *_smaller_once(bench)]
     if explanation is not None and explanation.floor_takes != "parts" and bench.task.reference is not None:
         rows = np.arange(len(bench.task.tokens)) if rows is None else rows
         out += _searched(bench, settings, explanation, ablation, rows)
     return out
+
+
+class Unchanging(Kept[str, list[Rival]]):
+    """Rivals that are the same for every claim: n-grams, and smaller models."""
+
+
+def ngrams(bench: Workbench, fit_on: NGram | None = None) -> list[Rival]:
+    """N-grams of every order that is compared, fitted once; of a module, which predicts no tokens, there are none."""
+    model = bench.model
+    if not isinstance(model, Model):
+        return []
+    if fit_on is not None:
+        return _ngrams(model, bench.task, fit_on)
+    return bench.store.of(Unchanging).once("n-grams", lambda: _ngrams(model, bench.task, None))
+
+
+def _smaller_once(bench: Workbench) -> list[Rival]:
+    model = bench.model
+    if not isinstance(model, Model):
+        return []
+    return bench.store.of(Unchanging).once("smaller models", lambda: _smaller(model))
 
 
 def systems(

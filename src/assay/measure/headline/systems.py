@@ -33,8 +33,13 @@ class Systems:
         return f"{FLOOR}:{ablation}"
 
 
-def systems(bench: Workbench, explanation: Explanation, ablations: Sequence[str], draws: int) -> Systems:
+def systems(
+    bench: Workbench, explanation: Explanation, ablations: Sequence[str], draws: int, without_parts: str | None = None
+) -> Systems:
     """The systems of a claim.
+
+    Args:
+        without_parts: why no component is run alone; None: those of a claim of several are.
 
     Raises:
         ClaimError: when the claim names nothing that the ablation could take away.
@@ -50,8 +55,10 @@ def systems(bench: Workbench, explanation: Explanation, ablations: Sequence[str]
             plans[name] = [explanation.plan(bench, ablation, draw) for draw in (range(1) if once else numbers)]
         if explanation.floor_takes is not None:
             plans[f"{FLOOR}:{ablation}"] = [explanation.floor(bench, ablation, draw) for draw in numbers]
-    parts, several = alone(bench, explanation, ablations[0], draws)
-    plans |= several
+    parts = Parts({}, ablations[0], without_parts)
+    if without_parts is None:
+        parts, several = alone(bench, explanation, ablations[0], draws)
+        plans |= several
     unedited = explanation.unedited(bench, ablations[0])
     if isinstance(unedited, Undefined):
         raise ClaimError(unedited.reason)

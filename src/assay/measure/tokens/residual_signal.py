@@ -48,6 +48,12 @@ class Signal:
     share: Estimate
     text: str
 
+    @classmethod
+    def undefined(cls, reason: str) -> Signal:
+        """No figure, and why."""
+        none = Estimate.undefined(reason)
+        return cls(none, none, none, none, none, f"{none}.")
+
     def to_json(self) -> dict[str, Any]:
         estimates = {name: getattr(self, name).to_json() for name in ("value", "noise", "shuffled", "reader", "share")}
         return {**estimates, "text": self.text}
@@ -75,8 +81,7 @@ def residual_signal(
         return _of_complement(rest, scored, resamples, floor)
     edits = explanation.values(bench)
     if isinstance(edits, Undefined):
-        nothing = Estimate.undefined(edits.reason)
-        return Signal(nothing, nothing, nothing, nothing, nothing, f"{nothing}.")
+        return Signal.undefined(edits.reason)
     residue = Residue(bench, edits)
     rows = np.unique(scored.row)
     reader = TokenReader(residue)

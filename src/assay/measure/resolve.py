@@ -1,0 +1,95 @@
+"""Loads what a claim, a model and a task name, and checks that they fit together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from assay.errors import ClaimError, TaskError
+from assay.explanations.base import Explanation
+from assay.explanations.claims.data import check_data
+from assay.explanations.claims.file import ClaimFile, load_claim
+from assay.measure import record as recorded
+from assay.measure.controls import model_floors
+from assay.measure.job import Job
+from assay.measure.settings import Settings
+from assay.model.module import ModuleModel
+from assay.model.transformer import Model
+from assay.planted.load import load
+from assay.task.documents import spread
+from assay.task.found_on import read_found_on
+from assay.task.task import Task
+
+
+def resolve(
+    claim: Any,
+    model: Any,
+    task: Task | None,
+    settings: Settings | None,
+    flags: dict[str, Any],
+) -> Job:
+    """Loads what the claim names and checks that the parts fit together."""
+    file = load_claim(claim) if isinstance(claim, (str, Path)) else claim if isinstance(claim, ClaimFile) else None
+    settings = settings or Settings.resolve(file, **flags)
+    if file is not None and task is None:
+        check_data(file, settings.ablation)  # flags may name an ablation that the file did not
+    if settings.register and file is not None and settings.out is not None:
+        recorded.register(file, settings.out, settings.ablation)  # before any data is opened
+    if file is None:
+        if not isinstance(claim, Explanation):
+            shown = " ".join(repr(claim).split())
+            shown = f"{shown[:77]}..." if len(shown) > 80 else shown
+            raise ClaimError(
+                f"{shown} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, a subclass of "
+                "assay.Explanation, or a claim file"
+            )
+        if model is None or task is None:
+            raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
+        check_task(task)
+        explanation = claim
+    else:
+        explanation = file.build_explanation()
+        _ = file.hash  # of the circuit file as it is now, not as it is when everything has been measured
+    model_floors.check_names(explanation, model if model is not None or file is None else file.model, settings.floors)
+    source = model if model is not None else file.model if file is not None else None
+    loaded = opened(source, settings)
+    if file is not None:
+        file.check(loaded)
+        task = task or file.build_task(loaded, settings.documents, settings.seed)
+    assert task is not None
+    loaded, task = together(loaded, task, settings)
+    explanation.scope(loaded)
+    floors = model_floors.floor_models(loaded, task, settings.floors)
+    found = None if settings.found_on is None else read_found_on(settings.found_on, loaded)
+    return Job(explanation, loaded, task, settings, file, floors, found)
+
+
+def opened(model: Any, settings: Settings) -> Model | ModuleModel:
+    """The model, which is loaded where it is a name or another library's."""
+    if isinstance(model, Model | ModuleModel):
+        return model
+    dtype = None if settings.dtype is None else getattr(torch, settings.dtype)
+    return load(model, dtype=dtype, device=settings.device)
+
+
+def check_task(task: Any) -> None:
+    """Raises `TaskError` for what is no task."""
+    if not isinstance(task, Task):
+        raise TaskError(f"{task!r} is no task; use assay.Task.text, .repeat, .prompts, .classify or .from_ids")
+
+
+def together(model: Model | ModuleModel, task: Task, settings: Settings) -> tuple[Model | ModuleModel, Task]:
+    """A model, and what is scored of a task.
+
+    Raises:
+        TaskError: for a task without a reference.
+    """
+    if task.reference is None or not len(task.reference.tokens):
+        raise TaskError(f"the task {task.name!r} has no reference examples, which ablations are filled from")
+    if settings.documents is not None and len(task.documents) > settings.documents:
+        task = task.subset(spread(task.strata, task.clusters, settings.documents, settings.seed))
+    if isinstance(model, ModuleModel):
+        model = model.on(task.tokens[:1].to(model.device))
+    return model, task

@@ -1,0 +1,172 @@
+"""`Workbench`: a model on a task, on which any number of claims is measured, each from the claim to the record.
+
+It decides what is scored and in which order; every number is made by the yardstick that is named after it.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from assay.errors import UserError
+from assay.intervene import ablations
+from assay.intervene.kept import Kept
+from assay.intervene.runner import Runner
+from assay.measure import record as recorded
+from assay.measure.context import Context
+from assay.measure.controls import model_floors, rivals
+from assay.measure.controls.controls import controls
+from assay.measure.controls.nearest import Nearest
+from assay.measure.controls.rivals import Rival
+from assay.measure.headline.figures import OTHER_FLOORS, figures
+from assay.measure.headline.systems import NOOP, Systems, systems
+from assay.measure.job import Job
+from assay.measure.measurement import Measurement
+from assay.measure.resolve import check_task, opened, resolve, together
+from assay.measure.score import Scored, Scores, System, score
+from assay.measure.settings import NOT_ASKED, Settings
+from assay.measure.tokens.examples import examples
+from assay.measure.yardsticks import gather
+from assay.task.rows import control_rows
+from assay.task.task import Task
+
+Progress = Callable[[str, int, int | None], None]
+
+
+class KnownScores(Kept[str, Scores]):
+    """Scores of systems that no claim changes, on everything that is scored: n-grams, smaller models, floor models."""
+
+
+class Workbench(ablations.Workbench):
+    """A model on a task, on which many claims are measured.
+
+    What one claim asks of the model the next one finds done: the clean run, means and donors of the reference, fitted
+    constants, scores of n-grams. Figures are those of `assay.measure`.
+
+    Args:
+        model: as in `assay.load`; task: what is scored, with its reference.
+        seed: keys every random choice.
+        documents: how many are scored at most; None for all.
+        device, dtype: "cpu", "cuda:0", ...; "float32", ...; of a model that is loaded here.
+
+    Raises:
+        UserError: for a model that cannot be opened, and a task that cannot be measured on.
+
+    Example:
+        >>> import assay
+        >>> workbench = assay.Workbench("zoo:novel-1l", assay.Task.repeat(assay.load("zoo:novel-1l"), n=8, length=8))
+        >>> found = workbench.measure(assay.Remove(["a0.h1"]), only=("headline",), ablation="mean")
+        >>> found.record["controls"]["reason"]
+        'it was not asked for'
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        task: Task,
+        *,
+        seed: int = 0,
+        documents: int | None = None,
+        device: str | None = None,
+        dtype: str | None = None,
+    ):
+        settings = Settings.resolve(seed=seed, documents=documents, device=device, dtype=dtype)
+        check_task(task)
+        loaded, task = together(opened(model, settings), task, settings)
+        super().__init__(Runner(loaded, task), seed)
+        self._known = KnownScores()
+
+    def measure(
+        self, claim: Any, *, settings: Settings | None = None, progress: Progress | None = None, **flags: Any
+    ) -> Measurement:
+        """Measures how much an explanation explains, as `assay.measure` does.
+
+        Args:
+            claim: an explanation, or a claim file or its path, whose explanation is measured on this model and task.
+            settings: how; or single settings as keywords: only=("headline",), ablation="mean", ...
+            progress: called with (stage, done, total).
+
+        Raises:
+            UserError: for a claim that cannot be measured here, and for another seed or fewer documents than this
+                workbench has; one sentence each.
+        """
+        started = time.time()
+        job = resolve(claim, self.model, self.task, settings, {"seed": self.seed, **flags})
+        mine, its = len(self.task.documents), len(job.task.documents)
+        if job.settings.seed != self.seed:
+            raise UserError(f"this workbench has the seed {self.seed}, so it measures nothing with {job.settings.seed}")
+        if its != mine:
+            raise UserError(f"this workbench scores {mine} documents and not {its}; make one with documents={its}")
+        return logged(replace(job, model=self.model, task=self.task), self, progress or silent, started)
+
+    def score_all(self, systems: Mapping[str, System | Sequence[System]], **options: Any) -> Scored:
+        """As `score` on everything that is scored; what no claim changes is scored once."""
+        same = {name for name, system in systems.items() if callable(system)}
+        found = score(self, {name: s for name, s in systems.items() if name not in self._known}, **options)
+        for name in same.intersection(found.systems):
+            self._known.keep(name, found[name])
+        known = {name: self._known.find(name) for name in systems}
+        ordered = {name: found.systems.get(name) or known[name] for name in ("model", *systems)}
+        return replace(found, systems={name: scores for name, scores in ordered.items() if scores is not None})
+
+
+def logged(job: Job, workbench: Workbench, say: Progress, started: float) -> Measurement:
+    """The measurement of a job on a workbench for its model and task; of a claim file with a run folder it is a try."""
+    result = measured(workbench, job, say, started)
+    problem = recorded.logged(job, result.record)
+    if problem is not None:
+        warnings.warn(f"the measurement is not in the register: {problem}", stacklevel=3)
+    return result
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """Progress that nobody watches."""
+
+
+def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> Measurement:
+    """The measurement of a job; nothing is written."""
+    settings, explanation = job.settings, job.explanation
+    torch.manual_seed(settings.seed)  # nothing draws from it; a library that would is at least repeatable
+    bench = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
+    say("fitting on the reference", 0, None)
+    none = None if settings.asks("parts") else NOT_ASKED
+    plans = systems(bench, explanation, settings.ablation, settings.draws, without_parts=none)
+    rows = control_rows(job.task)
+    if settings.asks("rivals"):
+        people = rivals.contestants(bench, settings, explanation, ablation=settings.ablation[0], rows=rows)
+    else:
+        people = [rival for rival in rivals.ngrams(bench) if rival.name in OTHER_FLOORS]
+    people += model_floors.as_rivals(job.floors, people)
+    scored = scored_systems(workbench, plans, people, say)
+    used = scored.count > 0
+    resamples = job.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
+    numbers = figures(explanation, scored, resamples, plans, settings.floors)
+    say("controls", 0, None)
+    block = controls(bench, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=people)
+    near = None if block["nearest"] is None else Nearest(**block["nearest"])
+    context = Context(job, bench, plans, people, scored, resamples, numbers)
+    record = recorded.record(context, gather(context, near, say), block, started)
+    return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
+
+
+def scored_systems(workbench: Workbench, plans: Systems, people: list[Rival], say: Progress) -> Scored:
+    """Everything that is scored on all rows, with "explained:<ablation>" for every ablation."""
+    every = {**plans.plans, **{rival.name: rival.system for rival in people}}
+    total, done = len(workbench.task.tokens), 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        say("scoring", done, total)
+
+    say("scoring", 0, total)
+    keep = ["model", *(name for name in every if name != NOOP and name not in plans.parts.names)]
+    scored = workbench.score_all(every, keep=keep, advance=advance)
+    named = {f"explained:{ablation}": scored[name] for ablation, name in plans.explained.items()}
+    return replace(scored, systems={**scored.systems, **named})
