@@ -1,12 +1,15 @@
 """What a measurement costs beside a plain hook script: `Remove a5.h3` on a random model of GPT-2's shape.
 
     OMP_NUM_THREADS=1 python -m tools.engine_cost [--only script headline quick forward] [--reference 32] [--narrow]
+    OMP_NUM_THREADS=1 python -m tools.engine_cost --only hundred [--heads 100] [--narrow]
     OMP_NUM_THREADS=1 python -m tools.engine_cost --claim CLAIM.yaml [--documents N] [--controls N] [--quick]
 
 Processor time (the wall's where it says so), forward passes of one row (layers that were run, over all layers) and
 unembedded positions, by stage. The script does by hooks on the library's model what the headline needs: the clean
-run, the head's mean over the reference, the run with the mean, and four resample draws. `--narrow`: as many layers,
-heads and rows, but heads of 8 and a vocabulary of 1,024, for counts alone. `--claim`: the stages of that claim instead.
+run, the head's mean over the reference, the run with the mean, and four resample draws. `hundred`: the same for 100
+heads, one after the other on one workbench, beside a script that makes clean run, means and donors of all heads once.
+`--narrow`: as many layers, heads and rows, but heads of 8 and a vocabulary of 1,024, for counts alone. `--claim`: the
+stages of that claim instead.
 """
 
 from __future__ import annotations
@@ -26,11 +29,9 @@ from torch import Tensor
 
 import assay
 from assay.explanations.components.sets import Remove
-from assay.intervene.ablations import Workbench
-from assay.intervene.runner import Runner
-from assay.measure.headline.systems import systems
-from assay.measure.measure import measure, measured, resolve
-from assay.measure.score import score
+from assay.measure.measure import measure
+from assay.measure.resolve import resolve
+from assay.measure.workbench import logged
 from assay.model.layer import Linear
 from assay.model.load import load
 from assay.model.transformer import Model
@@ -112,86 +113,102 @@ class Counter:
         return float(columns[:, 0].sum())
 
 
-def script(library: Any, task: Task) -> tuple[Counter, dict[str, float]]:
-    """The plain hook script, and mean KL of the run with the mean and of the four draws."""
-    counter, shape = Counter(1), library.config
-    width = shape.n_embd // shape.n_head
-    part = slice(HEAD * width, (HEAD + 1) * width)
-    assert task.reference is not None
-    reference, tokens = task.reference.tokens, task.tokens
-    projection = library.transformer.h[LAYER].attn.c_proj
+class Script:
+    """What a plain hook script does by hooks on the library's model.
 
-    def run(ids: Tensor, hook: Callable[[Tensor], Tensor | None]) -> Tensor:
-        counter.tokens += ids.numel()
-        counter.unembedded += ids.numel()
+    Attributes:
+        found: by head, the mean KL of the run with the mean and of the four draws.
+    """
 
-        def before(_: Any, given: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-            new = hook(given[0])
-            return None if new is None else (new,)
+    def __init__(self, library: Any, task: Task):
+        self.counter, self.library, self.task = Counter(1), library, task
+        self.width = library.config.n_embd // library.config.n_head
+        self.found: dict[tuple[int, int], dict[str, float]] = {}
 
-        handle = projection.register_forward_pre_hook(before)
+    def run(self, ids: Tensor, hooks: dict[int, Callable[[Tensor], Tensor | None]]) -> Tensor:
+        """Logits; what a layer's hook gives takes the place of all its heads' outputs."""
+        self.counter.tokens += ids.numel()
+        self.counter.unembedded += ids.numel()
+        handles = []
+        for layer, hook in hooks.items():
+
+            def before(_: Any, given: tuple[Tensor, ...], hook=hook) -> tuple[Tensor, ...] | None:
+                new = hook(given[0])
+                return None if new is None else (new,)
+
+            projection = self.library.transformer.h[layer].attn.c_proj
+            handles.append(projection.register_forward_pre_hook(before))
         try:
-            return library(ids, use_cache=False).logits
+            return self.library(ids, use_cache=False).logits
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
 
-    def seen(ids: Tensor) -> Tensor:
-        found: list[Tensor] = []
+    def seen(self, ids: Tensor, layers: list[int]) -> dict[int, Tensor]:
+        """All heads' outputs of these layers."""
+        found: dict[int, list[Tensor]] = {layer: [] for layer in layers}
         for some in ids.split(ROWS):
-            run(some, lambda z: found.append(z[..., part].clone()))
-        return torch.cat(found)
+            self.run(some, {layer: lambda z, layer=layer: found[layer].append(z.clone()) for layer in layers})
+        return {layer: torch.cat(parts) for layer, parts in found.items()}
 
-    def put(value: Tensor) -> Callable[[Tensor], Tensor]:
-        def hook(z: Tensor) -> Tensor:
-            z = z.clone()
-            z[..., part] = value
-            return z
+    def log_probs(self, hooks: dict[int, Callable[[Tensor], Tensor | None]]) -> Tensor:
+        logits = self.run(self.task.tokens, hooks)
+        return logits[:, :-1][self.task.scored[:, 1:]].log_softmax(-1)
 
-        return hook
+    @torch.no_grad()
+    def __call__(self, heads: list[tuple[int, int]]) -> Counter:
+        assert self.task.reference is not None
+        reference, layers = self.task.reference.tokens, sorted({layer for layer, _ in heads})
+        with self.counter.stage("clean run"):
+            clean = self.log_probs({})
+        with self.counter.stage("means over the reference"):
+            means = {}
+            for layer, values in self.seen(reference, layers).items():
+                means[layer] = values[:, 1:].mean((0, 1)).expand(WIDTH, -1).clone()
+                means[layer][0] = values[:, 0].mean(0)
+        with self.counter.stage(f"donors of {DRAWS} draws"):
+            chosen = [
+                np.random.default_rng(draw).integers(0, len(reference), len(self.task.tokens)) for draw in range(DRAWS)
+            ]
+            donors = [self.seen(reference[torch.from_numpy(rows)], layers) for rows in chosen]
+        with self.counter.stage(f"runs of {len(heads)} head{'s' * (len(heads) > 1)}: mean and draws"):
+            for layer, head in heads:
+                part = slice(head * self.width, (head + 1) * self.width)
+                kls = []
+                for value in (means[layer], *(donor[layer] for donor in donors)):
 
-    def log_probs(value: Tensor | None) -> Tensor:
-        logits = run(tokens, (lambda z: None) if value is None else put(value))
-        return logits[:, :-1][task.scored[:, 1:]].log_softmax(-1)
+                    def put(z: Tensor, value: Tensor = value, part: slice = part) -> Tensor:
+                        z = z.clone()
+                        z[..., part] = value[..., part]
+                        return z
 
-    found: dict[str, float] = {}
-    with torch.no_grad():
-        with counter.stage("clean run"):
-            clean = log_probs(None)
-        with counter.stage("mean over the reference"):
-            values = seen(reference)
-            mean = values[:, 1:].mean((0, 1)).expand(WIDTH, -1).clone()
-            mean[0] = values[:, 0].mean(0)
-        with counter.stage("run with the mean"):
-            edited = log_probs(mean)
-            found["mean"] = float((clean.exp() * (clean - edited)).sum(-1).mean())
-        with counter.stage(f"{DRAWS} draws"):
-            kls = []
-            for draw in range(DRAWS):
-                chosen = np.random.default_rng(draw).integers(0, len(reference), len(tokens))
-                edited = log_probs(seen(reference[torch.from_numpy(chosen)]))
-                kls.append(float((clean.exp() * (clean - edited)).sum(-1).mean()))
-            found["resample_joint"] = float(np.mean(kls))
-    return counter, found
+                    edited = self.log_probs({layer: put})
+                    kls.append(float((clean.exp() * (clean - edited)).sum(-1).mean()))
+                self.found[layer, head] = {"mean": kls[0], "resample_joint": float(np.mean(kls[1:]))}
+        return self.counter
 
 
-def headline(model: Model, task: Task) -> tuple[Counter, dict[str, float]]:
-    """What the headline needs and no more: explained runs under both default ablations, the no-op run, the bigram."""
-    from assay.measure.controls.rivals import distribution, fitted
+def spread_heads(count: int, layers: int, heads: int) -> list[tuple[int, int]]:
+    """So many heads, spread over all layers."""
+    chosen = np.unique(np.linspace(0, layers * heads - 1, count).round().astype(int))
+    return [divmod(int(index), heads) for index in chosen]
 
+
+def measured_heads(model: Model, task: Task, heads: list[tuple[int, int]]) -> tuple[Counter, dict[str, float]]:
+    """A `Remove` claim for each head on one workbench, the headline alone; and the KL of the last."""
     counter = Counter(model.config.layers, model.config.vocab)
-    claim = Remove([f"a{LAYER}.h{HEAD}"])
+    kls: dict[str, float] = {}
+    workbench = assay.Workbench(model, task)
     with counter.counting():
-        bench = Workbench(Runner(model, task))
-        with counter.stage("reference statistics"):
-            plans = systems(bench, claim, ("mean", "resample_joint"), DRAWS)
-        with counter.stage("bigram, fitted on the reference"):
-            bigram = distribution(fitted(task, model.config.vocab, model.bos)[0], 2)
-        with counter.stage("clean run, mean, draws, no-op and bigram, scored"):
-            scored = score(bench, {**plans.plans, "bigram": bigram})
-    total = scored.count.sum()
-    return counter, {
-        name.removeprefix("explained:"): float(scored[name].kl.sum() / total) for name in plans.explained.values()
-    }
+        for index, (layer, head) in enumerate(heads):
+            stage = "the first claim" if index == 0 else "all further claims"
+            with counter.stage(stage):
+                found = workbench.measure(Remove([f"a{layer}.h{head}"]), only=("headline",))
+            kls = {row["ablation"]: row["kl_explained"]["value"] for row in found.table}
+    first, rest = counter.rows[:1], np.array([row[1:] for row in counter.rows[1:]]).reshape(-1, 4)
+    if len(rest):
+        counter.rows = [*first, (f"{len(rest)} further claims", *map(float, rest.sum(0)))]
+    return counter, kls
 
 
 def counted(counter: Counter, work: Callable[[Callable[[str, int, int | None], None]], Any]) -> Counter:
@@ -230,7 +247,8 @@ def of_claim(path: str, **flags: Any) -> Counter:
     assert isinstance(model, Model)
     print(f"{path}: {job.task.count:,} scored tokens in {len(job.task)} rows of {job.task.tokens.shape[1]}", flush=True)
     counter = Counter(model.config.layers, model.config.vocab, job.task.tokens.shape[1])
-    return counted(counter, lambda say: measured(job, say, time.time()))
+    workbench = assay.Workbench(model, job.task, seed=job.settings.seed)
+    return counted(counter, lambda say: logged(job, workbench, say, time.time()))
 
 
 def forward(library: Any, model: Model) -> None:
@@ -251,8 +269,9 @@ def forward(library: Any, model: Model) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("script", "headline", "quick", "forward")
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
+    parts = ("script", "headline", "quick", "forward", "hundred")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts[:4])
+    parser.add_argument("--heads", type=int, default=100, help="claims of `hundred`")
     parser.add_argument("--reference", type=int, default=32, help="reference rows")
     parser.add_argument("--narrow", action="store_true")
     parser.add_argument("--claim", help="a claim file")
@@ -274,13 +293,22 @@ def main() -> None:
     if "forward" in given.only:
         forward(library, model)
     if "script" in given.only:
-        counter, found = script(library, task)
-        seconds["script"] = counter.show("A plain hook script on the library's model")
-        print(f"KL: {found}")
+        script = Script(library, task)
+        seconds["script"] = script([(LAYER, HEAD)]).show("A plain hook script on the library's model")
+        print(f"KL: {script.found[LAYER, HEAD]}")
     if "headline" in given.only:
-        counter, found = headline(model, task)
+        counter, found = measured_heads(model, task, [(LAYER, HEAD)])
         seconds["headline"] = counter.show("assay, the headline alone")
         print(f"KL: {found}")
+    if "hundred" in given.only:
+        heads = spread_heads(given.heads, model.config.layers, model.config.heads)
+        script = Script(library, task)
+        theirs = script(heads).show(f"A plain hook script for {len(heads)} heads")
+        counter, found = measured_heads(model, task, heads)
+        ours = counter.show(f"assay, the headlines of {len(heads)} claims on one workbench")
+        print(f"KL of the last: {script.found[heads[-1]]}, {found}")
+        passes = [sum(row[3] for row in one.rows) for one in (counter, script.counter)]
+        print(f"{ours / theirs:.2f} times the script's processor time, {passes[0] / passes[1]:.2f} times its passes")
     if "quick" in given.only:
         seconds["quick"] = quick(model, task).show("assay measure --quick, all of it")
     for name in ("headline", "quick"):

@@ -285,11 +285,13 @@ def parts(
     systems: dict[str, System | Sequence[System]] = {
         str(site): [explanation.restored(bench, ablation, site, draw) for draw in range(draws)] for site in sites
     }
-    own = "explained run"  # no part's name
-    systems[own] = [explanation.plan(bench, ablation, draw) for draw in range(draws)]
+    own, kept = "explained run", scored.count > 0  # no part's name
+    fewer = len(rows) < len(np.unique(scored.row))
+    if fewer:
+        systems[own] = [explanation.plan(bench, ablation, draw) for draw in range(draws)]
     more = score(bench, systems, rows=rows)
-    kept = scored.count > 0
-    base, counts = more[own].kl[kept], more.count[kept]
+    known = more[own].kl if fewer else scored[f"explained:{ablation}"].draw_kl[:, :draws].mean(1)
+    base, counts = known[kept], more.count[kept]
     return [
         {"part": str(site), "closes": resamples.recovered(more[str(site)].kl[kept], base, counts).to_json()}
         for site in sites

@@ -1,0 +1,182 @@
+"""A workbench outlives a claim: the next one finds done what the last one asked for, and reads the same figures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import assay
+from assay.errors import ClaimError, UserError
+from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.measure.settings import BLOCKS, NOT_ASKED
+from assay.model.transformer import Model
+from assay.report import terminal
+from assay.report.page import render
+from assay.task.ngrams import NGram
+from assay.task.task import Task
+from tests.measure.planted import texts
+from tests.model.tiny import tiny
+
+ROWS, REFERENCE, DRAWS = 6, 16, 4
+SETTINGS: dict[str, Any] = {"only": ("headline",), "ablation": ["mean", "resample_joint"], "draws": DRAWS}
+HEADS = [f"a{layer}.h{head}" for layer in range(4) for head in range(4)]
+
+
+@cache
+def model() -> Model:
+    return tiny("gpt2", layers=4, tokenizer=True)
+
+
+@cache
+def task() -> Task:
+    return Task.text(model(), texts=list(texts(ROWS, 0)), reference=list(texts(REFERENCE, 1)))
+
+
+def layers_run(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts layers times rows, as the model runs them."""
+    count: Counter[str] = Counter()
+    layer = Model._layer
+
+    def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        count["layers"] += x.shape[0]
+        return layer(view, x, *rest)
+
+    monkeypatch.setattr(Model, "_layer", counted)
+    return count
+
+
+def donors() -> int:
+    """Different reference rows that each draw takes values from, added over draws."""
+    from assay.intervene.donors import donors as of
+
+    return sum(len(np.unique(of(task(), 0, draw))) for draw in range(DRAWS))
+
+
+def test_a_headline_costs_its_own_runs_and_a_further_claim_of_the_layer_only_these(monkeypatch: pytest.MonkeyPatch):
+    workbench, count = assay.Workbench(model(), task()), layers_run(monkeypatch)
+    runs = (1 + DRAWS + 1) * ROWS * 3  # the mean, the draws and the run that changes nothing, each from layer 1 on
+    for name, new in (("a1.h2", 4 * ROWS + 2 * REFERENCE + 2 * donors()), ("a1.h0", 0)):
+        count.clear()
+        record = workbench.measure(Remove([name]), **SETTINGS).record
+        assert count["layers"] == runs + new
+        assert record["timing"]["forwards"] == round((runs + new) / 4)
+
+
+def test_a_loop_over_all_heads_costs_their_runs_and_one_pass_over_what_they_share(monkeypatch: pytest.MonkeyPatch):
+    workbench, count = assay.Workbench(model(), task()), layers_run(monkeypatch)
+    for name in HEADS:
+        workbench.measure(Remove([name]), **SETTINGS)
+    shared = 4 * (ROWS + REFERENCE + donors())
+    assert count["layers"] == shared + 4 * (1 + DRAWS + 1) * ROWS * (4 + 3 + 2 + 1)
+    script = shared + len(HEADS) * (1 + DRAWS) * ROWS * 4  # runs of whole passes, and none that changes nothing
+    assert count["layers"] <= 1.3 * script
+
+
+def test_heads_in_any_order_are_seen_once_on_the_reference(monkeypatch: pytest.MonkeyPatch):
+    """Deeper layers go on where the run over the reference stopped; lower ones were seen on the way."""
+    workbench = assay.Workbench(model(), task())
+    workbench.measure(Remove(["a3.h1"]), **SETTINGS)
+    count = layers_run(monkeypatch)
+    workbench.measure(Remove(["a0.h1"]), **SETTINGS)
+    assert count["layers"] == (1 + DRAWS + 1) * ROWS * 4
+
+
+CLAIMS = {
+    "remove": Remove(["a1.h2", "m2"]),
+    "keep": Keep(["a0.h1", "m0", "a3.h2"]),
+    "program": Program({"a1.h1": programs.induction("full"), "m1": programs.ngram(2)}),
+    "constant": Constant(["m0"], "optimal"),
+}
+
+
+@pytest.mark.parametrize("kind", CLAIMS)
+def test_figures_on_a_used_workbench_are_those_of_a_full_measurement(kind: str):
+    workbench = used()
+    alone = assay.measure(CLAIMS[kind], model(), task(), ablation=["mean", "resample_joint"], controls=0).record
+    found = workbench.measure(CLAIMS[kind], **SETTINGS).record
+    for block in ("headline", "table", "losses", "recovered", "nines", "unmatched"):
+        assert found[block] == alone[block]
+    assert found["beside"]["kl_quantiles"] == alone["beside"]["kl_quantiles"]
+
+
+@cache
+def used() -> assay.Workbench:
+    workbench = assay.Workbench(model(), task())
+    for name in ("a3.h0", "m1"):
+        workbench.measure(Remove([name]), **SETTINGS)
+    return workbench
+
+
+@pytest.mark.parametrize("option", ["frozen_norm", "refit"])
+def test_options_of_one_claim_are_not_the_next_ones(option: str):
+    workbench = assay.Workbench(model(), task())
+    claim, settings = Remove(["a1.h2"]), {**SETTINGS, "ablation": "mean"}
+    plain = workbench.measure(claim, **settings).record["table"]
+    other = workbench.measure(claim, **settings, **{option: True}).record["table"]
+    assert other != plain
+    assert other == assay.measure(claim, model(), task(), **settings, **{option: True}).record["table"]
+    assert workbench.measure(claim, **settings).record["table"] == plain
+
+
+def test_ngrams_are_looked_up_once(monkeypatch: pytest.MonkeyPatch):
+    workbench, calls, looked_up = assay.Workbench(model(), task()), [], NGram.distribution
+    monkeypatch.setattr(NGram, "distribution", lambda *given: calls.append(given) or looked_up(*given))
+    first = workbench.measure(Keep(["a0.h1"]), **SETTINGS)
+    seen = len(calls)
+    again = workbench.measure(Keep(["a0.h2"]), **SETTINGS)
+    assert 0 < seen == len(calls)
+    assert [row["floor"] for row in again.table] == [row["floor"] for row in first.table]
+    assert {"bigram", "ngram", "unigram"} <= {row["floor"] for row in again.table}
+
+
+def test_what_was_not_asked_for_says_so_in_record_page_and_terminal():
+    found = used().measure(CLAIMS["program"], **SETTINGS)
+    record = found.record
+    assert record["arguments"]["resolved"]["only"] == ["headline"]
+    assert record["compute"]["reason"] == record["bits"]["reason"] == record["parts"]["reason"] == NOT_ASKED
+    assert record["controls"]["reason"] == record["controls"]["random_weights_reason"] == NOT_ASKED
+    assert (record["rivals"], record["rivals_reason"]) == ([], NOT_ASKED)
+    assert {check["state"] for check in record["checks"]} == {"unknown"}
+    assert {check["evidence"] for check in record["checks"]} == {NOT_ASKED}
+    assert record["residual"]["signal"]["value"]["reason"] == NOT_ASKED
+    assert "No check was asked for" in record["sentence"]
+    page = render(record, found.examples)
+    assert f"because {NOT_ASKED}" in page
+    assert "fired" not in terminal.worth_line(record)
+    assert f"no check was made, because {NOT_ASKED}" in page
+
+
+def test_blocks_that_are_asked_for_are_those_of_a_full_measurement():
+    alone = assay.measure(CLAIMS["keep"], model(), task(), ablation="mean", controls=2).record
+    found = used().measure(CLAIMS["keep"], only=("controls", "bits"), ablation="mean", controls=2).record
+    assert found["controls"]["groups"] == alone["controls"]["groups"]
+    assert found["bits"]["standalone"] == alone["bits"]["standalone"]
+    assert found["headline"] == alone["headline"]
+    assert found["rivals_reason"] == NOT_ASKED
+
+
+def test_what_a_workbench_cannot_measure_is_one_sentence():
+    with pytest.raises(UserError, match="has the seed 0, so it measures nothing with 3"):
+        used().measure(CLAIMS["remove"], seed=3)
+    with pytest.raises(UserError, match=f"scores {ROWS} documents and not 4; make one with documents=4"):
+        used().measure(CLAIMS["remove"], documents=4)
+    with pytest.raises(UserError, match="unknown block 'headlines'; did you mean 'headline'"):
+        used().measure(CLAIMS["remove"], only=("headlines",))
+    with pytest.raises(ClaimError, match="is no explanation"):
+        used().measure(3)
+
+
+def test_a_workbench_of_fewer_documents_scores_those_of_the_same_measurement():
+    few = assay.Workbench(model(), task(), documents=3, seed=2).measure(CLAIMS["remove"], **SETTINGS).record
+    alone = assay.measure(CLAIMS["remove"], model(), task(), documents=3, seed=2, **SETTINGS).record
+    assert few["table"] == alone["table"]
+    assert few["task"]["documents"] == 3
+
+
+def test_blocks_are_those_of_the_record():
+    assert set(BLOCKS) - {"own"} <= set(used().measure(CLAIMS["remove"], **SETTINGS).record)
