@@ -1,4 +1,4 @@
-"""A kind, a program, a search and a metric from outside of assay join it by entry points, all the way to the page."""
+"""A kind, a program, a search, a metric and a world from outside join assay by entry points, up to the page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import assay
+from assay.planted import worlds
 from tests.cli.test_cli import run
 
 __all__ = ["run"]
@@ -27,7 +28,8 @@ def installed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(PLUGINS))
     importlib.invalidate_caches()
     yield
-    sys.modules.pop("scaled", None)
+    for name in ("scaled", "echo"):
+        sys.modules.pop(name, None)
 
 
 def test_a_kind_from_outside_is_validated_measured_and_reported(run):
@@ -111,6 +113,27 @@ def test_a_search_from_outside_has_a_frontier_of_its_own(run):
     code, _, err = run("find", "circuit", *asked, "--method", "newst")
     assert code == 2
     assert "unknown method 'newst'; did you mean 'newest'?" in err
+
+
+def test_a_world_from_outside_is_opened_measured_and_searched(run):
+    assert "echo" in worlds.names()
+    assert assay.load("planted:echo").name == "planted:echo"
+    Path("claim.yaml").write_text(
+        "model: planted:echo\ntask: {kind: planted, n: 16}\nexplanation: {kind: circuit, edges: [input->logits]}\n"
+        "ablation: mean\ncontrols: 3\n"
+    )
+    code, _, err = run("measure", "claim.yaml", "--out", "run")
+    assert code == 0, err
+    assert json.loads(Path("run/measurement.json").read_text())["recovered"]["value"] > 0.999
+    asked = ("--documents", "8", "--select", "8", "--sizes", "3", "--controls", "0", "--method", "exact")
+    code, out, err = run("find", "circuit", "planted:echo", "--roc", *asked, "--out", "found")
+    assert code == 0, err
+    assert "ROC: 1 edge is right, 8 others are not" in out
+    (found,) = json.loads(Path("found/frontier.json").read_text())["roc"]["methods"]
+    assert found["area"]["value"] == 1.0
+    code, _, err = run("find", "circuit", "planted:echp")
+    assert code == 2
+    assert "unknown model 'planted:echp'; did you mean 'planted:echo'" in err
 
 
 def test_a_plug_in_that_cannot_be_loaded_is_named(run, tmp_path, monkeypatch):

@@ -100,6 +100,9 @@ def circuit(
     select: Annotated[
         int, typer.Option("--select", metavar="N", help="Other documents, searched on, at most.", min=1)
     ] = SELECT,
+    roc: Annotated[
+        bool, typer.Option("--roc", help="Compare each method with the right edges, of a model planted:NAME.")
+    ] = False,
     out: Annotated[
         str | None, typer.Option("--out", metavar="DIR", help="Run folder. [default: runs/find-MODEL]")
     ] = None,
@@ -143,7 +146,7 @@ def circuit(
     given |= {"tau": tau or None, "steps": steps, "seed-with": seed_with}
     given |= {"controls": None if controls == 100 else controls, "draws": draws}
     given |= {"control-rows": control_rows, "documents": documents, "select": None if select == SELECT else select}
-    given |= {"seed": seed or None, "device": device, "dtype": dtype}
+    given |= {"roc": roc or None, "seed": seed or None, "device": device, "dtype": dtype}
     folder = out or f"runs/find-{Path(wanted.model).name.replace(':', '-')}"
     _run(
         source,
@@ -199,11 +202,13 @@ def _run(
     import torch
 
     from assay.find.circuit.cost import cost
+    from assay.find.circuit.roc import truth_of
     from assay.find.circuit.search import find_circuit
     from assay.find.circuit.split import split_task
     from assay.model.transformer import Model
     from assay.planted.load import load
 
+    truth = truth_of(wanted, plan.ablation) if given["roc"] else None
     command = command_line("find", given, "circuit", source)
     with CommandProgress() as progress:
         progress(f"loading {wanted.model}", 0, None)
@@ -223,7 +228,7 @@ def _run(
         passed = {k: v for k, v in given.items() if v is not None}
         resolved = {**vars(plan), "task": dict(wanted.task), "documents": documents, "select": select}
         arguments = {"passed": passed, "resolved": resolved, "command": command}
-        found = find_circuit(model, data, plan, arguments=arguments, progress=progress)
+        found = find_circuit(model, data, plan, arguments=arguments, truth=truth, progress=progress)
         progress("writing", 0, None)
         _, problem = save(
             found, data, model=wanted.model, folder=folder, draws=plan.draws, seed=plan.seed, overwrite=overwrite

@@ -97,6 +97,33 @@ class Method(Block):
     mib: Mib
 
 
+class RocPoint(Block):
+    """How many edges are taken, and the shares of the right ones and of the others among them."""
+
+    size: Count
+    true: Number
+    false: Number
+
+
+class MethodRoc(Block):
+    """A method's ROC curve, the area under it, and how many of its best edges are right, of as many as are right."""
+
+    method: Text
+    area: Estimate
+    points: tuple[RocPoint, ...]
+    found: Count
+
+
+class Roc(Block):
+    """Each method against the edges that are right of a world; None with a `reason` where these are not known."""
+
+    right: Count | None
+    others: Count | None
+    neutral: Count | None
+    reason: Text | None
+    methods: tuple[MethodRoc, ...]
+
+
 class Chosen(Block):
     """The circuit that is written, and the method that found it."""
 
@@ -111,7 +138,7 @@ class SearchRecord(Block):
 
     Attributes:
         total: edges of the model; selection, evaluation: what was searched and what was scored on.
-        heat: of patching; definitions: of areas, in words.
+        heat: of patching; roc: where the model's right edges are known; definitions: of areas, in words.
     """
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")
@@ -128,6 +155,7 @@ class SearchRecord(Block):
     leak: Leak
     methods: tuple[Method, ...]
     heat: HeatMap | None
+    roc: Roc | None = None
     circuit: Chosen
     definitions: dict[Text, Text]
     notes: tuple[Text, ...]

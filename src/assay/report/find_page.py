@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from assay.report import circuit, drawing, frontier, heat, shell, words
+from assay.report import circuit, drawing, frontier, heat, roc, shell, words
 from assay.report.plain import plain_text
 from assay.report.shell import cleaned
 
@@ -31,6 +31,8 @@ def render(record: Mapping[str, Any]) -> str:
     specs: dict[str, Any] = {"overview": frontier.overview(record), "heat": heat.heat(record.get("heat"))}
     specs |= {name: frontier.overview(record, name, 210) for name, _ in _SMALL}
     specs |= {f"band-{i}": frontier.band(record, i) for i in range(min(_DRAWN, len(methods)))}
+    if known := record.get("roc"):
+        specs["roc"] = roc.chart(known)
     chosen = chosen_size(record)
     found = record.get("circuit") or {}
     shown = dict(found.get("drawing") or {})
@@ -55,6 +57,8 @@ def render(record: Mapping[str, Any]) -> str:
         uncontrolled=[_name(method) for method in methods if not any(p.get("control") for p in _sizes(method))],
         methods=[_method(method) for method in methods],
         over=[_over(method) for method in methods if (method.get("mib") or {}).get("over_recovery")],
+        roc_line=roc.line(known) if known else "",
+        roc_rows=roc.rows(known) if known else [],
         picture=circuit.picture(shown, note=circuit.NO_INTERVAL) if shown else None,
         heat_unit=plain_text((record.get("heat") or {}).get("unit") or "effect"),
         heat_documents=(record.get("heat") or {}).get("documents"),

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from assay.report import find_page, words
+from assay.report import find_page, roc, words
 from assay.report.plain import plain_text
 
 _MOST = 12  # sizes of the table
@@ -31,6 +31,8 @@ def table(record: Mapping[str, Any], report: str | None = None, follow: str | No
             _sizes(mine),
             Text(""),
         ]
+    if record.get("roc"):
+        parts += [Text(roc.line(record["roc"])), _roc(record["roc"]), Text("")]
     leak = record.get("leak") or {}
     parts.append(Text(f"leak: {leak.get('state', 'unknown')}; {plain_text(leak.get('evidence') or '')}"))
     for one in methods:
@@ -52,6 +54,15 @@ def _methods(methods: list[Mapping[str, Any]]) -> Table:
         figures = (area.get("linear"), area.get("log"), mib.get("cpr"), mib.get("cmd"))
         passes = words.count(round(one.get("passes") or 0))
         out.add_row(plain_text(one.get("method") or "?"), *(_short(figure) for figure in figures), passes)
+    return out
+
+
+def _roc(found: Mapping[str, Any]) -> Table:
+    out = Table(box=None, pad_edge=False, show_header=bool(found["methods"]))
+    for i, name in enumerate(("method", "area under the ROC curve", "right among its best")):
+        out.add_column(name, justify="left" if i == 0 else "right")
+    for row in roc.rows(found):
+        out.add_row(*row)
     return out
 
 

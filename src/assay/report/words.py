@@ -68,6 +68,10 @@ FRONTIER_TERMS: dict[str, str] = {
     "CPR": "MIB's circuit performance ratio: the area under recovered (loss) over the share of edges. More is better, "
     "but a circuit that does better than the model adds to it.",
     "CMD": "MIB's circuit–model distance: the area under |1 − R_L| over the same sizes. Less is better.",
+    "ROC": "Edges are taken from a method's best one on; the curve says which share of the right edges is taken by "
+    "then, against the share of the others. The area under it is the chance that a right edge stands above another "
+    "one: 0.5 is a random order, 1 puts every right edge first. Its interval is for other edges like these (Newcombe "
+    "2006); it says nothing of other rows.",
     "passes": "What the search cost, in forward passes of the model over its documents.",
 }
 

@@ -17,6 +17,7 @@ from assay.errors import UserError, nearest
 from assay.explanations.circuit.block import drawing
 from assay.find.circuit.heat import heat
 from assay.find.circuit.plan import Plan
+from assay.find.circuit.roc import roc_block
 from assay.find.circuit.split import Split
 from assay.frontier.curves import DEFINITIONS
 from assay.frontier.frontier import Frontiers, frontiers, node_count
@@ -31,6 +32,8 @@ from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
+from assay.planted.world import Truth
+from assay.stats.estimate import Undefined
 from assay.store.runs import SEARCH
 from assay.task.found_on import FoundOn, found_on, shared_with
 from assay.task.task import Task
@@ -63,12 +66,14 @@ def find_circuit(
     plan: Plan,
     *,
     arguments: Mapping[str, Any] | None = None,
+    truth: Truth | Undefined | None = None,
     progress: Say | None = None,
 ) -> Found:
     """Searches for circuits on the selection, and measures them on the evaluation.
 
     Args:
         arguments: the record's block of that name; default: the plan.
+        truth: of the world that the model is; then the record has the ROC of each method.
         progress: called with (stage, done, total).
 
     Raises:
@@ -117,6 +122,7 @@ def find_circuit(
         "leak": leak(split.evaluation, kept),
         "methods": [one.to_json() for one in scored.each],
         "heat": shown,
+        **({} if truth is None else {"roc": roc_block(truth, edges, found)}),
         "circuit": {
             "method": chosen.method,
             "edges": int(mask.sum()),
