@@ -27,7 +27,7 @@ def template(model: Any, source: str, *, seed: int = 0) -> str:
 
     Args:
         source: the model's name as in `assay.load`.
-        seed: of the random tokens that heads are scored on.
+        seed: draws the random tokens that heads are scored on.
     """
     try:
         values = head_scores(model, seed=seed)

@@ -35,7 +35,8 @@ class Point:
     """A circuit of the frontier.
 
     Attributes:
-        asked: the size that was asked for; edges: the realised one; taken: of how many of the best edges it was pruned.
+        asked: the size that was asked for; edges: the realised one.
+        taken: how many of the best edges it was pruned from.
         recovered: R_D; recovered_loss: R_L; gap: |1 − R_L|; kl: nats a token; accuracy: share of correct answers.
         control: what the band of this size recovers; None without controls, and for the whole model.
     """
@@ -141,10 +142,10 @@ def frontiers(
         rows: scored rows of the task (default: all).
         sizes: numbers of edges (default: 24 from 1 to all, evenly spaced in the logarithm).
         controls: random circuits of each size; 0: none.
-        draws: of a random ablation. The controls get the first `control_draws` of them and at most so many
+        draws: a random ablation's numbers. The controls get the first `control_draws` of them and at most so many
             `rows_of_controls` (default: as all controls; or those given as `rows`); so does the circuit that is
             compared with them.
-        seed: of the controls and the resamples.
+        seed: draws the controls and the resamples.
 
     Raises:
         ClaimError: for no methods, fewer than two sizes, or a number of controls below 0.

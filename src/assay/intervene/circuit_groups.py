@@ -22,7 +22,7 @@ class Budget:
     """Sizes of calls.
 
     Attributes:
-        rows: that are run together; variants: how many of them at most.
+        rows: how many are run together; variants: how many of them at most.
     """
 
     rows: int
@@ -93,7 +93,7 @@ def grouped(
     """Variants that need the same nodes run together, others apart.
 
     Args:
-        rows: that are run together; most: variants in a call at most.
+        rows: how many are run together; most: variants in a call at most.
         call: multiply-adds that a call costs by itself: a variant joins others where that is more than the work that
             they then do for nothing.
     """

@@ -62,7 +62,7 @@ class Fills:
     """
 
     def __init__(self, model: Model, values: list[Tensor]):
-        """`values`: of every writer, in their order."""
+        """`values` holds those of every writer, in their order."""
         self.input, self.streams = values[0], {}
         self.z: list[Float[Tensor, "heads rows pos d_head"]] = []
         self.mlp: list[Float[Tensor, "rows pos d_model"] | None] = []

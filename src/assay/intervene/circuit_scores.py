@@ -182,7 +182,7 @@ def circuit_scores(
 
     Args:
         masks: which edges each circuit keeps (at which positions).
-        draws: of a random ablation; of any other the first counts.
+        draws: the numbers of a random ablation's draws; with any other the first counts.
         memory: bytes that states and variants may take.
         advance: called with rows times circuits after each call.
     """

@@ -17,7 +17,7 @@ class Fit:
     Attributes:
         what: what was fitted; rows, held: how many reference rows it saw, and how many decided when to stop.
         start, reached: KL(model || edited model) on the held-out rows before and after, nats a scored token.
-        evaluations: of the loss and its gradient.
+        evaluations: how often the loss and its gradient were computed.
         settled: whether the held-out KL had stopped falling; False: the fit was cut off.
     """
 

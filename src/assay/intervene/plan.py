@@ -47,7 +47,7 @@ class From:
     """The value of a site in another run of the plan, which may itself be edited.
 
     Attributes:
-        run: that run's name.
+        run: the name of the run that the value is taken from.
         rows: for each row of this run's data the row of that run's data; None: the same row.
         site: the site to read there; None: the edited site itself.
     """

@@ -83,7 +83,7 @@ def sweep(
         components: `input`, heads, attention layers, MLPs and streams (r0, r1, ...); by default all components.
         positions: columns (negative: from the example's end), names of columns, None for all columns at once; by
             default every column. A column beyond an example's end changes nothing there.
-        rows: of the task; by default all.
+        rows: those of the task's that are swept; by default all.
         reverse: run the model on the donor's tokens and patch in the values of the model's own run, which is possible
             for `counterfactual` and `resample_joint`.
         memory: bytes that activations may take; the shapes of what is run together follow from it.

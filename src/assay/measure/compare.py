@@ -85,7 +85,7 @@ class Shared:
     Attributes:
         first, second: indices of the shared tokens in either table, in the same order.
         document: [tokens] number of the document; names: what the numbers mean.
-        resamples: of these documents: one set for everything that is compared.
+        resamples: one set of these documents, for everything that is compared.
     """
 
     first: np.ndarray

@@ -27,7 +27,8 @@ class Context:
 
     Attributes:
         plans: the claim's systems; rivals: who competes with it; scored: both, on all rows.
-        resamples: of the documents that have scored tokens; numbers: the table, and which ablation is the headline's.
+        resamples: those of the documents that have scored tokens.
+        numbers: the table, and which ablation is the headline's.
     """
 
     job: Job

@@ -33,7 +33,7 @@ class Acdc:
         mask: the circuit.
         increase: how much KL(model || circuit) rose when the edge was cut; kept edges are those at tau or above. 0 for
             an edge that was cut without being run, as it could change nothing.
-        kl: of the circuit, in nats, mean over items and draws.
+        kl: the circuit's, in nats, its mean over items and draws.
         close: edges whose increase is within a thousandth of tau of it.
         steps: how many times removals were run; tried: how many of them in all.
     """

@@ -33,7 +33,7 @@ def exact_edges(
 
     Args:
         loss: "kl", from the model; or "task", the metric's: below 0 for an edge that does harm.
-        draws: of a random ablation; of any other the first counts.
+        draws: the numbers of a random ablation's draws; with any other the first counts.
         rows: the task's rows to search on (default: all).
         seed: nothing here is random; every search takes one.
         advance: called with the number of edges that are done, once for each batch of rows.

@@ -62,7 +62,7 @@ def greedy(
 
     Args:
         begin: another method's scores, whose `over * size` best edges it begins with.
-        share: of the edges still to go that a block drops.
+        share: how much of the edges that still have to go a block drops.
         uncertain: before a block goes, this many times as many edges are run again: those that cost least when last
             they were.
         seed: nothing here is random; every search takes one.

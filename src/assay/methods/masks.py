@@ -85,11 +85,11 @@ def learned_masks(
 
     Args:
         begin: another method's scores, by whose ranks log-alphas are spread at the start (default: all alike).
-        rate: of Adam, falling to a tenth by the end.
-        samples: of the gates in each step, side by side; together: rows of a step.
-        draws: of a random ablation, taken in turn.
+        rate: Adam's learning rate, falling to a tenth by the end.
+        samples: how many draws of the gates a step has, side by side; together: rows of a step.
+        draws: the numbers of a random ablation's draws, taken in turn.
         rows: the task's rows to learn on (default: all).
-        seed: of gates and of the order of rows.
+        seed: draws the gates and the order of rows.
         memory: bytes of batches that are kept from step to step.
         advance: called with 1 after each step.
 

@@ -27,9 +27,9 @@ class Options:
     Attributes:
         size: edges that masks and greedy aim at.
         tau: thresholds of ACDC, in nats a token; with several an edge is the better the more of the runs keep it.
-        steps: of learned masks.
+        steps: how many learned masks take.
         seed_with: the method whose scores begin a search that takes them.
-        seed: of what is drawn.
+        seed: decides what is drawn.
     """
 
     size: int
@@ -54,7 +54,7 @@ class Method:
     """A search.
 
     Attributes:
-        what: it does, for the help.
+        what: one phrase for the help, on what the method does.
         function: its file in this package, and its name there.
         needs: of a search for edges: "edges" (their names alone), "weights", "passes" (runs of the model on rows, with
             gradients or without) or "trials" (circuits run one after the other); "claim": a claim, whose like it finds.

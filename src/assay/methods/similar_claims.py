@@ -39,8 +39,8 @@ class Found:
     """What a search found.
 
     Attributes:
-        claim: of the kind and size of the one that it is like.
-        what: that, in words; by: what it was searched by.
+        claim: a claim of the kind and size of the one that it is like.
+        what: the claim in words; by: what it was searched by.
     """
 
     claim: Explanation

@@ -37,7 +37,7 @@ class ModuleModel:
     """A network of no known family, explained at its named submodules. It is never changed.
 
     Attributes:
-        network: the user's module; name: what it was loaded as; tokenizer: where it came with one.
+        network: the user's module; name: what it was loaded as; tokenizer: its own, or None where it came with none.
         noise: nats; 0: nothing is recomputed on another path.
         seen: every call of a submodule on an example (see `on`); None: no example was run yet.
     """

@@ -28,7 +28,7 @@ def load(
         dtype: float32 (the default for what is read from disk), float64, bfloat16 or float16. A model in memory keeps
             its own; with another dtype or device than its own, a copy is explained.
         device: where to run; default: the CPU for what is read from disk, its own for a model in memory.
-        revision: of a hub id.
+        revision: the branch, tag or commit of a hub id.
         tokenizer: for a model in memory that comes without one.
 
     Returns:

@@ -59,7 +59,7 @@ class TrainedWorld:
     """A network with planted variables.
 
     Attributes:
-        name: of the task and the seed; network: a `GPT2LMHeadModel`; inputs: what it is run on.
+        name: made of the task and the seed; network: a `GPT2LMHeadModel`; inputs: what it is run on.
         places: component -> the variable that it carries; idle: components that carry nothing of use.
         scores: shares of rows whose answer is right, over all pairs of pairs of digits: "behaviour" as it is; for each
             variable's component where its output comes from the other pair (right: the answer with that variable);

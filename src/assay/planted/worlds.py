@@ -25,7 +25,7 @@ class Entry:
     """A world of our own.
 
     Attributes:
-        layers, heads: of its network.
+        layers, heads: how many its network has.
         function: its file in this package, and its name there; arguments: what it is called with.
     """
 

@@ -48,7 +48,7 @@ class Shape(Block):
 
 
 class Noise(Block):
-    """KL and difference in loss of a run in which nothing is changed, nats a token; `proof`: of the proof on load."""
+    """KL and difference in loss of a run in which nothing is changed, nats a token; `proof` is the proof on load's."""
 
     kl: Number
     loss: Number
@@ -65,7 +65,7 @@ class Model(Block):
 
 
 class Sample(Block):
-    """How much data there is; `fingerprint`: of it."""
+    """How much data there is, and its fingerprint."""
 
     documents: Count
     rows: Count
@@ -76,7 +76,7 @@ class Sample(Block):
 
 
 class Reference(Sample):
-    """What is never scored; `how`: it was chosen."""
+    """What is never scored; `how` says how it was chosen."""
 
     how: Text | None = None
 
@@ -103,7 +103,7 @@ class Fit(Block):
     Attributes:
         what: what was fitted; rows, held: how many reference rows it saw, and how many decided when to stop.
         start, reached: KL(model || edited model) on the held-out rows before and after, nats a scored token.
-        evaluations: of the loss and its gradient.
+        evaluations: how often the loss and its gradient were computed.
         settled: whether the held-out KL had stopped falling; False: the fit was cut off.
     """
 
@@ -161,7 +161,7 @@ class Versions(Block):
 
 
 class Timing(Block):
-    """The one block that differs between two runs of one command. `search_seconds`: of a search, before its scoring."""
+    """The one block that differs between two runs of one command. `search_seconds` precede a search's scoring."""
 
     started: Text
     seconds: Number

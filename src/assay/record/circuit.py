@@ -82,8 +82,9 @@ class Circuit(Block):
     """What only a circuit claim says.
 
     Attributes:
-        total: edges of the model; edges: of the circuit; pairs: of an edge and a position, where it is chosen at some.
-        live: on a path from input to logits; nodes: that these touch.
+        total: edges of the model; edges: the circuit's.
+        pairs: how many (edge, position) it has, where it is chosen at some.
+        live: how many edges are on a path from input to logits; nodes: how many these touch.
         sufficiency, necessity: the circuit alone, and everything but the circuit.
     """
 

@@ -133,7 +133,7 @@ class Bits(Block):
     """A length; `reason`: why there is none.
 
     Attributes:
-        how: it is made up; precision: bits a weight; parts: what the bits are spent on.
+        how: what it is made up of, in words; precision: bits a weight; parts: what the bits are spent on.
     """
 
     bits: Number | None

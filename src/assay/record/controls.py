@@ -65,8 +65,8 @@ class Nearest(Block):
     """Which rival or control is nearest to the explained run, token by token.
 
     Attributes:
-        share: of tokens on which KL(explained run || it) is at most `epsilon` nats.
-        of: how many systems were looked at; tokens: on how many tokens.
+        share: that of the tokens on which KL(explained run || it) is at most `epsilon` nats.
+        of: how many systems were looked at; tokens: how many they were compared on.
     """
 
     name: Text

@@ -120,7 +120,7 @@ class Beside(Block):
         agreement: share of tokens with the same most likely next token.
         within: ε -> share of tokens with KL ≤ ε, of those where the floor's is above.
         kl_quantiles, delta_loss_quantiles: quantile -> nats, over tokens.
-        accuracy, accuracy_model, accuracy_floor: of the explained run, the model, the floor.
+        accuracy, accuracy_model, accuracy_floor: those of the explained run, the model and the floor.
         accuracy_recovered: (explained − floor) / (model − floor).
     """
 

@@ -41,7 +41,7 @@ class HeatMap(Block):
 
     Attributes:
         values: a list a row; None: not measured. low, high: ends of their intervals.
-        documents: that the values are means over; unit: of a value, in words.
+        documents: how many the values are means over; unit: a value's, in words.
     """
 
     piece: Literal["heat map"] = "heat map"

@@ -52,7 +52,8 @@ class Point(Block):
     """A circuit of a frontier.
 
     Attributes:
-        asked: the size that was asked for; edges: the realised one; taken: of how many of the best edges it was pruned.
+        asked: the size that was asked for; edges: the realised one.
+        taken: how many of the best edges it was pruned from.
         recovered: R_D; recovered_loss: R_L; gap: |1 − R_L|; kl: nats a token; accuracy: share of correct answers.
         control: the band of this size; None without controls, and for the whole model.
     """
@@ -137,8 +138,9 @@ class SearchRecord(Block):
     """A search.
 
     Attributes:
-        total: edges of the model; selection, evaluation: what was searched and what was scored on.
-        heat: of patching; roc: where the model's right edges are known; definitions: of areas, in words.
+        total: edges of the model.
+        selection, evaluation: what was searched and what was scored on.
+        heat: patching's map; roc: each method's, where the right edges are known; definitions: the areas in words.
     """
 
     schema_: Literal[2] = Field(SCHEMA, alias="schema")

@@ -21,7 +21,7 @@ def dots(
 
     Args:
         rows: name, which of the two kinds, and the figure.
-        title: of the axis; share: 1 is the most there can be, and 0 is drawn as a line.
+        title: the axis's; share: 1 is the most there can be, and 0 is drawn as a line.
         kinds: the kind that stands out, and the other one; empty for no legend.
     """
     found = [(plain_text(name), kind, as_estimate(figure)) for name, kind, figure in rows]

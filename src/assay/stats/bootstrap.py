@@ -141,7 +141,7 @@ class Resamples:
         """The ratio of two sums: t on the jackknife where the denominator's lower end is above 0, else Fieller's set.
 
         Args:
-            counts: as in `function`.
+            counts: the documents' weights, as `function` takes them.
             nonnegative: the denominator cannot be below 0 by what it is (a KL, a count): an unbounded set is then cut
                 to the side that the value lies on.
             undefined: the reason given where the denominator is 0.

@@ -109,7 +109,7 @@ class PowerLaw:
 
     Attributes:
         a, b, linf: nats · FLOPs^b, no unit, nats.
-        intervals: of each, by bootstrap over groups (runs), and over documents where draws of the losses were given.
+        intervals: one for each, by bootstrap over groups (runs), and over documents where loss draws were given.
     """
 
     a: float

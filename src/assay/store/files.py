@@ -20,7 +20,7 @@ def given_path(text: str | Path, what: str, spare: int = 0) -> Path:
     """A user's path, absolute, with `~` resolved.
 
     Args:
-        what: it is, for messages; spare: how many bytes under the longest its last name must stay.
+        what: what the path is of, for messages; spare: how many bytes under the longest its last name must stay.
 
     Raises:
         RunError: for a user that there is not, a NUL byte, or a name that no file can have.

@@ -84,7 +84,7 @@ def opened(
     """A regular file, open for reading.
 
     Args:
-        what: it should be, for messages: "the circuit file".
+        what: what the file should be, for messages: "the circuit file".
         error: what is raised.
         most: bytes that it may have; None: any number, for those who read its beginning only.
         like: as in `inside`, of files that are suggested in place of one that is not there.

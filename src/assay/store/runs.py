@@ -46,7 +46,7 @@ class Kind:
 
     Attributes:
         record: the file that makes a folder a run of this kind; files: all that such a run may have.
-        schema: of its record; again: how to make one anew.
+        schema: its record's; again: how to make one anew.
     """
 
     record: str
@@ -102,7 +102,7 @@ def write_run(
     """Write a run: `measurement.json`, `examples.parquet`, `report.html` and any further text files.
 
     Args:
-        folder: where; its parents are made.
+        folder: where the run goes; its parents are made.
         record: the measurement, with `schema` equal to `SCHEMA`.
         examples: one row a scored token.
         html: the page.

@@ -38,7 +38,7 @@ class FoundOn:
     """What of the data is kept.
 
     Attributes:
-        name: of the task; documents: their hashes; ngrams: sorted hashes of their distinct 13-grams.
+        name: the task's; documents: their hashes; ngrams: sorted hashes of their distinct 13-grams.
         texts: as `read_back` gives them, of a file of texts; a search's file has none.
     """
 

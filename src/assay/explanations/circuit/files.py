@@ -38,7 +38,7 @@ class Resolved:
 
     Attributes:
         edges: what is kept.
-        scores: of every edge, where the file has them.
+        scores: one for every edge, where the file has them.
         notes: what was done to the file's contents, in sentences.
     """
 
@@ -52,7 +52,7 @@ class CircuitFile:
     """A file that was read, not yet held against a model.
 
     Attributes:
-        path: for messages.
+        path: where it was, for messages.
         form: "eap-ig" or "assay".
         data: its contents.
         kept, total: how many edges it keeps (at some position), of how many.

@@ -139,7 +139,7 @@ class Parts:
     """What is left out of a circuit, one at a time.
 
     Attributes:
-        kind: "edges" or "nodes"; names, masks: of those that are tried; of: how many the circuit has.
+        kind: "edges" or "nodes"; names, masks: those of the parts that are tried; of: how many parts the circuit has.
     """
 
     kind: str

@@ -34,7 +34,7 @@ def write_circuit(
         circuit: its edges, as a set or a mask over all edges.
         form: "assay": compact, with the model's fingerprint; "eap-ig": a name for each edge, as peers read it (edges to
             a group's keys or values are written for each of its heads).
-        scores: of every edge.
+        scores: one for every edge.
         method: the search that found it: a name of `assay find circuit --method`.
         more: further fields, for readers (compact form only).
 

@@ -19,7 +19,7 @@ def check_data(claim: ClaimFile, ablations: Sequence[str] | None = None) -> None
     """Refuses an ablation without counterfactuals, a metric without incorrect answers, and a reference of another form.
 
     Args:
-        ablations: those that will be measured, where flags changed them; None: the file's.
+        ablations: those that flags chose to be measured; None: the file's.
 
     Raises:
         ClaimError: with file and line, the value and the valid ones.

@@ -126,7 +126,7 @@ class Table:
     """E[value | last n tokens] with back-off.
 
     Attributes:
-        base: the mean over everything; orders: of 1, 2, ... tokens, codes of the contexts in order and their means.
+        base: the mean over everything; orders: for contexts of 1, 2, ... tokens their codes, in order, and their means.
     """
 
     base: Float[Tensor, "width"]

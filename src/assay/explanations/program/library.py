@@ -248,7 +248,7 @@ class CustomProgram:
     Attributes:
         function: takes token ids [batch, pos] and, for each name in `reads`, that component's output in the same run;
             gives attention [batch, query, key] or an output [batch, pos, d_model].
-        returns: which of the two.
+        returns: which of the two it gives.
         reads: earlier components whose outputs it gets.
         keeps: what of the model it still uses, in words, for the report.
     """

@@ -24,11 +24,11 @@ class Plan:
 
     Attributes:
         methods: names of searches; ablation: what fills every edge that is cut.
-        sizes: of the frontier: how many, or the numbers of edges.
+        sizes: how many the frontier has, or the numbers of edges.
         keep_edges, share: the size of the circuit that is written, and that masks and greedy aim at.
         controls: random circuits of each size; control_rows: rows that they are scored on at most (default: as all
             controls).
-        draws: of a random ablation.
+        draws: how many a random ablation has.
     """
 
     methods: tuple[str, ...]

@@ -47,7 +47,7 @@ class Found:
     """What a search gave.
 
     Attributes:
-        record: frontier.json; mask: the circuit that is written; scores: of every edge, by the method that found it.
+        record: frontier.json; mask: the circuit that is written; scores: every edge's, by the method that found it.
         every: scores by all methods.
         found_on: what is kept of the data that it was found on.
     """
@@ -73,7 +73,7 @@ def find_circuit(
 
     Args:
         arguments: the record's block of that name; default: the plan.
-        truth: of the world that the model is; then the record has the ROC of each method.
+        truth: that of the world that the model is; then the record has the ROC of each method.
         progress: called with (stage, done, total).
 
     Raises:

@@ -55,9 +55,9 @@ def split_task(
     """Splits a task.
 
     Args:
-        wanted: its fields, as in a claim file; reference: of prompts and texts, likewise.
+        wanted: its fields, as in a claim file; reference: that of prompts and texts, likewise.
         documents, select: how many documents are evaluated and searched on, at most.
-        seed: of what is drawn; folder: where `files` will lie.
+        seed: decides what is drawn; folder: where `files` will lie.
 
     Raises:
         TaskError: for data that cannot be split, or cannot be scored.

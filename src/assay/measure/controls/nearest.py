@@ -18,7 +18,7 @@ class Nearest:
 
     Attributes:
         name: its own; share: the share of tokens on which KL(explained run || it) is at most `epsilon` nats.
-        of: how many systems were looked at; tokens: on how many tokens.
+        of: how many systems were looked at; tokens: how many they were compared on.
     """
 
     name: str

@@ -44,7 +44,8 @@ class Rival:
 
     Attributes:
         bits: its stand-alone length, None where it has none of its own (it is made of the model's parts).
-        weak: for n-grams: fitted on fewer than 20 tokens a vocabulary entry; tokens: on how many in all.
+        weak: whether an n-gram was fitted on fewer than 20 tokens a vocabulary entry.
+        tokens: how many it was fitted on.
     """
 
     name: str
@@ -119,7 +120,7 @@ def rivals(
 
     Args:
         floor: the name in `scored` of the headline floor, over which R_D is given; None where there is none.
-        resamples: of the documents that `counted` selects.
+        resamples: those of the documents that `counted` selects.
         counted: [documents] which ones (default: those with a scored token).
     """
     here = np.flatnonzero(scored.count > 0 if counted is None else counted)

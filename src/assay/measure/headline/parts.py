@@ -69,7 +69,7 @@ def sums(parts: Parts, scored: Scored, floor: str) -> dict[str, tuple[Column, Co
     """Component -> (explained, floor) loss sums of the documents that were scored, as `compute` takes them.
 
     Args:
-        floor: of components without one of their own.
+        floor: the one of components that have none of their own.
     """
     used = scored.count > 0
     return {

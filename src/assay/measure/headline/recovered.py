@@ -192,7 +192,7 @@ def measure_recovered(
 
     Args:
         explained, floor: (loss, kl) sums.
-        noise_kl, noise_loss: of the no-op run, nats a token.
+        noise_kl, noise_loss: the no-op run's, nats a token.
     """
     (loss_explained, kl_explained), (loss_floor, kl_floor) = explained, floor
     share = recovered_kl(resamples, kl_explained, kl_floor, counts, noise=noise_kl)

@@ -270,7 +270,7 @@ def parts(
     Many parts are restored on a subset of the rows. Random ablations are compared on the same draws.
 
     Args:
-        scored: has "explained:<ablation>".
+        scored: the sums, with "explained:<ablation>" among them.
     """
     sites = explanation.restorable(bench, ablation)
     if not sites:

@@ -36,7 +36,8 @@ class Signal:
     """KL recovered over the μ-ablated floor (for `Keep`: by the complement's run, over the empty floor).
 
     Attributes:
-        value: by the residual itself; noise, shuffled: by its two controls; reader: by what two tokens predict of it.
+        value: what the residual itself recovers; noise, shuffled: its two controls.
+        reader: what two tokens predict of it.
         share: how much of the residual's effect the reader predicts.
         text: the same in words.
     """
