@@ -22,7 +22,7 @@ from assay.measure.length.length import Point, overtakes, reads, two_part
 from assay.measure.length.quantise import coded_bits, low_rank, quantised, read_bits, tensors
 from assay.task.bounds import PREFIX
 from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
-from tests.measure.test_residual import world
+from tests.measure.tokens.test_residual import world
 from tests.model.tiny import tiny
 
 # two layers of four heads and an MLP: ten parts

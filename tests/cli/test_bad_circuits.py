@@ -13,8 +13,8 @@ from assay.errors import ClaimError
 from assay.explanations.circuit.writing import write_circuit
 from assay.explanations.claims.checks import check_claim
 from assay.explanations.claims.file import load_claim
+from tests.cli.test_bad_input import Run, refused, run
 from tests.model.tiny import tiny
-from tests.test_bad_input import Run, refused, run
 
 __all__ = ["run"]  # a fixture
 

@@ -22,8 +22,8 @@ from assay.measure.controls.nearest import Nearest
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
-from tests.measure.test_beside import system, uniform, written
-from tests.measure.test_residual import HEADS, measured, model, own_pattern, world
+from tests.measure.headline.test_beside import system, uniform, written
+from tests.measure.tokens.test_residual import HEADS, measured, model, own_pattern, world
 
 
 def e(value: float, width: float = 0.01) -> Estimate:

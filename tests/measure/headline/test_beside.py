@@ -154,7 +154,7 @@ def test_without_a_floor_accuracies_stay_and_shares_say_why_not():
 def test_accuracy_is_the_share_of_right_first_guesses():
     from assay.explanations import Constant
     from assay.measure.score import score
-    from tests.measure.test_residual import world
+    from tests.measure.tokens.test_residual import world
 
     bench = world()
     claim = Constant(["m0", "m1"])

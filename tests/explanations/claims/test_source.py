@@ -9,7 +9,7 @@ import pytest
 
 from assay.errors import ClaimError
 from assay.explanations.claims.file import load_claim
-from tests.explanations.claim_texts import GOOD, KEEP
+from tests.explanations.claims.claim_texts import GOOD, KEEP
 
 
 @pytest.mark.parametrize(

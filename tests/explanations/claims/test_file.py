@@ -14,7 +14,7 @@ from assay.explanations.claims.file import claim_of, dump
 from assay.explanations.claims.shapes import KnownShape, known_shape, out_of_range
 from assay.explanations.kinds import KINDS
 from assay.names import parse_site
-from tests.explanations.claim_texts import GOOD, KEEP
+from tests.explanations.claims.claim_texts import GOOD, KEEP
 
 
 def test_a_program_claim_is_read(claim):

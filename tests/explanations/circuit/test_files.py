@@ -15,7 +15,7 @@ from assay.explanations.circuit.writing import write_circuit
 from assay.model.edge_sets import EdgeSet
 from tests.model.tiny import tiny
 
-IOI = Path(__file__).parents[3] / "shared" / "data" / "formats" / "ioi-eap-ig.json"
+IOI = Path(__file__).parents[4] / "shared" / "data" / "formats" / "ioi-eap-ig.json"
 POSITIONS = (None, -1, "S2", 3)
 
 
