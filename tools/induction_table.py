@@ -27,6 +27,7 @@ from assay.measure.headline.recovered import recovered_kl
 from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
+from assay.names import parse_site
 from assay.stats.bootstrap import Resamples
 from assay.task.task import Task
 
@@ -90,6 +91,7 @@ def main() -> None:
     }
     say = partial(print, file=sys.stderr, flush=True)
     say(f"{len(task.documents)} documents, {task.count} tokens; fitting", time.process_time())
+    bench.store.gather([parse_site(head) for head in heads])  # one pass for all claims
     plans = {name: claim.plan(bench, "mean", 0) for name, (_, claim) in claims.items()}
     every = [a for a in ABLATIONS if a != "counterfactual"]  # text has no counterfactuals
     ablations = given.ablations.split(",") if given.ablations else ALONE if given.alone else every

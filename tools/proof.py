@@ -1,6 +1,6 @@
 """What the proof on load lets through: true models of many seeds and depths, and views with one mistake each.
 
-    python -m tools.proof [--only mistakes smollm2 seeds] [--seeds 200] [--types float32 bfloat16]
+    python -m tools.proof [--only mistakes smollm2 seeds] [--seeds 200] [--depths 30] [--types float32 bfloat16]
 
 A mistake moves the library's own logits by so many times their rounding (another implementation of attention). The
 table says how many were refused, and the largest movement that was not.
@@ -174,6 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--depths", nargs="+", type=int, default=DEPTHS, help="of the models of many seeds")
     parser.add_argument("--types", nargs="+", choices=tuple(DTYPES), default=tuple(DTYPES))
     given = parser.parse_args()
     print("| model | type | mistakes | refused | least movement refused | largest let through |\n|" + " --- |" * 6)
@@ -190,7 +191,7 @@ def main() -> None:
     print(f"\n| family | type | layers | models | refused | {limit} |\n|" + " --- |" * 6)
     for name in NAMES:
         for dtype in given.types:
-            for layers in DEPTHS:
+            for layers in given.depths:
                 print(passing(name, dtype, layers, given.seeds), flush=True)
 
 
