@@ -13,8 +13,9 @@ import numpy as np
 
 import assay
 from assay.explanations.components.sets import Keep
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
+from assay.intervene.spec import RANDOM
 from assay.measure.compute.compute import compute
 from assay.measure.controls import rivals
 from assay.measure.score import score

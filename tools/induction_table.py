@@ -20,8 +20,9 @@ import numpy as np
 import assay
 from assay.explanations.program.library import LEVELS, induction
 from assay.explanations.program.program import Program
-from assay.intervene.ablations import ABLATIONS, RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
+from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.controls import rivals
 from assay.measure.headline.recovered import recovered_kl
 from assay.measure.score import score

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from assay.errors import ComponentError
 from assay.explanations import Keep, Remove
-from assay.intervene.ablations import ABLATIONS, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
+from assay.intervene.spec import ABLATIONS
 from assay.model.load import load
 from assay.task.task import Task
 from tests.intervene.naive_cases import (

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations import Constant, Keep, Remove
-from assay.intervene.ablations import ABLATIONS, RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.edit_runner import Seen
 from assay.intervene.plan import Edit, From, Own, Plan, Run, Value
 from assay.intervene.runner import Runner
+from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.score import score
 from assay.names import parse_site
 from tests.intervene.naive_cases import (

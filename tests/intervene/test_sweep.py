@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from assay.errors import ComponentError, TaskError
-from assay.intervene.ablations import ABLATIONS, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
+from assay.intervene.spec import ABLATIONS
 from assay.intervene.sweep import Sweep, sweep
 from assay.model.load import load
 from assay.task.metrics import METRICS

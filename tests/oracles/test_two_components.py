@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Remove
-from assay.intervene.ablations import ABLATIONS, RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.donors import donors
 from assay.intervene.runner import Runner
+from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.headline.figures import figures
 from assay.measure.headline.recovered import necessity, recovered_kl
 from assay.measure.headline.systems import Systems, systems

@@ -11,7 +11,7 @@ import typer
 from assay.cli.options import Device, Dtype, Json, Overwrite
 from assay.cli.output import CommandProgress, command_line, console, print_cost, print_json, say
 from assay.errors import UserError
-from assay.explanations.registry import ABLATIONS
+from assay.intervene.spec import ABLATIONS
 from assay.methods.registry import EDGE_METHODS
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _run(
 
 def _dtype(name: str) -> str:
     from assay.errors import nearest
-    from assay.explanations.registry import DTYPES
+    from assay.model.spec import DTYPES
 
     if name not in DTYPES:
         raise UserError(f"unknown dtype {name!r}" + nearest(name, DTYPES))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from assay.explanations.registry import ABLATIONS
+from assay.intervene.spec import ABLATIONS
 
 Model = Annotated[
     str,

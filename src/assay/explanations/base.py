@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.explanations.bits import ClaimBits, names_bits
+from assay.explanations.levels import Level
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import complement
 from assay.intervene.plan import Edit, Own, Plan, Run
@@ -23,7 +24,6 @@ from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.estimate import Undefined
 
-Level = Literal["where", "what", "how"]
 AnyModel = Model | ModuleModel
 Label = Hashable  # what a part is given: its program, or None where the claim names parts only
 Assignment = dict[Site, Label]

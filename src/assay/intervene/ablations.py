@@ -18,23 +18,12 @@ from assay.intervene.edit_runner import EditRunner
 from assay.intervene.fit_context import FitContext, Used
 from assay.intervene.learned import optimal_constants, refitted
 from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value, origins
+from assay.intervene.spec import ABLATIONS, FROM_MEANS
 from assay.intervene.store import Store
 from assay.model.transformer import Model
 from assay.names import Site
 
-ABLATIONS = (
-    "zero",
-    "mean",
-    "mean_position",
-    "resample_joint",
-    "resample_independent",
-    "counterfactual",
-    "noise",
-    "optimal",
-)
 NEEDS_STREAM = "needs a transformer of a supported family, which has a residual stream"
-RANDOM = frozenset({"resample_joint", "resample_independent", "noise"})  # those that have draws
-FROM_MEANS = frozenset({"mean", "mean_position", "noise", "optimal"})  # those that begin with the reference's means
 
 
 class Workbench(FitContext):

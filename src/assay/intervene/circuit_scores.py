@@ -15,10 +15,11 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY, Group, budget, grouped
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.side_by_side import side_by_side
+from assay.intervene.spec import RANDOM
 from assay.task.metrics import CHUNK, kl_divergence, log_probabilities, token_scores
 
 Advance = Callable[[int], None]  # called with how much more is done

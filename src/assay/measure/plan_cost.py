@@ -10,8 +10,9 @@ import numpy as np
 
 from assay.explanations.base import Undefined
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
+from assay.intervene.spec import RANDOM
 from assay.measure.resolve import resolve
 from assay.measure.score import score
 from assay.measure.settings import Settings

@@ -11,7 +11,9 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from assay.errors import UserError, nearest
-from assay.explanations import registry
+from assay.explanations.floors import FLOOR_MODEL, floor_problem
+from assay.intervene.spec import ABLATIONS, DEFAULT_ABLATIONS
+from assay.model.spec import DTYPES
 from assay.task import bounds
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class Settings:
         passed: what was given by flag or keyword; command: what reproduces the run.
     """
 
-    ablation: tuple[str, ...] = registry.DEFAULT_ABLATIONS
+    ablation: tuple[str, ...] = DEFAULT_ABLATIONS
     seed: int = 0
     draws: int = 4
     documents: int | None = None
@@ -109,18 +111,18 @@ class Settings:
     def check(self) -> None:
         """Raises `UserError` at the first value that cannot be."""
         for what, values, valid in (
-            ("ablation", self.ablation, registry.ABLATIONS),
-            ("dtype", () if self.dtype is None else (self.dtype,), registry.DTYPES),
+            ("ablation", self.ablation, ABLATIONS),
+            ("dtype", () if self.dtype is None else (self.dtype,), DTYPES),
             ("block", self.only or (), BLOCKS),
         ):
             for value in values:
                 if value not in valid:
                     raise UserError(f"unknown {what} {value!r}" + nearest(value, valid))
-        for problem in map(registry.floor_problem, self.floors or ()):
+        for problem in map(floor_problem, self.floors or ()):
             if problem:
                 raise UserError(problem)
         if not self.ablation:
-            raise UserError("no ablation is given" + nearest("", registry.ABLATIONS))
+            raise UserError("no ablation is given" + nearest("", ABLATIONS))
         limits = {
             "seed": bounds.SEED,
             "draws": bounds.DRAWS,
@@ -155,8 +157,8 @@ class Settings:
 
 def _floor(value: Any) -> Any:
     """`{"model": NAME}` as "model:NAME"."""
-    named = isinstance(value, dict) and registry.floor_problem(value) is None
-    return registry.FLOOR_MODEL + value["model"] if named else value
+    named = isinstance(value, dict) and floor_problem(value) is None
+    return FLOOR_MODEL + value["model"] if named else value
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from assay.errors import ModelError, UserError, nearest
+from assay.model import spec
 from assay.model.admit import (
     check_device,
     check_finite,
@@ -39,7 +40,7 @@ from assay.store import inputs
 from assay.zoo.index import PREFIX, names
 from assay.zoo.index import folder as zoo_folder
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {name: getattr(torch, name) for name in spec.DTYPES}
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json")
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from assay import plugins
 from assay.errors import TaskError, nearest
+from assay.task import spec
 
 MIX = 1e-6  # share of uniform in programs' own distributions, so that no observed token costs infinitely much
 CHUNK = 1 << 18  # numbers of a distribution that are looked at together: they stay in the cache
@@ -83,15 +84,16 @@ def _improbability(log_probs: Tensor, answers: Tensor) -> Tensor:
     return -torch.expm1(_of(log_probs, answers, 0))
 
 
+_LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor] | None] = {
+    "loss": _nll,
+    "logit_diff": _logit_diff,
+    "kl": None,
+    "accuracy": _error,
+    "probability": _improbability,
+}
 METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric("loss", "nats", _nll, of_answers=True),
-        Metric("logit_diff", "logits, correct minus incorrect, negated", _logit_diff, answers=2, of_answers=True),
-        Metric("kl", "nats from the model", None, of_answers=True),
-        Metric("accuracy", "share wrong", _error),
-        Metric("probability", "probability not given to the answer", _improbability, of_answers=True),
-    )
+    name: Metric(name, known.unit, _LOSSES[name], known.answers, known.of_answers)
+    for name, known in spec.METRICS.items()
 }
 
 

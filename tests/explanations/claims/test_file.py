@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from assay.errors import ClaimError
-from assay.explanations import registry
 from assay.explanations.claims.file import claim_of, dump
 from assay.explanations.claims.shapes import KnownShape, known_shape, out_of_range
 from assay.explanations.kinds import KINDS
+from assay.explanations.program.spec import PROGRAMS
+from assay.intervene.spec import ABLATIONS
 from assay.names import parse_site
 from tests.explanations.claims.claim_texts import GOOD, KEEP
+from tests.measure import planted
 
 
 def test_a_program_claim_is_read(claim):
@@ -313,12 +315,27 @@ def test_known_words_are_those_that_the_engine_has():
     import inspect
 
     from assay.explanations import programs
-    from assay.intervene import ablations
 
-    assert registry.ABLATIONS == ablations.ABLATIONS
-    assert set(registry.PROGRAMS) == set(programs.REGISTRY)
-    for name, make in programs.REGISTRY.items():
-        assert set(registry.PROGRAMS[name]) == set(inspect.signature(make).parameters)
+    bench = planted.bench()
+    for ablation in set(ABLATIONS) - {"counterfactual"}:  # for which that task has no data
+        assert len(bench.ablate([parse_site("a0.h1")], ablation)) == 1
+    for name, arguments in PROGRAMS.items():
+        assert set(arguments) == set(inspect.signature(getattr(programs, name)).parameters)
+
+
+@pytest.mark.parametrize(
+    ("programs", "level"),
+    [
+        ("{a1.h3: {program: label, source: fr}}", "what"),
+        ("{a1.h3: {program: label, source: fr}, a1.h6: induction}", "how"),
+        ("{m2: {program: ngram, n: 2}}", "how"),
+    ],
+)
+def test_a_claim_file_and_its_explanation_are_at_one_level(claim, programs: str, level: str):
+    found = claim(
+        KEEP.replace("{kind: keep, components: [a1.h3, m2, m3.n137]}", f"{{kind: program, components: {programs}}}")
+    )
+    assert found.level == found.build_explanation().level == level
 
 
 def test_a_claim_file_builds_its_explanation(claim):

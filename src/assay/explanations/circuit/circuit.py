@@ -28,13 +28,14 @@ from assay.explanations.base import (
 from assay.explanations.bits import ClaimBits, filled_bits, subset_bits
 from assay.explanations.circuit.block import CONTEXTS, circuit_block, circuit_uses
 from assay.explanations.circuit.files import CircuitFile, Resolved, parse
-from assay.explanations.circuit.names import CircuitNameError, check_edges, check_nodes
+from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edges, check_nodes
 from assay.explanations.circuit.nodes import circuit_plan, read_fills, touched, used_nodes, without_refit
 from assay.explanations.circuit.path_sampled import different
 from assay.explanations.circuit.trials import DRAWS, EDGES_TRIED, restored
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Plan
+from assay.intervene.spec import RANDOM
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -67,7 +68,7 @@ class Circuit(Explanation):
     file: CircuitFile | None = None
     given: EdgeSet | None = None
     kind: ClassVar[str] = "circuit"
-    level: ClassVar[Level] = "where"
+    level: ClassVar[Level] = LEVEL
     headline_floor: ClassVar[str] = "empty"
     floor_takes = "everything"
     block_name = "circuit"

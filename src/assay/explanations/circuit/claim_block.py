@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from assay.errors import ClaimError, ComponentError, TaskError
-from assay.explanations.circuit.names import CircuitNameError, check_edges, check_nodes, split_edge
+from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edges, check_nodes, split_edge
 from assay.explanations.claims.block import Claim, KindFields, Level
 from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.names import Site, parse_site
@@ -37,7 +37,7 @@ class CircuitFields(KindFields):
 
     @property
     def level(self) -> Level:
-        return "where"
+        return LEVEL
 
     def build(self) -> Explanation:
         from assay.explanations.circuit.circuit import Circuit

@@ -6,8 +6,10 @@ import re
 from collections.abc import Sequence
 
 from assay.errors import ClaimError, ComponentError
+from assay.explanations.levels import Level
 from assay.names import Site, parse_site
 
+LEVEL: Level = "where"  # what a circuit claims
 _EDGE = re.compile(r"^(?P<writer>[^\s<>@]+)->(?P<reader>[^\s@<>]+)(?P<part><[^>]*>)?(?:@(?P<position>\S+))?$")
 _WRITER = re.compile(r"^(?:input|a(?P<a>\d{1,9})\.h\d{1,9}|m(?P<m>\d{1,9}))$")
 _READER = re.compile(r"^(?:logits|m(?P<m>\d{1,9})|a(?P<q>\d{1,9})\.h\d{1,9}<[qkv]>|a(?P<kv>\d{1,9})\.kv\d{1,9}<[kv]>)$")

@@ -6,20 +6,18 @@ Nothing heavy is imported before a block is built or held against a loaded model
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
 from assay.errors import ClaimError, ComponentError, nearest
-from assay.explanations import registry
 from assay.explanations.claims.shapes import KnownShape, out_of_range
-from assay.names import Site
+from assay.explanations.levels import Level
+from assay.names import Site, parse_site
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
     from assay.task.task import Task
-
-Level = Literal["where", "what", "how"]
 
 
 @runtime_checkable
@@ -97,6 +95,33 @@ class KindFields(Strict):
         """Raises `TaskError`, with file and line, where it does not go with a task that was built."""
 
 
+_COMPONENTS = frozenset({"attention", "head", "kv", "mlp", "neuron", "module"})
+
+
+def component(text: str, modules: bool = False) -> Site:
+    """Reads the name of something that can be explained.
+
+    Args:
+        modules: whether single words may be submodules of a network of another kind; dotted names always may.
+
+    Raises:
+        ClaimError: when it is no name, or names a place that is not a component.
+    """
+    looks_native = text[:1] in "amr" and text[1:2].isdigit()
+    try:
+        site = parse_site(text, (modules or "." in text or "[" in text) and not looks_native)
+    except ComponentError as problem:
+        raise ClaimError(str(problem)) from problem
+    if site.kind == "bias":
+        raise ClaimError(f"{text!r} is a constant part that is never ablated, so no claim can be about it")
+    if site.kind in ("input", "logits"):
+        raise ClaimError(f"{text!r} is always left as it is, so no claim can be about it")
+    if site.kind not in _COMPONENTS:
+        like = "'a1.h3', 'm2' or 'm2.n137'"
+        raise ClaimError(f"{text!r} is a place inside the model, not a component; components are named like {like}")
+    return site
+
+
 class NamesParts(KindFields):
     """A block whose field `components` names parts of the model, alone or each with something of its own."""
 
@@ -112,7 +137,7 @@ class NamesParts(KindFields):
         for index, name in enumerate(self.names):
             path = ("explanation", "components", index if listed else name)
             try:
-                site = registry.component(name, modules=claim.task.kind == "classify")
+                site = component(name, modules=claim.task.kind == "classify")
             except ClaimError as problem:
                 raise ClaimError(f"{claim.where(*path)}{problem}") from None
             if str(site) in found:

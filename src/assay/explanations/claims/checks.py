@@ -8,9 +8,9 @@ import re
 from typing import TYPE_CHECKING
 
 from assay.errors import ClaimError, nearest
-from assay.explanations import registry
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.shapes import known_shape
+from assay.explanations.floors import floor_models
 from assay.planted import worlds
 from assay.store import inputs
 from assay.zoo.recipes import RECIPES
@@ -30,7 +30,7 @@ def check_claim(claim: ClaimFile) -> None:
     problem = model_problem(claim.model)
     if problem:
         raise ClaimError(where + problem)
-    for name in registry.floor_models(claim.floors):
+    for name in floor_models(claim.floors):
         problem = floor_model_problem(claim.model, name) or (
             None if claim.explanation.has_floor else f"a {claim.kind} claim has no floor, so no model can be one"
         )

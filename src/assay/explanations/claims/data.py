@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from assay.errors import ClaimError, nearest
-from assay.explanations import registry
+from assay.intervene.spec import ABLATIONS
+from assay.task.spec import METRICS
 
 if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
@@ -36,7 +37,7 @@ def check_data(claim: ClaimFile, ablations: Sequence[str] | None = None) -> None
     metric = task.metric or (ALSO_INCORRECT if task.kind == "prompts" else "loss")
     if metric == ALSO_INCORRECT and "incorrect" not in columns:
         path = ("task", "file" if task.metric is None else "metric")
-        fitting = [name for name in registry.METRICS if name != metric]
+        fitting = [name for name in METRICS if name != metric]
         raise ClaimError(
             f"{claim.where(*path)}{_lacks(claim, 'incorrect', 'incorrect answers')}, which the metric {metric!r}"
             f"{'' if task.metric else ', the default,'} needs" + nearest(metric, fitting)
@@ -45,7 +46,7 @@ def check_data(claim: ClaimFile, ablations: Sequence[str] | None = None) -> None
         if ablation == COUNTERFACTUAL and "corrupted" not in columns and task.kind != "planted":
             # a flag has no line: then the task's says where the lack is
             path = ("ablation", i) if ablation in (claim.ablation or ()) else ("task",)
-            fitting = [name for name in registry.ABLATIONS if name != ablation]
+            fitting = [name for name in ABLATIONS if name != ablation]
             raise ClaimError(
                 f"{claim.where(*path)}{_lacks(claim, 'corrupted', 'counterfactuals')}, which the ablation "
                 f"{ablation!r} takes" + nearest(ablation, fitting)

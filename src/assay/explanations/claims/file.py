@@ -14,13 +14,15 @@ from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
 from assay.errors import ClaimError, nearest
-from assay.explanations import registry
 from assay.explanations.claims import source as claim_source
 from assay.explanations.claims.block import KindFields, Strict
 from assay.explanations.claims.sentences import known, validated
 from assay.explanations.claims.source import Source
+from assay.explanations.floors import floor_problem
 from assay.explanations.kinds import LATER, block, kinds
+from assay.intervene.spec import ABLATIONS
 from assay.task import bounds
+from assay.task.spec import metrics
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
@@ -34,7 +36,7 @@ def _one_or_many(value: object) -> object:
 def _floors(value: object) -> object:
     """Names, and other models as `{model: NAME}`; one of them or several."""
     floors = value if isinstance(value, list) else [value]
-    for problem in map(registry.floor_problem, floors):
+    for problem in map(floor_problem, floors):
         if problem:
             raise PydanticCustomError("sentence", "{text}", {"text": problem})
     return floors
@@ -58,7 +60,7 @@ _Seed = Annotated[int, _within(bounds.SEED)]
 _Rows = Annotated[int, _within(bounds.ROWS)]
 _Span = Annotated[int, _within(bounds.SPAN)]
 _Bos = Annotated[bool | str | None, BeforeValidator(_bos)]
-_Metric = Annotated[str, known("metric", registry.metrics)]
+_Metric = Annotated[str, known("metric", metrics)]
 
 
 class ReferenceFields(Strict):
@@ -143,8 +145,7 @@ class ClaimFile(Strict):
     task: TextTask | RepeatTask | PromptsTask | ClassifyTask | PlantedTask
     explanation: SerializeAsAny[KindFields]
     ablation: (
-        Annotated[list[str], BeforeValidator(_one_or_many), known("ablation", registry.ABLATIONS), Field(min_length=1)]
-        | None
+        Annotated[list[str], BeforeValidator(_one_or_many), known("ablation", ABLATIONS), Field(min_length=1)] | None
     ) = None
     floors: Annotated[list[str | dict[str, str]], BeforeValidator(_floors), Field(min_length=1)] | None = None
     reference: ReferenceFields | None = None

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from assay.explanations import registry
-from assay.explanations.claims.block import Level, NamesParts
+from assay.explanations.claims.block import NamesParts
 from assay.explanations.claims.sentences import known
+from assay.explanations.components.spec import CONSTANTS, LEVELS
+from assay.explanations.levels import Level
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
@@ -19,12 +20,10 @@ Names = Annotated[list[str], Field(min_length=1)]
 class KeepFields(NamesParts):
     """The components that are kept; everything else is ablated."""
 
+    level: ClassVar[Level] = LEVELS["keep"]
+
     kind: Literal["keep"]
     components: Names
-
-    @property
-    def level(self) -> Level:
-        return "where"
 
     def build(self) -> Explanation:
         from assay.explanations.components.sets import Keep
@@ -35,14 +34,11 @@ class KeepFields(NamesParts):
 class RemoveFields(NamesParts):
     """The components that are ablated."""
 
+    level: ClassVar[Level] = LEVELS["remove"]
     has_floor: ClassVar[bool] = False
 
     kind: Literal["remove"]
     components: Names
-
-    @property
-    def level(self) -> Level:
-        return "where"
 
     def build(self) -> Explanation:
         from assay.explanations.components.sets import Remove
@@ -53,13 +49,11 @@ class RemoveFields(NamesParts):
 class ConstantFields(NamesParts):
     """The components that are replaced by a constant."""
 
+    level: ClassVar[Level] = LEVELS["constant"]
+
     kind: Literal["constant"]
     components: Names
-    value: Annotated[str, known("constant", registry.CONSTANTS)] | None = None
-
-    @property
-    def level(self) -> Level:
-        return "how"
+    value: Annotated[str, known("constant", CONSTANTS)] | None = None
 
     def build(self) -> Explanation:
         from assay.explanations.components.sets import Constant

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from assay.errors import ClaimError
 from assay.explanations.base import (
@@ -20,9 +20,11 @@ from assay.explanations.base import (
     listed,
 )
 from assay.explanations.bits import ClaimBits, filled_bits, parts_bits
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.explanations.components.spec import CONSTANTS, LEVELS, ConstantName
+from assay.intervene.ablations import Workbench
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Call, Edit, Plan, Source
+from assay.intervene.spec import RANDOM
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -85,7 +87,7 @@ class Keep(Parts):
     """
 
     kind: ClassVar[str] = "keep"
-    level: ClassVar[Level] = "where"
+    level: ClassVar[Level] = LEVELS["keep"]
     headline_floor: ClassVar[str] = "empty"
     floor_takes = "everything"
 
@@ -135,7 +137,7 @@ class Remove(Parts):
     """The claim that these parts are needed: they are ablated, the rest is left."""
 
     kind: ClassVar[str] = "remove"
-    level: ClassVar[Level] = "where"
+    level: ClassVar[Level] = LEVELS["remove"]
     headline_floor: ClassVar[str] = "bigram"
     floor_takes = None
 
@@ -160,16 +162,16 @@ class Constant(Parts):
         value: "mean", "mean_position", "zero" or "optimal" (least KL on the reference).
     """
 
-    value: Literal["mean", "mean_position", "zero", "optimal"] = "mean"
+    value: ConstantName = "mean"
     kind: ClassVar[str] = "constant"
-    level: ClassVar[Level] = "how"
+    level: ClassVar[Level] = LEVELS["constant"]
     once = True
     parts_matter = False
 
     def __init__(self, components: Sequence[str], value: str = "mean"):
         super().__init__(components)
-        if value not in ("mean", "mean_position", "zero", "optimal"):
-            raise ClaimError(f"unknown constant {value!r}; valid: 'mean', 'mean_position', 'zero', 'optimal'")
+        if value not in CONSTANTS:
+            raise ClaimError(f"unknown constant {value!r}; valid: {', '.join(map(repr, CONSTANTS))}")
         object.__setattr__(self, "value", value)
 
     def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:

@@ -8,8 +8,9 @@ from pydantic import Field
 
 from assay import plugins
 from assay.errors import ClaimError, nearest
-from assay.explanations import registry
-from assay.explanations.claims.block import Claim, Level, NamesParts
+from assay.explanations.claims.block import Claim, NamesParts
+from assay.explanations.levels import Level
+from assay.explanations.program.spec import PROGRAMS, level_of, program_problem
 from assay.names import Site
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ class ProgramFields(NamesParts):
 
     @property
     def level(self) -> Level:
-        """*what* where all programs are labels, as `Program.level` says."""
-        return "what" if all(split_program(s)[0] == "label" for s in self.components.values()) else "how"
+        return level_of(split_program(spec)[0] == "label" for spec in self.components.values())
 
     def build(self) -> Explanation:
         from assay.explanations.program.program import Program
@@ -40,17 +40,15 @@ class ProgramFields(NamesParts):
             if misspelt:
                 at = claim.where(*path, misspelt[0])
                 raise ClaimError(f"{at}unknown field {misspelt[0]!r}; did you mean 'program'?")
-            raise ClaimError(f"{where}{name!r} needs a field 'program'" + nearest("", registry.PROGRAMS))
+            raise ClaimError(f"{where}{name!r} needs a field 'program'" + nearest("", PROGRAMS))
         program = spec["program"] if isinstance(spec, dict) else spec
         if not isinstance(program, str):
-            raise ClaimError(
-                f"{where}{name!r} needs the name of a program, not {program!r}" + nearest("", registry.PROGRAMS)
-            )
+            raise ClaimError(f"{where}{name!r} needs the name of a program, not {program!r}" + nearest("", PROGRAMS))
         arguments = {k: v for k, v in spec.items() if k != "program"} if isinstance(spec, dict) else {}
-        problem = registry.program_problem(program, arguments)
+        problem = program_problem(program, arguments)
         if problem:
             raise ClaimError(claim.where(*path, problem[0] or "program") + problem[1])
-        attends = "level" in registry.PROGRAMS.get(program, {})
+        attends = "level" in PROGRAMS.get(program, {})
         if attends and site.kind not in ("head", "attention", "kv"):
             raise ClaimError(f"{where}the program {program!r} says where a head attends, and {name!r} is no head")
 
@@ -66,6 +64,6 @@ def _built(spec: Any) -> Any:
     from assay.explanations import programs
 
     name, arguments = split_program(spec)
-    if name in programs.REGISTRY:
-        return programs.REGISTRY[name](**arguments)
+    if name in PROGRAMS:
+        return getattr(programs, name)(**arguments)
     return plugins.load(plugins.PROGRAMS, name)(**arguments)

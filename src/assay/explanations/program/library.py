@@ -5,7 +5,7 @@ A program for attention says where every query attends; `level` says how much of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -13,11 +13,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.errors import ClaimError, nearest
-from assay.explanations.registry import is_token
+from assay.explanations.program.spec import LEVELS, MATCHES, ORDERS, WITHOUT_MATCH, is_token
 from assay.task import bounds
 
-LEVELS = ("pattern", "pattern_token", "full")
-WITHOUT_MATCH = ("mean", "first", "zero")
 SCORED = ("induction", "previous_token", "duplicate_token")  # rules that a head can be scored by on random tokens
 
 
@@ -60,15 +58,15 @@ class AttentionProgram:
             raise ClaimError(
                 f"unknown without_match {self.without_match!r}" + nearest(self.without_match, WITHOUT_MATCH)
             )
-        if self.match not in ("recent", "all", "prefix"):
-            raise ClaimError(f"unknown match {self.match!r}" + nearest(self.match, ("recent", "all", "prefix")))
+        if self.match not in MATCHES:
+            raise ClaimError(f"unknown match {self.match!r}" + nearest(self.match, MATCHES))
         if problem := bounds.problem("prefix", self.prefix, bounds.PREFIX):
             raise ClaimError(problem)
 
     @property
     def productions(self) -> tuple[int, ...]:
         """How many alternatives each choice in the program's grammar had (for claim bits); whole numbers apart."""
-        return (RULES, len(LEVELS), len(WITHOUT_MATCH), *((3,) if self.name == "induction" else ()))
+        return (RULES, len(LEVELS), len(WITHOUT_MATCH), *((len(MATCHES),) if self.name == "induction" else ()))
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -190,12 +188,12 @@ class NGramProgram:
     name: str = "ngram"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n <= 5:
-            raise ClaimError(f"program 'ngram' takes n from 1 to 5, not {self.n}")
+        if self.n not in ORDERS:
+            raise ClaimError(f"program 'ngram' takes n from 1 to {ORDERS[-1]}, not {self.n}")
 
     @property
     def productions(self) -> tuple[int, ...]:
-        return (RULES, 5)
+        return (RULES, len(ORDERS))
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -271,16 +269,6 @@ def custom(
 
 
 AnyProgram = AttentionProgram | NGramProgram | LabelProgram | CustomProgram
-
-REGISTRY: Mapping[str, Callable[..., AnyProgram]] = {
-    "induction": induction,
-    "previous_token": previous_token,
-    "copy": copy,
-    "first_token": first_token,
-    "duplicate_token": duplicate_token,
-    "ngram": ngram,
-    "label": label,
-}
 
 
 def words(program: AnyProgram) -> str:

@@ -36,6 +36,7 @@ from assay.explanations.program.library import (
     words,
 )
 from assay.explanations.program.neighbours import coarser, neighbours
+from assay.explanations.program.spec import level_of
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.fit_context import Fit
@@ -79,8 +80,7 @@ class Program(Explanation):
 
     @property
     def level(self) -> Level:
-        """A label says what a part carries; a program says how it computes."""
-        return "what" if all(isinstance(p, LabelProgram) for p in self.components.values()) else "how"
+        return level_of(isinstance(program, LabelProgram) for program in self.components.values())
 
     def __repr__(self) -> str:
         return f"Program({self.components!r})"

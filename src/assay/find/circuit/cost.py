@@ -7,10 +7,11 @@ from typing import Any
 
 from assay.find.circuit.plan import Plan
 from assay.find.circuit.split import Split
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import live_shares
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
+from assay.intervene.spec import RANDOM
 from assay.methods.edge_sizes import sized_circuits
 from assay.methods.orders import random_scores
 from assay.methods.registry import Job, edge_methods

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from assay.errors import TaskError, UserError, nearest
-from assay.explanations import registry
 from assay.explanations.claims.checks import model_problem
 from assay.explanations.claims.file import load_claim
 from assay.planted.worlds import is_world
 from assay.store import inputs
+from assay.task.spec import metrics
 
 KINDS = ("text", "repeat", "planted")
 PROMPTS = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -110,8 +110,8 @@ def _fits(fields: Mapping[str, Any]) -> None:
         if name not in ("kind", "file", "files") and name not in _TAKES[kind]:
             raise TaskError(f"{name!r} means nothing for a task of kind {kind!r}" + nearest(name, _TAKES[kind]))
     metric = fields.get("metric")
-    if metric is not None and metric not in registry.metrics():
-        raise TaskError(f"unknown metric {metric!r}" + nearest(metric, registry.metrics()))
+    if metric is not None and metric not in metrics():
+        raise TaskError(f"unknown metric {metric!r}" + nearest(metric, metrics()))
     if fields.get("split") is not None and fields.get("files"):
         raise TaskError(f"split {fields['split']!r} and text files are both given; give one")
 

@@ -21,10 +21,11 @@ from assay.find.circuit.roc import roc_block
 from assay.find.circuit.split import Split
 from assay.frontier.curves import DEFINITIONS
 from assay.frontier.frontier import Frontiers, frontiers, node_count
-from assay.intervene.ablations import ABLATIONS, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
+from assay.intervene.spec import ABLATIONS
 from assay.measure.checks.thresholds import THRESHOLDS
 from assay.measure.record import revision, shape_of, versions
 from assay.methods.edge_methods import searches

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from assay.errors import ClaimError, TaskError, UserError
-from assay.explanations import registry
 from assay.explanations.base import Explanation
 from assay.explanations.claims.checks import floor_model_problem
+from assay.explanations.floors import floor_models as named_models
 from assay.measure.controls.rivals import WEIGHT_BITS, Rival, model_distribution
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -21,7 +21,7 @@ def check_names(explanation: Explanation, model: object, floors: Sequence[str] |
     Raises:
         ClaimError: for a model that cannot be a floor for this claim.
     """
-    for name in registry.floor_models(floors):
+    for name in named_models(floors):
         if explanation.floor_takes is None:
             raise ClaimError(f"a remove claim has no floor, so the model {name!r} cannot be one")
         own = model if isinstance(model, str) else str(getattr(model, "name", ""))
@@ -39,7 +39,7 @@ def floor_models(
         UserError: in one sentence, for one that cannot be opened or does not run on the same tokens.
     """
     out = {}
-    for name in registry.floor_models(floors):
+    for name in named_models(floors):
         try:
             other = load(name, device=model.device)
         except UserError as problem:

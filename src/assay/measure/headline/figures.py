@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from assay.errors import ClaimError, nearest
-from assay.explanations import registry
 from assay.explanations.base import NOOP, Explanation
+from assay.explanations.floors import FLOOR_MODEL, NGRAMS, floor_models
 from assay.measure.headline.recovered import Necessity, Recovered, measure_recovered, necessity
 from assay.measure.headline.systems import Systems
 from assay.measure.score import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
-OTHER_FLOORS = ("bigram", "ngram", "unigram")
+OTHER_FLOORS = NGRAMS
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +69,9 @@ def figures(
     Raises:
         ClaimError: for a floor that this task and kind of claim do not have.
     """
-    models = registry.floor_models(floors)
+    models = floor_models(floors)
     for floor in floors or ():
-        named = floor.removeprefix(registry.FLOOR_MODEL)
+        named = floor.removeprefix(FLOOR_MODEL)
         if named not in scored.systems and floor != explanation.headline_floor:
             there = [explanation.headline_floor, *(f for f in OTHER_FLOORS if f in scored.systems)]
             raise ClaimError(f"a {explanation.kind} claim has no floor {floor!r} on this task" + nearest(floor, there))

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
+from assay.intervene.spec import RANDOM
 from assay.measure.score import Scored
 
 Column = Float64[np.ndarray, " documents"]

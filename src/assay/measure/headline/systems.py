@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from assay.errors import ClaimError
 from assay.explanations.base import NOOP, Explanation, Undefined
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
+from assay.intervene.spec import RANDOM
 from assay.measure.headline.parts import Parts, alone
 
 EXPLAINED, FLOOR = "explained", "floor"

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
+from assay.intervene.spec import RANDOM
 from assay.measure.score import Scored, System, TokenTable, score
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate

@@ -17,9 +17,10 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import RANDOM, Workbench
+from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Batch
 from assay.intervene.residue import Residue
+from assay.intervene.spec import RANDOM
 from assay.measure.score import Scored, System, score
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
