@@ -87,7 +87,8 @@ class DonorRuns:
         if not own and len(pool) > MOST:
             return None
         unique = ids if own else pool
-        kept, key = (self.beside if own else self.donors), (run.data, unique.tobytes())
+        key: tuple[Data, bytes] = run.data, unique.tobytes()
+        kept = self.beside if own else self.donors
         found = kept.once(key, lambda: Donated(UneditedRun(self.inputs, run.data, unique)))
         missing = {tap(site) for site in sites}.difference(found.values)
         if missing:

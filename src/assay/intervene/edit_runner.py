@@ -166,7 +166,7 @@ class EditRunner(Rows):
     def _frozen(self, data: Data, rows: np.ndarray) -> dict[Key, Callable[[Tensor], Tensor | None]]:
         """Taps that put the clean run's scales in place of a run's own; they are taken once for the same rows."""
         assert isinstance(self.model, Model)
-        layers = self.model.config.layers
+        model, layers = self.model, self.model.config.layers
         keys = [("scale", layers), *((kind, layer) for kind in ("scale1", "scale2") for layer in range(layers))]
 
         def made() -> dict[Key, Tensor]:
@@ -174,7 +174,7 @@ class EditRunner(Rows):
             self.forwards += len(rows)
             with torch.no_grad():
                 taps = {key: lambda value, key=key: scales.update({key: value}) for key in keys}
-                self.model.normed(self.inputs(data, rows), taps)
+                model.normed(self.inputs(data, rows), taps)
             return scales
 
         found = self._scales.once((data, rows.tobytes()), made)

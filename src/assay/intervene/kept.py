@@ -58,8 +58,9 @@ class Kept(Generic[K, V]):
 
 def nbytes(value: object) -> int:
     """Bytes of all tensors in a value: of itself, or of the mappings and sequences that it is made of."""
-    if hasattr(value, "nbytes"):
-        return int(value.nbytes)
+    size = getattr(value, "nbytes", None)
+    if size is not None:
+        return int(size)
     if isinstance(value, Mapping):
         return sum(map(nbytes, value.values()))
     if isinstance(value, Iterable) and not isinstance(value, str):

@@ -109,7 +109,8 @@ class UneditedRun:
     """The unedited run of some rows: made through as many layers as somebody asked for, and gone on with from there."""
 
     def __init__(self, inputs: Rows, data: Data, rows: Int[np.ndarray, "rows"]):
-        self.inputs, self.data, self.rows = inputs, data, rows
+        self.inputs, self.rows = inputs, rows
+        self.data: Data = data
         self.reached = 0  # layers that were run, of which the streams behind the last are kept
         self._streams: list[Tensor] = []
 

@@ -68,7 +68,7 @@ class Store:
         heads = [Site("head", layer, head) for layer in layers for head in range(model.config.heads)]
         beside = [site for site in dict.fromkeys((*missing, *heads)) if site not in values]
         for some in (beside, missing):
-            if missing and sum(map(self._size, some)) <= ReferenceValues.room:
+            if missing and sum(map(self._size, some)) <= (values.room or 0):
                 self._take(some)
                 return
 
