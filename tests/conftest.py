@@ -1,7 +1,8 @@
 """Types and shapes are checked as the tests run: in each test, the first calls of each function of assay.
 
 The checks of one call take longer than a small model's layer, and a test that calls a function a hundred times rarely
-brings it another shape after the first few. CALLS = math.inf checks every call.
+brings it another shape after the first few. CALLS = math.inf checks every call. A function that is made within another
+is never checked: it would be instrumented anew whenever it is made.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ def first_calls(*, typechecker: Any) -> Callable[[Any], Any]:
         if inspect.isclass(made):
             if dataclasses.is_dataclass(made):
                 made.__init__ = decorated(made.__init__)
+            return made
+        if "<locals>" in made.__qualname__:
             return made
 
         @functools.cache
