@@ -194,15 +194,20 @@ def test_command_line_says_what_reproduces_a_run_and_not_where_it_went():
     )
 
 
-def test_the_bar_waits_two_seconds_and_for_a_terminal(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    bar = cli_output.CommandProgress()
-    with bar as progress:
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_bar_waits_two_seconds_and_for_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
+):
+    now, ahead = time.monotonic, 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now() + ahead)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    with cli_output.CommandProgress() as progress:
+        ahead = 1.0
         progress("scoring", 0, 10)
-        assert bar._bar is None
-        bar._begun = time.monotonic() - 3
+        assert capsys.readouterr().err == ""
+        ahead = 3.0
         progress("scoring", 5, 10)
-        assert bar._bar is not None
+    assert ("scoring" in capsys.readouterr().err) is terminal
 
 
 def test_demo_claim_is_shipped_and_valid():

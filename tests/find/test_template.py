@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import assay
-from assay.explanations.claims.file import _checked
-from assay.explanations.claims.source import parse
+from assay.explanations.claims.file import load_claim
 from assay.find.template import ENOUGH, MOST, select, template
 from assay.methods.head_scores import KINDS, head_scores
 
@@ -26,9 +27,10 @@ def test_one_head_is_selected_where_none_is_above_the_threshold():
 
 
 @pytest.mark.parametrize("name", ["zoo:stories-260k"])
-def test_the_template_is_a_valid_claim_about_the_models_top_heads(name: str):
+def test_the_template_is_a_valid_claim_about_the_models_top_heads(name: str, tmp_path: Path):
     model = assay.load(name)
-    claim = _checked(parse(template(model, name), "claim.yaml"))
+    (tmp_path / "claim.yaml").write_text(template(model, name))
+    claim = load_claim(tmp_path / "claim.yaml")
     claim.check(model)
     values = head_scores(model)
     rule, heads = select({kind: values.top(kind, MOST) for kind in KINDS})

@@ -152,7 +152,8 @@ def test_noise_has_the_references_mean_and_covariance_the_first_position_apart()
     rest = value[:, 1:][reference.real[:, 1:]]
     rows = np.arange(len(bench.task.tokens))
     seen = Seen(bench.task.tokens, rows, "scored")
-    drawn = torch.stack([bench._noise(parse_site("a0.h1"), draw)(seen) for draw in range(400)]).double()
+    sources = [bench.ablate([parse_site("a0.h1")], "noise", draw)[0].source for draw in range(400)]
+    drawn = torch.stack([source.program(seen) for source in sources]).double()
     sample = drawn[:, :, 1:].flatten(0, 2)
     scale = float(rest.std())
     assert float((sample.mean(0) - rest.mean(0)).abs().max()) < 0.05 * scale

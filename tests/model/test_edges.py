@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,8 @@ from assay.model.edges import Edges
 from assay.model.weights import Shape
 from tests.model.tiny import tiny, tiny_network
 from tests.naive import edges as naive
+from tests.published import ioi
 
-PUBLISHED = Path(__file__).parents[3] / "shared" / "data" / "formats" / "ioi-eap-ig.json"
 GPT2 = Shape(12, 768, 12, 12, 64, (3072,) * 12, 50257, 1024, parallel=False, norm="layer")
 MODELS = {
     "gpt2": {"family": "gpt2", "layers": 3},
@@ -39,9 +38,7 @@ def test_gpt2_small_has_the_known_counts():
 
 
 def test_every_edge_of_a_published_circuit_exists():
-    if not PUBLISHED.exists():
-        pytest.skip(f"{PUBLISHED} is not on this machine")
-    edges, published = Edges(GPT2), json.loads(PUBLISHED.read_text())["edges"]
+    edges, published = Edges(GPT2), json.loads(ioi())["edges"]
     numbers = [edges.number(name) for name in published]
     assert sorted(numbers) == [(i, None) for i in range(len(edges))]
     assert [edges[number] for number, _ in numbers] == list(published)

@@ -96,7 +96,8 @@ def test_a_block_and_what_it_builds_say_the_same_of_their_kind(kind):
     data = {"model": "zoo:novel-4l", "task": {"kind": "text"}, "explanation": {"kind": kind, **EXAMPLES[kind]}}
     made = claim_of(data)
     built = made.build_explanation()
-    assert (made.kind, made.level) == (built.kind, built.level) == (kind, built.level)
+    assert made.kind == built.kind == kind
+    assert made.level == built.level
     assert made.explanation.has_floor == (built.floor_takes is not None)
 
 
