@@ -13,6 +13,7 @@ import torch
 import assay
 from assay.errors import ClaimError, UserError
 from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.intervene.residue import Residue
 from assay.measure.settings import BLOCKS, NOT_ASKED
 from assay.model.transformer import Model
 from assay.report import terminal
@@ -180,3 +181,15 @@ def test_a_workbench_of_fewer_documents_scores_those_of_the_same_measurement():
 
 def test_blocks_are_those_of_the_record():
     assert set(BLOCKS) - {"own"} <= set(used().measure(CLAIMS["remove"], **SETTINGS).record)
+
+
+def test_the_residual_of_a_program_is_taken_from_what_its_fit_read_of_the_reference():
+    at, rows = assay.Workbench(model(), task()), np.arange(REFERENCE)
+    residue = Residue(at, CLAIMS["program"].edits(at, "mean"))
+    fresh = Residue(assay.Workbench(model(), task()), residue.edits)
+    before = at.runner.forwards
+    found = residue.centred("reference", rows)
+    assert at.runner.forwards == before
+    for own, other in zip(found, fresh.centred("reference", rows), strict=True):
+        torch.testing.assert_close(own, other)
+    assert fresh.bench.runner.forwards > 0

@@ -47,8 +47,10 @@ class CleanRun:
         key = (data, rows.tobytes())
         if self._last is None or self._last[0] != key:
             runner, run = self.bench.runner, Run("clean", data)
-            with torch.no_grad():
-                values = runner.values(Plan((run,)), run, self.sites, rows)
+            values = self.bench.store.known(self.sites, rows) if data == "reference" else None
+            if values is None:
+                with torch.no_grad():
+                    values = runner.values(Plan((run,)), run, self.sites, rows)
             self._last = key, CleanBatch(runner.inputs(data, rows), rows, data, values)
         return self._last[1]
 

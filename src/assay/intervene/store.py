@@ -11,6 +11,9 @@ from collections.abc import Iterable
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
+import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from assay.errors import TaskError
@@ -60,12 +63,13 @@ class Store:
 
     def gather(self, sites: Iterable[Site]) -> None:
         """Takes the values of all these parts on the reference in one pass, where they fit in memory; with a head those
-        of its layer's other heads, which controls ask for."""
+        of its layer's other heads, which controls ask for, and of the values that heads read, which programs do."""
         model, values = self.runner.model, self.of(ReferenceValues)
         assert isinstance(model, Model)
         missing = [site for site in dict.fromkeys(site.at(None) for site in sites) if site not in values]
         layers = {site.layer for site in missing if site.kind == "head"}
-        heads = [Site("head", layer, head) for layer in layers for head in range(model.config.heads)]
+        each = {"head": model.config.heads, "kv": model.config.kv_heads}
+        heads = [Site(kind, layer, i) for layer in layers for kind, count in each.items() for i in range(count)]
         beside = [site for site in dict.fromkeys((*missing, *heads)) if site not in values]
         for some in (beside, missing):
             if missing and sum(map(self._size, some)) <= (values.room or 0):
@@ -78,6 +82,14 @@ class Store:
         found = self.of(ReferenceValues).find(site)
         return self._take([site])[site] if found is None else found
 
+    def known(self, sites: Iterable[Site], rows: Int[np.ndarray, "rows"]) -> dict[Site, Tensor] | None:
+        """The parts' values on some reference rows, where those of all parts are kept."""
+        kept = self.of(ReferenceValues)
+        found = {site: kept.find(site) for site in sites}
+        chosen = torch.from_numpy(rows)
+        out = {site: value[chosen.to(value.device)] for site, value in found.items() if value is not None}
+        return out if len(out) == len(found) else None
+
     def _take(self, sites: list[Site]) -> dict[Site, Tensor]:
         kept = self.of(ReferenceValues)
         return {site: kept.keep(site, value) for site, value in self.statistics.values(sites).items()}
@@ -86,7 +98,7 @@ class Store:
         """Bytes of a part's values on the reference."""
         model = self.runner.model
         assert isinstance(model, Model)
-        width = {"head": model.config.d_head, "mlp": model.config.d_model}.get(site.kind, 1)
+        width = {"head": model.config.d_head, "kv": model.config.d_head, "mlp": model.config.d_model}.get(site.kind, 1)
         return self.runner.examples("reference").tokens.numel() * width * model.dtype.itemsize
 
     def beside(self, runner: EditRunner) -> Store:
