@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from assay.cli.options import Device, Dtype, Json, Overwrite
 from assay.cli.output import CommandProgress, command_line, console, print_cost, print_json, say
-from assay.errors import UserError
 from assay.intervene.spec import ABLATIONS
 from assay.methods.registry import EDGE_METHODS
-
-if TYPE_CHECKING:
-    from assay.find.circuit.plan import Plan
-    from assay.find.circuit.request import Request
 
 DOCUMENTS, SELECT, DRAWS = 64, 32, 4
 
@@ -120,7 +115,7 @@ def circuit(
     Prints how much circuits of growing size recover beside random ones of the same size, and writes frontier.json, the
     circuit, a claim file that `assay measure` takes, and report.html into the run folder.
     """
-    from assay.find.circuit.plan import Plan
+    from assay.find.circuit.plan import Plan, sizes_of
     from assay.find.circuit.request import request
 
     options = {"split": split, "length": length, "context": context, "metric": metric}
@@ -128,8 +123,8 @@ def circuit(
     seed = seed if seed is not None else wanted.seed or 0
     plan = Plan(
         methods=tuple(method or ["attribution"]),
-        ablation=ablation or _only(wanted.ablations, source) or "mean",
-        sizes=_sizes(sizes),
+        ablation=ablation or wanted.ablation(source) or "mean",
+        sizes=sizes_of(sizes),
         keep_edges=keep_edges,
         share=share,
         tau=tuple(tau) if tau else None,
@@ -141,6 +136,7 @@ def circuit(
         seed=seed,
     )
     plan.check()
+    wanted.check(plan.ablation, dtype)
     given: dict[str, Any] = {"method": list(plan.methods), "task": task, "text": text or None, **options}
     given |= {"ablation": ablation, "sizes": None if sizes == "24" else sizes, "keep-edges": keep_edges, "share": share}
     given |= {"tau": tau or None, "steps": steps, "seed-with": seed_with}
@@ -148,81 +144,25 @@ def circuit(
     given |= {"control-rows": control_rows, "documents": documents, "select": None if select == SELECT else select}
     given |= {"roc": roc or None, "seed": seed or None, "device": device, "dtype": dtype}
     folder = out or f"runs/find-{Path(wanted.model).name.replace(':', '-')}"
-    _run(
-        source,
-        wanted,
-        plan,
-        given,
-        folder,
-        documents or wanted.documents or DOCUMENTS,
-        select,
-        dry_run,
-        as_json,
-        overwrite,
-    )
+    documents = documents or wanted.documents or DOCUMENTS
 
-
-def _only(ablations: tuple[str, ...], source: str) -> str | None:
-    if len(ablations) > 1:
-        raise UserError(
-            f"{source!r} has {len(ablations)} ablations, and a search takes one; give --ablation {ablations[0]}"
-        )
-    return ablations[0] if ablations else None
-
-
-def _sizes(text: str) -> int | tuple[int, ...]:
-    try:
-        numbers = tuple(int(part) for part in text.replace(" ", "").strip(",").split(","))
-    except ValueError:
-        raise UserError(f"--sizes is {text!r}; give how many, such as 24, or which, such as 10,100,1000") from None
-    return numbers if "," in text else numbers[0]
-
-
-def _run(
-    source: str,
-    wanted: Request,
-    plan: Plan,
-    given: dict[str, Any],
-    folder: str,
-    documents: int,
-    select: int,
-    dry: bool,
-    as_json: bool,
-    overwrite: bool,
-) -> None:
     from assay.find.circuit.folder import CLAIM, check_folder, save
 
-    if not dry:
+    if not dry_run:
         check_folder(folder, overwrite)  # before the minutes, not after
-    if plan.ablation == "counterfactual" and wanted.task["kind"] in ("text", "repeat"):
-        raise UserError(
-            f"a task of kind {wanted.task['kind']!r} has no counterfactuals, which the ablation 'counterfactual' takes"
-            "; prompts with a column 'corrupted' have"
-        )
-    import torch
-
     from assay.find.circuit.cost import cost
     from assay.find.circuit.roc import truth_of
     from assay.find.circuit.search import find_circuit
-    from assay.find.circuit.split import split_task
-    from assay.model.transformer import Model
-    from assay.planted.load import load
+    from assay.find.circuit.split import open_split
 
-    truth = truth_of(wanted, plan.ablation) if given["roc"] else None
+    truth = truth_of(wanted, plan.ablation) if roc else None
     command = command_line("find", given, "circuit", source)
     with CommandProgress() as progress:
         progress(f"loading {wanted.model}", 0, None)
-        model = load(
-            wanted.model, dtype=None if given["dtype"] is None else _dtype(given["dtype"]), device=given["device"]
-        )
-        if not isinstance(model, Model):
-            raise UserError(f"{model.name} has no edges; circuits need a transformer of a supported family")
-        torch.manual_seed(plan.seed)
-        data = split_task(
-            model, wanted.task, reference=wanted.reference, documents=documents, select=select, seed=plan.seed,
-            folder=folder,
+        model, data = open_split(
+            wanted, plan, documents=documents, select=select, folder=folder, device=device, dtype=dtype,
         )  # fmt: skip
-        if dry:
+        if dry_run:
             print_cost(cost(model, data, plan), as_json)
             return
         passed = {k: v for k, v in given.items() if v is not None}
@@ -242,12 +182,3 @@ def _run(
 
     follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
     console().print(table(found.record, report=str(Path(folder) / "report.html"), follow=follow))
-
-
-def _dtype(name: str) -> str:
-    from assay.errors import nearest
-    from assay.model.spec import DTYPES
-
-    if name not in DTYPES:
-        raise UserError(f"unknown dtype {name!r}" + nearest(name, DTYPES))
-    return name

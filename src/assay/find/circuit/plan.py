@@ -18,6 +18,19 @@ SIZES = 24
 MOST_SIZES, MOST = 1_000, 1_000_000  # of a frontier; edges, rows and steps
 
 
+def sizes_of(text: str) -> int | tuple[int, ...]:
+    """How many sizes, such as "24", or which, such as "10,100,1000".
+
+    Raises:
+        UserError: for anything else.
+    """
+    try:
+        numbers = tuple(int(part) for part in text.replace(" ", "").strip(",").split(","))
+    except ValueError:
+        raise UserError(f"--sizes is {text!r}; give how many, such as 24, or which, such as 10,100,1000") from None
+    return numbers if "," in text else numbers[0]
+
+
 @dataclass(frozen=True)
 class Plan:
     """How circuits are searched for and scored.

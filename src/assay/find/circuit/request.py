@@ -9,7 +9,9 @@ from typing import Any
 
 from assay.errors import TaskError, UserError, nearest
 from assay.explanations.claims.checks import model_problem
+from assay.explanations.claims.data import COUNTERFACTUAL
 from assay.explanations.claims.file import load_claim
+from assay.model.spec import DTYPES
 from assay.planted.worlds import is_world
 from assay.store import inputs
 from assay.task.spec import metrics
@@ -35,6 +37,29 @@ class Request:
     seed: int | None = None
     documents: int | None = None
     draws: int | None = None
+
+    def ablation(self, source: str) -> str | None:
+        """The one ablation of the claim file `source`; None where it is silent.
+
+        Raises:
+            UserError: where it has several.
+        """
+        if len(self.ablations) > 1:
+            raise UserError(
+                f"{source!r} has {len(self.ablations)} ablations, and a search takes one; give --ablation "
+                f"{self.ablations[0]}"
+            )
+        return self.ablations[0] if self.ablations else None
+
+    def check(self, ablation: str, dtype: str | None) -> None:
+        """Raises a `UserError` for an ablation that the task has no data for, and for an unknown dtype."""
+        if ablation == COUNTERFACTUAL and self.task["kind"] in ("text", "repeat"):
+            raise UserError(
+                f"a task of kind {self.task['kind']!r} has no counterfactuals, which the ablation {ablation!r} takes; "
+                "prompts with a column 'corrupted' have"
+            )
+        if dtype is not None and dtype not in DTYPES:
+            raise UserError(f"unknown dtype {dtype!r}" + nearest(dtype, DTYPES))
 
 
 def request(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Request:

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from assay.errors import TaskError
+from assay.errors import TaskError, UserError
+from assay.find.circuit.plan import Plan
+from assay.find.circuit.request import Request
 from assay.model.transformer import Model
+from assay.planted.load import load
 from assay.planted.worlds import world
 from assay.task.prompt_rows import read_rows
 from assay.task.task import Task
@@ -40,6 +44,31 @@ class Split:
     how: str
     claim: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
+
+
+def open_split(
+    wanted: Request,
+    plan: Plan,
+    *,
+    documents: int,
+    select: int,
+    folder: str = ".",
+    device: str | None = None,
+    dtype: str | None = None,
+) -> tuple[Model, Split]:
+    """The model that is searched, opened, and its data split; arguments as in `split_task`.
+
+    Raises:
+        UserError: for a model that cannot be opened or has no edges, and for data that cannot be split.
+    """
+    model = load(wanted.model, dtype=dtype, device=device)
+    if not isinstance(model, Model):
+        raise UserError(f"{model.name} has no edges; circuits need a transformer of a supported family")
+    torch.manual_seed(plan.seed)
+    return model, split_task(
+        model, wanted.task, reference=wanted.reference, documents=documents, select=select, seed=plan.seed,
+        folder=folder,
+    )  # fmt: skip
 
 
 def split_task(
