@@ -33,8 +33,8 @@ def scaled(seconds: Seconds, by: float) -> Seconds:
 def band(name: str, prompts: int, repeats: int, count: int) -> Iterator[Row]:
     """Random circuits of 1 % of the edges beside the sum of their live shares in forward passes."""
     from assay.intervene.circuit_groups import live_shares
-    from assay.intervene.circuit_scores import circuit_scores
     from assay.intervene.circuits import Circuits
+    from assay.score.circuits import score_circuits
 
     model = network(name)
     bench = bench_of(model, prompts, TOKENS)
@@ -44,7 +44,7 @@ def band(name: str, prompts: int, repeats: int, count: int) -> Iterator[Row]:
     shares = live_shares(Circuits(bench, "counterfactual"), masks)
     one = Passes(model, bench)
     taken = in_turn(
-        {"band": lambda: timed(lambda: circuit_scores(bench, masks, "counterfactual"))[0], "pass": one}, repeats
+        {"band": lambda: timed(lambda: score_circuits(bench, masks, "counterfactual"))[0], "pass": one}, repeats
     )
     what = f"{name}, {prompts} prompts: band of {count} circuits of 1 %"
     note = f"{shares.mean():.0%} of nodes live; the ratio aimed at is 1/1.5"

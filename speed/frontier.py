@@ -26,10 +26,10 @@ def losses(bench: Any, logits: list[list[list[float]]], own: torch.Tensor) -> np
 
 def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Row]:
     """Seconds of the frontier, and of its sizes up to 1 %, after a check that both give the same KLs."""
-    from assay.intervene.circuit_scores import circuit_scores
     from assay.intervene.circuits import Circuits
     from assay.methods.edge_sizes import log_sizes
     from assay.methods.integrated_attribution import integrated_attribution
+    from assay.score.circuits import score_circuits
 
     model = network(name)
     bench = bench_of(model, prompts, TOKENS)
@@ -48,7 +48,7 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
                 kept: dict[str, Any] = {}
 
                 def ours(masks: np.ndarray = masks, kept: dict[str, Any] = kept) -> Seconds:
-                    taken, kept["ours"] = timed(lambda: circuit_scores(bench, masks, "counterfactual"))
+                    taken, kept["ours"] = timed(lambda: score_circuits(bench, masks, "counterfactual"))
                     return taken
 
                 def theirs(sizes: np.ndarray = sizes, kept: dict[str, Any] = kept) -> Seconds:
@@ -56,8 +56,9 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
                     return taken
 
                 taken = in_turn({"ours": ours, "theirs": theirs}, repeats)
-                gap = np.abs(kept["ours"].kl - losses(bench, kept["theirs"], own))
-                assert gap.max() < TOLERANCE * max(1.0, kept["ours"].kl.max()), gap.max()
+                mine = kept["ours"].stacked("kl")
+                gap = np.abs(mine - losses(bench, kept["theirs"], own))
+                assert gap.max() < TOLERANCE * max(1.0, mine.max()), gap.max()
                 which = "" if len(sizes) == len(every) else " up to 1 %"
                 yield Row(
                     f"{name}, {prompts} prompts: {len(sizes)} sizes{which}",

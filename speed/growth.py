@@ -32,11 +32,11 @@ LAYERS, HEADS, POSITIONS, PROMPTS = (2, 4, 8), (4, 8, 16), (15, 30, 60), (8, 16,
 
 def work(bench: Any, case: str) -> Callable[[], object]:
     """Ours, as in the other cases; circuits are chosen by chance, as that changes nothing here."""
-    from assay.intervene.circuit_scores import circuit_scores
     from assay.intervene.circuits import Circuits
     from assay.intervene.sweep import sweep
     from assay.methods.acdc import acdc
     from assay.methods.attribution import attribution
+    from assay.score.circuits import score_circuits
 
     match case:
         case "sweep":
@@ -45,7 +45,7 @@ def work(bench: Any, case: str) -> Callable[[], object]:
             return lambda: acdc(bench, "counterfactual", TAU)
         case "frontier":
             masks = _masks(bench)
-            return lambda: circuit_scores(bench, masks, "counterfactual")
+            return lambda: score_circuits(bench, masks, "counterfactual")
         case "gradients":
             return lambda: attribution(Circuits(bench, "counterfactual"))
         case _:

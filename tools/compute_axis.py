@@ -18,9 +18,10 @@ from assay.intervene.runner import Runner
 from assay.intervene.spec import RANDOM
 from assay.measure.compute.compute import compute
 from assay.measure.controls import rivals
-from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.measure.yardsticks import OTHER_FLOORS, family_of
+from assay.score.ids import SystemId, rival
+from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.task import Task
@@ -42,39 +43,41 @@ def main() -> None:
     bench, settings = Workbench(Runner(model, task)), Settings()
     nothing = Keep([])
     empty = {
-        f"everything ablated ({a})": [nothing.floor(bench, a, d) for d in range(given.draws if a in RANDOM else 1)]
+        SystemId("everything ablated", a): [
+            nothing.floor(bench, a, d) for d in range(given.draws if a in RANDOM else 1)
+        ]
         for a in ABLATIONS
     }
-    people = {r.name: r.system for r in rivals.contestants(bench, settings, None)}
+    people = {r.id: r.system for r in rivals.contestants(bench, settings, None)}
     scored = score(bench, {**empty, **people})
     used = scored.count > 0
     count = scored.count[used]
     resamples = Resamples(int(used.sum()), [task.documents[i].stratum for i in np.flatnonzero(used)])
-    losses = {name: scored[name].loss[used] for name in scored.systems}
+    own, losses = scored.model.loss[used], {one: its.loss[used] for one, its in scored.systems.items()}
     name, endpoints = family_of(bench, settings)
-    floors = {f: losses[f] for f in (*empty, *OTHER_FLOORS) if f in losses}
+    floors = {f: losses[f] for f in (*empty, *map(rival, OTHER_FLOORS)) if f in losses}
     found = compute(
         endpoints,
         [task.documents[i].name for i in np.flatnonzero(used)],
         count,
         resamples,
-        loss_model=losses["model"],
-        loss_explained=losses["model"],
+        loss_model=own,
+        loss_explained=own,
         loss_floor=None,
         family=name,
-        others={n: column for n, column in losses.items() if n != "model"},
+        others=losses,
         floors=floors,
         whole_model=True,
     )
     print(f"{given.model}, {given.split}: {len(count)} documents, {int(count.sum())} tokens, family {name!r}")
-    print(f"loss {resamples.mean(losses['model'], count)} nats; {found.text}\n")
+    print(f"loss {resamples.mean(own, count)} nats; {found.text}\n")
     print("| system | loss | KL(M‖·) | share of the model's training compute |\n| --- | --- | --- | --- |")
-    for row in found.systems:
-        kl = resamples.mean(scored[row["name"]].kl[used], count)
+    for row, one in zip(found.systems, losses, strict=True):
+        kl = resamples.mean(scored[one].kl[used], count)
         print(f"| {row['name']} | {_shown(row['loss'])} | {kl} | {_shown(row['share'])} |")
     print("\n| floor | 50 % | 90 % | 99 % | 99.9 % |\n| --- | --- | --- | --- | --- |")
     for floor in floors:
-        print(f"| {floor} | " + " | ".join(_shown(r["share"]) for r in found.ladder if r["floor"] == floor) + " |")
+        print(f"| {floor} | " + " | ".join(_shown(r["share"]) for r in found.ladder if r["floor"] == str(floor)) + " |")
     print("\n" + (found.warning or "the power law agrees with the curve within 20 %"))
 
 

@@ -19,8 +19,8 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.controls import rivals
 from assay.measure.headline.systems import systems
-from assay.measure.score import score
 from assay.measure.settings import Settings
+from assay.score.score import score
 from assay.task.encode import bos_of
 from assay.task.examples import Examples
 from assay.task.task import Task
@@ -71,9 +71,10 @@ def sums(name: str, split: str = "test", documents: int | None = None) -> tuple[
     every = dict(systems(bench, claim, ABLATIONS, DRAWS).plans)
     if "bigram" in wanted:
         settings = Settings.resolve(None, ablation=list(ABLATIONS))
-        every |= {r.name: r.system for r in rivals.contestants(bench, settings, claim, ablation=ABLATIONS[0])}
-    scored = score(bench, {system: plan for system, plan in every.items() if system in wanted})
-    return task, {f"{name}/{c}": getattr(scored[c.split("/")[0]], c.split("/")[1]) for c in columns}
+        every |= rivals.systems(bench, settings, claim, ablation=ABLATIONS[0])
+    scored = score(bench, {one: plan for one, plan in every.items() if str(one) in wanted})
+    found = {"model": scored.model, **{str(one): its for one, its in scored.systems.items()}}
+    return task, {f"{name}/{c}": getattr(found[c.split("/")[0]], c.split("/")[1]) for c in columns}
 
 
 def main() -> None:

@@ -22,8 +22,8 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.headline.figures import figures
 from assay.measure.headline.systems import systems
-from assay.measure.score import score
 from assay.model.transformer import Model
+from assay.score.score import score
 from assay.task.examples import take
 from assay.task.task import Task
 
@@ -68,7 +68,7 @@ def main() -> None:
             used = scored.count > 0
             numbers = figures(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)
             seconds = time.process_time() - start
-            loss = f"{scored['model'].loss.sum() / scored.count.sum():.5f}"
+            loss = f"{scored.model.loss.sum() / scored.count.sum():.5f}"
             for ablation, found in numbers.necessity.items():
                 cells = [ablation, "-", found.kl, f"{numbers.noise_kl:.1e} (no-op)", "-", loss, f"{seconds:.0f}"]
                 print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} |", flush=True)

@@ -25,10 +25,10 @@ from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.controls import rivals
 from assay.measure.headline.recovered import recovered_kl
-from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
 from assay.names import parse_site
+from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from assay.task.task import Task
 
@@ -105,9 +105,9 @@ def main() -> None:
     people = {r.name: r.system for r in rivals.contestants(bench, Settings(), None) if r.name in FLOORS}
     done = [0]
 
-    def advance(rows: int) -> None:
-        done[0] += rows
-        say(f"{done[0]} of {len(task)} rows", time.process_time())
+    def advance(runs: int) -> None:
+        done[0] += runs
+        say(f"{done[0]} runs of a row", time.process_time())
 
     scored = score(bench, {**plans, **floors, **people}, advance=advance)
     used = scored.count > 0
@@ -116,7 +116,8 @@ def main() -> None:
     resamples = Resamples(int(used.sum()), strata, seed=given.seed)
 
     def mean(name: str, column: str) -> str:
-        return str(resamples.mean(getattr(scored[name], column)[used], count))
+        its = scored.model if name == "model" else scored[name]
+        return str(resamples.mean(getattr(its, column)[used], count))
 
     print(f"{given.model}, {given.split}: {', '.join(heads)}; {len(count)} documents, {int(count.sum())} tokens")
     print("induction scores " + ", ".join(f"{h} {s:.2f}" for h, s in top))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 import assay
-from assay.intervene.plan import Plan, Run
+from assay.intervene.plan import EditRun, Plan
 from assay.intervene.reference import spread
 from assay.intervene.runner import Runner
 from assay.names import Site
@@ -31,7 +31,7 @@ def main() -> None:
     task = Task.text(model, split="test")
     runner, reference = Runner(model, task), task.reference
     assert reference is not None
-    rows, run = spread(len(reference.tokens), ROWS), Run("reference", "reference")
+    rows, run = spread(len(reference.tokens), ROWS), EditRun("reference", "reference")
     sources = np.array([reference.documents[d].source for d in reference.document[rows]])
     real = reference.real[rows]
     real[:, 0] = False  # BOS is a class of its own

@@ -12,12 +12,12 @@ from assay.explanations.circuit.path_sampled import PROFILE, misplaced
 from assay.frontier.bands import alikes
 from assay.frontier.frontier import Frontiers, frontiers, node_count
 from assay.intervene.ablations import Workbench
-from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.runner import Runner
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.exact import exact_edges
 from assay.methods.orders import first_layers, random_scores
 from assay.planted.worlds import world
+from assay.score.circuits import score_circuits
 
 NAME, ABLATION = "induction", "resample_joint"
 DRAWS = (0, 1)
@@ -75,14 +75,14 @@ def test_figures_are_those_of_the_circuits_by_their_definitions():
     point = next(p for p in found().each[0].points if p.edges == 3)
     edges = bench(1).model.edges
     masks = np.stack([point.mask, np.zeros(len(edges), dtype=bool), np.ones(len(edges), dtype=bool)])
-    scores = circuit_scores(bench(1), masks, ABLATION, draws=DRAWS)
-    kl, loss = scores.kl.sum(1), scores.loss.sum(1)
+    scores = score_circuits(bench(1), masks, ABLATION, draws=DRAWS)
+    kl, loss = scores.stacked("kl").sum(1), scores.stacked("loss").sum(1)
     assert point.recovered.value == pytest.approx(1 - kl[0] / kl[1], abs=1e-9)
     by_loss = (loss[1] - loss[0]) / (loss[1] - loss[2])
     assert point.recovered_loss.value == pytest.approx(by_loss, abs=1e-9)
     assert point.gap.value == pytest.approx(abs(1 - by_loss), abs=1e-9)
     assert point.kl.value == pytest.approx(kl[0] / scores.count.sum(), abs=1e-9)
-    assert point.accuracy.value == pytest.approx(scores.correct[0].sum() / scores.count.sum(), abs=1e-12)
+    assert point.accuracy.value == pytest.approx(scores[0].correct.sum() / scores.count.sum(), abs=1e-12)
     assert found().losses["empty_kl"].value == pytest.approx(kl[1] / scores.count.sum(), abs=1e-9)
     for figure in (point.recovered, point.recovered_loss, point.gap, point.kl, point.accuracy):
         assert figure.low is not None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.fills import sources
-from assay.intervene.plan import Edit, From, Plan, Run
+from assay.intervene.plan import Edit, EditRun, From, Plan
 from assay.intervene.runner import Runner
 from assay.names import parse_site
 from assay.task.metrics import log_probabilities, token_scores
@@ -42,7 +42,7 @@ def by_edits(
     """(loss difference, KL) [components, positions, rows] with one plan for each patch."""
     rows = np.arange(len(bench.task))
     clean = bench.runner.clean("scored", rows).logits
-    base = Plan((Run("base", "counterfactual"),)) if reverse else Plan()
+    base = Plan((EditRun("base", "counterfactual"),)) if reverse else Plan()
     before = _scores(bench.task, bench.runner.logits(base, rows), clean)[0]
     loss, kl = np.zeros((2, len(names), len(positions), len(rows)))
     for i, name in enumerate(names):
@@ -51,7 +51,7 @@ def by_edits(
             edit = Edit(parse_site(name).at(position), From("clean") if reverse else source)
             plan = bench.plan((edit,))
             if reverse:
-                plan = Plan((Run("clean"), Run("explained", "counterfactual", (edit,))))
+                plan = Plan((EditRun("clean"), EditRun("explained", "counterfactual", (edit,))))
             after, kl[i, j] = _scores(bench.task, bench.runner.logits(plan, rows), clean)
             loss[i, j] = after - before
     return loss, kl

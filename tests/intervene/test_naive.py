@@ -12,11 +12,11 @@ from assay.explanations import Constant, Keep, Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.edit_runner import Seen
-from assay.intervene.plan import Edit, From, Own, Plan, Run, Value
+from assay.intervene.plan import Edit, EditRun, From, Own, Plan, Value
 from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS, RANDOM
-from assay.measure.score import score
 from assay.names import parse_site
+from assay.score.score import score
 from tests.intervene.naive_cases import (
     KINDS,
     ROUNDED,
@@ -196,7 +196,7 @@ def test_the_same_site_may_take_several_donors():
     _, network = make("gpt2", torch.float64)
     rows = [np.zeros(len(bench.task.tokens), dtype=np.int64), np.full(len(bench.task.tokens), 7)]
     edits = tuple(Edit(parse_site(f"m0@{2 + i}"), From("donor", r)) for i, r in enumerate(rows))
-    got = logits(bench, Plan((Run("donor", "reference"), Run("explained", edits=edits))))
+    got = logits(bench, Plan((EditRun("donor", "reference"), EditRun("explained", edits=edits))))
 
     known = [hooks.values(network, bench.task.reference.tokens[torch.from_numpy(r)], ["m0"])["m0"] for r in rows]
 

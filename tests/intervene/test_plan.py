@@ -10,13 +10,12 @@ import torch
 from torch import Tensor
 
 import assay
-from assay.errors import ComponentError, TaskError
+from assay.errors import TaskError
 from assay.explanations import Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.learned import _on_reference
-from assay.intervene.plan import Call, Circuits, Data, Edit, From, Mix, Own, Plan, Run, Value
+from assay.intervene.plan import Call, Data, Edit, EditRun, From, Mix, Own, Plan, Value
 from assay.intervene.runner import Runner
-from assay.model.edge_sets import EdgeSet
 from assay.names import Site, parse_site
 from tests.measure.planted import bench, planted, text_task
 
@@ -37,13 +36,6 @@ def test_a_mix_of_donors_has_its_donors_run_in_the_plan():
     donated = at.plan((edit,))
     taken = at.runner.values(donated, donated.final, [HEAD], rows)[HEAD]
     torch.testing.assert_close(seen, taken + (clean - taken) @ basis @ basis.T)
-
-
-def test_a_run_with_edits_and_a_circuit_is_refused():
-    circuit = Circuits(EdgeSet.whole(np.zeros(len(planted().edges), dtype=bool)), "fill")
-    edits = (Edit(HEAD, Own()), Edit(parse_site("m0"), Own()))
-    with pytest.raises(ComponentError, match=r"'both' has a circuit and 2 edits \(the first of 'a0.h1'\)"):
-        Run("both", edits=edits, circuits=circuit)
 
 
 def with_counterfactual():
@@ -124,8 +116,11 @@ def test_a_refit_is_of_the_run_as_it_is_edited_with_frozen_norms_too(ablation: s
     assert fitted.site == site
     assert isinstance(fitted.source, Call)
     rows = np.arange(len(reference))  # fewer than 64: all of them
-    clean, edited = Run("clean", "reference"), Run("x", "reference", _on_reference(at, edits), frozen_norm=frozen)
-    plan = Plan((Run("donor", "reference"), clean, edited))
+    clean, edited = (
+        EditRun("clean", "reference"),
+        EditRun("x", "reference", _on_reference(at, edits), frozen_norm=frozen),
+    )
+    plan = Plan((EditRun("donor", "reference"), clean, edited))
     before, wanted = (at.runner.values(plan, run, [site], rows)[site][reference.real] for run in (edited, clean))
     after = fitted.source.program(Given(torch.cat([before[:1], before])[None]))
     assert isinstance(after, Tensor)

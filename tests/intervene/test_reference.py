@@ -6,7 +6,7 @@ import torch
 
 import assay
 from assay.explanations import Remove
-from assay.intervene.plan import Plan, Run
+from assay.intervene.plan import EditRun, Plan
 from assay.intervene.reference import ROWS, ReferenceStatistics, affordable, spread
 from assay.intervene.runner import Runner
 from assay.names import parse_site
@@ -25,7 +25,7 @@ def test_a_reference_ordered_by_source_is_averaged_over_all_its_sources():
     task = Task.text(model, texts=scored, reference=texts)
     assert task.reference is not None
     runner = Runner(model, task)
-    site, run = parse_site("m0"), Run("reference", "reference")
+    site, run = parse_site("m0"), EditRun("reference", "reference")
     with torch.no_grad():
         value = runner.values(Plan((run,)), run, [site], np.arange(2 * ROWS))[site].double()
     halves = [value[part, 1:].flatten(0, 1).mean(0) for part in (slice(0, ROWS), slice(ROWS, None))]
@@ -97,7 +97,7 @@ def test_covariances_of_several_parts_take_one_pass_and_are_those_of_their_value
     at.foresee(sites, "noise")
     deepest = at.runner.model.depth({("mlp", 1): lambda value: None}) / at.runner.model.config.layers
     assert at.runner.forwards - before == pytest.approx(len(at.statistics.rows) * deepest)
-    run = Run("reference", "reference")
+    run = EditRun("reference", "reference")
     assert at.task.reference is not None
     real = at.task.reference.real[at.statistics.rows][:, 1:]
     for site, value in at.runner.values(Plan((run,)), run, sites, at.statistics.rows).items():

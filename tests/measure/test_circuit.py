@@ -14,13 +14,11 @@ from assay.explanations.base import Undefined
 from assay.explanations.circuit.block import circuit_uses, drawing
 from assay.explanations.circuit.circuit import used_nodes
 from assay.explanations.circuit.trials import (
-    against,
     completeness,
     minimality,
     node_out,
     parts_of,
     restored,
-    score_sets,
 )
 from assay.explanations.circuit.writing import write_circuit
 from assay.intervene.ablations import Workbench
@@ -31,6 +29,7 @@ from assay.measure.measurement import Measurement
 from assay.methods.similar_claims import search_of, shuffled
 from assay.model.edge_sets import EdgeSet
 from assay.planted.worlds import world
+from assay.score.circuits import BASE, score_circuits
 from tests.measure.test_measure import text_task
 from tests.model.tiny import tiny
 
@@ -119,8 +118,8 @@ def test_a_circuit_without_the_backup_is_sufficient_and_incomplete():
     at, all_rows = bench("backup"), rows("backup")
     alone = [one_of("backup", "zero", i) for i in range(len(world("backup").truth("zero").circuits))]
     first = next(one for one in alone if not (one.anywhere & node_out(at.model, "a1.h0")).any())
-    found = score_sets(at, [first], "zero", rows=all_rows)
-    assert found.mean_kl[0] < 1e-3
+    found = score_circuits(at, [first], "zero", rows=all_rows)
+    assert found.mean_kl(0) < 1e-3
     partial = completeness(at, first, "zero", rows=all_rows)
     whole = completeness(at, true_edges("backup", "zero"), "zero", rows=all_rows)
     assert partial["worst"] > 1
@@ -150,9 +149,9 @@ def test_a_node_put_back_closes_what_it_alone_left():
     edges = true_edges("induction", ablation)
     cut = edges.without(node_out(at.model, "a1.h0"))
     back = restored(at.model, cut, "a1.h0")
-    found = score_sets(at, [cut, back, edges], ablation, rows=rows("induction"))
-    assert found.mean_kl[0] > LEAST
-    assert found.mean_kl[1] < LEAST / 5
+    found = score_circuits(at, [cut, back, edges], ablation, rows=rows("induction"))
+    assert found.mean_kl(0) > LEAST
+    assert found.mean_kl(1) < LEAST / 5
     assert not (back.anywhere & ~at.model.edges.node_edges(["a0.h0", "a1.h0"])).any() or back.count >= edges.count
 
 
@@ -160,13 +159,14 @@ def test_the_distance_between_circuits_is_not_the_one_to_the_model():
     at, everything = bench("or_gate"), EdgeSet.whole(np.ones(len(bench("or_gate").model.edges), dtype=bool))
     nothing = EdgeSet.whole(~everything.anywhere)
     some = rows("or_gate")
-    to_model = against(at, everything, [everything, nothing], "mean", rows=some)
-    scored = score_sets(at, [everything, nothing], "mean", rows=some)
-    np.testing.assert_allclose(to_model.kl, scored.kl, rtol=1e-5, atol=1e-6)
+    to_model = score_circuits(at, [everything, nothing], "mean", rows=some, base=everything)
+    scored = score_circuits(at, [everything, nothing], "mean", rows=some)
+    np.testing.assert_allclose(to_model.stacked("kl", (0, 1)), scored.stacked("kl"), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(to_model.count, scored.count)
-    backwards = against(at, nothing, [everything, nothing], "mean", rows=some)
-    assert backwards.kl[1].sum() < 1e-6
-    assert abs(backwards.kl[0].sum() - to_model.kl[1].sum()) > LEAST
+    np.testing.assert_allclose(to_model[BASE].loss, scored.model.loss, rtol=1e-6)
+    backwards = score_circuits(at, [everything, nothing], "mean", rows=some, base=nothing)
+    assert backwards[1].kl.sum() < 1e-6
+    assert abs(backwards[0].kl.sum() - to_model[1].kl.sum()) > LEAST
 
 
 # -- sizes, bits, drawing ----------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import pytest
 from assay.errors import ClaimError
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.score import score
 from assay.methods.edge_methods import searches
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.patching import component_effects, node_scores
@@ -19,6 +18,7 @@ from assay.model.edges import Edges
 from assay.model.weights import Shape
 from assay.names import parse_site
 from assay.planted.worlds import world
+from assay.score.score import score
 
 ABLATION = "resample_joint"
 

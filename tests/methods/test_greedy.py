@@ -8,12 +8,12 @@ import torch
 
 from assay.errors import ClaimError
 from assay.intervene.ablations import Workbench
-from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import Circuits
 from assay.methods.circuit_states import CircuitStates
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.exact import exact_edges
 from assay.methods.greedy import costs, greedy
+from assay.score.circuits import score_circuits
 from tests.intervene.naive_cases import bench_of
 from tests.naive.acdc import kl
 
@@ -79,7 +79,7 @@ def test_blocks_correct_scores_that_are_right_alone_but_not_together():
     assert found.scores.passes == pytest.approx(scores.passes + bench.runner.forwards - before)
     assert found.mask.sum() == size
     assert found.kl < 0.9 * found.start
-    assert circuit_scores(bench, found.mask[None], "mean", rows=ROWS).mean_kl[0] == pytest.approx(found.kl, rel=1e-6)
+    assert score_circuits(bench, found.mask[None], "mean", rows=ROWS).mean_kl(0) == pytest.approx(found.kl, rel=1e-6)
     assert (found.scores.top(size) == found.mask).all()
 
 

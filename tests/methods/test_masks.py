@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from assay.errors import ClaimError
-from assay.intervene.circuit_scores import Scorer, circuit_scores
 from assay.intervene.circuits import Circuits
 from assay.methods.masks import learned_masks, open_share, sampled, shifted
+from assay.score.circuits import CircuitTarget, score_circuits
 from tests.intervene.naive_cases import bench_of
 
 ROWS = np.array([0, 2])
@@ -39,12 +39,12 @@ def test_a_shift_opens_so_many_gates_and_keeps_their_order():
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "parallel"])
 def test_the_gradient_of_the_loss_is_that_of_finite_differences(kind):
     bench = bench_of(kind, torch.float64)
-    scorer = Scorer(Circuits(bench, "mean").batch(ROWS))
+    target = CircuitTarget(Circuits(bench, "mean").batch(ROWS))
     gates = torch.rand(1, len(bench.model.edges), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     gates = (0.1 + 0.8 * gates).requires_grad_()
 
     def loss(values: torch.Tensor) -> torch.Tensor:
-        return scorer.mean_kl(scorer.batch.vary(scorer.batch.clean, scorer.batch.matrix(values)).logits)[0]
+        return target.mean_kl(target.batch.vary(target.batch.clean, target.batch.matrix(values)).logits)[0]
 
     (gradient,) = torch.autograd.grad(loss(gates), gates)
     with torch.no_grad():
@@ -66,7 +66,8 @@ def test_gates_come_to_the_size_and_are_better_than_chance():
     assert len(found.kl) == len(found.sizes) == 120
     chance = np.random.default_rng(0)
     random = np.array([chance.permutation(edges) < size for _ in range(10)])
-    kl = circuit_scores(bench, np.concatenate([found.scores.top(size)[None], random]), "mean").mean_kl
+    scored = score_circuits(bench, np.concatenate([found.scores.top(size)[None], random]), "mean")
+    kl = scored.stacked("kl").sum(1)
     assert kl[0] < 0.5 * kl[1:].min()
     assert found.scores.passes > 2 * 120
 

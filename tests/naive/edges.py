@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -42,13 +42,20 @@ def edges(network: Any) -> list[str]:
 
 
 def run(
-    network: Any, tokens: Tensor, live: Mapping[str, Share], fills: Mapping[str, Tensor], *, frozen: bool = False
+    network: Any,
+    tokens: Tensor,
+    live: Mapping[str, Share],
+    fills: Mapping[str, Tensor],
+    *,
+    frozen: bool = False,
+    given: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
 ) -> Tensor:
     """Logits [rows, pos, vocab] when each reader reads `share` of each writer's own value and the rest of its fill.
 
     Args:
         live: edge -> share; fills: writer -> z of a head, output of an MLP or the embeddings, [rows, pos, width].
         frozen: every norm divides by its scale of the unedited run.
+        given: node -> what it gives in place of its own value: of a head's values v its z, of an MLP's output another.
     """
     with ExitStack() as stack, torch.no_grad():
         if frozen:
@@ -73,11 +80,14 @@ def run(
             if node.startswith("m"):
                 after = layer + any(w.startswith(f"a{layer}.") for w in writers)
                 own[node] = _modules(block)[1](_norms(block)[1](stream(node, writers, after)))
+                own[node] = given[node](own[node]) if given and node in given else own[node]
                 fill[node] = fills[node].to(embeddings).expand_as(embeddings)
                 continue
             head = int(node.split("h")[1])
             read = [_norms(block)[0](stream(reader, writers, layer)) for reader in readers]
             z = _head(network, block, head, read, calls[layer])
+            if given and node in given:
+                z = given[node](_values(network, block, head, read[2]))
             own[node] = _written(network, block, head, z)
             fill[node] = _written(network, block, head, fills[node].to(z).expand_as(z))
         _, (reader,), writers = nodes(network)[-1]
@@ -134,6 +144,17 @@ def _head(network: Any, block: Any, head: int, read: list[Tensor], call: tuple[t
         stack.callback(output.register_forward_pre_hook(lambda m, args: found.append(args[0].clone())).remove)
         attention(*call[0], **call[1])
     return found[0].unflatten(-1, (heads, -1))[..., head, :]
+
+
+def _values(network: Any, block: Any, head: int, x: Tensor) -> Tensor:
+    """The values that one head makes of an input, [rows, pos, d_head]."""
+    attention, heads = _attention(block), network.config.num_attention_heads
+    if hasattr(attention, "v_proj"):
+        groups = getattr(network.config, "num_key_value_heads", heads)
+        return attention.v_proj(x).unflatten(-1, (groups, -1))[..., head // (heads // groups), :]
+    if hasattr(attention, "c_attn"):
+        return attention.c_attn(x).unflatten(-1, (3, heads, -1))[..., 2, head, :]
+    return attention.query_key_value(x).unflatten(-1, (heads, 3, -1))[..., head, 2, :]
 
 
 def _written(network: Any, block: Any, head: int, z: Tensor) -> Tensor:

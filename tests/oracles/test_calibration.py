@@ -16,7 +16,7 @@ from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
 from assay.measure.headline.figures import figures
 from assay.measure.headline.systems import systems
-from assay.measure.score import score
+from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from tests.oracles.two_components import bench
 
@@ -54,7 +54,6 @@ def read(right: np.ndarray, at: Workbench):
     claim = Planted(right)
     plans = systems(at, claim, ("mean",), 4)
     scored = score(at, plans.plans)
-    scored.systems["explained:mean"] = scored["explained"]
     found = figures(claim, scored, Resamples(len(scored.count), None, seed=0), plans)
     return found.rows[0].figures
 

@@ -9,7 +9,8 @@ import pytest
 import assay
 from assay.explanations import Constant, Keep, Remove
 from assay.measure.headline.beside import accuracy
-from assay.measure.score import score
+from assay.score.ids import SystemId
+from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from tests.oracles.two_components import bench, model, task
 
@@ -47,8 +48,9 @@ def test_accuracy_of_the_four_pairs():
     # a = u: −u, u, −u, u says 0, 1, 0, 1: 20 + 5 + 0 + 20;   a = 0: −2u, 0, −2u, 0 says 0: 20 + 15 + 0 + 0
     at = bench(ones=(0, 5, 20, 20))
     claim = Constant(["a"], "mean")
-    plans = {"explained:zero": claim.plan(at, "zero"), "floor:zero": claim.floor(at, "zero")}
-    found = accuracy(score(at, plans), Resamples(80, seed=0), explained="explained:zero", floor="floor:zero")
+    explained, floor = SystemId("explained", "zero"), SystemId("floor", "zero")
+    plans = {explained: claim.plan(at, "zero"), floor: claim.floor(at, "zero")}
+    found = accuracy(score(at, plans), Resamples(80, seed=0), explained=explained, floor=floor)
     values = {name: estimate.value for name, estimate in found.items()}
     assert values == {
         "accuracy": pytest.approx(45 / 80),

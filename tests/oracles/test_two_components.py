@@ -17,8 +17,11 @@ from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.headline.figures import figures
 from assay.measure.headline.recovered import necessity, recovered_kl
 from assay.measure.headline.systems import Systems, systems
-from assay.measure.score import Scored, score
+from assay.score.ids import NOOP, SystemId, rival
+from assay.score.score import score
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
+from tests.measure.ids import EXPLAINED, FLOOR
 from tests.oracles.two_components import PAIRS, bench, divergence, inputs, kl_of, labels, model, task
 
 # KL(model || a coin), nats, in the order (0,0), (0,1), (1,0), (1,1); the model's chances are .1, .5, .5, .9.
@@ -45,17 +48,17 @@ MODEL_LOSS = 0.5091151
 def run(explanation, ablations=("zero", "mean"), workbench: Workbench | None = None, **others):
     at = workbench or bench()
     plans = systems(at, explanation, ablations, 4)
-    scored = score(at, {**plans.plans, **others})
-    scored.systems.update({f"explained:{a}": scored[name] for a, name in plans.explained.items()})
+    scored = score(at, {**plans.plans, **{rival(name): system for name, system in others.items()}})
+    scored.systems.update({SystemId("explained", a): scored[name] for a, name in plans.explained.items()})
     resamples = Resamples(len(scored.count), None, seed=0)
     return scored, resamples, figures(explanation, scored, resamples, plans)
 
 
-def kl(scored: Scored, name: str) -> float:
+def kl(scored: Scored, name: SystemId) -> float:
     return float(scored[name].kl.sum() / scored.count.sum())
 
 
-def loss(scored: Scored, name: str) -> float:
+def loss(scored: Scored, name: SystemId) -> float:
     return float(scored[name].loss.sum() / scored.count.sum())
 
 
@@ -82,9 +85,9 @@ def test_removing_a_costs_what_was_worked_by_hand(ablation, expected):
     scored, _, numbers = run(Remove(["a"]), (ablation,), with_counterfactual())
     # by symmetry (flip both bits) the best constant is the mean; gradient steps come near it
     near = 2e-3 if ablation == "optimal" else 1e-6
-    assert kl(scored, f"explained:{ablation}") == pytest.approx(expected, abs=near)
-    assert loss(scored, "model") == pytest.approx(MODEL_LOSS, abs=1e-6)
-    assert loss(scored, f"explained:{ablation}") == pytest.approx(MODEL_LOSS + expected, abs=near)
+    assert kl(scored, SystemId("explained", ablation)) == pytest.approx(expected, abs=near)
+    assert scored.model.loss.sum() / scored.count.sum() == pytest.approx(MODEL_LOSS, abs=1e-6)
+    assert loss(scored, SystemId("explained", ablation)) == pytest.approx(MODEL_LOSS + expected, abs=near)
     assert numbers.necessity[ablation].nats.value == pytest.approx(expected, abs=near)
     assert numbers.necessity[ablation].kl.value == pytest.approx(expected, abs=near)
     assert "no bigram" in str(numbers.necessity[ablation].necessity)
@@ -103,12 +106,12 @@ def test_resampling_averages_over_exactly_the_donors_that_it_names(ablation):
         for i, x in enumerate(at.task.tokens[:, :2].int().tolist()):
             d = sum(values[int(at.task.reference.tokens[rows[part][i], part])][part] for part in (0, 1))
             expected.append(divergence(own[tuple(x)], 3.0**d / (1 + 3.0**d)))
-    assert kl(scored, f"explained:{ablation}") == pytest.approx(np.mean(expected), abs=1e-6)
+    assert kl(scored, SystemId("explained", ablation)) == pytest.approx(np.mean(expected), abs=1e-6)
     if ablation == "resample_joint":
         # the donor's d is −2u, 0, 0 or 2u; any donor for any pair, 16 equally likely cases, gives about .5 nats:
         # (0 + .3680642·2 + 1.7577797)/4 for (0,0) and (1,1), (2·.5108256)/4 for the others; mean .4389443
         by_hand = ((2 * 0.3680642 + 0.8 * log(9)) / 4 + 2 * 0.5108256 / 4) / 2
-        assert kl(scored, f"explained:{ablation}") == pytest.approx(by_hand, abs=0.1)
+        assert kl(scored, SystemId("explained", ablation)) == pytest.approx(by_hand, abs=0.1)
 
 
 def test_noise_has_the_mean_and_variance_of_the_part():
@@ -120,7 +123,7 @@ def test_noise_has_the_mean_and_variance_of_the_part():
         for z, w in zip(nodes, weights / weights.sum(), strict=True):
             d = log(3) * (1 + z) + (0 if second else -2 * log(3))
             total += w * divergence(own, 1 / (1 + np.exp(-d))) / 4
-    assert kl(scored, "explained:noise") == pytest.approx(total, abs=0.03)
+    assert kl(scored, SystemId("explained", "noise")) == pytest.approx(total, abs=0.03)
 
 
 def test_keeping_a_recovers_what_was_worked_by_hand():
@@ -129,7 +132,7 @@ def test_keeping_a_recovers_what_was_worked_by_hand():
     for ablation, explained, floor in (("mean", MEAN_A, MEAN_BOTH), ("zero", ZERO_A, MEAN_BOTH)):
         row = next(r for r in numbers.rows if r.ablation == ablation)
         assert row.floor == "empty"
-        assert kl(scored, f"floor:{ablation}") == pytest.approx(floor, abs=1e-6)
+        assert kl(scored, SystemId("floor", ablation)) == pytest.approx(floor, abs=1e-6)
         assert row.figures.recovered.value == pytest.approx(1 - explained / floor, abs=1e-5)
         # the labels are calibrated, so the loss says the same
         assert row.figures.recovered_loss.value == pytest.approx(1 - explained / floor, abs=1e-5)
@@ -148,9 +151,9 @@ def test_the_full_explanation_is_the_model_and_the_empty_one_the_floor(ablation)
     assert full.rows[0].figures.recovered.value == pytest.approx(1, abs=1e-6)
     assert full.rows[0].figures.recovered_loss.value == pytest.approx(1, abs=1e-6)
     scored, _, empty = run(Keep([]), (ablation,), at)
-    assert scored[f"explained:{ablation}"].kl == pytest.approx(scored[f"floor:{ablation}"].kl)
+    assert scored[SystemId("explained", ablation)].kl == pytest.approx(scored[SystemId("floor", ablation)].kl)
     assert empty.rows[0].figures.recovered.value == pytest.approx(0, abs=1e-12)
-    assert len(scored[f"floor:{ablation}"].draw_kl[0]) == (4 if ablation in RANDOM else 1)
+    assert len(scored[SystemId("floor", ablation)].draw_kl[0]) == (4 if ablation in RANDOM else 1)
 
 
 def test_predicting_the_mean_scores_nothing_over_the_mean_floor():
@@ -173,10 +176,10 @@ def test_the_identity_scores_1_and_a_permuted_model_below_0():
     scored, resamples, _ = run(
         Constant(["a"]), ("mean",), at, identity=lambda x, rows: model().forward(x), permuted=permuted
     )
-    floor, count = scored["floor:mean"].kl, scored.count
-    assert recovered_kl(resamples, scored["identity"].kl, floor, count).value == pytest.approx(1, abs=1e-6)
-    assert kl(scored, "permuted") == pytest.approx(0.4389, abs=0.1)  # any row for any row: as resample_joint
-    assert recovered_kl(resamples, scored["permuted"].kl, floor, count).value < -1
+    floor, count = scored[FLOOR].kl, scored.count
+    assert recovered_kl(resamples, scored[rival("identity")].kl, floor, count).value == pytest.approx(1, abs=1e-6)
+    assert kl(scored, rival("permuted")) == pytest.approx(0.4389, abs=0.1)  # any row for any row: as resample_joint
+    assert recovered_kl(resamples, scored[rival("permuted")].kl, floor, count).value < -1
 
 
 def test_a_harmful_head_has_no_share_of_the_loss():
@@ -188,7 +191,7 @@ def test_a_harmful_head_has_no_share_of_the_loss():
     assert "harmful scope" in (row.recovered_loss.reason or "")
     assert row.recovered_loss.value is None
     assert row.recovered.value is not None  # KL to the model is what it was
-    assert loss(scored, "model") > loss(scored, "floor:mean")
+    assert float(scored.model.loss.sum() / scored.count.sum()) > loss(scored, FLOOR)
 
 
 def test_a_gap_that_is_not_resolved_is_said():
@@ -224,7 +227,7 @@ def test_a_mean_of_ratios_would_be_another_number():
     # two kinds of inputs: ratios .0724603/.3680642 and .1438410/0 for Keep(a) over both means; the mean of the ratios
     # that exist is .197, the ratio of sums .588
     scored, _, numbers = run(Keep(["a"]), ("mean",))
-    explained, floor = scored["explained:mean"].kl, scored["floor:mean"].kl
+    explained, floor = scored[EXPLAINED].kl, scored[FLOOR].kl
     exist = floor > 1e-9
     assert float((explained[exist] / floor[exist]).mean()) == pytest.approx(0.19687, abs=1e-4)
     assert numbers.rows[0].figures.recovered.value == pytest.approx(1 - 0.5876733, abs=1e-5)
@@ -234,6 +237,10 @@ def test_a_systems_list_names_the_runs_of_every_ablation_and_a_no_op():
     plans = systems(bench(), Keep(["a"]), ("mean", "resample_joint"), 5)
     assert isinstance(plans, Systems)
     assert {n: len(p) for n, p in plans.plans.items()} == {
-        "explained:mean": 1, "floor:mean": 1, "explained:resample_joint": 5, "floor:resample_joint": 5, "noop": 1,
-    }  # fmt: skip
+        EXPLAINED: 1,
+        FLOOR: 1,
+        SystemId("explained", "resample_joint"): 5,
+        SystemId("floor", "resample_joint"): 5,
+        NOOP: 1,
+    }
     assert len(inputs(3)) == len(labels((1, 1, 1, 1), 3)) == 12

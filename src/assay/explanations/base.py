@@ -18,7 +18,7 @@ from assay.explanations.bits import ClaimBits, names_bits
 from assay.explanations.levels import Level
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import complement
-from assay.intervene.plan import Edit, Own, Plan, Run
+from assay.intervene.plan import Edit, EditRun, Own, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -28,7 +28,6 @@ AnyModel = Model | ModuleModel
 Label = Hashable  # what a part is given: its program, or None where the claim names parts only
 Assignment = dict[Site, Label]
 
-NOOP = "noop"
 MOST_USES = 24  # parts that are knocked out one by one
 KNOCKED = 0.25  # share of the other parts that a random knock-out ablates
 
@@ -193,7 +192,8 @@ class Explanation(ABC):
         if not touched:
             return Undefined("the claim keeps every part of a model that has no other, so there is nothing to measure")
         own = tuple(Edit(site, Own()) for site in dict.fromkeys(site.at(None) for site in touched))
-        return Plan((Run(NOOP, edits=own, frozen_norm=bench.frozen_norm),))  # never refitted: it measures the meter
+        run = EditRun("noop", edits=own, frozen_norm=bench.frozen_norm)  # never refitted: it measures the meter
+        return Plan((run,))
 
     def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
         """The components that are claims of their own when the others are left out, each with its sites."""

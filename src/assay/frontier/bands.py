@@ -16,10 +16,11 @@ from jaxtyping import Bool, Float64, Int
 from assay.explanations.circuit.path_sampled import PROFILE, SIZE, different, misplaced
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
-from assay.intervene.circuit_scores import Advance, circuit_scores
 from assay.intervene.circuits import transformer_of
 from assay.methods.edge_sizes import SizedCircuits
 from assay.model.edges import Edges
+from assay.score.circuits import score_circuits
+from assay.score.score import Advance
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.fits import p_value
@@ -116,8 +117,9 @@ def bands(
         masks = different(edges, like, controls, seed)
         if len(masks):
             drawn.append((alike, masks, [table.add(mask) for mask in masks]))
-    scored = circuit_scores(bench, table.masks, ablation, draws=draws, rows=rows, memory=memory, advance=advance)
-    kl = scored.draw_kl.sum((0, 2))
+    scored = score_circuits(bench, table.masks, ablation, draws=draws, rows=rows, memory=memory, advance=advance)
+    by_document = scored.stacked("kl")
+    kl = by_document.sum(1)
     if not kl[0] > 0:  # the run with every edge cut is the model's
         return Bands({}, {}, 0, 0)
     share = 1 - kl / kl[0]
@@ -126,7 +128,7 @@ def bands(
         each |= dict.fromkeys((np.packbits(mask).tobytes() for mask in alike), Band(masks, share[at]))
     used = scored.count > 0
     resamples = bench.task.resamples(np.flatnonzero(used), seed, scored.count[used])
-    sums = scored.draw_kl.sum(0)[:, used]
+    sums = by_document[:, used]
     intervals = {key: _own(resamples, sums[place], sums[0], float(share[place])) for key, place in own.items()}
     return Bands(each, intervals, len(rows), len(draws))
 

@@ -18,12 +18,14 @@ from assay.frontier.bands import Bands, Table, bands
 from assay.frontier.curves import Curve, area_linear, area_log, cmd, cpr, not_below_zero
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
-from assay.intervene.circuit_scores import Advance, CircuitScores, circuit_scores, draws_of
 from assay.intervene.circuits import transformer_of
 from assay.measure.headline.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
 from assay.model.edges import Edges
+from assay.score.circuits import draws_of, score_circuits
+from assay.score.score import Advance
+from assay.score.scores import Scored
 from assay.stats.estimate import Estimate
 from assay.task.rows import control_rows
 
@@ -159,7 +161,7 @@ def frontiers(
     empty, whole = table.add(np.zeros(len(edges), dtype=bool)), table.add(np.ones(len(edges), dtype=bool))
     places = [[table.add(mask) for mask in one.masks] for one in sized]
     used_draws = draws_of(ablation, draws)
-    scores_of = circuit_scores(
+    scores_of = score_circuits(
         bench, table.masks, ablation, draws=used_draws, rows=rows, memory=memory, advance=advance
     )
     mine = _Scored(bench, scores_of, empty, whole, seed)
@@ -191,11 +193,11 @@ def _distinct(sized: SizedCircuits) -> SizedCircuits:
 class _Scored:
     """Scores by document as estimates over the documents in which something was scored."""
 
-    def __init__(self, bench: Workbench, scores: CircuitScores, empty: int, whole: int, seed: int):
+    def __init__(self, bench: Workbench, scores: Scored[int], empty: int, whole: int, seed: int):
         used = scores.count > 0
         self.counts = scores.count[used]
         self.resamples = bench.task.resamples(np.flatnonzero(used), seed, self.counts)
-        self.kl, self.loss, self.correct = (x[:, used] for x in (scores.kl, scores.loss, scores.correct))
+        self.kl, self.loss, self.correct = (scores.stacked(name)[:, used] for name in ("kl", "loss", "correct"))
         self.empty, self.whole = empty, whole
         mean = self.resamples.mean
         self.losses = {

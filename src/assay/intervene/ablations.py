@@ -17,7 +17,7 @@ from assay.intervene.donors import donors, hashed
 from assay.intervene.edit_runner import EditRunner
 from assay.intervene.fit_context import FitContext, Used
 from assay.intervene.learned import optimal_constants, refitted
-from assay.intervene.plan import Batch, Call, Edit, From, Plan, Run, Source, Value, origins
+from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Plan, Source, Value, origins
 from assay.intervene.spec import ABLATIONS, FROM_MEANS
 from assay.intervene.store import Store
 from assay.model.transformer import Model
@@ -125,8 +125,8 @@ class Workbench(FitContext):
             edits = refitted(self, edits)
         helpers = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
         used = {source.run for edit in edits for source in origins(edit.source) if isinstance(source, From)}
-        runs = [Run(name, data) for name, data in helpers.items() if name in used]  # type: ignore[arg-type]
-        return Plan((*runs, Run(name, edits=edits, frozen_norm=self.frozen_norm)))
+        runs = [EditRun(name, data) for name, data in helpers.items() if name in used]  # type: ignore[arg-type]
+        return Plan((*runs, EditRun(name, edits=edits, frozen_norm=self.frozen_norm)))
 
     def _noise(self, site: Site, draw: int):
         mean = self.statistics.mean(site)

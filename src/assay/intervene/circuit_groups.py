@@ -127,6 +127,8 @@ def _nearer(
     live = circuits.edges.matrix(mask if mask.ndim == 2 else np.any(mask, -1))
     whole = live if mask.ndim == 2 else circuits.edges.matrix(np.all(mask, -1))
     from_empty = _nodes(circuits, schedule(circuits.edges, _known(circuits, False), live))
+    if circuits.edits is not None:  # the model's own run has none of them
+        return False, from_empty
     if mask.ndim == 2 and not (from_empty & ~_cut(circuits, live[0])).any():
         return False, from_empty  # all of these nodes would be computed from the model's own run, too
     plan = schedule(circuits.edges, _known(circuits, True), live)

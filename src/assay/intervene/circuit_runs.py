@@ -16,7 +16,7 @@ from assay.errors import ComponentError, TaskError, nearest
 from assay.intervene.circuit_groups import MEMORY, budget, grouped
 from assay.intervene.circuits import CircuitBatch, CircuitEngine
 from assay.intervene.edit_runner import EditRunner
-from assay.intervene.plan import From, Plan, Run, Source
+from assay.intervene.plan import CircuitRun, From, Plan, Source
 from assay.model.edge_sets import EdgeSet, Position, shared_columns
 from assay.task.examples import Examples
 
@@ -67,18 +67,18 @@ def row_masks(
     return out
 
 
-def engine_of(runner: EditRunner, plan: Plan, run: Run) -> CircuitEngine:
+def engine_of(runner: EditRunner, plan: Plan, run: CircuitRun) -> CircuitEngine:
     """The engine of a plan's circuit, whose fill is the run that the circuit names.
 
     Raises:
         ComponentError: when that run leaves a writer as it is.
     """
-    assert run.circuits is not None
-    fill = plan.run(run.circuits.fill)
+    fill = plan.fill_of(run)
     given = {edit.site: edit.source for edit in fill.edits}
-    filled = Plan(plan.runs[: plan.runs.index(fill) + 1])
-    consistent = _one_run(plan, list(given.values()))
-    out = CircuitEngine(runner, filled, fill.name, frozen_norm=run.frozen_norm, consistent=consistent)
+    consistent = not run.edits and _one_run(plan, list(given.values()))
+    out = CircuitEngine(
+        runner, plan, fill, fill.name, frozen_norm=run.frozen_norm, consistent=consistent, edits=run.edits
+    )
     missing = [str(site) for site in out.sites if site not in given]
     if missing:
         raise ComponentError(f"the run {fill.name!r} fills no edge out of {missing[0]!r}")
@@ -92,7 +92,7 @@ def _one_run(plan: Plan, sources: list[Source]) -> bool:
         return False
     first = found[0]
     donor = plan.run(first.run)
-    if donor.edits or donor.circuits is not None:
+    if donor.edits or isinstance(donor, CircuitRun):
         return False
     return all(
         (source.run, source.site) == (first.run, None) and np.array_equal(_rows(source), _rows(first))
@@ -106,21 +106,13 @@ def _rows(source: From) -> Int[np.ndarray, "rows"]:
 
 @torch.no_grad()
 def run_circuit(
-    runner: EditRunner, plan: Plan, run: Run, rows: Int[np.ndarray, "rows"], *, stream: bool = False
+    engine: CircuitEngine, edges: EdgeSet, rows: Int[np.ndarray, "rows"], *, stream: bool = False
 ) -> Float[Tensor, "rows pos _"]:
-    """Logits of every position; with `stream`, what the final norm reads instead.
-
-    Raises:
-        ComponentError: for a circuit of other data than the scored rows.
-    """
-    assert run.circuits is not None
-    if run.data != "scored":
-        raise ComponentError(f"circuits are run on the scored rows, not on {run.data!r}")
-    engine = engine_of(runner, plan, run)
+    """Logits of every position; with `stream`, what the final norm reads instead."""
     size = budget(engine, len(rows), MEMORY).rows
     out: Tensor | None = None
     place = {int(row): index for index, row in enumerate(rows)}
-    for some, mask in row_masks(runner.task, [run.circuits.edges], rows):
+    for some, mask in row_masks(engine.task, [edges], rows):
         (group,) = grouped(engine, mask, len(some), 1)
         for start in range(0, len(some), size):
             part = some[start : start + size]

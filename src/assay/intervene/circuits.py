@@ -7,7 +7,7 @@ their fill.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -17,13 +17,14 @@ from torch import Tensor
 
 from assay.errors import ComponentError
 from assay.intervene.ablations import Workbench
+from assay.intervene.circuit_edits import CircuitEdits
 from assay.intervene.circuit_mix import Mix
 from assay.intervene.circuit_nodes import Nodes
 from assay.intervene.circuit_rows import Fills, Items
 from assay.intervene.circuit_schedule import schedule
 from assay.intervene.circuit_state import Masks, State, Variants, as_matrix
-from assay.intervene.edit_runner import EditRunner
-from assay.intervene.plan import Plan
+from assay.intervene.edit_runner import EditRunner, Seen
+from assay.intervene.plan import Edit, EditRun, Plan
 from assay.model.edges import Edges
 from assay.model.layer import rotate
 from assay.model.module import ModuleModel
@@ -54,18 +55,30 @@ class CircuitEngine:
     """Circuits of a model on a task under a fill.
 
     Args:
-        plan: its last run gives every writer the value that its edges carry where they are cut.
+        fill: the run of `plan` that gives every writer the value that its edges carry where they are cut.
         ablation: what the fill is called.
         frozen_norm: every norm divides by its scale in the clean run.
         consistent: a node that reads fills alone gives its own fill.
+        edits: what heads and MLPs are given in place of what they compute.
 
     Raises:
-        ComponentError: for a module that is not a transformer.
+        ComponentError: for a module that is not a transformer, and for edits that a circuit cannot have.
     """
 
-    def __init__(self, runner: EditRunner, plan: Plan, ablation: str, *, frozen_norm: bool, consistent: bool):
+    def __init__(
+        self,
+        runner: EditRunner,
+        plan: Plan,
+        fill: EditRun,
+        ablation: str,
+        *,
+        frozen_norm: bool,
+        consistent: bool,
+        edits: Sequence[Edit] = (),
+    ):
         self.model = with_edges(runner.model)
-        self.runner, self.task, self.plan, self.ablation = runner, runner.task, plan, ablation
+        self.runner, self.task, self.plan, self.fill, self.ablation = runner, runner.task, plan, fill, ablation
+        self.edits = CircuitEdits(runner, self.model, plan, edits) if edits else None
         self.frozen_norm, self.consistent = frozen_norm, consistent and not frozen_norm
         self.edges: Edges = self.model.edges
         self.sites = [parse_site(name) for name in self.edges.writers]
@@ -91,7 +104,8 @@ class Circuits(CircuitEngine):
             raise ComponentError("the option 'refit' does not apply to circuits: every edge would need its own map")
         plan = bench.plan(bench.ablate(map(parse_site, model.edges.writers), ablation, draw))
         consistent = ablation in CONSISTENT
-        super().__init__(bench.runner, plan, ablation, frozen_norm=bench.frozen_norm, consistent=consistent)
+        assert isinstance(plan.final, EditRun)
+        super().__init__(bench.runner, plan, plan.final, ablation, frozen_norm=bench.frozen_norm, consistent=consistent)
 
 
 class CircuitBatch:
@@ -108,8 +122,9 @@ class CircuitBatch:
         self.circuits, self.model, self.edges, self.rows = circuits, circuits.model, circuits.edges, rows
         self.runner = circuits.runner
         self.tokens = self.runner.inputs("scored", rows)
+        self.seen = Seen(self.tokens, rows, "scored")  # by what stands for parts of the circuit
         with torch.no_grad():
-            values = self.runner.values(circuits.plan, circuits.plan.final, circuits.sites, rows)
+            values = self.runner.values(circuits.plan, circuits.fill, circuits.sites, rows)
         self.fills = Fills(self.model, [values[site] for site in circuits.sites])
         if every:
             grid = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(self.tokens.shape[1]))
@@ -155,7 +170,7 @@ class CircuitBatch:
     def empty(self) -> State:
         """The run with every edge cut: every node reads fills alone."""
         shape, nodes, streams = self.model.config, self.nodes, self.fills.streams
-        values, place, heads = [], 1, np.arange(shape.heads)
+        values, place, heads, edits = [], 1, np.arange(shape.heads), self.circuits.edits
         zeros = torch.zeros_like(self.fills.input)
         deltas = [(self.model.embed(self.tokens) - self.fills.input).unsqueeze(0)]
         with torch.no_grad():
@@ -168,13 +183,15 @@ class CircuitBatch:
                 else:
                     q, k, v = (x.unsqueeze(1) for x in own)
                     z = nodes.attend(q, k, v, layer, heads)
+                    z = z if edits is None else edits.heads(z, v, layer, heads, self.seen)
                     deltas.append(nodes.written(z[:, 0] - fill_z, layer, heads))
                 if fill is not None:
                     if self.circuits.consistent:
                         deltas.append(zeros.unsqueeze(0))
                     else:
                         at = place - shape.heads if shape.parallel else place
-                        deltas.append(nodes.mlp(streams[at].unsqueeze(0), layer) - fill)
+                        value = nodes.mlp(streams[at].unsqueeze(0), layer)
+                        deltas.append((value if edits is None else edits.mlp(value, layer, self.seen)) - fill)
                     place += 1
         none = np.zeros(len(self.edges.writers), dtype=bool)
         zero = none | self.circuits.consistent
@@ -194,7 +211,8 @@ class CircuitBatch:
             return self.vary(self.clean, matrix).logits
         live = matrix if matrix.ndim == 3 else np.any(matrix, -1)
         some = schedule(self.edges, self.empty, live), schedule(self.edges, self.clean, live)
-        return self.vary(self.empty if some[0].work <= some[1].work else self.clean, matrix).logits
+        nearer = self.circuits.edits is not None or some[0].work <= some[1].work
+        return self.vary(self.empty if nearer else self.clean, matrix).logits
 
     def matrix(self, masks: Masks) -> np.ndarray | Tensor:
         """As `as_matrix`."""
@@ -211,13 +229,13 @@ class CircuitBatch:
         if torch.is_grad_enabled() and not isinstance(matrix, Tensor):
             with torch.no_grad():
                 return self.vary(base, matrix, stream=stream)
-        hard, nodes, places = None, self.nodes, self.edges.places
+        hard, nodes, places, edits = None, self.nodes, self.edges.places, self.circuits.edits
         if isinstance(matrix, Tensor):  # soft: whatever may carry something is run
             live = self.edges.matrix(np.ones((len(matrix), len(self.edges)), dtype=bool))
             weights, plan = matrix, schedule(self.edges, base, live, soft=True)
         else:
             live, hard = matrix if matrix.ndim == 3 else np.any(matrix, -1), matrix if matrix.ndim == 3 else None
-            few = self.items.few / self.tokens.shape[1] if hard is not None else 0.0
+            few = self.items.few / self.tokens.shape[1] if hard is not None and edits is None else 0.0
             plan = schedule(self.edges, base, live, exact=matrix, few=few)
             weights = torch.from_numpy(matrix).to(self.fills.input)
         mix = Mix(self.edges, self.fills, self.items, base, weights, plan, hard)
@@ -236,6 +254,7 @@ class CircuitBatch:
                     q = self._full(base, parts.get((layer, "q", narrow)), layer, "q", heads, mix.variants, narrow)
                     k, v = (self._full(base, parts.get((layer, x, False)), layer, x, heads, mix.variants) for x in "kv")
                     z = nodes.attend(q, k, v, layer, heads, narrow)
+                    z = z if edits is None else edits.heads(z, v, layer, heads, self.seen)
                     z = z - self._at(self.fills.z[layer][heads], narrow).unsqueeze(1)
                     room = mix.room(len(heads), narrow)
                     mix.add(plan.head_writers(layer, heads), nodes.written(z, layer, heads, room), narrow)
@@ -244,6 +263,7 @@ class CircuitBatch:
                 fill = self.fills.mlp[layer]
                 assert fill is not None
                 x = nodes.mlp(self._by_row(mix.read(places[layer]["mlp"], narrow), narrow), layer, narrow)
+                x = x if edits is None else edits.mlp(x[0], layer, self.seen).unsqueeze(0)
                 room = mix.room(1, narrow)
                 mix.add(plan.mlp_writer(layer), torch.sub(x, self._at(fill, narrow), out=room), narrow)
         self.runner.count(len(self.rows) * plan.work * mix.variants)

@@ -6,7 +6,7 @@ An edited run starts at its first edited layer from the clean run's stream; what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -20,7 +20,7 @@ from assay.intervene.components import pick, tap
 from assay.intervene.donor_runs import DonorRuns
 from assay.intervene.kept import Kept
 from assay.intervene.output import Clean, Output, joined
-from assay.intervene.plan import Call, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
+from assay.intervene.plan import Call, CircuitRun, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
 from assay.intervene.rows import Key, Rows
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
@@ -132,7 +132,7 @@ class EditRunner(Rows):
     ) -> Output:
         """One forward pass; `keep` names the taps to keep and receives their values (after the edits). Without `ends`
         only these are wanted, and the pass ends with them."""
-        if run.circuits is not None:
+        if isinstance(run, CircuitRun):
             return self.circuit_output(plan, run, rows, keep)
         if ends and not (run.edits or keep or run.frozen_norm):
             return self.clean(run.data, rows).output
@@ -159,7 +159,7 @@ class EditRunner(Rows):
         self.forwards += len(rows) * depth / layers
         return Output(None if whole else self.model, work())
 
-    def circuit_output(self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor]) -> Output:
+    def circuit_output(self, plan: Plan, run: CircuitRun, rows: np.ndarray, keep: dict[Key, Tensor]) -> Output:
         """The end of a circuit's run."""
         raise ComponentError(f"the run {run.name!r} is a circuit's; a `Runner` runs it")
 
@@ -240,12 +240,24 @@ class EditRunner(Rows):
                 addition = new.tensor if columns is None else _only(new.tensor, columns)
                 additions.setdefault(site.layer or 0, []).append(addition)
                 new = torch.zeros((), dtype=value.dtype, device=value.device)
-            target = pick(out, site)  # a view of `out`
-            if columns is None:
-                target.copy_(new.expand_as(target))
-            else:
-                rows = torch.arange(len(target), device=target.device)
-                target[rows, columns] = new.expand_as(target)[rows, columns].to(target.dtype)
+            _put(pick(out, site), new, columns)  # a view of `out`
+        return out
+
+    def given(self, plan: Plan, edits: Sequence[Edit], own: Float[Tensor, "rows pos width"], seen: Seen) -> Tensor:
+        """A part's value under some edits of it.
+
+        Raises:
+            ComponentError: for a program that gives a head's output in the stream, which has no z.
+        """
+        out = own.clone()
+        for edit in edits:
+            new = self._resolve(plan, edit.source, edit.site, own, seen)
+            if isinstance(new, Stream):
+                raise ComponentError(
+                    f"the program of {str(edit.site)!r} gives its output in the stream, and inside a circuit a head is "
+                    "given z; the levels 'pattern' and 'pattern_token' do"
+                )
+            _put(out, new, self.columns(edit.site, seen))
         return out
 
     def _resolve(self, plan: Plan, source: Source, site: Site, own: Tensor, seen: Seen) -> Tensor | Stream:
@@ -257,7 +269,8 @@ class EditRunner(Rows):
             case From(name, rows, other):
                 ids = seen.rows if rows is None else rows[seen.rows]
                 run, site = plan.run(name), (other or site).at(None)  # the edit says which columns are taken
-                found = None if run.edits else self._donors.value(plan, run, site, rows, ids)
+                edited = run.edits or isinstance(run, CircuitRun)
+                found = None if edited else self._donors.value(plan, run, site, rows, ids)
                 return self.values(plan, run, [site], ids)[site] if found is None else found
             case Call(program, _):
                 return program(seen)
@@ -307,6 +320,15 @@ def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
         if constant and whole and not looked_at:
             out.add(key)
     return out
+
+
+def _put(target: Float[Tensor, "batch *value"], new: Tensor, columns: Tensor | None) -> None:
+    """A new value, in some column of each row or in all."""
+    if columns is None:
+        target.copy_(new.expand_as(target))
+    else:
+        rows = torch.arange(len(target), device=target.device)
+        target[rows, columns] = new.expand_as(target)[rows, columns].to(target.dtype)
 
 
 def _only(value: Float[Tensor, "batch pos width"], columns: Tensor) -> Tensor:

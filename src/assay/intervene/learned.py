@@ -10,7 +10,7 @@ from assay.errors import TaskError
 from assay.intervene.fit_context import Fit, FitContext
 from assay.intervene.kept import Kept
 from assay.intervene.least_kl import fit_by_kl
-from assay.intervene.plan import Batch, Call, Edit, From, Origin, Plan, Run, Source, Value, changed
+from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Origin, Plan, Source, Value, changed
 from assay.intervene.reference import spread
 from assay.model.transformer import Model
 from assay.names import Site
@@ -71,10 +71,10 @@ def refitted(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     layer = max(edit.site.layer or 0 for edit in edits) + 1
     site = Site("stream", layer)
     rows = spread(len(bench.task.reference.tokens), REFIT_ROWS)
-    clean = Run("clean", "reference")
-    edited = Run("edited", "reference", _on_reference(bench, edits), frozen_norm=bench.frozen_norm)
+    clean = EditRun("clean", "reference")
+    edited = EditRun("edited", "reference", _on_reference(bench, edits), frozen_norm=bench.frozen_norm)
     with torch.no_grad():
-        plan = Plan((Run("donor", "reference"), clean, edited))
+        plan = Plan((EditRun("donor", "reference"), clean, edited))
         target = bench.runner.values(plan, clean, [site], rows)[site]
         value = bench.runner.values(plan, edited, [site], rows)[site]
     real = bench.task.reference.real[torch.from_numpy(rows)]

@@ -15,7 +15,7 @@ from torch.nn.functional import kl_div, log_softmax
 
 from assay.intervene.fit_context import Fit, FitContext
 from assay.intervene.output import Output
-from assay.intervene.plan import Edit, Plan, Run
+from assay.intervene.plan import Edit, EditRun, Plan
 from assay.model.transformer import Model
 
 POSITIONS = 4_096  # columns of all rows that are fitted on
@@ -100,7 +100,7 @@ class _Divergence:
         for index, (part, where) in enumerate(zip(self.parts, self.scored, strict=True)):
             target = self._target(index, part)
             with torch.set_grad_enabled(backward is not None):
-                run = Run("fitted", "reference", self.edits(), frozen_norm=bench.frozen_norm)
+                run = EditRun("fitted", "reference", self.edits(), frozen_norm=bench.frozen_norm)
                 own = self._log_probs(bench.runner.output(Plan((run,)), part), where)
                 loss = kl_div(own, target, log_target=True, reduction="sum") / self.count
                 if backward is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -115,16 +115,8 @@ class Edit:
 
 
 @dataclass(frozen=True, eq=False)
-class Circuits:
-    """The dense form of a circuit: which edges carry their writer's own value, and the run that fills all others."""
-
-    edges: EdgeSet
-    fill: str
-
-
-@dataclass(frozen=True, eq=False)
-class Run:
-    """A model on rows of some data, with edits or a circuit.
+class EditRun:
+    """The model on rows of some data, with edits.
 
     Attributes:
         frozen_norm: take every norm's scale from the model's clean run on the same rows.
@@ -134,22 +126,34 @@ class Run:
     data: Data = "scored"
     edits: tuple[Edit, ...] = ()
     frozen_norm: bool = False
-    circuits: Circuits | None = None
 
-    def __post_init__(self) -> None:
-        if self.circuits is not None and self.edits:
-            site = self.edits[0].site
-            raise ComponentError(
-                f"the run {self.name!r} has a circuit and {len(self.edits)} edits (the first of {str(site)!r}), which "
-                "are not combined yet; give it one or the other"
-            )
+
+@dataclass(frozen=True, eq=False)
+class CircuitRun:
+    """A circuit on the scored rows: which edges carry their writer's own value, and the run that fills all others.
+
+    Attributes:
+        fill: that run's name.
+        edits: what heads and MLPs are given in place of what they compute in the circuit.
+        frozen_norm: as in `EditRun`.
+    """
+
+    name: str
+    edges: EdgeSet
+    fill: str
+    edits: tuple[Edit, ...] = ()
+    frozen_norm: bool = False
+    data: ClassVar[Data] = "scored"
+
+
+Run = EditRun | CircuitRun
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """An ordered set of runs; the last one is scored."""
 
-    runs: tuple[Run, ...] = field(default_factory=lambda: (Run("explained"),))
+    runs: tuple[Run, ...] = field(default_factory=lambda: (EditRun("explained"),))
 
     @property
     def final(self) -> Run:
@@ -165,3 +169,16 @@ class Plan:
             if run.name == name:
                 return run
         raise KeyError(f"the plan has no run {name!r}, only {[r.name for r in self.runs]}")
+
+    def fill_of(self, run: CircuitRun) -> EditRun:
+        """The run that fills a circuit's edges.
+
+        Raises:
+            ComponentError: where that is a circuit itself.
+        """
+        found = self.run(run.fill)
+        if isinstance(found, CircuitRun):
+            raise ComponentError(
+                f"the circuit {run.name!r} is filled from the circuit {run.fill!r}; give a run of edits"
+            )
+        return found

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Batch, Call, Data, Edit, Own, Plan, Run, Source, Stream, Value
+from assay.intervene.plan import Batch, Call, Data, Edit, EditRun, Own, Plan, Source, Stream, Value
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -46,7 +46,7 @@ class CleanRun:
         """The clean values of these rows; those of the last rows asked for are kept."""
         key = (data, rows.tobytes())
         if self._last is None or self._last[0] != key:
-            runner, run = self.bench.runner, Run("clean", data)
+            runner, run = self.bench.runner, EditRun("clean", data)
             values = self.bench.store.known(self.sites, rows) if data == "reference" else None
             if values is None:
                 with torch.no_grad():

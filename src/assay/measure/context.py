@@ -15,10 +15,9 @@ from assay.measure.controls.rivals import Rival
 from assay.measure.headline.figures import Figures
 from assay.measure.headline.systems import Systems
 from assay.measure.job import Job
-from assay.measure.score import Scored
+from assay.score.ids import SystemId, rival
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
-
-BIGRAM = "bigram"  # what a claim without a floor of its own is placed against
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +34,7 @@ class Context:
     bench: Workbench
     plans: Systems
     rivals: Sequence[Rival]
-    scored: Scored
+    scored: Scored[SystemId]
     resamples: Resamples
     numbers: Figures
 
@@ -49,14 +48,15 @@ class Context:
         return self.numbers.ablation
 
     @property
-    def explained(self) -> str:
-        """The headline's explained run, by its name among the scored."""
-        return f"explained:{self.ablation}"
+    def explained(self) -> SystemId:
+        """The headline's explained run."""
+        return self.plans.explained[self.ablation]
 
     @cached_property
-    def floor(self) -> str | None:
-        """The headline's floor, by its name among the scored; of a claim that has none the bigram, if that is there."""
-        own = BIGRAM if self.explanation.floor_takes is None else self.plans.floor(self.ablation)
+    def floor(self) -> SystemId | None:
+        """What the claim is placed over: its floor under the headline's ablation. A claim that has none names a rival
+        in its place (`headline_floor`); None where that was not scored on this task."""
+        own = self.plans.floors.get(self.ablation, rival(self.explanation.headline_floor))
         return own if own in self.scored.systems else None
 
     @cached_property

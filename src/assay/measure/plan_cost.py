@@ -14,10 +14,10 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.intervene.spec import RANDOM
 from assay.measure.resolve import resolve
-from assay.measure.score import score
 from assay.measure.settings import Settings
 from assay.measure.tokens.residual import MOST_RUNS
 from assay.model.transformer import Model
+from assay.score.score import score
 from assay.task.rows import control_rows
 
 # passes that do not depend on how many rows are scored, as counted in runs of program claims of the built-in models

@@ -27,6 +27,7 @@ from assay.measure.settings import NOT_ASKED
 from assay.measure.yardsticks import Gathered
 from assay.model.transformer import Model
 from assay.report import words
+from assay.score.scores import Scores
 from assay.stats.estimate import Estimate
 from assay.store.register import Adjusted, Entry, Tried, adjusted, foreseen, log, register_path
 from assay.store.runs import SCHEMA
@@ -74,16 +75,16 @@ def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) 
 def record(context: Context, gathered: Gathered, controls: dict[str, Any], started: float) -> dict[str, Any]:
     """The whole record of a finished measurement."""
     job, bench, scored, numbers, plans = context.job, context.bench, context.scored, context.numbers, context.plans
-    resamples, ablation, people = context.resamples, context.ablation, context.rivals
+    resamples, people = context.resamples, context.rivals
 
-    def loss(name: str) -> dict[str, Any]:
-        return resamples.mean(scored[name].loss[context.used], context.count).to_json()
+    def loss(its: Scores) -> dict[str, Any]:
+        return resamples.mean(its.loss[context.used], context.count).to_json()
 
-    head = headline(numbers)
+    head = headline(numbers, job.explanation.headline_floor)
     tried, over = _foreseen(job, controls)
     found = [_one_of_m(check, tried) for check in gathered.checks]
     floors = {
-        f"{row.floor}:{row.ablation}" if row.floor in ("ablated", "empty") else row.floor: loss(row.system)
+        f"{row.floor}:{row.ablation}" if row.floor in ("ablated", "empty") else row.floor: loss(scored[row.system])
         for row in numbers.rows
     }
     model = job.model
@@ -118,7 +119,7 @@ def record(context: Context, gathered: Gathered, controls: dict[str, Any], start
         "headline": head,
         "recovered": head["recovered"],
         "recovered_loss": head["recovered_loss"],
-        "losses": {"model": loss("model"), "explained": loss(f"explained:{ablation}"), "floors": floors},
+        "losses": {"model": loss(scored.model), "explained": loss(scored[context.explained]), "floors": floors},
         "table": table(numbers),
         "beside": gathered.beside,
         "nines": head["nines"]["value"],
@@ -144,13 +145,13 @@ def record(context: Context, gathered: Gathered, controls: dict[str, Any], start
     }
 
 
-def headline(numbers: Figures) -> dict[str, Any]:
-    """The headline block: R_D, R_L and nines; for Remove necessity and KL."""
+def headline(numbers: Figures, placed: str) -> dict[str, Any]:
+    """The headline block: R_D, R_L and nines; for Remove necessity and KL, and what it is `placed` over."""
     if numbers.necessity:
         mine = numbers.necessity[numbers.ablation]
         none = Estimate.undefined("a Remove claim has necessity and KL, and no recovered share").to_json()
-        block = {"ablation": numbers.ablation, "floor": "bigram", "recovered": none, "recovered_loss": none}
-        nines = {"value": none, "certified": none, "limit": None, "floor": "bigram", "text": "no nines"}
+        block = {"ablation": numbers.ablation, "floor": placed, "recovered": none, "recovered_loss": none}
+        nines = {"value": none, "certified": none, "limit": None, "floor": placed, "text": "no nines"}
         return {**block, "nines": nines, **mine.to_json()}
     row = numbers.headline
     assert row is not None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -23,23 +23,24 @@ from assay.measure.context import Context
 from assay.measure.controls import model_floors, rivals
 from assay.measure.controls.controls import controls
 from assay.measure.controls.nearest import Nearest
-from assay.measure.controls.rivals import Rival
 from assay.measure.headline.figures import OTHER_FLOORS, figures
-from assay.measure.headline.systems import NOOP, Systems, systems
+from assay.measure.headline.systems import systems
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
 from assay.measure.resolve import check_task, opened, resolve, together
-from assay.measure.score import Scored, Scores, System, score
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens.examples import examples
 from assay.measure.yardsticks import gather
+from assay.score.ids import NOOP, SystemId
+from assay.score.score import System, score
+from assay.score.scores import Scored, Scores
 from assay.task.rows import control_rows
 from assay.task.task import Task
 
 Progress = Callable[[str, int, int | None], None]
 
 
-class KnownScores(Kept[str, Scores]):
+class KnownScores(Kept[SystemId, Scores]):
     """Scores of systems that no claim changes, on everything that is scored: n-grams, smaller models, floor models."""
 
 
@@ -105,15 +106,26 @@ class Workbench(ablations.Workbench):
             raise UserError(f"this workbench scores {mine} documents and not {its}; make one with documents={its}")
         return logged(replace(job, model=self.model, task=self.task), self, progress or silent, started)
 
-    def score_all(self, systems: Mapping[str, System | Sequence[System]], **options: Any) -> Scored:
+    def score_all(
+        self, systems: Mapping[SystemId, System | Sequence[System]], keep: Collection[SystemId], say: Progress
+    ) -> Scored[SystemId]:
         """As `score` on everything that is scored; what no claim changes is scored once."""
-        same = {name for name, system in systems.items() if callable(system)}
-        found = score(self, {name: s for name, s in systems.items() if name not in self._known}, **options)
-        for name in same.intersection(found.systems):
-            self._known.keep(name, found[name])
-        known = {name: self._known.find(name) for name in systems}
-        ordered = {name: found.systems.get(name) or known[name] for name in ("model", *systems)}
-        return replace(found, systems={name: scores for name, scores in ordered.items() if scores is not None})
+        new = {one: system for one, system in systems.items() if one not in self._known}
+        runs = sum(len(one) if isinstance(one, Sequence) else 1 for one in new.values())
+        total, done = runs * len(self.task.tokens), 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            say("scoring", done, total)
+
+        say("scoring", 0, total)
+        found = score(self, new, keep=keep, advance=advance)
+        for one, system in new.items():
+            if callable(system):
+                self._known.keep(one, found[one])
+        known = {one: found.systems.get(one) or self._known.find(one) for one in systems}
+        return replace(found, systems={one: scores for one, scores in known.items() if scores is not None})
 
 
 def logged(job: Job, workbench: Workbench, say: Progress, started: float) -> Measurement:
@@ -143,7 +155,8 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     else:
         people = [rival for rival in rivals.ngrams(bench) if rival.name in OTHER_FLOORS]
     people += model_floors.as_rivals(job.floors, people)
-    scored = scored_systems(workbench, plans, people, say)
+    every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in people}}
+    scored = workbench.score_all(every, every.keys() - {NOOP} - plans.parts.ids, say)
     used = scored.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
     numbers = figures(explanation, scored, resamples, plans, settings.floors)
@@ -153,20 +166,3 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     context = Context(job, bench, plans, people, scored, resamples, numbers)
     record = recorded.record(context, gather(context, near, say), block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
-
-
-def scored_systems(workbench: Workbench, plans: Systems, people: list[Rival], say: Progress) -> Scored:
-    """Everything that is scored on all rows, with "explained:<ablation>" for every ablation."""
-    every = {**plans.plans, **{rival.name: rival.system for rival in people}}
-    total, done = len(workbench.task.tokens), 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        say("scoring", done, total)
-
-    say("scoring", 0, total)
-    keep = ["model", *(name for name in every if name != NOOP and name not in plans.parts.names)]
-    scored = workbench.score_all(every, keep=keep, advance=advance)
-    named = {f"explained:{ablation}": scored[name] for ablation, name in plans.explained.items()}
-    return replace(scored, systems={**scored.systems, **named})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from assay.errors import UserError
-from assay.explanations.base import NOOP, Undefined
+from assay.explanations.base import Undefined
 from assay.intervene.ablations import Workbench
 from assay.measure.checks.checks import run_checks, unknown_checks
 from assay.measure.checks.evidence import Check, Evidence, self_match
@@ -25,15 +25,16 @@ from assay.measure.controls.rivals import Rival, smaller_members
 from assay.measure.headline import beside
 from assay.measure.headline.figures import OTHER_FLOORS, Figures
 from assay.measure.headline.parts import sums
-from assay.measure.headline.systems import EXPLAINED, Systems
+from assay.measure.headline.systems import Systems
 from assay.measure.length.length import ClaimLength, Length, length
-from assay.measure.score import Scored
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens import residual
-from assay.measure.tokens.residual_signal import COMPLEMENT, Signal, complement, residual_signal
+from assay.measure.tokens.residual_signal import Signal, complement, residual_signal
 from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
+from assay.score.ids import BIGRAM, COMPLEMENT, NOOP, SystemId, rival
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.found_on import shared_with
@@ -69,7 +70,8 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
     worth = worth_of(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
     say("length in bits", 0, None)
     long = _length(context) if asks("bits") else ClaimLength(Undefined(NOT_ASKED), NOT_ASKED)
-    small = [name for name in smaller_members(model) if name in scored.systems] if isinstance(model, Model) else []
+    members = map(rival, smaller_members(model)) if isinstance(model, Model) else ()
+    small = [member for member in members if member in scored.systems]
     around = beside.beside(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
     say("residual", 0, None)
     apart = cache(lambda: complement(context.bench, context.explanation, scored, context.ablation))
@@ -82,7 +84,7 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
     return Gathered(worth, long, around, rest, found, block)
 
 
-def _residual(context: Context, apart: Callable[[], Scored | None]) -> dict[str, Any]:
+def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> dict[str, Any]:
     """The record's block; `apart`: the run of what was not kept, where something is."""
     bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
     explained, floor, task = context.explained, context.floor, context.bench.task
@@ -90,21 +92,23 @@ def _residual(context: Context, apart: Callable[[], Scored | None]) -> dict[str,
         "slices": residual.slices(scored, task, resamples, explained=explained),
         "worst": residual.worst(scored, task, explained=explained, floor=floor),
     }
-    rest["parts"] = residual.parts(bench, explanation, scored, resamples, ablation=context.ablation)
-    over = context.plans.floor(context.ablation)
+    rest["parts"] = residual.parts(
+        bench, explanation, scored, resamples, ablation=context.ablation, explained=context.explained
+    )
+    over = context.plans.floors.get(context.ablation)
     rest["signal"] = residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart()).to_json()
     return rest
 
 
-def _own(context: Context, apart: Callable[[], Scored | None]) -> dict[str, Any] | None:
+def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> dict[str, Any] | None:
     """What only the claim's kind says."""
     rows = control_rows(context.bench.task, TRIAL_ROWS)
     block = context.explanation.block(context.bench, context.ablation, rows)
-    rest = None if block is None else apart()
-    if block is not None and rest is not None:
-        both, over = context.scored.with_systems(rest), context.plans.floor(context.ablation)
+    rest, over = None if block is None else apart(), context.plans.floors.get(context.ablation)
+    if block is not None and rest is not None and over is not None:
+        both = context.scored.with_systems(rest)
         block["sufficiency"], block["necessity"] = (
-            _run_figures(both, context.resamples, name, over) for name in (context.explained, COMPLEMENT)
+            _run_figures(both, context.resamples, one, over) for one in (context.explained, COMPLEMENT)
         )
     return block
 
@@ -113,7 +117,7 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
     bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
     ablation, explained, numbers = context.ablation, context.explained, context.numbers
     model, task, settings = bench.model, bench.task, context.job.settings
-    over, found = context.plans.floor(ablation), context.job.found
+    over, found = context.plans.floors.get(ablation), context.job.found
     evidence = Evidence(
         ablation=ablation,
         floor_takes=explanation.floor_takes,
@@ -139,15 +143,15 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
     return run_checks(evidence)
 
 
-def _run_figures(scored: Scored, resamples: Resamples, name: str, floor: str) -> dict[str, Any]:
+def _run_figures(scored: Scored[SystemId], resamples: Resamples, run: SystemId, floor: SystemId) -> dict[str, Any]:
     """KL, loss, nats over the model and R_D of a run."""
     used = scored.count > 0
     count = scored.count[used]
     return {
-        "kl": resamples.mean(scored[name].kl[used], count, least=0.0).to_json(),
-        "loss": resamples.mean(scored[name].loss[used], count).to_json(),
-        "recovered": resamples.recovered(scored[name].kl[used], scored[floor].kl[used]).to_json(),
-        "nats": resamples.difference(scored[name].loss[used], scored["model"].loss[used], count).to_json(),
+        "kl": resamples.mean(scored[run].kl[used], count, least=0.0).to_json(),
+        "loss": resamples.mean(scored[run].loss[used], count).to_json(),
+        "recovered": resamples.recovered(scored[run].kl[used], scored[floor].kl[used]).to_json(),
+        "nats": resamples.difference(scored[run].loss[used], scored.model.loss[used], count).to_json(),
     }
 
 
@@ -169,7 +173,7 @@ def _length(context: Context) -> Length | ClaimLength:
     return length(bench, explanation, context.ablation, claim, rows=rows, others=others, seed=seed)
 
 
-def _equal(task: Task, scored: Scored) -> int:
+def _equal(task: Task, scored: Scored[SystemId]) -> int:
     """How many scored documents have the tokens of another one before them."""
     hashes = [task.documents[i].hash for i in np.flatnonzero(scored.count > 0)]
     return len(hashes) - len(set(hashes))
@@ -190,15 +194,16 @@ def _scope_gap(numbers: Figures) -> Estimate | None:
 
 def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
     """Tokens a vocabulary entry that the n-gram floors were fitted on; None where there are none."""
-    fitted = [rival.tokens for rival in people if rival.name == "bigram" and rival.tokens is not None]
+    fitted = [one.tokens for one in people if one.id == BIGRAM and one.tokens is not None]
     return fitted[0] / vocab if fitted else None
 
 
 def _off_manifold(context: Context) -> dict[str, Any]:
     """By ablation; a run that has none, a program's or a constant's, is "explained"."""
     plans = context.plans
-    named = {"explained": EXPLAINED} if context.explanation.once else plans.explained
-    return {name: off_manifold(context.bench, plans.plans[system][0]) for name, system in named.items()}
+    once = context.explanation.once
+    named = {str(one) if once else ablation: one for ablation, one in plans.explained.items()}
+    return {name: off_manifold(context.bench, plans.plans[one][0]) for name, one in named.items()}
 
 
 def worth_of(context: Context) -> Compute:
@@ -230,14 +235,16 @@ def worth_of(context: Context) -> Compute:
         [names[i] for i in np.flatnonzero(used)],
         scored.count[used],
         resamples,
-        loss_model=scored["model"].loss[used],
+        loss_model=scored.model.loss[used],
         loss_explained=scored[explained].loss[used],
         loss_floor=scored[floor].loss[used],
         family=name,
         parts={part: (own[inside], lost[inside]) for part, (own, lost) in sums(plans.parts, scored, floor).items()},
-        others={name: scored[name].loss[used] for name in _placed(scored, plans)},
+        others={one: scored[one].loss[used] for one in _placed(scored, plans)},
         floors={
-            name: scored[name].loss[used] for name in dict.fromkeys((floor, *OTHER_FLOORS)) if name in scored.systems
+            one: scored[one].loss[used]
+            for one in dict.fromkeys((floor, *map(rival, OTHER_FLOORS)))
+            if one in scored.systems
         },
         seed=settings.seed,
     )
@@ -247,10 +254,10 @@ def worth_of(context: Context) -> Compute:
     return replace(found, text=f"{found.text} ({where})", documents=where)
 
 
-def _placed(scored: Scored, plans: Systems) -> list[str]:
+def _placed(scored: Scored[SystemId], plans: Systems) -> list[SystemId]:
     """Systems whose place on the curve is shown: floors, rivals and smaller members."""
-    skipped = {"model", NOOP, *plans.explained, *plans.explained.values(), *plans.parts.names}
-    return [name for name in scored.systems if name not in skipped and not name.startswith(f"{EXPLAINED}:")]
+    skipped = {NOOP, *plans.explained.values(), *plans.parts.ids}
+    return [one for one in scored.systems if one not in skipped]
 
 
 def family_of(bench: Workbench, settings: Settings) -> tuple[str, list[Endpoint]]:

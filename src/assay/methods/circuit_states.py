@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float64, Int
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY, budget
-from assay.intervene.circuit_scores import scorers
 from assay.intervene.circuits import Variants, transformer_of
 from assay.model.edges import Edges
+from assay.score.circuits import circuit_targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,27 +50,27 @@ class CircuitStates:
     ):
         """`mask`: the circuit's edges (default: all). `memory`: bytes for one batch of rows with its changes."""
         self.edges: Edges = transformer_of(bench).edges
-        self.scorers = list(scorers(bench, ablation, draws=draws, rows=rows, memory=memory, variants=most // 4))
-        self.items = sum(scorer.items for scorer in self.scorers)
-        first = self.scorers[0].batch
+        self.targets = list(circuit_targets(bench, ablation, draws=draws, rows=rows, memory=memory, variants=most // 4))
+        self.items = sum(target.items for target in self.targets)
+        first = self.targets[0].batch
         self.most = min(most, budget(first.circuits, len(first.rows), memory).variants)
-        self.idle = np.all([(s.batch.clean.delta == 0).flatten(1).all(1).cpu().numpy() for s in self.scorers], axis=0)
+        self.idle = np.all([(t.batch.clean.delta == 0).flatten(1).all(1).cpu().numpy() for t in self.targets], axis=0)
         whole = self.edges.matrix(np.ones(len(self.edges), dtype=bool))
         self.matrix, self.kl = whole, 0.0
-        self.states = [scorer.batch.clean for scorer in self.scorers]
+        self.states = [target.batch.clean for target in self.targets]
         if mask is not None and not mask.all():
             if mask.mean() < 0.5:
                 self.matrix = np.zeros_like(whole)
-                self.states = [scorer.batch.empty for scorer in self.scorers]
+                self.states = [target.batch.empty for target in self.targets]
             self.move(self.edges.matrix(mask))
 
     def trial(self, matrices: Bool[np.ndarray, "changes readers writers"]) -> Trial:
         """Runs circuits as changes to this one."""
         found, total = [], np.zeros(len(matrices))
         with torch.no_grad():
-            for scorer, state in zip(self.scorers, self.states, strict=True):
-                variants = scorer.batch.vary(state, matrices)
-                total += scorer.kl(variants.logits).sum(1)
+            for target, state in zip(self.targets, self.states, strict=True):
+                variants = target.batch.vary(state, matrices)
+                total += target.kl(variants.logits).sum(1)
                 found.append(variants)
         return Trial(total / self.items, found)
 

@@ -10,10 +10,11 @@ from jaxtyping import Int
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY, budget
-from assay.intervene.circuit_scores import Advance, draws_of, scorers
 from assay.intervene.circuits import transformer_of
 from assay.intervene.edge_cuts import EdgeCuts
 from assay.methods.edge_scores import EdgeScores
+from assay.score.circuits import circuit_targets, draws_of
+from assay.score.score import Advance
 
 MOST = 32  # edges of a reader that are cut side by side
 
@@ -40,8 +41,8 @@ def exact_edges(
     """
     before, edges = bench.runner.forwards, transformer_of(bench).edges
     total, items = np.zeros(len(edges)), 0
-    for scorer in scorers(bench, ablation, draws=draws, rows=rows, memory=memory, variants=MOST // 2):
-        batch = scorer.batch
+    for target in circuit_targets(bench, ablation, draws=draws, rows=rows, memory=memory, variants=MOST // 2):
+        batch = target.batch
         most = min(MOST, budget(batch.circuits, len(batch.rows), memory).variants)
         cuts = EdgeCuts(batch)
         idle = (batch.clean.delta == 0).flatten(1).all(1).cpu().numpy()  # writers whose fill is their own value
@@ -50,11 +51,11 @@ def exact_edges(
             for start in range(0, len(writers), most):
                 part = writers[start : start + most]
                 logits = cuts.logits(place, part)
-                found = scorer.kl(logits) if loss == "kl" else scorer.scores(logits)[0] - scorer.own_loss
+                found = target.kl(logits) if loss == "kl" else target.loss(logits) - target.own_loss
                 total[edges.offsets[place] + part] += found.sum(1)
             if advance:
                 advance(reader.writers)
-        items += scorer.items
+        items += target.items
     settings = {
         "ablation": ablation,
         "loss": loss,

@@ -17,10 +17,11 @@ from jaxtyping import Bool, Float64, Int
 from assay.errors import ClaimError
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY
-from assay.intervene.circuit_scores import Advance, draws_of
 from assay.intervene.circuits import transformer_of
 from assay.methods.circuit_states import CircuitStates
 from assay.methods.edge_scores import EdgeScores
+from assay.score.circuits import draws_of
+from assay.score.score import Advance
 
 MOST = 64  # cuts that are run side by side at most
 

@@ -19,9 +19,10 @@ from torch import Tensor
 from assay.errors import ClaimError
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import MEMORY, TOKENS
-from assay.intervene.circuit_scores import Advance, Scorer, draws_of
 from assay.intervene.circuits import Circuits, transformer_of
 from assay.methods.edge_scores import EdgeScores
+from assay.score.circuits import CircuitTarget, draws_of
+from assay.score.score import Advance
 from assay.stats.keyed import generator, torch_generator
 
 BETA, LOW, HIGH = 2 / 3, -0.1, 1.1  # temperature, and the interval that is clipped to [0, 1]
@@ -112,9 +113,9 @@ def learned_masks(
         with torch.no_grad():
             log_alpha.copy_(shifted(log_alpha, min(wanted, 0.999 * len(edges))))
         noise = torch.rand(samples, len(edges), generator=torch_generator(seed, "gates", step)).to(log_alpha)
-        scorer = batches.at(step)
+        target = batches.at(step)
         values = torch.stack([sampled(log_alpha, u) for u in noise.clamp(1e-6, 1 - 1e-6)])
-        kl = scorer.mean_kl(scorer.batch.vary(scorer.batch.clean, scorer.batch.matrix(values)).logits).mean()
+        kl = target.mean_kl(target.batch.vary(target.batch.clean, target.batch.matrix(values)).logits).mean()
         (log_alpha.grad,) = torch.autograd.grad(kl, [log_alpha])
         gates.param_groups[0]["lr"] = rate * (1 - 0.9 * step / steps)
         gates.step()
@@ -159,9 +160,9 @@ class _Batches:
         size = max(1, min(together, TOKENS // bench.task.tokens.shape[1]))
         self.parts = [np.sort(order[i : i + size]) for i in range(0, len(order), size)]
         self.seed, self.memory, self.backward = seed, memory, 0.0
-        self._kept: dict[tuple[int, int], Scorer] = {}
+        self._kept: dict[tuple[int, int], CircuitTarget] = {}
 
-    def at(self, step: int) -> Scorer:
+    def at(self, step: int) -> CircuitTarget:
         """The batch of a step; each part of the rows comes once under every draw before any comes again."""
         cycle, place = divmod(step, len(self.parts) * len(self.circuits))
         place = int(
@@ -173,9 +174,9 @@ class _Batches:
         self.backward += len(self.parts[part])
         if (part, draw) in self._kept:
             return self._kept[part, draw]
-        scorer = Scorer(self.circuits[draw].batch(self.parts[part]))
-        state = scorer.batch.clean
-        size = sum(x.nbytes for x in (state.delta, *state.q, *state.k, *state.v, scorer.own, scorer.probabilities))
+        target = CircuitTarget(self.circuits[draw].batch(self.parts[part]))
+        state = target.batch.clean
+        size = sum(x.nbytes for x in (state.delta, *state.q, *state.k, *state.v, target.own, target.probabilities))
         if (len(self._kept) + 1) * size <= self.memory:
-            self._kept[part, draw] = scorer
-        return scorer
+            self._kept[part, draw] = target
+        return target

@@ -8,17 +8,18 @@ import torch
 
 from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations import Circuit, Keep, Remove
-from assay.explanations.circuit.circuit import circuit_plan, touched
-from assay.explanations.circuit.trials import node_out, score_sets
+from assay.explanations.circuit.nodes import touched
+from assay.explanations.circuit.trials import node_out
 from assay.intervene.ablations import Workbench
+from assay.intervene.circuit_plans import circuit_plan
 from assay.intervene.circuit_runs import engine_of
-from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import Circuits
-from assay.intervene.plan import Plan, Run
+from assay.intervene.plan import EditRun, Plan
 from assay.intervene.runner import Runner
-from assay.measure.score import score
 from assay.model.edge_sets import EdgeSet
 from assay.names import parse_site
+from assay.score.circuits import score_circuits
+from assay.score.score import score
 from tests.intervene.naive_cases import bench_of, logits, make, naive_fill, prompt_task
 from tests.model.tiny import tiny
 from tests.naive import edges as naive
@@ -116,9 +117,9 @@ def test_a_plan_is_scored_as_the_engine_scores_its_mask(ablation):
     mask = some_edges(at, 0.4, 1)
     plan = Circuit.of(mask).plan(at, ablation)
     mine = score(at, {"circuit": plan})["circuit"]
-    theirs = circuit_scores(at, mask[None], ablation)
-    np.testing.assert_allclose(mine.kl, theirs.kl[0], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(mine.loss, theirs.loss[0], rtol=1e-5, atol=1e-5)
+    theirs = score_circuits(at, mask[None], ablation)[0]
+    np.testing.assert_allclose(mine.kl, theirs.kl, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(mine.loss, theirs.loss, rtol=1e-5, atol=1e-5)
 
 
 def test_a_fill_that_is_one_run_is_known_as_such_and_others_are_not():
@@ -133,7 +134,7 @@ def test_a_fill_that_is_one_run_is_known_as_such_and_others_are_not():
 def test_a_fill_that_leaves_a_writer_as_it_is_is_refused():
     at = bench("llama", "mean", SINGLE)
     plan = Circuit.of(everything(at)).plan(at, "mean")
-    fill = Run("fill", edits=plan.runs[-2].edits[:-1])
+    fill = EditRun("fill", edits=plan.runs[-2].edits[:-1])
     with pytest.raises(ComponentError, match="fills no edge out of 'm1'"):
         logits(at, Plan((fill, plan.final)))
 
@@ -188,10 +189,10 @@ def test_sets_at_positions_are_scored_row_by_row_as_their_plans_are():
     at = bench("gpt2", "mean", SINGLE)
     circuit = Circuit(edges=["input->a1.h0<v>", "a1.h0->logits@-1", "input->logits"])
     edges = circuit.kept(at.model)
-    found = score_sets(at, [edges, edges.complement()], "mean", rows=rows_of(at))
+    found = score_circuits(at, [edges, edges.complement()], "mean", rows=rows_of(at))
     plans = score(at, {"circuit": circuit.plan(at, "mean"), "rest": circuit.complement(at, "mean")})
-    np.testing.assert_allclose(found.kl[0], plans["circuit"].kl, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(found.kl[1], plans["rest"].kl, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[0].kl, plans["circuit"].kl, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found[1].kl, plans["rest"].kl, rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(found.count, plans.count)
 
 

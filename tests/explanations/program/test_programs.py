@@ -9,7 +9,7 @@ import torch
 from assay.errors import ClaimError
 from assay.explanations import Program, programs
 from assay.explanations.program.fits import wants_values
-from assay.intervene.plan import Plan, Run
+from assay.intervene.plan import EditRun, Plan
 from assay.intervene.reference import ReferenceStatistics
 from assay.intervene.store import ReferenceValues
 from assay.names import parse_site
@@ -94,7 +94,7 @@ def test_the_pass_of_a_fit_gives_means_and_the_other_heads_of_the_layer_too():
     other.floor(at, "mean")
     assert at.runner.forwards == once
     site, every = parse_site("a0.h2"), np.arange(len(at.task.reference))
-    run = Run("reference", "reference")
+    run = EditRun("reference", "reference")
     torch.testing.assert_close(at.store.values(site), at.runner.values(Plan((run,)), run, [site], every)[site])
     few = ReferenceStatistics(at.runner, rows=5)
     few.values([site])

@@ -23,6 +23,7 @@ from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
 from tests.measure.headline.test_beside import system, uniform, written
+from tests.measure.ids import EXPLAINED, FLOOR
 from tests.measure.tokens.test_residual import HEADS, measured, model, own_pattern, world
 
 
@@ -45,7 +46,7 @@ def clean() -> Evidence:
         gap=e(0.5),
         scored=scored,
         resamples=resamples,
-        scope="floor:mean",
+        scope=FLOOR,
         nearest=Nearest("control", 0.4, 0.01, 2, 800),
         self_match={"resample_joint": 0.0},
         ngram_tokens=200.0,
@@ -70,7 +71,7 @@ def tiny_floor() -> Evidence:
     good = clean()
     assert good.scored is not None
     loss = uniform(0) + 2
-    systems = {**good.scored.systems, "floor:mean": system(loss + 0.02, 0.02 + 0 * loss)}
+    systems = {**good.scored.systems, FLOOR: system(loss + 0.02, 0.02 + 0 * loss)}
     return replace(good, scored=replace(good.scored, systems=systems))
 
 
@@ -143,9 +144,9 @@ def test_errors_that_cancel_in_loss_do_not_cancel_in_kl():
         explained_mean=system(loss + 0.8 * sign, 0.4 + 0 * loss),
         floor_mean=system(loss + 0.5, 0.5 + 0 * loss),
     )
-    kl = resamples.recovered(scored["explained:mean"].kl, scored["floor:mean"].kl)
-    gap = scored["floor:mean"].loss - scored["model"].loss
-    in_loss = resamples.ratio(scored["floor:mean"].loss - scored["explained:mean"].loss, gap)
+    kl = resamples.recovered(scored[EXPLAINED].kl, scored[FLOOR].kl)
+    gap = scored[FLOOR].loss - scored.model.loss
+    in_loss = resamples.ratio(scored[FLOOR].loss - scored[EXPLAINED].loss, gap)
     assert in_loss.value == pytest.approx(1, abs=0.01)
     assert kl.value == pytest.approx(0.2)
     found = states(replace(clean(), recovered={"mean": kl}, recovered_loss={"mean": in_loss}))
@@ -162,7 +163,7 @@ def test_scope_share_is_of_the_gap_to_the_bigram():
     evidence = clean()
     assert evidence.scored is not None
     assert evidence.resamples is not None
-    assert scope_share(evidence.scored, evidence.resamples, "floor:mean").value == pytest.approx(0.25)
+    assert scope_share(evidence.scored, evidence.resamples, FLOOR).value == pytest.approx(0.25)
 
 
 def test_self_match_is_zero_on_a_disjoint_reference_and_one_on_the_scored_row():
@@ -224,19 +225,19 @@ def test_merging_what_makes_no_difference_costs_nothing():
     # in these texts no token stands before two different ones often: a longer prefix seldom changes the target
     claim = Program({"a0.h1": programs.induction(match="prefix", prefix=3), "a1.h2": own_pattern("a1.h2")})
     scored, resamples = measured(bench, claim)
-    costs = merges(bench, claim, scored, resamples)
+    costs = merges(bench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
     assert set(costs) == {"a0.h1: prefix 3 → recent", "a1.h2: its program → mean"}
     assert (costs["a1.h2: its program → mean"].value or 0) > 0.05
     assert abs(costs["a0.h1: prefix 3 → recent"].value or 0) < (costs["a1.h2: its program → mean"].value or 0)
     single = Program({"a1.h2": programs.induction()})
-    assert merges(bench, single, scored, resamples) == {}
+    assert merges(bench, single, scored, resamples, explained=EXPLAINED, floor=FLOOR) == {}
 
 
 def test_longer_ngrams_and_labels_are_merged_too():
     bench = world()
     claim = Program({"m0": programs.ngram(2), "m1": programs.label(tokens=[20, 21, 22])})
     scored, resamples = measured(bench, claim)
-    costs = merges(bench, claim, scored, resamples)
+    costs = merges(bench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
     assert set(costs) == {"m0: ngram(2) → ngram(1)", "m1: both sides of the label → mean"}
 
 

@@ -116,7 +116,7 @@ def test_what_cannot_be_a_floor_is_refused_before_anything_is_loaded(floors: Any
 
 
 def test_a_removal_has_no_floor(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.measure.measure.load", None)
+    monkeypatch.setattr("assay.measure.resolve.load", None)
     with pytest.raises(ClaimError, match="a remove claim has no floor"):
         claim(explanation={"kind": "remove", "components": ["m0"]}, floors=[{"model": "zoo:novel-1l"}])
     with pytest.raises(ClaimError, match="a remove claim has no floor"):
@@ -129,7 +129,7 @@ def test_other_tokenizers_vocabularies_and_contexts_are_refused_in_one_sentence(
     def scored(*_: object, **__: object) -> None:
         raise AssertionError("nothing may be scored")
 
-    monkeypatch.setattr("assay.measure.measure.score", scored)
+    monkeypatch.setattr("assay.measure.workbench.score", scored)
     cases = {
         "has another tokenizer than": saved(tmp_path / "words", other_words=True),
         "has another vocabulary than .* .40 and 50 tokens": saved(tmp_path / "vocab", vocab=40),

@@ -20,10 +20,12 @@ from assay.measure.controls.rivals import (
     smaller_members,
     systems,
 )
-from assay.measure.score import score
 from assay.measure.settings import Settings
+from assay.score.ids import rival
+from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from assay.task.ngrams import NGram
+from tests.measure.ids import FLOOR
 from tests.measure.planted import bench, planted, text_task
 from tests.model.tiny import tiny
 
@@ -35,7 +37,7 @@ def test_ngrams_are_fitted_on_the_reference_and_marked_weak():
     names = [rival.name for rival in field]
     assert names == ["unigram", "bigram", "ngram", "ngram+cache"]
     assert all(rival.weak and "weak" in rival.what for rival in field)
-    assert list(systems(bench(), SETTINGS)) == names
+    assert [str(one) for one in systems(bench(), SETTINGS)] == names
 
 
 def test_the_unigram_is_that_of_the_references_words_alone():
@@ -98,13 +100,13 @@ def test_rows_hold_what_the_record_says():
     workbench = bench()
     claim = Keep(["a0", "a1.h4", "m0", "m1"])
     field = contestants(workbench, SETTINGS, claim)
-    floor = {"floor:mean": claim.floor(workbench, "mean")}
-    scored = score(workbench, {**{rival.name: rival.system for rival in field}, **floor})
-    rows = rivals(field, scored, Resamples(len(text_task().documents), seed=0), floor="floor:mean")
+    floor = {FLOOR: claim.floor(workbench, "mean")}
+    scored = score(workbench, {**{one.id: one.system for one in field}, **floor})
+    rows = rivals(field, scored, Resamples(len(text_task().documents), seed=0), floor=FLOOR)
     assert [row["name"] for row in rows] == [rival.name for rival in field]
     for row in rows:
         assert set(row) == {"name", "what", "loss", "kl", "recovered", "bits", "weak"}
-        total = scored[row["name"]].kl.sum() / scored["floor:mean"].kl.sum()
+        total = scored[rival(row["name"])].kl.sum() / scored[FLOOR].kl.sum()
         assert row["recovered"]["value"] == pytest.approx(1 - total)
     json.dumps(rows, allow_nan=False)
 

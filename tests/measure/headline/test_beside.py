@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from assay.measure.headline.beside import accuracy, beside, hard_tokens, select_hard, within
-from assay.measure.score import Scored, Scores, TokenTable
+from assay.score.ids import rival
+from assay.score.scores import Scored, Scores, TokenTable
 from assay.stats.bootstrap import Resamples
+from tests.measure.ids import EXPLAINED, FLOOR
 
 DOCUMENTS, EACH = 40, 50
+BOTH = {"explained": EXPLAINED, "floor": FLOOR}
 
 
 def system(
@@ -24,14 +27,17 @@ def system(
     document = np.repeat(np.arange(DOCUMENTS), EACH)
     sums = [np.bincount(document, weights=x, minlength=DOCUMENTS).astype(float) for x in (loss, kl, agree, correct)]
     table = TokenTable(*(x.astype(np.float32) for x in (loss, kl, agree, correct)))
-    return Scores(*sums, sums[1][:, None], sums[0][:, None], table)
+    return Scores(*(column[:, None] for column in sums), table)
 
 
 def written(**systems: Scores) -> tuple[Scored, Resamples]:
     document = np.repeat(np.arange(DOCUMENTS), EACH)
     position = np.tile(np.arange(1, EACH + 1), DOCUMENTS)
-    named = {name.replace("_", ":"): value for name, value in systems.items()}
-    return Scored(np.full(DOCUMENTS, float(EACH)), document, position, document, named), Resamples(DOCUMENTS, draws=200)
+    model = systems.pop("model")
+    named = {"explained_mean": EXPLAINED, "floor_mean": FLOOR}
+    keyed = {named.get(name, rival(name)): value for name, value in systems.items()}
+    count = np.full(DOCUMENTS, float(EACH))
+    return Scored(count, document, position, document, model, keyed), Resamples(DOCUMENTS, draws=200)
 
 
 def uniform(seed: int) -> np.ndarray:
@@ -46,7 +52,7 @@ def test_within_counts_only_tokens_that_the_floor_moves():
     scored, resamples = written(
         model=system(loss, 0 * loss), explained_mean=system(loss, kl), floor_mean=system(loss, below)
     )
-    found = within(scored, resamples)
+    found = within(scored, resamples, **BOTH)
     moved = below > 1e-3
     assert found[1e-3].value == 0
     assert found[1e-2].value == pytest.approx((kl[moved] <= 1e-2).mean())
@@ -55,7 +61,7 @@ def test_within_counts_only_tokens_that_the_floor_moves():
     nothing, _ = written(
         model=system(loss, 0 * loss), explained_mean=system(loss, kl), floor_mean=system(loss, 0 * loss)
     )
-    assert within(nothing, resamples)[0.1].value is None
+    assert within(nothing, resamples, **BOTH)[0.1].value is None
 
 
 def test_the_block_has_the_records_fields():
@@ -63,7 +69,7 @@ def test_the_block_has_the_records_fields():
     scored, resamples = written(
         model=system(loss, 0 * loss), explained_mean=system(loss + 0.5, kl, agree), floor_mean=system(loss + 1, 2 * kl)
     )
-    block = beside(scored, resamples)
+    block = beside(scored, resamples, **BOTH)
     assert block["agreement"]["value"] == pytest.approx(agree.mean())
     assert list(block["within"]) == ["0.001", "0.01", "0.1"]
     assert block["kl_quantiles"]["1"] == pytest.approx(kl.max())
@@ -81,7 +87,7 @@ def test_the_block_has_the_records_fields():
 def test_hard_tokens_are_where_the_smaller_model_loses_most():
     loss, extra = np.full(DOCUMENTS * EACH, 2.0), uniform(3)
     scored, _ = written(model=system(loss, 0 * loss), small=system(loss + extra, extra))
-    hard = select_hard(scored, "small")
+    hard = select_hard(scored, rival("small"))
     assert hard.sum() == 200
     assert extra[hard].min() >= extra[~hard].max()
 
@@ -98,13 +104,13 @@ def test_another_smaller_model_is_compared_with_and_not_the_one_that_selected():
         a=system(small_a, kl),
         b=system(small_b, kl),
     )
-    found = hard_tokens(scored, resamples, smaller=["a", "b"])
+    found = hard_tokens(scored, resamples, **BOTH, smaller=[rival("a"), rival("b")])
     assert found["recovered"]["value"] == pytest.approx(0.75, abs=1e-6)
     assert found["by"] == "a"
     assert list(found["kept"]) == ["b"]
     # all hard tokens are real gaps; b loses 1 nat there on average and the explained run 0.25
     assert found["kept"]["b"]["value"] == pytest.approx(0.75, abs=0.03)
-    assert hard_tokens(scored, resamples, smaller=["a"])["kept"] == {}
+    assert hard_tokens(scored, resamples, **BOTH, smaller=[rival("a")])["kept"] == {}
 
 
 def right(share: float, seed: int) -> np.ndarray:
@@ -120,7 +126,7 @@ def test_accuracy_recovered_is_the_share_of_what_the_floor_gets_wrong():
         explained_mean=system(zero, zero, correct=explained),
         floor_mean=system(zero, zero, correct=floor),
     )
-    found = accuracy(scored, resamples)
+    found = accuracy(scored, resamples, **BOTH)
     for name, column in (("_model", model), ("_floor", floor), ("", explained)):
         assert found[f"accuracy{name}"].value == pytest.approx(column.mean())
     share = found["accuracy_recovered"]
@@ -136,7 +142,7 @@ def test_accuracy_recovered_is_undefined_where_the_model_is_not_shown_to_beat_th
         explained_mean=system(zero, zero, correct=right(0.5, 1)),
         floor_mean=system(zero, zero, correct=right(floor, 2)),
     )
-    share = accuracy(scored, resamples)["accuracy_recovered"]
+    share = accuracy(scored, resamples, **BOTH)["accuracy_recovered"]
     assert share.value is None
     assert reason in (share.reason or "")
 
@@ -144,7 +150,7 @@ def test_accuracy_recovered_is_undefined_where_the_model_is_not_shown_to_beat_th
 def test_without_a_floor_accuracies_stay_and_shares_say_why_not():
     loss, kl = uniform(0), uniform(1)
     scored, resamples = written(model=system(loss, 0 * loss), explained_mean=system(loss, kl))
-    block = beside(scored, resamples, floor=None)
+    block = beside(scored, resamples, explained=EXPLAINED, floor=None)
     assert block["accuracy"]["value"] == block["accuracy_model"]["value"] == 1
     for name in ("accuracy_floor", "accuracy_recovered"):
         assert "no floor" in block[name]["reason"]
@@ -153,15 +159,15 @@ def test_without_a_floor_accuracies_stay_and_shares_say_why_not():
 
 def test_accuracy_is_the_share_of_right_first_guesses():
     from assay.explanations import Constant
-    from assay.measure.score import score
+    from assay.score.score import score
     from tests.measure.tokens.test_residual import world
 
     bench = world()
     claim = Constant(["m0", "m1"])
-    plans = {"explained:mean": claim.plan(bench, "mean")}
-    scored = score(bench, plans, keep=["model"])
+    plans = {EXPLAINED: claim.plan(bench, "mean")}
+    scored = score(bench, plans)
     resamples = Resamples(int((scored.count > 0).sum()), draws=50)
-    found = accuracy(scored, resamples, floor=None)
+    found = accuracy(scored, resamples, explained=EXPLAINED, floor=None)
     real = bench.task.scored[:, 1:]
 
     def by_hand(logits) -> float:
@@ -169,8 +175,8 @@ def test_accuracy_is_the_share_of_right_first_guesses():
 
     assert found["accuracy_model"].value == pytest.approx(by_hand(bench.model(bench.task.tokens)))
     rows = np.arange(len(bench.task.tokens))
-    again = by_hand(bench.runner.logits(plans["explained:mean"], rows))
+    again = by_hand(bench.runner.logits(plans[EXPLAINED], rows))
     assert found["accuracy"].value == pytest.approx(again, abs=2 / float(real.sum()))
-    tokens = scored["model"].tokens
+    tokens = scored.model.tokens
     assert tokens is not None
     assert tokens.correct.mean() == pytest.approx(found["accuracy_model"].value)

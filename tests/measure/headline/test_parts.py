@@ -13,8 +13,9 @@ from assay.measure import yardsticks
 from assay.measure.compute.family import Endpoint
 from assay.measure.headline.parts import alone
 from assay.measure.headline.systems import systems
-from assay.measure.score import score
 from assay.model.transformer import Model
+from assay.score.ids import SystemId
+from assay.score.score import score
 from assay.task.task import Task
 from tests.measure.planted import PLANTED, bench, planted, text_task, texts
 from tests.model.tiny import tiny
@@ -58,9 +59,9 @@ def test_only_the_first_ablations_systems_are_added_with_its_draws():
     claim = Program({name: programs.previous_token() for name in PLANTED})
     parts, plans = alone(bench(), claim, "resample_joint", 4)
     assert {name: len(plan) for name, plan in plans.items()} == {
-        f"{kind}:{name}": count for name in PLANTED for kind, count in (("part", 1), ("part floor", 4))
+        SystemId(kind, part=name): count for name in PLANTED for kind, count in (("part", 1), ("part floor", 4))
     }
-    assert parts.names == set(plans)
+    assert parts.ids == set(plans)
 
 
 def test_a_component_alone_is_what_measuring_it_alone_gives():
@@ -77,11 +78,11 @@ def test_a_component_alone_is_what_measuring_it_alone_gives():
         none, one = scored(Program({name: several[name]}))
         assert not none.systems
         assert "one component" in (none.reason or "")
-        for mine, its in ((explained, "explained"), (floor, "floor:resample_joint")):
+        for mine, its in ((explained, SystemId("explained")), (floor, SystemId("floor", "resample_joint"))):
             assert mine is not None
             assert np.array_equal(together[mine].draw_kl, one[its].draw_kl)
             assert np.array_equal(together[mine].loss, one[its].loss)
-    planted_head, other = (1 - together[e].kl.sum() / together[f or ""].kl.sum() for e, f in parts.systems.values())
+    planted_head, other = (1 - together[e].kl.sum() / together[f or e].kl.sum() for e, f in parts.systems.values())
     assert planted_head > 0.999 > other
 
 

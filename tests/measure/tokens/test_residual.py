@@ -10,10 +10,9 @@ import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Call, Data, Edit, Own, Plan, Run, Value
+from assay.intervene.plan import Call, Data, Edit, EditRun, Own, Plan, Value
 from assay.intervene.residue import Residue
 from assay.intervene.runner import Runner
-from assay.measure.score import Scored, score
 from assay.measure.tokens import residual
 from assay.measure.tokens.residual import (
     buckets,
@@ -28,9 +27,13 @@ from assay.measure.tokens.residual import (
 from assay.measure.tokens.residual_signal import TokenReader, complement, other_documents, residual_signal
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
+from assay.score.ids import SystemId
+from assay.score.score import score
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.task.rows import control_rows
 from assay.task.task import Task
+from tests.measure.ids import EXPLAINED, FLOOR
 from tests.model.tiny import tiny
 
 HEADS = ("a0.h1", "a1.h2")
@@ -57,10 +60,10 @@ def model() -> Model:
 
 def measured(bench: Workbench, explanation: object, ablation: str = "mean") -> tuple[Scored, Resamples]:
     systems = {
-        f"explained:{ablation}": explanation.plan(bench, ablation),  # type: ignore[attr-defined]
-        f"floor:{ablation}": explanation.floor(bench, ablation),  # type: ignore[attr-defined]
+        SystemId("explained", ablation): explanation.plan(bench, ablation),  # type: ignore[attr-defined]
+        SystemId("floor", ablation): explanation.floor(bench, ablation),  # type: ignore[attr-defined]
     }
-    scored = score(bench, systems, keep=("model", *systems))
+    scored = score(bench, systems, keep=systems)
     return scored, Resamples(int((scored.count > 0).sum()), draws=200)
 
 
@@ -79,8 +82,8 @@ def test_signal_is_zero_where_the_program_gives_the_parts_own_values():
     bench = world()
     claim = Program({name: own_pattern(name) for name in HEADS})
     scored, resamples = measured(bench, claim)
-    assert scored["explained:mean"].kl.sum() < 1e-6 * scored["floor:mean"].kl.sum()
-    signal = residual_signal(bench, claim, scored, resamples)
+    assert scored[EXPLAINED].kl.sum() < 1e-6 * scored[FLOOR].kl.sum()
+    signal = residual_signal(bench, claim, scored, resamples, floor=FLOOR)
     assert signal.value.value == pytest.approx(0, abs=1e-4)
     assert signal.noise.value == pytest.approx(0, abs=1e-3)
     assert signal.share.value is None
@@ -91,7 +94,7 @@ def test_signal_is_that_of_the_parts_where_the_explanation_is_the_mean():
     bench = world()
     claim = Constant(HEADS, "mean")
     scored, resamples = measured(bench, claim)
-    signal = residual_signal(bench, claim, scored, resamples)
+    signal = residual_signal(bench, claim, scored, resamples, floor=FLOOR)
     assert signal.value.value == pytest.approx(1, abs=1e-6)
     assert signal.noise.value is not None
     assert signal.noise.value < 0.5
@@ -102,7 +105,10 @@ def test_signal_is_that_of_the_parts_where_the_explanation_is_the_mean():
 def test_signal_does_not_depend_on_a_constant_that_is_off_by_a_constant():
     bench = world()
     scored, resamples = measured(bench, Constant(HEADS, "mean"))
-    values = [residual_signal(bench, Constant(HEADS, kind), scored, resamples).value.value for kind in ("mean", "zero")]
+    values = [
+        residual_signal(bench, Constant(HEADS, kind), scored, resamples, floor=FLOOR).value.value
+        for kind in ("mean", "zero")
+    ]
     assert values[0] == pytest.approx(values[1], abs=1e-4)  # E takes the constant out
 
 
@@ -137,7 +143,7 @@ def test_reader_tells_structure_that_was_left_out_from_what_no_token_table_has()
     for name, program in (("label", programs.label(tokens=[20])), ("table", programs.ngram(1))):
         claim = Program({"m0": program})
         scored, resamples = measured(bench, claim)
-        signal = residual_signal(bench, claim, scored, resamples)
+        signal = residual_signal(bench, claim, scored, resamples, floor=FLOOR)
         assert signal.to_json().keys() == {"value", "noise", "shuffled", "reader", "share", "text"}
         assert (signal.value.low or 0) > max(signal.noise.high or 0, signal.shuffled.high or 0)
         shares[name] = signal.share
@@ -162,7 +168,7 @@ def test_residuals_are_exact_in_z_and_in_the_stream():
     zero = Residue(bench, [Edit(parse_site("a0.h1"), Own())]).raw("scored", np.arange(3))[0]
     assert float(zero.abs().max()) == 0
     all_of_it = Residue(bench, [Edit(parse_site("m0"), Value(torch.zeros(())))]).raw("scored", np.arange(3))[0]
-    run = Run("clean")
+    run = EditRun("clean")
     own = bench.runner.values(Plan((run,)), run, [parse_site("m0")], np.arange(3))[parse_site("m0")]
     assert torch.equal(all_of_it, own)
     stream = Residue(bench, Program({"a1.h2": own_pattern("a1.h2")}).values(bench))
@@ -180,17 +186,19 @@ def test_keep_has_the_complements_run_as_its_residual_and_remove_has_none():
     bench = world()
     claim = Keep(["a0.h1", "m0", "m1"])
     scored, resamples = measured(bench, claim)
-    at = score(bench, {"floor:mean": claim.floor(bench, "mean")})
-    scored = scored if "floor:mean" in scored.systems else scored.with_systems(at)
-    signal = residual_signal(bench, claim, scored, resamples, rest=complement(bench, claim, scored, "mean"))
+    at = score(bench, {FLOOR: claim.floor(bench, "mean")})
+    scored = scored if FLOOR in scored.systems else scored.with_systems(at)
+    signal = residual_signal(
+        bench, claim, scored, resamples, floor=FLOOR, rest=complement(bench, claim, scored, "mean")
+    )
     assert signal.value.value is not None
     assert signal.noise.value is None
     everything = Keep([c for c in bench.model.components if c != "input"])
     rest = complement(bench, everything, scored, "mean")
-    whole = residual_signal(bench, everything, scored, resamples, rest=rest)
+    whole = residual_signal(bench, everything, scored, resamples, floor=FLOOR, rest=rest)
     assert whole.value.value == pytest.approx(0, abs=1e-6)  # the complement of everything is the empty floor
     assert complement(bench, Remove(["m0"]), scored, "mean") is None
-    assert residual_signal(bench, Remove(["m0"]), scored, resamples).value.value is None
+    assert residual_signal(bench, Remove(["m0"]), scored, resamples, floor=FLOOR).value.value is None
 
 
 def test_shuffled_documents_are_others():
@@ -217,7 +225,7 @@ def test_restoring_the_only_part_closes_everything_and_each_of_two_less():
     bench = world()
     for claim, whole in ((Constant(["a1.h2"]), True), (Constant(HEADS), False)):
         scored, resamples = measured(bench, claim)
-        found = parts(bench, claim, scored, resamples)
+        found = parts(bench, claim, scored, resamples, explained=EXPLAINED)
         assert [p["part"] for p in found] == list(claim.components)
         closes = [p["closes"]["value"] for p in found]
         assert closes == [pytest.approx(1.0, abs=1e-9)] if whole else max(closes) < 1 - 1e-3
@@ -234,7 +242,7 @@ def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(mo
         {"whole": claim.plan(bench, "mean"), "one": claim.restored(bench, "mean", claim.scope(bench.model)[0])},
         rows=control_rows(bench.task, 3),
     )
-    found = parts(bench, claim, scored, resamples)[0]["closes"]
+    found = parts(bench, claim, scored, resamples, explained=EXPLAINED)[0]["closes"]
     assert found["n"] == 3 < int((scored.count > 0).sum())
     assert found["value"] == pytest.approx(1 - few["one"].kl.sum() / few["whole"].kl.sum(), abs=1e-12)
 
@@ -242,10 +250,11 @@ def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(mo
 def test_parts_of_random_ablations_use_the_same_draws():
     bench = world()
     claim = Keep([c for c in bench.model.components if c not in ("input", "a0.h1")])
+    both = SystemId("explained", "resample_joint")
     draws = [claim.plan(bench, "resample_joint", draw) for draw in range(2)]
-    scored = score(bench, {"explained:resample_joint": draws})
+    scored = score(bench, {both: draws})
     resamples = Resamples(int((scored.count > 0).sum()), draws=50)
-    (only,) = parts(bench, claim, scored, resamples, ablation="resample_joint", draws=2)
+    (only,) = parts(bench, claim, scored, resamples, explained=both, ablation="resample_joint", draws=2)
     assert only["part"] == "a0.h1"
     assert only["closes"]["value"] == pytest.approx(1, abs=1e-9)
 
@@ -255,15 +264,15 @@ def test_too_many_parts_are_undefined_with_their_number():
     claim = Keep([f"m0.n{i}" for i in range(4)])  # 44 other neurons, 8 heads, m1: fewer than 64; so two MLPs
     many = Constant([f"m0.n{i}" for i in range(40)] + [f"m1.n{i}" for i in range(40)])
     scored, resamples = measured(bench, claim)
-    (row,) = parts(bench, many, scored, resamples)
+    (row,) = parts(bench, many, scored, resamples, explained=EXPLAINED)
     assert "80 parts" in row["closes"]["reason"]
 
 
 def test_partitions_add_up_to_everything():
     bench = world()
     scored, resamples = measured(bench, Constant(HEADS))
-    found = slices(scored, bench.task, resamples)
-    table = scored["explained:mean"].tokens
+    found = slices(scored, bench.task, resamples, explained=EXPLAINED)
+    table = scored[EXPLAINED].tokens
     assert table is not None
     for name in ("source", "position", "token_class", "frequency", "repeat"):
         assert sum(row["tokens"] for row in found[name]) == len(table.kl), name
@@ -308,9 +317,9 @@ def test_token_classes(text: str, kind: str):
 def test_worst_examples_are_the_rows_with_the_largest_kl():
     bench = world()
     scored, _ = measured(bench, Constant(HEADS))
-    table = scored["explained:mean"].tokens
+    table = scored[EXPLAINED].tokens
     assert table is not None
-    rows = worst(scored, bench.task, floor="floor:mean", count=5)
+    rows = worst(scored, bench.task, explained=EXPLAINED, floor=FLOOR, count=5)
     totals = np.bincount(scored.row, weights=table.kl)
     assert [r["row"] for r in rows] == np.argsort(-totals, kind="stable")[:5].tolist()
     for row in rows:

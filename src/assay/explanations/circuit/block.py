@@ -10,10 +10,11 @@ from jaxtyping import Int
 from assay.explanations.base import KNOCKED, MOST_USES, Use, Uses
 from assay.explanations.circuit.files import Resolved
 from assay.explanations.circuit.nodes import touched
-from assay.explanations.circuit.trials import against, completeness, minimality, parts_of
+from assay.explanations.circuit.trials import completeness, minimality, parts_of
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet
+from assay.score.circuits import score_circuits
 from assay.stats.keyed import generator
 
 CONTEXTS = 2  # random knock-outs of a quarter of the other parts
@@ -59,15 +60,14 @@ def circuit_uses(bench: Workbench, edges: EdgeSet, ablation: str, rows: Rows) ->
     nothing = EdgeSet.whole(np.zeros(len(model.edges), dtype=bool))
     everything = EdgeSet.whole(np.ones(len(model.edges), dtype=bool))
     left = [edges.without(mask) for mask in parts.masks]
-    inside = against(bench, edges, [nothing, *left], ablation, rows=rows)
-    total = float(inside.count.sum())
+    inside = score_circuits(bench, [nothing, *left], ablation, rows=rows, base=edges)
     contexts = [dict[str, float]() for _ in parts.names]
 
     def add(name: str, base: EdgeSet, places: list[int]) -> None:
         variants = [base.without(parts.masks[place]) for place in places]
-        values = against(bench, base, variants, ablation, rows=rows).kl.sum(1) / total
-        for place, value in zip(places, values, strict=True):
-            contexts[place][name] = float(value)
+        found = score_circuits(bench, variants, ablation, rows=rows, base=base)
+        for index, place in enumerate(places):
+            contexts[place][name] = found.mean_kl(index)
 
     every = list(range(len(parts.names)))
     add("in the whole model", everything, every)
@@ -77,10 +77,8 @@ def circuit_uses(bench: Workbench, edges: EdgeSet, ablation: str, rows: Rows) ->
         others = [place for place in every if place not in knocked]
         if others:
             add(f"under knock-out {index + 1}", edges.without(np.any([parts.masks[p] for p in knocked], 0)), others)
-    scale = float(inside.kl[0].sum() / total)
-    values = inside.kl[1:].sum(1) / total
-    found = (Use(name, float(v), c) for name, v, c in zip(parts.names, values, contexts, strict=True))
-    return Uses(tuple(found), scale, ablation=ablation)
+    uses = (Use(name, inside.mean_kl(1 + i), contexts[i]) for i, name in enumerate(parts.names))
+    return Uses(tuple(uses), inside.mean_kl(0), ablation=ablation)
 
 
 def _strengths(found: Resolved, bench: Workbench, smallest: dict[str, Any]) -> np.ndarray | None:

@@ -29,10 +29,11 @@ from assay.explanations.bits import ClaimBits, filled_bits, subset_bits
 from assay.explanations.circuit.block import CONTEXTS, circuit_block, circuit_uses
 from assay.explanations.circuit.files import CircuitFile, Resolved, parse
 from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edges, check_nodes
-from assay.explanations.circuit.nodes import circuit_plan, read_fills, touched, used_nodes, without_refit
+from assay.explanations.circuit.nodes import read_fills, touched, used_nodes
 from assay.explanations.circuit.path_sampled import different
 from assay.explanations.circuit.trials import DRAWS, EDGES_TRIED, restored
 from assay.intervene.ablations import Workbench
+from assay.intervene.circuit_plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM

@@ -6,117 +6,25 @@ Completeness, minimality and the uses of parts are made of these.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float64, Int
-from torch import Tensor
 
 from assay.explanations.circuit.nodes import touched
 from assay.intervene.ablations import Workbench
-from assay.intervene.circuit_groups import MEMORY, budget, grouped
-from assay.intervene.circuit_runs import row_masks
-from assay.intervene.circuit_scores import CircuitScores, circuit_scores, run_group
-from assay.intervene.circuits import CircuitBatch, Circuits, transformer_of
+from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
+from assay.score.circuits import BASE, score_circuits
 from assay.stats.bootstrap import Resamples
 from assay.stats.keyed import generator
-from assay.task.metrics import Metric, log_probabilities, token_scores
 
 EDGES_TRIED = 48  # a circuit of so many edges is left out edge by edge, a larger one node by node
 NODES_TRIED = 48  # of more nodes a keyed sample is left out
 DRAWS, SHARE = 8, 0.5  # random knock-outs, and the share of the circuit's nodes that each takes
 
 Rows = Int[np.ndarray, "rows"]
-
-
-def score_sets(
-    bench: Workbench, sets: Sequence[EdgeSet], ablation: str, *, rows: Rows, draws: Sequence[int] = (0,)
-) -> CircuitScores:
-    """`circuit_scores` of sets of edges, also of those kept at named positions."""
-    total: CircuitScores | None = None
-    for some, masks in row_masks(bench.task, sets, rows):
-        found = circuit_scores(bench, masks, ablation, draws=draws, rows=some)
-        total = found if total is None else _added(total, found)
-    assert total is not None
-    return total
-
-
-def _added(a: CircuitScores, b: CircuitScores) -> CircuitScores:
-    return CircuitScores(
-        a.count + b.count,
-        a.draw_loss + b.draw_loss,
-        a.draw_kl + b.draw_kl,
-        a.draw_agree + b.draw_agree,
-        a.draw_correct + b.draw_correct,
-        a.forwards + b.forwards,
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class Against:
-    """Sums by document: KL(base || variant) of every variant, in nats; the loss of every variant, and of the base.
-
-    Attributes:
-        near: how many tokens have a KL of at most the `epsilon` that `against` was given.
-    """
-
-    count: Float64[np.ndarray, "documents"]
-    kl: Float64[np.ndarray, "variants documents"]
-    loss: Float64[np.ndarray, "variants documents"]
-    base_loss: Float64[np.ndarray, "documents"]
-    near: Float64[np.ndarray, "variants documents"]
-
-
-@torch.no_grad()
-def against(
-    bench: Workbench, base: EdgeSet, variants: Sequence[EdgeSet], ablation: str, *, rows: Rows, epsilon: float = 0.0
-) -> Against:
-    """How far circuits are from another circuit, under one draw."""
-    circuits, task = Circuits(bench, ablation), bench.task
-    size = len(task.documents)
-    kl, loss, near = np.zeros((3, len(variants), size))
-    count, base_loss = np.zeros(size), np.zeros(size)
-    for some, masks in row_masks(task, [base, *variants], rows):
-        calls = budget(circuits, len(some), MEMORY)
-        plan = grouped(circuits, masks[1:], calls.rows, calls.variants)
-        (first,) = grouped(circuits, masks[:1], calls.rows, 1)
-        for start in range(0, len(some), calls.rows):
-            batch = CircuitBatch(circuits, some[start : start + calls.rows])
-            items = task.items(batch.rows)
-            targets, document = task.targets(batch.rows, items), np.asarray(task.document)[batch.rows[items.row]]
-            logits = run_group(batch, masks[:1], first)[0]
-            own = log_probabilities(logits)
-            sums = partial(_sums, task.metric, own, own.exp(), targets, document, size, epsilon)
-            count += np.bincount(document, minlength=size)
-            base_loss += sums(logits)[1]
-            for group in plan:
-                for variant, its in zip(group.members, run_group(batch, masks[1:], group), strict=True):
-                    more = sums(its)
-                    kl[variant] += more[0]
-                    loss[variant] += more[1]
-                    near[variant] += more[2]
-    return Against(count, kl, loss, base_loss, near)
-
-
-def _sums(
-    metric: Metric,
-    own: Tensor,
-    probabilities: Tensor,
-    targets: Tensor,
-    document: np.ndarray,
-    size: int,
-    epsilon: float,
-    logits: Tensor,
-) -> tuple[np.ndarray, ...]:
-    """KL(own || logits), the loss of logits [items, vocab], and KLs of at most epsilon, summed by document."""
-    found = token_scores(metric, logits, own, targets, given="logits", probabilities=probabilities)
-    columns = (found.kl, found.loss, found.kl <= epsilon)
-    return tuple(np.bincount(document, column.double().cpu().numpy(), size) for column in columns)
 
 
 def node_out(model: Model, name: str) -> Bool[np.ndarray, "edges"]:
@@ -201,24 +109,25 @@ def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows)
     for names in draws:
         cut = np.any([node_out(model, name) for name in names], 0)
         base, variant = everything.without(cut), edges.without(cut)
-        found = against(bench, base, [variant], ablation, rows=rows)
+        found = score_circuits(bench, [variant], ablation, rows=rows, base=base)
         resamples, here = resamples_of(bench, found.count)
         count = found.count[here]
-        estimate = resamples.mean(found.kl[0][here], count, least=0.0)
-        gap = resamples.difference(found.loss[0][here], found.base_loss[here], count)
+        estimate = resamples.mean(found[0].kl[here], count, least=0.0)
+        gap = resamples.difference(found[0].loss[here], found[BASE].loss[here], count)
         row = {"knocked": len(names), "names": names, "kl": estimate.to_json(), "loss_gap": gap.to_json()}
         out["rows"].append(row)
-        values.append(float(found.kl[0].sum() / found.count.sum()))
+        values.append(found.mean_kl(0))
     return out | {"median": float(np.median(values)), "worst": float(np.max(values))}
 
 
 def minimality(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> dict:
     """By how much KL(model || circuit) rises when each part alone is left out; the largest rise first."""
     parts = parts_of(bench, edges)
-    found = score_sets(bench, [edges, *(edges.without(mask) for mask in parts.masks)], ablation, rows=rows)
+    found = score_circuits(bench, [edges, *(edges.without(mask) for mask in parts.masks)], ablation, rows=rows)
     resamples, here = resamples_of(bench, found.count)
     count = found.count[here]
-    rises = [resamples.difference(found.kl[1 + i][here], found.kl[0][here], count) for i in range(len(parts.names))]
-    order = np.argsort(-(found.kl[1:].sum(1)), kind="stable")  # also where an interval, and so a figure, is undefined
+    kl = found.stacked("kl")
+    rises = [resamples.difference(its[here], kl[0][here], count) for its in kl[1:]]
+    order = np.argsort(-kl[1:].sum(1), kind="stable")  # also where an interval, and so a figure, is undefined
     out = [{"part": parts.names[i], "increase": rises[i].to_json()} for i in order]
     return {"parts": parts.kind, "rows": out, "tried": len(parts.names), "of": parts.of}

@@ -22,7 +22,6 @@ from assay.find.circuit.split import Split
 from assay.frontier.curves import DEFINITIONS
 from assay.frontier.frontier import Frontiers, frontiers, node_count
 from assay.intervene.ablations import Workbench
-from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS
@@ -34,6 +33,7 @@ from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 from assay.planted.world import Truth
+from assay.score.circuits import score_circuits
 from assay.stats.estimate import Undefined
 from assay.store.runs import SEARCH
 from assay.task.found_on import FoundOn, found_on, shared_with
@@ -158,7 +158,7 @@ def _chosen(
     """The method whose circuit of this size is nearest to the model on the selection, and that circuit."""
     edges = transformer_of(bench).edges
     masks = np.stack([sized_circuits(edges, one, np.array([size]), fill_up=True).masks[0] for one in several])
-    best = int(np.argmin(circuit_scores(bench, masks, ablation).mean_kl)) if len(several) > 1 else 0
+    best = int(np.argmin(score_circuits(bench, masks, ablation).stacked("kl").sum(1))) if len(several) > 1 else 0
     return several[best], masks[best]
 
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from assay.measure.checks.evidence import Check, Evidence
 from assay.measure.checks.thresholds import THRESHOLDS, Thresholds
 from assay.measure.headline.recovered import gap_reason
-from assay.measure.score import Scored
+from assay.score.ids import BIGRAM, SystemId
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
@@ -125,15 +126,15 @@ def _over_specific(e: Evidence, t: Thresholds) -> Check:
     return _verdict("over-specific", False, text, threshold)
 
 
-def scope_share(scored: Scored, resamples: Resamples, scope: str, noise: float = 0.0) -> Estimate:
+def scope_share(scored: Scored[SystemId], resamples: Resamples, scope: SystemId, noise: float = 0.0) -> Estimate:
     """(L_scope − L_M) / (L_bigram − L_M): how much of the gap from bigram to model hangs on the scope.
 
     Args:
         noise: the no-op run's difference in loss, nats a token; a gap that does not stand above it is not resolved.
     """
     kept = scored.count > 0
-    count, model = scored.count[kept], scored["model"].loss[kept]
-    bigram = scored["bigram"].loss[kept]
+    count, model = scored.count[kept], scored.model.loss[kept]
+    bigram = scored[BIGRAM].loss[kept]
     reason = gap_reason(resamples.difference(bigram, model, count), noise, "the bigram's loss", "worse than its bigram")
     if reason:
         return Estimate.undefined(reason, len(count))
@@ -144,7 +145,7 @@ def _tiny_scope(e: Evidence, t: Thresholds) -> Check:
     threshold = f"the scope carries less than {t.tiny_scope:.0%} of the gap from bigram to model, for better or worse"
     if e.floor_takes == "everything":
         return _verdict("tiny scope", False, "the scope of what is kept is the whole model", threshold)
-    if e.scored is None or e.resamples is None or e.scope is None or "bigram" not in e.scored.systems:
+    if e.scored is None or e.resamples is None or e.scope is None or BIGRAM not in e.scored.systems:
         return _verdict("tiny scope", None, "no bigram was scored beside the ablated scope", threshold)
     share = scope_share(e.scored, e.resamples, e.scope, e.noise)
     if share.value is None:

@@ -14,7 +14,8 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.donors import matched_donors
 from assay.measure.checks.off_manifold import OffManifold
 from assay.measure.controls.nearest import Nearest
-from assay.measure.score import Scored
+from assay.score.ids import SystemId
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
@@ -67,10 +68,10 @@ class Evidence:
     parts_matter: bool = True
     recovered_loss: Mapping[str, Estimate] = field(default_factory=dict)
     gap: Estimate | None = None
-    scored: Scored | None = None
+    scored: Scored[SystemId] | None = None
     resamples: Resamples | None = None
     equal: int = 0
-    scope: str | None = None
+    scope: SystemId | None = None
     noise: float = 0.0
     nearest: Nearest | None = None
     self_match: Mapping[str, float] | None = None

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from itertools import product
 
 import numpy as np
-import torch
 from jaxtyping import Int
 
 from assay.explanations.base import KNOCKED, MOST_USES, Explanation, Presence, Use, Uses
@@ -18,8 +17,8 @@ from assay.intervene.plan import Edit, Plan
 from assay.intervene.residue import CleanRun
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
+from assay.score.score import score
 from assay.stats.keyed import generator
-from assay.task.metrics import kl_divergence
 from assay.task.rows import control_rows
 
 ROWS = 24
@@ -163,29 +162,10 @@ class _Trial:
 
 
 def divergences(bench: Workbench, pairs: list[tuple[Plan, Plan]], rows: Int[np.ndarray, "rows"]) -> list[float]:
-    """KL(first || second) of each pair of runs, nats per scored token; a plan in several pairs runs once a batch, and a
-    pair that comes again is not looked at again."""
-    totals, count = np.zeros(len(pairs)), 0
-    with torch.no_grad():
-        for batch in bench.runner.batches(rows):
-            clean = bench.runner.clean("scored", batch)
-            items = bench.task.items(batch)
-            count += len(items.row)
-            kept: dict[int, torch.Tensor] = {}
-            found: dict[tuple[int, int], float] = {}
-            uses = [id(plan) for pair in pairs for plan in pair]
-            for index, pair in enumerate(pairs):
-                key = id(pair[0]), id(pair[1])
-                if key not in found:
-                    for plan in pair:
-                        if id(plan) not in kept:
-                            output = bench.runner.output(plan, batch, clean)
-                            kept[id(plan)] = output.log_probs(bench.task, items)
-                    found[key] = float(kl_divergence(kept[key[0]], kept[key[1]]).sum())
-                totals[index] += found[key]
-                later = set(uses[2 * index + 2 :])
-                kept = {key: value for key, value in kept.items() if key in later}
-    return (totals / max(count, 1)).tolist()
+    """KL(first || second) of each pair of runs, nats per scored token."""
+    systems = {index: second for index, (_, second) in enumerate(pairs)}
+    found = score(bench, systems, rows=rows, targets={index: first for index, (first, _) in enumerate(pairs)})
+    return [found.mean_kl(index) for index in systems]
 
 
 def _some_rows(bench: Workbench) -> Int[np.ndarray, "rows"]:

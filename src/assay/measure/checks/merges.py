@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
-from assay.measure.score import Scored, System, score
+from assay.score.ids import SystemId
+from assay.score.score import score
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
@@ -16,17 +16,16 @@ from assay.stats.estimate import Estimate
 def merges(
     bench: Workbench,
     explanation: Explanation,
-    scored: Scored,
+    scored: Scored[SystemId],
     resamples: Resamples,
     *,
-    explained: str = "explained:mean",
-    floor: str = "floor:mean",
+    explained: SystemId,
+    floor: SystemId | None,
 ) -> dict[str, Estimate]:
-    """What each merge costs, (KL(M‖merged) − KL(M‖E)) / KL(M‖F), paired; empty where nothing can be merged."""
-    plans: dict[str, System | Sequence[System]] = {
-        name: bench.plan(edits) for name, edits in explanation.coarser(bench).items()
-    }
-    if not plans:
+    """What each merge costs, (KL(M‖merged) − KL(M‖E)) / KL(M‖F), paired; empty where nothing can be merged, and for a
+    claim without a floor."""
+    plans = {name: bench.plan(edits) for name, edits in explanation.coarser(bench).items()}
+    if not plans or floor is None:
         return {}
     more = score(bench, plans, rows=np.unique(scored.row))
     kept = scored.count > 0

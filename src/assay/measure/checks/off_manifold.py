@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from assay.intervene.ablations import Workbench
-from assay.intervene.plan import Plan, Run
+from assay.intervene.plan import CircuitRun, EditRun, Plan, Run
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator
@@ -57,7 +57,7 @@ class OffManifold:
 def off_manifold(bench: Workbench, plan: Plan, *, rows: int = ROWS, positions: int = POSITIONS) -> OffManifold:
     """Trains the classifier on half of the documents and scores it on the other half."""
     edits = plan.final.edits
-    circuit = plan.final.circuits is not None
+    circuit = isinstance(plan.final, CircuitRun)
     if not isinstance(bench.model, Model) or not (edits or circuit):
         edited = edits or circuit
         return OffManifold(None, reason="the model has no residual stream" if edited else "nothing is edited")
@@ -77,7 +77,7 @@ def off_manifold(bench: Workbench, plan: Plan, *, rows: int = ROWS, positions: i
     held = np.isin(document, chance.permutation(unique)[: len(unique) // 2])
     columns = [_columns(bench, int(row), positions, chance) for row in chosen]
     owner = np.repeat(np.arange(len(chosen)), [len(c) for c in columns])
-    clean = _sampled(bench, plan, Run("clean", "scored"), site, chosen, columns)
+    clean = _sampled(bench, plan, EditRun("clean", "scored"), site, chosen, columns)
     patched = _sampled(bench, plan, plan.final, site, chosen, columns)
     auroc, far, near = separation(clean, patched, held[owner])
     return OffManifold(auroc, far, near, str(site), len(np.unique(document[held])), 2 * int(held[owner].sum()))

@@ -16,6 +16,7 @@ from jaxtyping import Float64
 
 from assay.measure.compute.family import Endpoint, problem
 from assay.measure.compute.worth import Calculator, Figures, Mark
+from assay.score.ids import SystemId
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.fits import MonotoneCurve, PowerLaw, power_law
@@ -115,8 +116,8 @@ def compute(
     loss_floor: Column | None,
     family: str,
     parts: Mapping[str, tuple[Column, Column]] | None = None,
-    others: Mapping[str, Column] | None = None,
-    floors: Mapping[str, Column] | None = None,
+    others: Mapping[SystemId, Column] | None = None,
+    floors: Mapping[SystemId, Column] | None = None,
     whole_model: bool = False,
     seed: int = 0,
 ) -> Compute:
@@ -166,10 +167,10 @@ def compute(
         warning=warning,
         marks=marks,
         parts={name: calculator.figures(loss_model, e, f, False) for name, (e, f) in (parts or {}).items()},
-        systems=tuple(calculator.place(name, column, loss_model) for name, column in (others or {}).items()),
+        systems=tuple(calculator.place(str(one), column, loss_model) for one, column in (others or {}).items()),
         ladder=tuple(
-            calculator.rung(name, share, loss_model, floor)
-            for name, floor in (floors or {}).items()
+            calculator.rung(str(one), share, loss_model, floor)
+            for one, floor in (floors or {}).items()
             for share in LADDER
         ),
         text=_text(figures, marks, calculator.curve, len(parts or {}), whole_model),

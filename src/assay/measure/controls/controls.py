@@ -18,11 +18,10 @@ from assay.explanations.base import Assignment, Explanation, Label, Searched, Un
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
 from assay.measure.checks.thresholds import THRESHOLDS
-from assay.measure.controls.groups import Group, Sample, row_of
+from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, Group, Sample, row_of
 from assay.measure.controls.nearest import nearest, shares_near
 from assay.measure.controls.random_weights import How, beside, randomised
 from assay.measure.controls.rivals import Rival
-from assay.measure.score import System, score
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.methods.part_sets import Draws, exchangeable, other_sets
 from assay.methods.part_sizes import needed
@@ -31,6 +30,8 @@ from assay.methods.similar_claims import search, search_of
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
+from assay.score.ids import SystemId
+from assay.score.score import System, score
 from assay.task.rows import control_rows
 
 FITTED_SHARE = 10  # controls of which each needs fits by gradient are this many times fewer
@@ -79,25 +80,32 @@ def controls(
     groups, own = _groups(bench, explanation, claim, settings, ablation, rows)
     if not groups and settings.controls:
         out["reason"] = f"no controls are known for claims of kind {explanation.kind!r}"
-    systems: dict[str, System | Sequence[System]] = {"claim": own[0], "claim floor": own[1]}
-    shared = explanation.floor_takes != "parts"
-    for g, group in enumerate(groups):
-        for i, (_, plan, floor) in enumerate(group.plans):
-            systems[f"{g}.{i}"] = plan
-            if not shared and floor is not own[1]:
-                systems[f"{g}.{i} floor"] = floor
-    others = {rival.name: rival.system for rival in rivals if callable(rival.system)}
-    scored = score(bench, {**systems, **others}, rows=rows, beside="claim", advance=advance)
-    looked = {f"{group.name} ({name})": f"{g}.{i}" for g, group in enumerate(groups) if group.competes
-              for i, (name, _, _) in enumerate(group.plans)} | {name: name for name in others}  # fmt: skip
+    systems: dict[SystemId, System] = {CLAIM: own[0]}
+    if own[1] is not None:
+        systems[CLAIM_FLOOR] = own[1]
+    near: dict[str, System] = {}  # what may be as good as equal to the claim
+    for group in groups:
+        for (name, plan, floor), (one, below) in zip(group.plans, group.ids, strict=True):
+            systems[one] = plan
+            if floor is not None and explanation.floor_takes == "parts":
+                systems[below] = floor
+            if group.competes:
+                near[f"{group.name} ({name})"] = plan
+    near |= {rival.name: rival.system for rival in rivals if callable(rival.system)}
     if explanation.floor_takes == "everything":  # the claim that says nothing: there may be no other set of its kinds
-        looked["the floor, nothing kept"] = "claim floor"
-    shares = shares_near(scored, looked, THRESHOLDS.vacuous_epsilon)
+        assert own[1] is not None
+        near["the floor, nothing kept"] = own[1]
+    apart = {name: SystemId("beside", part=name) for name in near}
+    systems |= {apart[name]: system for name, system in near.items()}
+    scored = score(
+        bench, systems, rows=rows, keep=apart.values(), targets=dict.fromkeys(apart.values(), own[0]), advance=advance
+    )
+    shares = shares_near(scored, apart, THRESHOLDS.vacuous_epsilon)
     found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
     out["nearest"] = None if found is None else found.to_json()
     out["tokens"] = int(scored.count.sum())
     sample = Sample(scored, bench.task, settings.seed)
-    out["groups"] = [row_of(sample, g, group, explanation.floor_takes is None) for g, group in enumerate(groups)]
+    out["groups"] = [row_of(sample, group, explanation.floor_takes is None) for group in groups]
     found_by = search_of(explanation, bench.model)
     if isinstance(found_by, Undefined):
         out["random_weights_reason"] = found_by.reason
@@ -113,10 +121,10 @@ def _named(assignment: Mapping[Site, Label]) -> str:
     return ", ".join(str(site) for site in assignment)
 
 
-def _plans(bench: Workbench, explanation: Explanation, ablation: str) -> tuple[Plan, Plan]:
-    """The explained run and the floor of a control."""
+def _plans(bench: Workbench, explanation: Explanation, ablation: str) -> tuple[Plan, Plan | None]:
+    """The explained run and the floor of a control; removal has none."""
     plan = explanation.plan(bench, ablation)
-    return plan, plan if explanation.floor_takes is None else explanation.floor(bench, ablation)  # removal has none
+    return plan, None if explanation.floor_takes is None else explanation.floor(bench, ablation)
 
 
 def _groups(
@@ -126,7 +134,7 @@ def _groups(
     settings: Settings,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
-) -> tuple[list[Group], tuple[Plan, Plan]]:
+) -> tuple[list[Group], tuple[Plan, Plan | None]]:
     """All controls, and the claim's own plan and floor. What is no set of parts has its own neighbours as controls."""
     most = settings.controls
     if explanation.costly(ablation):
@@ -144,7 +152,7 @@ def _groups(
         made = [(_named(item), *_plans(bench, explanation.like(item), ablation)) for item in sets.items]
         groups.append(Group(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
     for near in explanation.neighbours(bench, ablation, most) if most else ():
-        made = [(name, make(bench), own[1]) for name, make in near.items]  # with the claim's own floor
+        made = [(name, make(bench), None) for name, make in near.items]  # with the claim's own floor
         if made or near.reason:
             groups.append(Group(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
     if not settings.controls:
@@ -179,7 +187,7 @@ def _searched(
     group.what = found.what
     group.same = _is(claim, [found.claim], bench.model)
     if not group.same:
-        group.plans.append((_shown(found.claim, bench.model), *_plans(bench, found.claim, ablation)))
+        group.plans = [(_shown(found.claim, bench.model), *_plans(bench, found.claim, ablation))]
     return group
 
 
@@ -206,7 +214,7 @@ def _on_shuffled(
     group.same = _is(claim, list(different.values()), bench.model)
     if group.same:
         return group
-    group.plans += [(_shown(one, bench.model), *_plans(bench, one, ablation)) for one in different.values()]
+    group.plans = [(_shown(one, bench.model), *_plans(bench, one, ablation)) for one in different.values()]
     return group
 
 
@@ -246,11 +254,11 @@ def _random_weights(
         found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
         names = found.claim.named(copied.model)
         found.claim.foresee(copied, found.claim.scope(copied.model))
-        plans = {"control": found.claim.plan(copied, ablation)}
-        plans["control floor"] = plans["control"] if remove else found.claim.floor(copied, ablation)
+        plans = {CLAIM: found.claim.plan(copied, ablation)}
+        if not remove:
+            plans[CLAIM_FLOOR] = found.claim.floor(copied, ablation)
         scored = score(copied, plans, rows=rows)
-        mine = sample.kl("claim"), sample.kl("claim floor")
-        its = sample.kl("control", scored), sample.kl("control floor", scored)
+        mine, its = sample.pair(CLAIM, CLAIM_FLOOR), sample.pair(CLAIM, CLAIM_FLOOR, scored)
         block: dict[str, Any] = {"how": how, "found": names[:NAMED], "of": len(names)}
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
         where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"

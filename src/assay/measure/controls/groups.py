@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from assay.intervene.plan import Plan
-from assay.measure.score import Scored
+from assay.score.ids import SystemId
+from assay.score.scores import Scored
 from assay.stats.estimate import Estimate
 from assay.stats.fits import p_value
 from assay.task.task import Task
 
 LEAST_FLOOR = 1e-6  # nats a token: over a floor nearer to the model than this no share is given
 
-Pair = tuple[np.ndarray, np.ndarray]  # KL sums by document: of the explained run, of its floor
+CLAIM, CLAIM_FLOOR = SystemId("explained"), SystemId("floor")
+
+Pair = tuple[np.ndarray, np.ndarray | None]  # KL sums by document: of the explained run, of its floor if it has one
 
 
 @dataclass
@@ -24,7 +28,7 @@ class Group:
     """Controls of one sort, to be scored together.
 
     Attributes:
-        plans: for each control its name, its plan and its floor.
+        plans: for each control its name, its plan and its floor; None: the claim's own, or none at all.
         possible: how many such controls exist.
         near: these are near misses or single comparisons: listed, without a p-value.
         rival: a simple choice that competes for the same credit.
@@ -33,12 +37,21 @@ class Group:
 
     name: str
     what: str
-    plans: list[tuple[str, Plan, Plan]] = field(default_factory=list)
+    plans: Sequence[tuple[str, Plan, Plan | None]] = ()
     possible: int = 0
     near: bool = False
     rival: bool = False
     same: bool = False
     reason: str = "no other set of the same kinds exists"
+
+    @property
+    def ids(self) -> list[tuple[SystemId, SystemId]]:
+        """Each control's key among the scored, and its floor's."""
+        draws = range(len(self.plans))
+        return [
+            (SystemId("control", part=self.name, draw=draw), SystemId("control floor", part=self.name, draw=draw))
+            for draw in draws
+        ]
 
     @property
     def competes(self) -> bool:
@@ -49,18 +62,24 @@ class Group:
 class Sample:
     """Scores on the controls' rows, and one set of resamples of their documents for every comparison."""
 
-    def __init__(self, scored: Scored, task: Task, seed: int):
+    def __init__(self, scored: Scored[SystemId], task: Task, seed: int):
         self.scored = scored
         self.here = np.flatnonzero(scored.count > 0)
         self.resamples = task.resamples(self.here, seed, scored.count[self.here])
         self.tokens = float(scored.count.sum())
 
-    def kl(self, name: str, scored: Scored | None = None) -> Float[np.ndarray, "documents"]:
-        return (scored or self.scored)[name].kl[self.here]
+    def kl(self, one: SystemId, scored: Scored[SystemId] | None = None) -> Float[np.ndarray, "documents"]:
+        return (scored or self.scored)[one].kl[self.here]
 
-    def closed(self, name: str, floor: str) -> tuple[float | None, float]:
+    def pair(self, one: SystemId, floor: SystemId, scored: Scored[SystemId] | None = None) -> Pair:
+        """KL sums of a run and of its floor, where that was scored."""
+        there = (scored or self.scored).systems
+        return self.kl(one, scored), self.kl(floor, scored) if floor in there else None
+
+    def closed(self, pair: Pair) -> tuple[float | None, float]:
         """R_D (None where undefined) and nats a token that are closed of the floor's KL."""
-        explained, over = float(self.kl(name).sum()) / self.tokens, float(self.kl(floor).sum()) / self.tokens
+        assert pair[1] is not None
+        explained, over = (float(kl.sum()) / self.tokens for kl in pair if kl is not None)
         return (1 - explained / over if over > LEAST_FLOOR else None), over - explained
 
     def beside(self, claim: Pair, control: Pair, remove: bool = False) -> dict[str, Any]:
@@ -81,49 +100,42 @@ class Sample:
         return dict(zip(("claim", "control", "difference"), (estimate.to_json() for estimate in found), strict=True))
 
     def recovered(self, pair: Pair) -> Estimate:
-        if not self.resolved(pair):
+        if pair[1] is None or not self.resolved(pair):
             return Estimate.undefined("ablating these parts changes nothing (under 10⁻⁶ nats)", len(self.here))
-        return self.resamples.recovered(*pair)
+        return self.resamples.recovered(pair[0], pair[1])
 
     def difference(self, claim: Pair, control: Pair) -> Estimate:
         """R_D of the claim minus that of the control."""
         for pair, whose in ((claim, "claim"), (control, "control")):
             if not self.resolved(pair):
                 return Estimate.undefined(f"the {whose}'s floor is within 10⁻⁶ nats of its model", len(self.here))
+        assert claim[1] is not None
+        assert control[1] is not None
         return self.resamples.recovered_difference((claim[0], control[0]), (claim[1], control[1]))
 
     def resolved(self, pair: Pair) -> bool:
-        return float(pair[1].sum()) / self.tokens > LEAST_FLOOR
+        return pair[1] is not None and float(pair[1].sum()) / self.tokens > LEAST_FLOOR
 
 
-def row_of(sample: Sample, g: int, group: Group, remove: bool) -> dict[str, Any]:
+def row_of(sample: Sample, group: Group, remove: bool) -> dict[str, Any]:
     """A group of the record. Remove claims are compared by KL(M‖E): the larger, the more the parts are needed."""
-    values: list[float | None] = []
-    nats: list[float] = []
-    names: list[str] = []
-    floors: list[str] = []
-    for i, (name, _, _) in enumerate(group.plans):
-        floor = f"{g}.{i} floor"
-        floors.append(floor if floor in sample.scored.systems else "claim floor")
-        if remove:
-            nats.append(float(sample.kl(f"{g}.{i}").sum()) / sample.tokens)
-            values.append(nats[-1])
-        else:
-            value, closed = sample.closed(f"{g}.{i}", floors[-1])
-            values.append(value)
-            nats.append(closed)
-        names.append(name)
-    if remove:
-        own_nats = float(sample.kl("claim").sum()) / sample.tokens
-        own: float | None = own_nats
-    else:
-        own, own_nats = sample.closed("claim", "claim floor")
+    there = sample.scored.systems
+    floors = [floor if floor in there else CLAIM_FLOOR for _, floor in group.ids]
+    pairs = [sample.pair(one, floor) for (one, _), floor in zip(group.ids, floors, strict=True)]
+    claim = sample.pair(CLAIM, CLAIM_FLOOR)
+
+    def figures(pair: Pair) -> tuple[float | None, float]:
+        nats = float(pair[0].sum()) / sample.tokens
+        return (nats, nats) if remove else sample.closed(pair)
+
+    values, nats = [figures(pair)[0] for pair in pairs], [figures(pair)[1] for pair in pairs]
+    names = [name for name, _, _ in group.plans]
+    own, own_nats = figures(claim)
     defined = [value for value in values if value is not None]
     ranked = not group.near and bool(values)
     row: dict[str, Any] = {"name": group.name, "what": group.what, "n": len(values), "values": values, "nats": nats}
     row |= {"names": names, "possible": group.possible, "enumerated": len(values) == group.possible}
-    pair = sample.kl("claim"), sample.kl("claim floor")
-    own_estimate = sample.beside(pair, pair, remove)["claim"]  # its interval; the value is `own`
+    own_estimate = sample.beside(claim, claim, remove)["claim"]  # its interval; the value is `own`
     row |= {"measure": "kl" if remove else "recovered", "claim": {**own_estimate, "value": own, "nats": own_nats}}
     row |= {"undefined": len(values) - len(defined)}
     row["p"] = p_value(own, defined) if ranked and defined and own is not None else None
@@ -133,6 +145,5 @@ def row_of(sample: Sample, g: int, group: Group, remove: bool) -> dict[str, Any]
     elif not values:
         row["reason"] = group.reason
     if group.near and len(values) == 1:
-        pairs = (sample.kl("claim"), sample.kl("claim floor")), (sample.kl(f"{g}.0"), sample.kl(floors[0]))
-        row["difference"] = sample.beside(*pairs, remove)["difference"]
+        row["difference"] = sample.beside(claim, pairs[0], remove)["difference"]
     return row

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from assay.measure.score import Scored
+from assay.score.ids import SystemId
+from assay.score.scores import Scored
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,10 @@ def nearest(shares: Mapping[str, float], epsilon: float, tokens: int) -> Nearest
     return Nearest(name, shares[name], epsilon, len(shares), tokens)
 
 
-def shares_near(scored: Scored, systems: Mapping[str, str], epsilon: float) -> dict[str, float]:
-    """For each name the share of tokens on which its system's KL from the one that it was scored beside is small.
+def shares_near(scored: Scored[SystemId], systems: Mapping[str, SystemId], epsilon: float) -> dict[str, float]:
+    """For each name the share of tokens on which its system's KL from its target is small.
 
     Args:
-        systems: name -> the system's name in `scored`.
+        systems: name -> the system in `scored`, whose tokens were kept.
     """
-    far = {name: scored[system].beside for name, system in systems.items()}
-    return {name: float(np.mean(kl <= epsilon)) for name, kl in far.items() if kl is not None}
+    return {name: float(np.mean(scored[one].table.kl <= epsilon)) for name, one in systems.items()}

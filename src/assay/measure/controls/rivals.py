@@ -17,12 +17,14 @@ from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output
-from assay.measure.score import Distribution, Scored, System
 from assay.measure.settings import Settings
 from assay.methods.part_sets import other_sets
 from assay.methods.similar_claims import search
 from assay.model.load import load
 from assay.model.transformer import Model
+from assay.score.ids import SystemId, rival
+from assay.score.score import Distribution, System
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.documents import Windows
@@ -54,6 +56,11 @@ class Rival:
     bits: float | None = None
     weak: bool = False
     tokens: int | None = None
+
+    @property
+    def id(self) -> SystemId:
+        """Its key among the scored."""
+        return rival(self.name)
 
 
 def contestants(
@@ -103,42 +110,42 @@ def _smaller_once(bench: Workbench) -> list[Rival]:
 
 def systems(
     bench: Workbench, settings: Settings, explanation: Explanation | None = None, *, ablation: str = "mean"
-) -> dict[str, System | Sequence[System]]:
+) -> dict[SystemId, System | Sequence[System]]:
     """The rivals as `score` takes them; see `contestants`."""
-    return {rival.name: rival.system for rival in contestants(bench, settings, explanation, ablation=ablation)}
+    return {one.id: one.system for one in contestants(bench, settings, explanation, ablation=ablation)}
 
 
 def rivals(
     contestants: Sequence[Rival],
-    scored: Scored,
+    scored: Scored[SystemId],
     resamples: Resamples,
     *,
-    floor: str | None,
+    floor: SystemId | None,
     counted: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Rows of the record, in the contestants' order, for those that were scored.
 
     Args:
-        floor: the name in `scored` of the headline floor, over which R_D is given; None where there is none.
+        floor: over which R_D is given; None where there is none.
         resamples: those of the documents that `counted` selects.
         counted: [documents] which ones (default: those with a scored token).
     """
     here = np.flatnonzero(scored.count > 0 if counted is None else counted)
     count = scored.count[here]
     rows: list[dict[str, Any]] = []
-    for rival in contestants:
-        if rival.name not in scored.systems:
+    for one in contestants:
+        if one.id not in scored.systems:
             continue
-        its = scored[rival.name]
+        its = scored[one.id]
         if floor is None:
             recovered = Estimate.undefined("the claim has no floor on this task", len(here))
         elif float(scored[floor].kl[here].sum()) / max(float(count.sum()), 1.0) <= 1e-6:
             recovered = Estimate.undefined("the floor is within 10⁻⁶ nats of the model", len(here))
         else:
             recovered = resamples.recovered(its.kl[here], scored[floor].kl[here])
-        row = {"name": rival.name, "what": rival.what, "loss": resamples.mean(its.loss[here], count).to_json()}
+        row = {"name": one.name, "what": one.what, "loss": resamples.mean(its.loss[here], count).to_json()}
         row |= {"kl": resamples.mean(its.kl[here], count, least=0.0).to_json(), "recovered": recovered.to_json()}
-        rows.append({**row, "bits": rival.bits, "weak": rival.weak})
+        rows.append({**row, "bits": one.bits, "weak": one.weak})
     return rows
 
 

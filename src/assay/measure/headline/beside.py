@@ -1,7 +1,7 @@
 """What stands beside the loss: agreement, tokens within ε, quantiles, accuracy, hard tokens.
 
 They are defined in docs/definitions.md#beside-the-loss.
-Takes the `Scored` token tables of "model", the explained run, its floor and, for the hard tokens, smaller models.
+Takes the `Scored` token tables of the model, the explained run, its floor and, for the hard tokens, smaller models.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from assay.measure.score import WITHIN, Scored
-from assay.measure.tokens.residual import by_document, table
+from assay.measure.tokens.residual import by_document
+from assay.score.ids import SystemId
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
+WITHIN = (1e-3, 1e-2, 1e-1)
 HARD = 0.1  # share of tokens that are called hard
 
 
 def beside(
-    scored: Scored,
+    scored: Scored[SystemId],
     resamples: Resamples,
     *,
-    explained: str = "explained:mean",
-    floor: str | None = "floor:mean",
-    smaller: Sequence[str] = (),
+    explained: SystemId,
+    floor: SystemId | None,
+    smaller: Sequence[SystemId] = (),
 ) -> dict[str, Any]:
     """The record's `beside` block.
 
@@ -35,11 +37,11 @@ def beside(
         explained, floor: systems whose token tables were kept, as was the model's; no floor where the claim has none.
         smaller: smaller models' systems, kept too: the first selects the hard tokens, the others are compared with.
     """
-    kl, delta = table(scored, explained).kl, table(scored, explained).loss - table(scored, "model").loss
-    agree = table(scored, explained).agree
+    mine = scored[explained].table
+    kl, delta = mine.kl, mine.loss - scored.model.table.loss
     everything = by_document(scored, np.ones(len(kl)))
     return {
-        "agreement": resamples.mean(by_document(scored, agree), everything, least=0.0, most=1.0).to_json(),
+        "agreement": resamples.mean(by_document(scored, mine.agree), everything, least=0.0, most=1.0).to_json(),
         "within": {
             f"{epsilon:g}": e.to_json()
             for epsilon, e in within(scored, resamples, explained=explained, floor=floor).items()
@@ -54,12 +56,12 @@ def beside(
 
 
 def within(
-    scored: Scored, resamples: Resamples, *, explained: str = "explained:mean", floor: str | None = "floor:mean"
+    scored: Scored[SystemId], resamples: Resamples, *, explained: SystemId, floor: SystemId | None
 ) -> dict[float, Estimate]:
     """ε -> the share of tokens with KL(model || explained) ≤ ε among those where the floor's KL > ε."""
     if floor is None:
         return dict.fromkeys(WITHIN, Estimate.undefined("the claim has no floor on this task"))
-    kl, below = table(scored, explained).kl, table(scored, floor).kl
+    kl, below = scored[explained].table.kl, scored[floor].table.kl
     out = {}
     for epsilon in WITHIN:
         moved = below > epsilon
@@ -71,9 +73,9 @@ def within(
     return out
 
 
-def select_hard(scored: Scored, smaller: str, share: float = HARD) -> Bool[np.ndarray, "tokens"]:
+def select_hard(scored: Scored[SystemId], smaller: SystemId, share: float = HARD) -> Bool[np.ndarray, "tokens"]:
     """The share of tokens on which a smaller model's loss is worst against this model's."""
-    excess = table(scored, smaller).loss - table(scored, "model").loss
+    excess = scored[smaller].table.loss - scored.model.table.loss
     count = max(1, round(share * len(excess)))
     chosen = np.zeros(len(excess), dtype=bool)
     chosen[np.argsort(-excess, kind="stable")[:count]] = True
@@ -81,12 +83,12 @@ def select_hard(scored: Scored, smaller: str, share: float = HARD) -> Bool[np.nd
 
 
 def hard_tokens(
-    scored: Scored,
+    scored: Scored[SystemId],
     resamples: Resamples,
     *,
-    explained: str = "explained:mean",
-    floor: str = "floor:mean",
-    smaller: Sequence[str],
+    explained: SystemId,
+    floor: SystemId,
+    smaller: Sequence[SystemId],
     share: float = HARD,
 ) -> dict[str, Any]:
     """R_D on the hard tokens, and how much of the model's lead over *other* smaller models the explained run keeps.
@@ -97,17 +99,14 @@ def hard_tokens(
         "recovered" (R_D over the floor), "by", "share", "tokens" and "kept": name -> (L_small − L_E) / (L_small − L_M).
     """
     hard = select_hard(scored, smaller[0], share)
-    kl = {name: by_document(scored, table(scored, name).kl, hard) for name in (explained, floor)}
+    kl, below = (by_document(scored, scored[one].table.kl, hard) for one in (explained, floor))
     count = by_document(scored, np.ones(len(hard)), hard)
-    names = ("model", explained, *smaller[1:])
-    loss = {name: by_document(scored, table(scored, name).loss, hard) for name in names}
-    kept = {
-        name: resamples.ratio(loss[name] - loss[explained], loss[name] - loss["model"], count).to_json()
-        for name in smaller[1:]
-    }
+    model, own = (by_document(scored, its.table.loss, hard) for its in (scored.model, scored[explained]))
+    loss = {str(one): by_document(scored, scored[one].table.loss, hard) for one in smaller[1:]}
+    kept = {name: resamples.ratio(its - own, its - model, count).to_json() for name, its in loss.items()}
     return {
-        "recovered": resamples.recovered(kl[explained], kl[floor], count).to_json(),
-        "by": smaller[0],
+        "recovered": resamples.recovered(kl, below, count).to_json(),
+        "by": str(smaller[0]),
         "share": share,
         "tokens": int(hard.sum()),
         "kept": kept,
@@ -115,7 +114,7 @@ def hard_tokens(
 
 
 def accuracy(
-    scored: Scored, resamples: Resamples, *, explained: str = "explained:mean", floor: str | None = "floor:mean"
+    scored: Scored[SystemId], resamples: Resamples, *, explained: SystemId, floor: SystemId | None
 ) -> dict[str, Estimate]:
     """The share of items whose most likely token is the correct one, and how much of it the explanation gives back.
 
@@ -128,18 +127,19 @@ def accuracy(
     """
     used = scored.count > 0
     count = scored.count[used]
-    right = {name: scored[name].correct[used] for name in ("model", explained, floor) if name is not None}
+    own, model = scored[explained].correct[used], scored.model.correct[used]
     out = {
-        "accuracy": resamples.mean(right[explained], count, least=0.0, most=1.0),
-        "accuracy_model": resamples.mean(right["model"], count, least=0.0, most=1.0),
+        "accuracy": resamples.mean(own, count, least=0.0, most=1.0),
+        "accuracy_model": resamples.mean(model, count, least=0.0, most=1.0),
     }
     if floor is None:
         none = Estimate.undefined("the claim has no floor on this task", int(used.sum()))
         return {**out, "accuracy_floor": none, "accuracy_recovered": none}
-    out["accuracy_floor"] = resamples.mean(right[floor], count, least=0.0, most=1.0)
-    gap = resamples.difference(right["model"], right[floor], count)
+    below = scored[floor].correct[used]
+    out["accuracy_floor"] = resamples.mean(below, count, least=0.0, most=1.0)
+    gap = resamples.difference(model, below, count)
     if gap.low is not None and gap.low > 0:
-        share = resamples.ratio(right[explained] - right[floor], right["model"] - right[floor], count)
+        share = resamples.ratio(own - below, model - below, count)
     elif gap.high is not None and gap.high < 0:
         share = Estimate.undefined(f"harmful scope: the model's accuracy minus the floor's is {gap}", gap.n)
     else:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from assay.errors import ClaimError, nearest
-from assay.explanations.base import NOOP, Explanation
-from assay.explanations.floors import FLOOR_MODEL, NGRAMS, floor_models
+from assay.explanations.base import Explanation
+from assay.explanations.floors import NGRAMS, floor_models
 from assay.measure.headline.recovered import Necessity, Recovered, measure_recovered, necessity
 from assay.measure.headline.systems import Systems
-from assay.measure.score import Scored
+from assay.score.ids import BIGRAM, NOOP, SystemId, rival
+from assay.score.scores import Scored, Scores
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
@@ -26,7 +27,7 @@ class Row:
 
     ablation: str
     floor: str
-    system: str  # the floor's name in `scored`
+    system: SystemId  # the floor's
     figures: Recovered
 
 
@@ -56,7 +57,7 @@ class Figures:
 
 def figures(
     explanation: Explanation,
-    scored: Scored,
+    scored: Scored[SystemId],
     resamples: Resamples,
     plans: Systems,
     floors: Sequence[str] | None = None,
@@ -71,30 +72,30 @@ def figures(
     """
     models = floor_models(floors)
     for floor in floors or ():
-        named = floor.removeprefix(FLOOR_MODEL)
-        if named not in scored.systems and floor != explanation.headline_floor:
-            there = [explanation.headline_floor, *(f for f in OTHER_FLOORS if f in scored.systems)]
+        (named,) = floor_models([floor]) or (floor,)
+        if rival(named) not in scored.systems and floor != explanation.headline_floor:
+            there = [explanation.headline_floor, *(f for f in OTHER_FLOORS if rival(f) in scored.systems)]
             raise ClaimError(f"a {explanation.kind} claim has no floor {floor!r} on this task" + nearest(floor, there))
     used = scored.count > 0
     count = scored.count[used]
     noise_kl = float(scored[NOOP].kl[used].sum() / count.sum())
-    noise_loss = float(np.abs(scored[NOOP].loss[used] - scored["model"].loss[used]).sum() / count.sum())
-    model = scored["model"].loss[used]
+    noise_loss = float(np.abs(scored[NOOP].loss[used] - scored.model.loss[used]).sum() / count.sum())
+    model = scored.model.loss[used]
 
-    def pair(name: str) -> tuple[np.ndarray, np.ndarray]:
-        return scored[name].loss[used], scored[name].kl[used]
+    def pair(its: Scores) -> tuple[np.ndarray, np.ndarray]:
+        return its.loss[used], its.kl[used]
 
     if explanation.floor_takes is None:
         found: dict[str, Necessity] = {}
-        for ablation, name in plans.explained.items():
-            loss, kl = pair(name)
-            if "bigram" in scored.systems:
+        for ablation, explained in plans.explained.items():
+            loss, kl = pair(scored[explained])
+            if BIGRAM in scored.systems:
                 found[ablation] = necessity(
                     resamples,
                     count,
                     loss_model=model,
                     loss_removed=loss,
-                    loss_bigram=pair("bigram")[0],
+                    loss_bigram=scored[BIGRAM].loss[used],
                     kl_removed=kl,
                     noise=noise_loss,
                 )
@@ -109,13 +110,13 @@ def figures(
     rows: list[Row] = []
     own = explanation.headline_floor
 
-    def add(ablation: str, floor: str, system: str, label: str) -> None:
+    def add(ablation: str, floor: str, system: SystemId, label: str) -> None:
         row = measure_recovered(
             resamples,
             count,
             loss_model=model,
-            explained=pair(plans.explained[ablation]),
-            floor=pair(system),
+            explained=pair(scored[plans.explained[ablation]]),
+            floor=pair(scored[system]),
             floor_name=label,
             noise_kl=noise_kl,
             noise_loss=noise_loss,
@@ -123,11 +124,11 @@ def figures(
         rows.append(Row(ablation, floor, system, row))
 
     for ablation in plans.explained:
-        add(ablation, own, plans.floor(ablation), ablation if own == "ablated" else f"{own}, {ablation}")
+        add(ablation, own, plans.floors[ablation], ablation if own == "ablated" else f"{own}, {ablation}")
     for floor in (*OTHER_FLOORS, *models):
-        if floor in scored.systems and (floors is None or floor in floors or floor in models):
+        if rival(floor) in scored.systems and (floors is None or floor in floors or floor in models):
             for ablation in list(plans.explained)[: 1 if explanation.once else None]:
-                add(ablation, floor, floor, floor)
+                add(ablation, floor, rival(floor), floor)
     mine = [row for row in rows if row.floor == own]
     lowest = min(mine, key=lambda row: _order(row.figures.recovered))
     return Figures(lowest.ablation, tuple(rows), {}, noise_kl, noise_loss)

@@ -16,7 +16,8 @@ from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
-from assay.measure.score import Scored
+from assay.score.ids import SystemId
+from assay.score.scores import Scored
 
 Column = Float64[np.ndarray, " documents"]
 
@@ -31,42 +32,40 @@ class Parts:
         reason: why no component is scored alone.
     """
 
-    systems: dict[str, tuple[str, str | None]]
+    systems: dict[str, tuple[SystemId, SystemId | None]]
     ablation: str
     reason: str | None = None
 
     @property
-    def names(self) -> set[str]:
-        return {name for pair in self.systems.values() for name in pair if name is not None}
+    def ids(self) -> set[SystemId]:
+        return {one for pair in self.systems.values() for one in pair if one is not None}
 
 
 def alone(
     bench: Workbench, explanation: Explanation, ablation: str, draws: int
-) -> tuple[Parts, dict[str, Sequence[Plan]]]:
+) -> tuple[Parts, dict[SystemId, Sequence[Plan]]]:
     """The systems in which each component is explained alone, and those in which it alone is ablated.
 
     What the claim's fits gave a component together with the others (strengths, optimal constants) stays as it is.
     """
     given = explanation.alone(bench.model)
     found, reason = ({}, given.reason) if isinstance(given, Undefined) else (given, None)
-    names: dict[str, tuple[str, str | None]] = {}
-    plans: dict[str, Sequence[Plan]] = {}
+    ids: dict[str, tuple[SystemId, SystemId | None]] = {}
+    plans: dict[SystemId, Sequence[Plan]] = {}
     numbers = range(draws if ablation in RANDOM else 1)
     remove = explanation.floor_takes is None
     edits = explanation.edits(bench, ablation) if found and not remove else ()
     for name, sites in found.items():
         ablated = [bench.plan(bench.ablate(sites, ablation, draw)) for draw in numbers]
-        if remove:
-            names[name] = f"part:{name}", None
-            plans[f"part:{name}"] = ablated
-        else:
-            names[name] = f"part:{name}", f"part floor:{name}"
-            plans[f"part:{name}"] = [bench.plan(tuple(edit for edit in edits if edit.site in sites))]
-            plans[f"part floor:{name}"] = ablated
-    return Parts(names, ablation, reason), plans
+        own, floor = SystemId("part", part=name), SystemId("part floor", part=name)
+        ids[name] = own, None if remove else floor
+        plans[own if remove else floor] = ablated
+        if not remove:
+            plans[own] = [bench.plan(tuple(edit for edit in edits if edit.site in sites))]
+    return Parts(ids, ablation, reason), plans
 
 
-def sums(parts: Parts, scored: Scored, floor: str) -> dict[str, tuple[Column, Column]]:
+def sums(parts: Parts, scored: Scored[SystemId], floor: SystemId) -> dict[str, tuple[Column, Column]]:
     """Component -> (explained, floor) loss sums of the documents that were scored, as `compute` takes them.
 
     Args:

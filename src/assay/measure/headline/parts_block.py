@@ -10,13 +10,14 @@ from assay.measure.headline.figures import Figures
 from assay.measure.headline.parts import Column
 from assay.measure.headline.recovered import measure_recovered, necessity
 from assay.measure.headline.systems import Systems
-from assay.measure.score import Scored
+from assay.score.ids import BIGRAM, SystemId
+from assay.score.scores import Scored, Scores
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
 
 def parts_block(
-    plans: Systems, scored: Scored, resamples: Resamples, numbers: Figures, worth: Compute
+    plans: Systems, scored: Scored[SystemId], resamples: Resamples, numbers: Figures, worth: Compute
 ) -> dict[str, Any]:
     """The record's `parts` block.
 
@@ -31,21 +32,23 @@ def parts_block(
     used = scored.count > 0
     count = scored.count[used]
 
-    def row(name: str, explained: str, floor: str | None) -> dict[str, Any]:
-        loss, kl = scored[explained].loss[used], scored[explained].kl[used]
+    def row(name: str, explained: SystemId, floor: SystemId | None) -> dict[str, Any]:
+        def pair(its: Scores) -> tuple[Column, Column]:
+            return its.loss[used], its.kl[used]
+
         if floor is not None:
             found = measure_recovered(
                 resamples,
                 count,
-                loss_model=scored["model"].loss[used],
-                explained=(loss, kl),
-                floor=(scored[floor].loss[used], scored[floor].kl[used]),
+                loss_model=scored.model.loss[used],
+                explained=pair(scored[explained]),
+                floor=pair(scored[floor]),
                 floor_name=parts.ablation,
                 noise_kl=numbers.noise_kl,
                 noise_loss=numbers.noise_loss,
             )
             return {"component": name, "floor": "ablated", **found.to_json()}
-        return {"component": name, "floor": "bigram", **_removed(scored, resamples, loss, kl, numbers)}
+        return {"component": name, "floor": "bigram", **_removed(scored, resamples, *pair(scored[explained]), numbers)}
 
     every = list(parts.systems.items())
     for name, (explained, own) in every:
@@ -55,19 +58,20 @@ def parts_block(
         out["components"].append(
             {**row(name, explained, own), "compute": block if figures is None else figures.to_json()}
         )
-    compound = None if every[0][1][1] is None else plans.floor(parts.ablation)
-    out["compound"] = row("all at once", plans.explained[parts.ablation], compound)
+    out["compound"] = row("all at once", plans.explained[parts.ablation], plans.floors.get(parts.ablation))
     return out
 
 
-def _removed(scored: Scored, resamples: Resamples, loss: Column, kl: Column, numbers: Figures) -> Mapping[str, Any]:
+def _removed(
+    scored: Scored[SystemId], resamples: Resamples, loss: Column, kl: Column, numbers: Figures
+) -> Mapping[str, Any]:
     """A removed component's row: KL, nats and necessity; a recovered share is not defined."""
     used = scored.count > 0
-    count, model = scored.count[used], scored["model"].loss[used]
+    count, model = scored.count[used], scored.model.loss[used]
     none = Estimate.undefined("a Remove claim has no floor", len(count)).to_json()
     share = Estimate.undefined("there is no bigram for this task", len(count))
-    if "bigram" in scored.systems:
-        bigram = scored["bigram"].loss[used]
+    if BIGRAM in scored.systems:
+        bigram = scored[BIGRAM].loss[used]
         share = necessity(
             resamples,
             count,

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from assay.errors import ClaimError
-from assay.explanations.base import NOOP, Explanation, Undefined
+from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
 from assay.measure.headline.parts import Parts, alone
-
-EXPLAINED, FLOOR = "explained", "floor"
+from assay.score.ids import NOOP, SystemId
 
 
 @dataclass(frozen=True)
@@ -21,17 +20,16 @@ class Systems:
     """What is run for a claim.
 
     Attributes:
-        plans: by system name ("explained:mean", "floor:mean", "part:a1.h3", "noop").
-        explained: ablation -> the explained system that it uses.
+        plans: every system's runs, one a draw.
+        explained, floors: by ablation; an explained run that uses none is the same under all, and a claim that says
+            what is lost without its parts has no floor.
         parts: each component alone.
     """
 
-    plans: dict[str, Sequence[Plan]]
-    explained: dict[str, str]
+    plans: dict[SystemId, Sequence[Plan]]
+    explained: dict[str, SystemId]
+    floors: dict[str, SystemId]
     parts: Parts
-
-    def floor(self, ablation: str) -> str:
-        return f"{FLOOR}:{ablation}"
 
 
 def systems(
@@ -45,17 +43,18 @@ def systems(
     Raises:
         ClaimError: when the claim names nothing that the ablation could take away.
     """
-    plans: dict[str, Sequence[Plan]] = {}
-    explained: dict[str, str] = {}
+    plans: dict[SystemId, Sequence[Plan]] = {}
+    explained: dict[str, SystemId] = {}
+    floors: dict[str, SystemId] = {}
     once = explanation.once
     for ablation in ablations:
         numbers = range(draws if ablation in RANDOM else 1)
-        name = EXPLAINED if once else f"{EXPLAINED}:{ablation}"
-        explained[ablation] = name
-        if name not in plans:
-            plans[name] = [explanation.plan(bench, ablation, draw) for draw in (range(1) if once else numbers)]
+        own = explained[ablation] = SystemId("explained", None if once else ablation)
+        if own not in plans:
+            plans[own] = [explanation.plan(bench, ablation, draw) for draw in (range(1) if once else numbers)]
         if explanation.floor_takes is not None:
-            plans[f"{FLOOR}:{ablation}"] = [explanation.floor(bench, ablation, draw) for draw in numbers]
+            floors[ablation] = SystemId("floor", ablation)
+            plans[floors[ablation]] = [explanation.floor(bench, ablation, draw) for draw in numbers]
     parts = Parts({}, ablations[0], without_parts)
     if without_parts is None:
         parts, several = alone(bench, explanation, ablations[0], draws)
@@ -63,4 +62,4 @@ def systems(
     unedited = explanation.unedited(bench, ablations[0])
     if isinstance(unedited, Undefined):
         raise ClaimError(unedited.reason)
-    return Systems({**plans, NOOP: [unedited]}, explained, parts)
+    return Systems({**plans, NOOP: [unedited]}, explained, floors, parts)

@@ -16,8 +16,8 @@ from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure.length import quantise
 from assay.measure.length.quantise import Coded, Reads
-from assay.measure.score import Distribution, score
 from assay.model.transformer import Model
+from assay.score.score import Distribution, score
 from assay.stats.estimate import Estimate
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 
 from assay.measure.headline.systems import Systems
-from assay.measure.score import Scored
+from assay.score.ids import SystemId
+from assay.score.scores import Scored
 from assay.task.task import Task
 
 
@@ -19,7 +20,7 @@ def token_text(task: Task, ids: np.ndarray) -> list[str]:
     return [texts[int(i)] for i in ids]
 
 
-def examples(task: Task, scored: Scored, systems: Systems) -> pa.Table:
+def examples(task: Task, scored: Scored[SystemId], systems: Systems) -> pa.Table:
     """One row a scored token, in the order of the task's rows."""
     if task.answers is not None:
         ids = task.answers[:, 0].numpy()[scored.row]
@@ -35,20 +36,14 @@ def examples(task: Task, scored: Scored, systems: Systems) -> pa.Table:
         "position": pa.array(scored.position, pa.int32()),
         "token": pa.array(token_text(task, ids), pa.string()).dictionary_encode(),
         "token_id": pa.array(ids, pa.int32()),
-        "loss_model": pa.array(_table(scored, "model").loss),
+        "loss_model": pa.array(scored.model.table.loss),
     }
     for ablation, explained in systems.explained.items():
-        for label, name in (("explained", explained), ("floor", systems.floor(ablation))):
-            if name in scored.systems and scored[name].tokens is not None:
-                table = _table(scored, name)
+        for label, one in (("explained", explained), ("floor", systems.floors.get(ablation))):
+            if one is not None:
+                table = scored[one].table
                 columns[f"loss_{label}_{ablation}"] = pa.array(table.loss)
                 columns[f"kl_{label}_{ablation}"] = pa.array(table.kl)
                 if label == "explained":
                     columns[f"agree_{ablation}"] = pa.array(table.agree)
     return pa.table(columns)
-
-
-def _table(scored: Scored, name: str):
-    table = scored[name].tokens
-    assert table is not None
-    return table

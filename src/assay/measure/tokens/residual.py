@@ -1,6 +1,6 @@
 """The residual of an explanation: KL and loss gap by slice, the worst examples, and what restoring each part closes.
 
-Works on the `Scored` token tables of "model", the explained run and its floor (docs/definitions.md#residual).
+Works on the `Scored` token tables of the model, the explained run and its floor (docs/definitions.md#residual).
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from jaxtyping import Bool, Float, Float64, Int
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
 from assay.intervene.spec import RANDOM
-from assay.measure.score import Scored, System, TokenTable, score
+from assay.score.ids import SystemId
+from assay.score.score import score
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.rows import ROWS, control_rows
@@ -62,27 +64,15 @@ class Tokens:
         return [self._decode(int(i)) for i in ids]
 
 
-def scored_tokens(task: Task, scored: Scored) -> Int[np.ndarray, "tokens"]:
+def scored_tokens(task: Task, scored: Scored[SystemId]) -> Int[np.ndarray, "tokens"]:
     """The id of each scored token (for prompts the correct answer's), in the order of the token tables."""
     if task.answers is not None:
         return task.answers.numpy()[scored.row, 0]
     return task.tokens.numpy()[scored.row, scored.position]
 
 
-def table(scored: Scored, name: str) -> TokenTable:
-    """The token table of a system.
-
-    Raises:
-        ValueError: when it was not kept.
-    """
-    tokens = scored[name].tokens
-    if tokens is None:
-        raise ValueError(f"the per-token scores of {name!r} were not kept; name it in keep=")
-    return tokens
-
-
 def by_document(
-    scored: Scored, values: Float[np.ndarray, "tokens"], where: Bool[np.ndarray, "tokens"] | None = None
+    scored: Scored[SystemId], values: Float[np.ndarray, "tokens"], where: Bool[np.ndarray, "tokens"] | None = None
 ) -> Float64[np.ndarray, "documents"]:
     """Sums of per-token values over the documents that have scored tokens, in order (as `Resamples` expects them)."""
     values = values.astype(float) if where is None else values * where.astype(float)
@@ -90,7 +80,7 @@ def by_document(
 
 
 def slices(
-    scored: Scored, task: Task, resamples: Resamples, *, explained: str = "explained:mean", most: int = 12
+    scored: Scored[SystemId], task: Task, resamples: Resamples, *, explained: SystemId, most: int = 12
 ) -> dict[str, list[Slice]]:
     """KL(model || explained) and the loss gap of every slice of the scored tokens.
 
@@ -104,7 +94,8 @@ def slices(
         share (of the KL).
     """
     ids = scored_tokens(task, scored)
-    kl, gap = table(scored, explained).kl, table(scored, explained).loss - table(scored, "model").loss
+    mine = scored[explained].table
+    kl, gap = mine.kl, mine.loss - scored.model.table.loss
     total = float(kl.sum(dtype=float))
 
     def row(name: str, where: Bool[np.ndarray, "tokens"]) -> Slice:
@@ -159,7 +150,7 @@ def frequency(counts: Int[np.ndarray, "vocab"]) -> np.ndarray:
     return out
 
 
-def repeats(task: Task, scored: Scored) -> np.ndarray:
+def repeats(task: Task, scored: Scored[SystemId]) -> np.ndarray:
     """Whether each scored token stood earlier in its window, and whether after the same token (what induction sees)."""
     tokens = task.tokens.numpy()
     out = np.full(len(scored.row), REPEATS[2], dtype="<U32")
@@ -184,7 +175,7 @@ def repeats(task: Task, scored: Scored) -> np.ndarray:
     return out
 
 
-def buckets(scored: Scored) -> list[tuple[int, int]]:
+def buckets(scored: Scored[SystemId]) -> list[tuple[int, int]]:
     """Ranges of positions that double in width, as far as there are scored tokens."""
     out, start = [], 1
     if not len(scored.position):
@@ -210,7 +201,7 @@ def _worst_groups(groups: np.ndarray, kl: Float[np.ndarray, "tokens"], most: int
 
 
 def worst(
-    scored: Scored, task: Task, *, explained: str = "explained:mean", floor: str | None = None, count: int = 10
+    scored: Scored[SystemId], task: Task, *, explained: SystemId, floor: SystemId | None = None, count: int = 10
 ) -> list[dict[str, Any]]:
     """The rows with the largest KL, worst first, each around its worst token.
 
@@ -220,10 +211,10 @@ def worst(
     Returns:
         As the record's `worst`, with the row's and the token's KL in nats; context that is not scored has no figures.
     """
-    kl = table(scored, explained).kl
-    values = {"kl": kl, "loss_model": table(scored, "model").loss, "loss_explained": table(scored, explained).loss}
+    mine, kl = scored[explained].table, scored[explained].table.kl
+    values = {"kl": kl, "loss_model": scored.model.table.loss, "loss_explained": mine.loss}
     if floor is not None:
-        values["loss_floor"] = table(scored, floor).loss
+        values["loss_floor"] = scored[floor].table.loss
     totals = np.bincount(scored.row, weights=kl.astype(float))
     strings, ids = Tokens(task.tokenizer), scored_tokens(task, scored)
     out = []
@@ -259,9 +250,10 @@ def worst(
 def parts(
     bench: Workbench,
     explanation: Explanation,
-    scored: Scored,
+    scored: Scored[SystemId],
     resamples: Resamples,
     *,
+    explained: SystemId,
     ablation: str = "mean",
     draws: int = 1,
 ) -> list[dict[str, Any]]:
@@ -271,7 +263,7 @@ def parts(
     Many parts are restored on a subset of the rows. Random ablations are compared on the same draws.
 
     Args:
-        scored: the sums, with "explained:<ablation>" among them.
+        explained: the run that parts are restored in.
     """
     sites = explanation.restorable(bench, ablation)
     if not sites:
@@ -282,18 +274,19 @@ def parts(
     rows = np.unique(scored.row)
     if len(rows) * len(sites) > MOST_RUNS:
         rows = np.intersect1d(rows, control_rows(bench.task, max(ROWS, MOST_RUNS // len(sites))))
-    draws = min(draws, scored[f"explained:{ablation}"].draw_kl.shape[1]) if ablation in RANDOM else 1
-    systems: dict[str, System | Sequence[System]] = {
-        str(site): [explanation.restored(bench, ablation, site, draw) for draw in range(draws)] for site in sites
+    draws = min(draws, scored[explained].draw_kl.shape[1]) if ablation in RANDOM else 1
+    own, restored = SystemId("explained"), {site: SystemId("restored", part=str(site)) for site in sites}
+    systems = {
+        one: [explanation.restored(bench, ablation, site, draw) for draw in range(draws)]
+        for site, one in restored.items()
     }
-    own, kept = "explained run", scored.count > 0  # no part's name
-    fewer = len(rows) < len(np.unique(scored.row))
+    kept, fewer = scored.count > 0, len(rows) < len(np.unique(scored.row))
     if fewer:
         systems[own] = [explanation.plan(bench, ablation, draw) for draw in range(draws)]
     more = score(bench, systems, rows=rows)
-    known = more[own].kl if fewer else scored[f"explained:{ablation}"].draw_kl[:, :draws].mean(1)
+    known = more[own].kl if fewer else scored[explained].draw_kl[:, :draws].mean(1)
     base, counts = known[kept], more.count[kept]
     return [
-        {"part": str(site), "closes": resamples.recovered(more[str(site)].kl[kept], base, counts).to_json()}
-        for site in sites
+        {"part": str(site), "closes": resamples.recovered(more[one].kl[kept], base, counts).to_json()}
+        for site, one in restored.items()
     ]

@@ -21,14 +21,17 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Batch
 from assay.intervene.residue import Residue
 from assay.intervene.spec import RANDOM
-from assay.measure.score import Scored, System, score
+from assay.score.ids import COMPLEMENT, SystemId
+from assay.score.score import System, score
+from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator, torch_generator
 
 SHRINKAGE = 4.0  # reference tokens that the shorter context counts for
 LARGEST_TABLE = 30_000_000  # numbers in the two-token table
-COMPLEMENT = "complement"
+RESIDUAL, NOISE, SHUFFLED, READER = map(SystemId, ("residual", "noise", "shuffled", "reader"))
+MEAN = SystemId("floor", "mean")
 DRAWS = 2  # of a random ablation, for the complement
 
 
@@ -64,11 +67,11 @@ class Signal:
 def residual_signal(
     bench: Workbench,
     explanation: Explanation,
-    scored: Scored,
+    scored: Scored[SystemId],
     resamples: Resamples,
     *,
-    floor: str = "floor:mean",
-    rest: Scored | None = None,
+    floor: SystemId | None,
+    rest: Scored[SystemId] | None = None,
     draws: int = 2,
 ) -> Signal:
     """The residual signal of all parts of the claim together.
@@ -80,6 +83,7 @@ def residual_signal(
         draws: of noise and of shuffled documents.
     """
     if rest is not None:
+        assert floor is not None  # what is kept is measured over the run that keeps nothing
         return _of_complement(rest, scored, resamples, floor)
     edits = explanation.values(bench)
     if isinstance(edits, Undefined):
@@ -87,29 +91,27 @@ def residual_signal(
     residue = Residue(bench, edits)
     rows = np.unique(scored.row)
     reader = TokenReader(residue)
-    systems: dict[str, System | Sequence[System]] = {
-        "residual": residue.plan(lambda batch: residue.centred(batch.data, batch.rows)),
-        "noise": [residue.plan(_noise(residue, draw)) for draw in range(draws)],
-        "reader": residue.plan(reader.predict),
+    systems: dict[SystemId, System | Sequence[System]] = {
+        RESIDUAL: residue.plan(lambda batch: residue.centred(batch.data, batch.rows)),
+        NOISE: [residue.plan(_noise(residue, draw)) for draw in range(draws)],
+        READER: residue.plan(reader.predict),
     }
-    if "floor:mean" not in scored.systems:
-        systems["floor:mean"] = bench.plan(bench.ablate([edit.site for edit in edits], "mean"))
+    if MEAN not in scored.systems:
+        systems[MEAN] = bench.plan(bench.ablate([edit.site for edit in edits], "mean"))
     partners = [other_documents(bench, rows, draw) for draw in range(draws)]
     if all(p is not None for p in partners):
-        systems["shuffled"] = [residue.plan(_shuffled(residue, p)) for p in partners if p is not None]
+        systems[SHUFFLED] = [residue.plan(_shuffled(residue, p)) for p in partners if p is not None]
     more = score(bench, systems, rows=rows)
     kept = scored.count > 0
     known = {**scored.systems, **more.systems}
-    kl = {name: known[name].kl[kept] for name in (*systems, "floor:mean")}
-    own = resamples.recovered(kl["residual"], kl["floor:mean"])
-    noise = resamples.recovered(kl["noise"], kl["floor:mean"])
+    below, kl = known[MEAN].kl[kept], {one: its.kl[kept] for one, its in more.systems.items()}
+    own, noise, read = (resamples.recovered(kl[one], below) for one in (RESIDUAL, NOISE, READER))
     shuffled = (
-        resamples.recovered(kl["shuffled"], kl["floor:mean"])
-        if "shuffled" in kl
+        resamples.recovered(kl[SHUFFLED], below)
+        if SHUFFLED in kl
         else Estimate.undefined("no other document is long enough to take a residual from")
     )
-    read = resamples.recovered(kl["reader"], kl["floor:mean"])
-    share = _share(resamples, kl["floor:mean"], kl["residual"], kl["reader"], own)
+    share = _share(resamples, below, kl[RESIDUAL], kl[READER], own)
     return Signal(own, noise, shuffled, read, share, _words(own, noise, shuffled, share))
 
 
@@ -220,14 +222,16 @@ def _share(resamples: Resamples, floor: Columns, own: Columns, reader: Columns, 
     return resamples.function(lambda f, o, r: (f - r) / (f - o), floor, own, reader)
 
 
-def complement(bench: Workbench, explanation: Explanation, scored: Scored, ablation: str) -> Scored | None:
+def complement(
+    bench: Workbench, explanation: Explanation, scored: Scored[SystemId], ablation: str
+) -> Scored[SystemId] | None:
     """The run of everything that was not kept, scored beside what was scored before; None where nothing is kept."""
     draws = range(DRAWS if ablation in RANDOM else 1)
     plans = [plan for draw in draws if (plan := explanation.complement(bench, ablation, draw)) is not None]
     return score(bench, {COMPLEMENT: plans}, rows=np.unique(scored.row)) if plans else None
 
 
-def _of_complement(rest: Scored, scored: Scored, resamples: Resamples, floor: str) -> Signal:
+def _of_complement(rest: Scored[SystemId], scored: Scored[SystemId], resamples: Resamples, floor: SystemId) -> Signal:
     kept = scored.count > 0
     value = resamples.recovered(rest[COMPLEMENT].kl[kept], scored[floor].kl[kept])
     none = Estimate.undefined("for a set that is kept the residual is the complement's own run")

@@ -17,10 +17,11 @@ from assay.intervene.edit_runner import CleanRuns
 from assay.intervene.runner import Runner
 from assay.measure.checks.knockouts import divergences, knockouts
 from assay.measure.headline.systems import systems
-from assay.measure.score import score
 from assay.methods.part_sizes import sizes
 from assay.model.transformer import Model
+from assay.score.score import score
 from assay.task.metrics import METRICS, Metric
+from tests.measure.ids import EXPLAINED
 from tests.measure.planted import bench, planted, text_task
 from tests.naive.scores import scores as naive
 
@@ -54,7 +55,9 @@ def test_scores_are_those_of_whole_distributions(kind: str, block: int, monkeypa
     monkeypatch.setattr(output, "BLOCK", block)
     at, rows = bench(), np.arange(len(text_task()))
     plans = systems(at, CLAIMS[kind], ("mean", "resample_joint"), 3).plans
-    scored = score(at, plans, keep=list(plans), beside="explained:mean")
+    scored = score(at, plans, keep=list(plans))
+    targets = dict.fromkeys(plans, plans[EXPLAINED][0])
+    apart = score(at, plans, keep=list(plans), targets=targets)
     task = at.task
     items = task.items(rows)
     targets = task.targets(rows, items)
@@ -64,7 +67,7 @@ def test_scores_are_those_of_whole_distributions(kind: str, block: int, monkeypa
         with torch.no_grad():
             return task.gather(at.runner.logits(plan, rows), items)
 
-    own, beside = whole(at.plan(())), whole(plans["explained:mean"][0])
+    own, beside = whole(at.plan(())), whole(plans[EXPLAINED][0])
     for name, draws in plans.items():
         found = [naive("loss", whole(plan), own, answers) for plan in draws]
         loss, kl, agree, correct = (torch.stack([f[i].double() for f in found]).mean(0).numpy() for i in range(4))
@@ -74,12 +77,12 @@ def test_scores_are_those_of_whole_distributions(kind: str, block: int, monkeypa
         np.testing.assert_allclose(table.kl, kl, atol=1e-6, rtol=1e-6)
         np.testing.assert_array_equal(table.agree, agree.astype(np.float32))
         np.testing.assert_array_equal(table.correct, correct.astype(np.float32))
-        if name != "explained:mean":
-            far = torch.stack([naive("loss", whole(plan), beside, answers)[1] for plan in draws]).mean(0)
-            np.testing.assert_allclose(scored[name].beside, far, atol=1e-6, rtol=1e-6)
+        far = torch.stack([naive("loss", whole(plan), beside, answers)[1] for plan in draws]).mean(0)
+        np.testing.assert_allclose(apart[name].table.kl, far, atol=1e-6, rtol=1e-6)
+        np.testing.assert_allclose(apart[name].draw_loss, scored[name].draw_loss, rtol=1e-7)
     model = naive("loss", own, own, answers)
-    np.testing.assert_allclose(scored["model"].loss.sum(), float(model[0].sum()), rtol=1e-7)
-    assert not scored["model"].kl.any()
+    np.testing.assert_allclose(scored.model.loss.sum(), float(model[0].sum()), rtol=1e-7)
+    assert not scored.model.kl.any()
 
 
 @pytest.mark.parametrize("metric", ["kl", "accuracy", "own"])
@@ -104,7 +107,7 @@ def test_a_loss_that_looks_at_whole_distributions_is_scored_by_them(metric: str)
         }
         assert float(scored["it"].loss.sum()) == pytest.approx(wanted[metric], rel=1e-5)
         model = {"kl": 0.0, "accuracy": float((p.argmax(-1) != right).sum()), "own": -float((p.exp() * p).sum())}
-        assert float(scored["model"].loss.sum()) == pytest.approx(model[metric], rel=1e-5)
+        assert float(scored.model.loss.sum()) == pytest.approx(model[metric], rel=1e-5)
     finally:
         object.__setattr__(task, "metric", METRICS["loss"])
 

@@ -10,10 +10,11 @@ import torch
 
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuit_groups import budget, grouped, live_shares
-from assay.intervene.circuit_scores import circuit_scores
 from assay.intervene.circuits import Circuits
 from assay.intervene.side_by_side import side_by_side
-from assay.measure.score import score
+from assay.model.edge_sets import EdgeSet
+from assay.score.circuits import score_circuits
+from assay.score.score import score
 from assay.task.metrics import token_scores
 from tests.intervene.naive_cases import bench_of
 
@@ -54,13 +55,13 @@ def naive_scores(bench: Workbench, masks: np.ndarray, ablation: str, draw: int, 
 def test_scores_are_those_of_each_circuit_alone(kind, ablation):
     bench = bench_of(kind, DOUBLE)
     masks, rows = circuits_in(bench, 8), np.array([0, 2, 3])
-    found = circuit_scores(bench, masks, ablation, draws=(0, 3), rows=rows)
+    found = score_circuits(bench, masks, ablation, draws=(0, 3), rows=rows)
     draws = (0,) if ablation == "mean" else (0, 3)
     naive = np.stack([naive_scores(bench, masks, ablation, draw, rows) for draw in draws])
-    columns = (found.draw_loss, found.draw_kl, found.draw_agree, found.draw_correct)
-    for column, values in enumerate(columns):
+    for column, name in enumerate(("draw_loss", "draw_kl", "draw_agree", "draw_correct")):
+        values = found.stacked(name).transpose(2, 0, 1)
         np.testing.assert_allclose(values, naive[:, column], rtol=1e-7, atol=1e-9)
-    np.testing.assert_allclose(found.kl, naive[:, 1].mean(0), rtol=1e-7, atol=1e-9)
+    np.testing.assert_allclose(found.stacked("kl"), naive[:, 1].mean(0), rtol=1e-7, atol=1e-9)
     scored = bench.task.scored.sum(1).numpy()
     assert [found.count[bench.task.document[row]] for row in rows] == [scored[row] for row in rows]
     assert found.count.sum() == scored[rows].sum()
@@ -71,9 +72,9 @@ def test_small_memory_changes_nothing():
     masks = circuits_in(bench, 8)
     circuits = Circuits(bench, "mean")
     assert budget(circuits, 5, 1).rows == budget(circuits, 5, 1).variants == 1
-    one, many = (circuit_scores(bench, masks, "mean", memory=memory) for memory in (1, 1 << 30))
-    np.testing.assert_allclose(one.draw_kl, many.draw_kl, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(one.mean_loss, many.mean_loss, rtol=1e-12)
+    one, many = (score_circuits(bench, masks, "mean", memory=memory) for memory in (1, 1 << 30))
+    np.testing.assert_allclose(one.stacked("kl"), many.stacked("kl"), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(one.stacked("loss"), many.stacked("loss"), rtol=1e-12)
 
 
 @pytest.fixture
@@ -86,17 +87,17 @@ def threads():
 def test_side_by_side_is_one_after_the_other(threads):
     bench = bench_of("llama", DOUBLE)
     masks = circuits_in(bench, 24)
-    found = {}
-    for count in (1, 3):
+    found, forwards = [], [0.0]
+    for count in (1, 3, 3):
         threads(count)
-        found[count] = circuit_scores(bench, masks, "resample_joint", draws=(0, 1), memory=1 << 22)
+        found.append(score_circuits(bench, masks, "resample_joint", draws=(0, 1), memory=1 << 22))
+        forwards.append(bench.runner.forwards)
         assert torch.get_num_threads() == count
-    one, three = found.values()
-    np.testing.assert_allclose(one.draw_kl, three.draw_kl, rtol=1e-9, atol=1e-12)
-    np.testing.assert_allclose(one.draw_loss, three.draw_loss, rtol=1e-9)
-    again = circuit_scores(bench, masks, "resample_joint", draws=(0, 1), memory=1 << 22)
-    assert again.forwards == three.forwards  # to the bit, in whatever order threads end
-    np.testing.assert_array_equal(again.draw_kl, three.draw_kl)
+    one, three, again = found
+    np.testing.assert_allclose(one.stacked("draw_kl"), three.stacked("draw_kl"), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(one.stacked("draw_loss"), three.stacked("draw_loss"), rtol=1e-9)
+    assert forwards[3] - forwards[2] == forwards[2] - forwards[1]  # to the bit, in whatever order threads end
+    np.testing.assert_array_equal(again.stacked("draw_kl"), three.stacked("draw_kl"))
 
 
 def test_side_by_side_keeps_the_order_and_drops_what_has_not_begun(threads):
@@ -109,6 +110,7 @@ def test_side_by_side_keeps_the_order_and_drops_what_has_not_begun(threads):
             held.set()
             raise ValueError("broken")
         held.wait(10)
+        Event().wait(0.01)  # as long as a call takes: else all of them may have begun before the first result is read
         return number
 
     assert list(side_by_side(lambda number: (number, torch.get_num_threads()), range(5))) == [(i, 1) for i in range(5)]
@@ -120,19 +122,18 @@ def test_side_by_side_keeps_the_order_and_drops_what_has_not_begun(threads):
 
 def test_all_edges_are_the_model_and_positions_count():
     bench = bench_of("llama", DOUBLE)
-    edges, width = len(bench.model.edges), bench.task.tokens.shape[1]
-    masks = np.ones((3, edges, width), dtype=bool)
-    masks[1, 3, : width // 2] = False
-    masks[2, 3] = False
-    found = circuit_scores(bench, masks, "mean")
-    model = score(bench, {})["model"]
-    np.testing.assert_allclose(found.loss[0], model.loss, rtol=1e-6)  # `score` reads float32 logits
-    assert found.kl[0].max() < 1e-15
-    assert found.agree[0].sum() == found.count.sum()
-    whole = circuit_scores(bench, masks[:, :, 0] | np.array([[True], [True], [False]]), "mean")
-    np.testing.assert_allclose(found.kl[2], circuit_scores(bench, masks[2:, :, 0], "mean").kl[0], rtol=1e-9)
-    assert 0 < found.kl[1].sum() != pytest.approx(found.kl[2].sum(), rel=1e-3)
-    assert whole.kl[1].max() < 1e-15
+    edges = len(bench.model.edges)
+    third = np.arange(edges) == 3
+    half = EdgeSet(np.repeat(third[:, None], 7, 1), tuple(range(7))).complement()  # the edge is cut in seven columns
+    masks = np.stack([np.ones(edges, dtype=bool), ~third])
+    found = score_circuits(bench, [EdgeSet.whole(masks[0]), half, EdgeSet.whole(masks[1])], "mean")
+    np.testing.assert_allclose(found[0].loss, score(bench, {}).model.loss, rtol=1e-6)
+    assert found[0].kl.max() < 1e-15
+    assert found[0].agree.sum() == found.count.sum()
+    assert 0 < found[1].kl.sum() != pytest.approx(found[2].kl.sum(), rel=1e-3)
+    whole = score_circuits(bench, masks, "mean")
+    np.testing.assert_allclose(found[2].kl, whole[1].kl, rtol=1e-9)
+    assert whole[0].kl.max() < 1e-15
 
 
 def test_circuits_that_need_the_same_nodes_share_a_call():

@@ -1,0 +1,294 @@
+"""Scores systems (explained runs, floors, rivals, controls, circuits): loss, KL to a target, agreement, accuracy.
+
+Every system sees the same micro-batches, and what several ask for is run once in each: the model's clean run, whose
+prefix edited runs start from, a system that others are held against, the fill of circuits.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeGuard
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from assay.intervene.ablations import Workbench
+from assay.intervene.circuit_groups import MEMORY, Group
+from assay.intervene.circuit_systems import CircuitPart, CircuitSystems, engine_key
+from assay.intervene.output import Output
+from assay.intervene.plan import CircuitRun, Plan
+from assay.intervene.side_by_side import side_by_side
+from assay.score.scores import K, Scored, Scores, TokenTable
+from assay.score.target import Target, Where
+from assay.task.metrics import MIX, Metric, TokenScores, log_probabilities
+from assay.task.task import Task
+
+# (inputs, rows) -> log-probabilities of the next token, or what they are formed of where they are read
+Distribution = Callable[[Tensor, np.ndarray], Tensor | Output]
+System = Plan | Distribution
+Advance = Callable[[int], None]  # called with how much more is done
+Pieces = Iterable[tuple[slice, Tensor]]
+
+
+def score(
+    bench: Workbench,
+    systems: Mapping[K, System | Sequence[System]],
+    *,
+    rows: Int[np.ndarray, "rows"] | None = None,
+    keep: Collection[K] = (),
+    targets: Mapping[K, System] | None = None,
+    memory: int = MEMORY,
+    advance: Advance | None = None,
+) -> Scored[K]:
+    """Scores systems on the task's rows (all, or those given).
+
+    Args:
+        systems: a plan or a distribution each, or several of them: draws, whose mean counts.
+        keep: systems whose per-token scores are kept, beside the model's.
+        targets: what a system's KL is taken from in place of the model's own distribution; often another system.
+        memory: bytes that circuits' states and variants may take.
+        advance: called with how many rows of systems (and draws) more are done.
+    """
+    task, runner = bench.task, bench.runner
+    rows = np.arange(len(task.tokens)) if rows is None else np.asarray(rows)
+    asked = _Asked(systems, targets or {})
+    engine = CircuitSystems(runner, list(asked.circuits.values()), asked.first, memory)
+    sums = _Sums(asked.draws, task, rows, keep)
+    alone = bool(asked.circuits) and not asked.plain  # circuits make their own batches and bring the model's logits
+    with torch.no_grad():
+        for batch in [rows] if alone else runner.batches(rows):
+            held = _Batch(bench, batch, asked)
+            sums.begin(len(held.items.row))
+            own = None if alone or not asked.model else held.model(sums)
+            for key in asked.plain:
+                held.score(key, own, sums)
+                if advance:
+                    advance(len(batch) * asked.times[key])
+            seen = np.zeros(len(held.items.row), dtype=bool)
+            for part in engine.parts(batch) if asked.circuits else ():
+                mine = own and own.at(part.where)
+                if mine is None and asked.model:
+                    answers = held.answers[part.where]
+                    mine, scores = _own(task.metric, [(slice(0, len(answers)), part.model())], answers)
+                    if not seen[part.where].any():
+                        sums.model(part.where, scores)
+                        seen[part.where] = True
+                for done in _part(part, asked, held, mine, sums):
+                    if advance:
+                        advance(len(part.batch.rows) * done)
+    index = task.items(rows)
+    row = rows[index.row]
+    count = np.bincount(sums.document, minlength=len(task.documents)).astype(float)
+    own_scores, found = sums.scores()
+    return Scored(count, row, index.position, np.asarray(task.document)[row], own_scores, found)
+
+
+def is_circuit(system: System) -> TypeGuard[Plan]:
+    return isinstance(system, Plan) and isinstance(system.final, CircuitRun)
+
+
+class _Asked(Generic[K]):
+    """What is run and held against what; equal runs are one, whoever asks for them.
+
+    Attributes:
+        draws: key -> how many; wanted: run -> the targets that it is held against (None: the model) -> who asks.
+        plain, circuits: runs by their ids; circuits that something else than circuits with the same fill is held
+            against are run like edits.
+        first: places of circuits that others with their fill are held against.
+        model: whether something is held against the model; times: run -> how many ask for it.
+    """
+
+    def __init__(self, systems: Mapping[K, System | Sequence[System]], targets: Mapping[K, System]):
+        several = {key: list(one) if isinstance(one, Sequence) else [one] for key, one in systems.items()}
+        self.draws = {key: len(draws) for key, draws in several.items()}
+        self.systems: dict[int, System] = {id(one): one for one in targets.values()}
+        self.wanted: dict[int, dict[int | None, list[tuple[K, int]]]] = {}
+        for key, draws in several.items():
+            target = id(targets[key]) if key in targets else None
+            for draw, one in enumerate(draws):
+                self.systems[id(one)] = one
+                self.wanted.setdefault(id(one), {}).setdefault(target, []).append((key, draw))
+        self.times = {run: sum(map(len, by.values())) for run, by in self.wanted.items()}
+        pairs = [(run, target) for run, by in self.wanted.items() for target in by]
+        self.model = not pairs or any(target is None for _, target in pairs)
+        self.uses = Counter(target for _, target in pairs if target is not None)
+        apart = {target for run, target in pairs if target is not None and not self._together(run, target)}
+        self.plain = [run for run in self.wanted if run in apart or not is_circuit(self.systems[run])]
+        inside = [run for run in (*self.wanted, *self.uses) if is_circuit(self.systems[run]) and run not in apart]
+        self.circuits = {run: plan for run in inside if is_circuit(plan := self.systems[run])}
+        self.first = frozenset(place for place, run in enumerate(self.circuits) if run in self.uses)
+
+    def _together(self, run: int, target: int) -> bool:
+        """Whether both are circuits with one fill."""
+        a, b = self.systems[run], self.systems[target]
+        return is_circuit(a) and is_circuit(b) and engine_key(a) == engine_key(b)
+
+
+class _Batch(Generic[K]):
+    """A micro-batch: its items, and targets as long as something is held against them."""
+
+    def __init__(self, bench: Workbench, rows: Int[np.ndarray, "rows"], asked: _Asked[K]):
+        self.bench, self.rows, self.asked, self.task = bench, rows, asked, bench.task
+        self.items = bench.task.items(rows)
+        self.answers = bench.task.targets(rows, self.items)
+        self.uses = asked.uses.copy()
+        self.targets: dict[int, Target] = {}
+        self.outputs: dict[int, tuple[Output, float]] = {}
+
+    def model(self, sums: _Sums[K]) -> Target:
+        """The model's own distribution."""
+        output = self.bench.runner.clean("scored", self.rows).output
+        own, scores = _own(self.task.metric, output.blocks(self.task, self.items), self.answers)
+        sums.model(slice(0, len(self.answers)), scores)
+        return own
+
+    def score(self, run: int, own: Target | None, sums: _Sums[K]) -> None:
+        """Holds a run against each of its targets; those that are not there yet are run."""
+        output, mix = self.output(run)
+        blocks: Pieces = output.blocks(self.task, self.items)
+        wanted = self.asked.wanted[run]
+        later = [target for target in wanted if target is not None and target not in self.targets]
+        blocks = list(blocks) if later else blocks
+        ready = {target: own if target is None else self.targets[target] for target in wanted if target not in later}
+        for where, logits in blocks if ready else ():
+            for target, against in ready.items():
+                assert against is not None
+                sums.add(wanted[target], where, against.scores(logits, where, mix=mix))
+        for target in later:
+            against = self.target(target)
+            for where, logits in blocks:
+                sums.add(wanted[target], where, against.scores(logits, where, mix=mix))
+        for target in wanted:
+            self.used(target)
+
+    def target(self, run: int) -> Target:
+        """A system as a target."""
+        if run not in self.targets:
+            output, mix = self.output(run)
+            known = [log_probabilities(logits, mix=mix) for _, logits in output.blocks(self.task, self.items)]
+            self.targets[run] = Target(self.task.metric, _cat(known), self.answers)
+        return self.targets[run]
+
+    def used(self, target: int | None) -> None:
+        """One system less will be held against it."""
+        if target is not None:
+            self.uses[target] -= 1
+            if not self.uses[target]:
+                self.targets.pop(target, None)
+
+    def output(self, run: int) -> tuple[Output, float]:
+        """The end of a run, and the share of uniform that is mixed in. That of a system which is also a target is kept
+        for the batch."""
+        if run in self.outputs:
+            return self.outputs[run]
+        system, runner = self.asked.systems[run], self.bench.runner
+        if isinstance(system, Plan):
+            found = runner.output(system, self.rows, runner.clean("scored", self.rows)), 0.0
+        else:  # may be exactly zero somewhere
+            made = system(runner.inputs("scored", self.rows), self.rows)
+            found = made if isinstance(made, Output) else Output(None, made), MIX
+        if run in self.asked.uses and run in self.asked.wanted:
+            self.outputs[run] = found
+        return found
+
+
+def _part(part: CircuitPart, asked: _Asked[K], held: _Batch[K], own: Target | None, sums: _Sums[K]) -> Iterator[int]:
+    """Scores circuits on some rows, and says how many more are done."""
+    runs = list(asked.circuits)
+    answers = held.answers[part.where]
+    first = [one for group in part.first for one in part.run(group)]
+    near = {runs[which]: Target(held.task.metric, log_probabilities(logits), answers) for which, logits in first}
+    for target in {t for which in part.members for t in asked.wanted.get(runs[which], ())} - {None} - near.keys():
+        assert target is not None
+        near[target] = held.target(target).at(part.where)
+
+    def scored(which: int, logits: Tensor) -> list[tuple[list[tuple[K, int]], TokenScores]]:
+        out = []
+        for target, who in asked.wanted.get(runs[which], {}).items():
+            against = own if target is None else near[target]
+            assert against is not None
+            out.append((who, against.scores(logits)))
+        return out
+
+    def group_scored(group: Group) -> list[list[tuple[list[tuple[K, int]], TokenScores]]]:
+        return [scored(which, logits) for which, logits in part.run(group)]
+
+    for several in ([scored(which, logits) for which, logits in first], *side_by_side(group_scored, part.groups)):
+        for found in several:
+            for who, scores in found:
+                sums.add(who, part.where, scores)
+        yield len(several)
+
+
+def _own(metric: Metric, blocks: Pieces, answers: Tensor) -> tuple[Target, TokenScores]:
+    """The model's distribution, and its scores: its KL from itself is 0."""
+    known, losses, corrects = [], [], []
+    for block, logits in blocks:
+        one = Target(metric, log_probabilities(logits), answers[block])
+        scores = one.scores(logits)
+        known.append(one.own)
+        losses.append(torch.zeros_like(scores.loss) if metric.loss is None else scores.loss)
+        corrects.append(scores.correct)
+    loss = torch.cat(losses)
+    same = torch.ones(len(loss), dtype=torch.bool, device=loss.device)
+    return Target(metric, _cat(known), answers), TokenScores(loss, torch.zeros_like(loss), same, torch.cat(corrects))
+
+
+class _Sums(Generic[K]):
+    """Sums by document of every system and draw, and the per-token scores of those that are kept.
+
+    Args:
+        draws: key -> how many.
+    """
+
+    def __init__(self, draws: Mapping[K, int], task: Task, rows: Int[np.ndarray, "rows"], keep: Collection[K]):
+        self.draws = draws
+        self.document = np.asarray(task.document)[rows[task.items(rows).row]]
+        self.size = len(task.documents)
+        self.sums = {key: np.zeros((4, self.size, count)) for key, count in draws.items()}
+        self.tables = {key: np.zeros((4, len(self.document))) for key in draws if key in keep}
+        self.own, self.own_table = np.zeros((4, self.size, 1)), np.zeros((4, len(self.document)))
+        self.batch = slice(0, 0)
+
+    def begin(self, items: int) -> None:
+        """The next micro-batch has so many items."""
+        self.batch = slice(self.batch.stop, self.batch.stop + items)
+
+    def model(self, where: Where, scores: TokenScores) -> None:
+        """The model's own scores of some items of the micro-batch."""
+        place, columns = self._columns(where, scores)
+        for column, values in enumerate(columns):
+            self.own[column, :, 0] += np.bincount(self.document[place], values, self.size)
+            self.own_table[column, place] += values
+
+    def add(self, who: Iterable[tuple[K, int]], where: Where, scores: TokenScores) -> None:
+        """Scores of some items of the micro-batch, for all keys and draws that ask for them."""
+        place, columns = self._columns(where, scores)
+        totals = [np.bincount(self.document[place], values, self.size) for values in columns]
+        for key, draw in who:
+            self.sums[key][:, :, draw] += totals
+            if key in self.tables:
+                self.tables[key][:, place] += np.stack(columns) / self.draws[key]
+
+    def _columns(self, where: Where, scores: TokenScores) -> tuple[np.ndarray, list[np.ndarray]]:
+        place = np.arange(self.batch.start, self.batch.stop)[where]
+        columns = (scores.loss, scores.kl, scores.agree, scores.correct)
+        return place, [one.double().cpu().numpy() for one in columns]
+
+    def scores(self) -> tuple[Scores, dict[K, Scores]]:
+        """The model's, and everybody else's."""
+
+        every = {key: _scores(found, self.tables.get(key)) for key, found in self.sums.items()}
+        return _scores(self.own, self.own_table), every
+
+
+def _scores(sums: np.ndarray, table: np.ndarray | None) -> Scores:
+    loss, kl, agree, correct = sums
+    return Scores(loss, kl, agree, correct, None if table is None else TokenTable(*table.astype(np.float32)))
+
+
+def _cat(blocks: list[Tensor]) -> Tensor:
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks)
