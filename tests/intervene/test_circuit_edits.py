@@ -116,10 +116,8 @@ def test_a_circuit_can_be_taken_values_from_only_where_it_has_one():
     """Its run is no unedited one, whose values would be given in its place."""
     bench = bench_of("llama", DOUBLE)
     some = EdgeSet.whole(np.arange(len(bench.model.edges)) % 2 == 0)
-    inner = circuit_plan(bench, some, "mean")
-    plan = Plan(
-        (*inner.runs[:-1], CircuitRun("inner", some, "fill"), EditRun("outer", edits=(Edit(LATER, From("inner")),)))
-    )
+    fill, inner = circuit_plan(bench, some, "mean").runs[:-1], CircuitRun("inner", some, "fill")
+    plan = Plan((*fill, inner, EditRun("outer", edits=(Edit(LATER, From("inner")),))))
     with pytest.raises(ComponentError, match="only the final stream can be read"):
         bench.runner.logits(plan, ROWS)
     with pytest.raises(ComponentError, match="the circuit 'outer' is filled from the circuit 'inner'"):
