@@ -24,6 +24,10 @@ from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.find.circuit.plan import Plan
 from assay.find.circuit.search import find_circuit
 from assay.find.circuit.split import split_task
+from assay.record.base import Block
+from assay.record.measurement import MeasurementRecord
+from assay.record.read import parsed
+from assay.record.search import SearchRecord
 from assay.task.task import Task
 from tests.measure.test_measure import ALL, measured, text_task
 from tests.model.tiny import tiny
@@ -34,23 +38,23 @@ LEFT_OUT = frozenset({"timing", "versions", "created", "revision"})
 SETTINGS: dict[str, Any] = {"controls": 3, "seed": 3, "draws": 4}
 
 
-def _text(claim: Any, **more: Any) -> dict[str, Any]:
+def _text(claim: Any, **more: Any) -> Block:
     return assay.measure(claim, tiny("llama", tokenizer=True), text_task(), **{**SETTINGS, **more}).record
 
 
-def _repeat(claim: Any, **more: Any) -> dict[str, Any]:
+def _repeat(claim: Any, **more: Any) -> Block:
     model = tiny("gpt2", tokenizer=True)
     return assay.measure(claim, model, Task.repeat(model, n=16, length=6, seed=1), **{**SETTINGS, **more}).record
 
 
-def _search(*methods: str, **more: Any) -> dict[str, Any]:
+def _search(*methods: str, **more: Any) -> Block:
     model = tiny("llama", tokenizer=True)
     split = split_task(model, {"kind": "repeat", "length": 6}, documents=8, select=6, seed=2)
     plan = Plan(methods=methods, sizes=(4, 12), controls=4, control_rows=4, seed=2, **more)
     return find_circuit(model, split, plan).record
 
 
-CASES: dict[str, Callable[[], dict[str, Any]]] = {
+CASES: dict[str, Callable[[], Block]] = {
     **{f"{kind}, {where}": lambda kind=kind, where=where: measured(kind, where).record for kind, where in ALL},
     "induction": lambda: _text(Program({"a1.h0": programs.induction()}), ablation=["mean", "zero"]),
     "every level": lambda: _repeat(
@@ -70,6 +74,12 @@ CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "search by gradients": lambda: _search("attribution", "integrated_attribution_kl", "random"),
     "search by trials": lambda: _search("exact", "acdc", "masks", "greedy", steps=20, tau=(0.01,)),
 }
+
+
+def as_now(record: dict[str, Any]) -> dict[str, Any]:
+    """A stored record, of any schema, in today's layout."""
+    kind = SearchRecord if record.get("kind") == "frontier" else MeasurementRecord
+    return json.loads(json.dumps(parsed(kind, record).to_json()))
 
 
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -111,8 +121,8 @@ def main() -> int:
         if given.case not in (None, name):
             continue
         begun = time.monotonic()
-        made[name] = json.loads(json.dumps(run(), default=float))
-        found = [] if given.action == "write" else list(differences(stored[name], made[name]))
+        made[name] = json.loads(json.dumps(run().to_json()))
+        found = [] if given.action == "write" else list(differences(as_now(stored[name]), made[name]))
         bad += len(found)
         print(f"{name}: {len(found)} differences, {time.monotonic() - begun:.1f} s", flush=True)
         for line in found[: given.most]:

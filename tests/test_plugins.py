@@ -52,10 +52,13 @@ def test_a_kind_from_outside_is_validated_measured_and_reported(run):
     assert (
         record["residual"]["signal"]["value"]["reason"] == "a scaled claim gives no value that could leave a residual"
     )
-    assert (record["own"], record["circuit"]) == ({"factor": 0.9}, None)
+    assert record["own"]["block"] == "scaled"
+    assert record["own"]["pieces"][1]["rows"] == [["a0.h1", 0.9], ["m1", 0.9]]
     page = Path("run/report.html").read_text()
     assert "the share 0.9 is enough" in page
     assert "other factors" in page
+    assert "Every part keeps 0.9 of its value." in page
+    assert "What each part keeps" in page
     code, again, err = run("report", "run")
     assert (code, err) == (0, "")
     assert "the share 0.9 is enough" in " ".join(again.split())
@@ -99,7 +102,7 @@ def test_a_program_and_a_metric_from_outside_are_measured(run):
     assert record["task"]["metric"] == "bits"
     assert record["bits"]["claim"]["bits"] > 100  # its source is charged
     again = assay.measure("claim.yaml", controls=0).record
-    assert again["losses"]["model"]["value"] == pytest.approx(record["losses"]["model"]["value"])
+    assert again.losses.model.value == pytest.approx(record["losses"]["model"]["value"])
     assert "does uniform" in " ".join(run("report", "run")[1].split())
 
 

@@ -69,12 +69,13 @@ def main() -> None:
             numbers = figures(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)
             seconds = time.process_time() - start
             loss = f"{scored.model.loss.sum() / scored.count.sum():.5f}"
-            for ablation, found in numbers.necessity.items():
-                cells = [ablation, "-", found.kl, f"{numbers.noise_kl:.1e} (no-op)", "-", loss, f"{seconds:.0f}"]
+            for row in numbers.table if claim.floor_takes is None else ():
+                noise = f"{numbers.noise_kl:.1e} (no-op)"
+                cells = [row.ablation, "-", row.kl_explained, noise, "-", loss, f"{seconds:.0f}"]
                 print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} |", flush=True)
-            for row in numbers.rows:
-                f = row.figures
-                cells = [f"{row.ablation}, floor {row.floor}", f.recovered, f.kl_explained, f.kl_floor, f.nines.text]
+            for row in numbers.table if claim.floor_takes is not None else ():
+                where = f"{row.ablation}, floor {row.floor}"
+                cells = [where, row.recovered, row.kl_explained, row.kl_floor, row.nines_text]
                 cells[3] = f"{cells[3]}; {numbers.noise_kl:.1e} (no-op)"
                 print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} | {loss} | {seconds:.0f} |", flush=True)
         print(f"\n{dtype}: {task.count:,} scored tokens in {len(task)} rows of {given.context}, "

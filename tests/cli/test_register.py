@@ -85,7 +85,7 @@ def test_every_try_counts_once_and_the_report_says_which_it_was(
     assert "this is claim 3 of 3 tried on this split; no p to adjust" in " ".join(capsys.readouterr().out.split())
     assert len(lines(Path("runs"))) == 3
     record = json.loads(Path("runs/second/measurement.json").read_text())
-    assert record["register"] == {"tried": 3, "this": 3, "p": None, "p_holm": None, "without_p": 3}
+    assert record["tries"] == {"tried": 3, "this": 3, "p": None, "p_holm": None, "without_p": 3}
     assert "by construction" not in record["sentence"]  # its ablation is zero, its constant the mean
     (check,) = [check for check in record["checks"] if check["name"] == "1 of m"]
     assert (check["state"], check["evidence"]) == ("fired", "this is try 3 of 3 on this data")
@@ -104,9 +104,9 @@ def test_p_of_a_measured_try_is_logged_and_adjusted_for_the_others(
     assert measure("second.yaml", "--register") == 0
     record = json.loads(Path("runs/second/measurement.json").read_text())
     largest = max(group["p"] for group in record["controls"]["groups"] if group["p"] is not None)
-    assert record["register"]["p"] == largest
-    assert record["register"]["p_holm"] == min(1.0, 2 * largest)  # one other try, of which nothing is known
-    assert record["register"]["without_p"] == 1
+    assert record["tries"]["p"] == largest
+    assert record["tries"]["p_holm"] == min(1.0, 2 * largest)  # one other try, of which nothing is known
+    assert record["tries"]["without_p"] == 1
     assert [line.get("p") for line in lines(Path("runs"))] == [None, None, largest]
     assert "Holm-adjusted for 2 tries" in " ".join(capsys.readouterr().out.split())
     # The claim on the controls' rows carries its interval.

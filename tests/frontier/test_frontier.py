@@ -46,35 +46,36 @@ def test_exact_scores_recover_everything_from_the_true_size_on():
     exact = found().each[0]
     true = int(true_mask().sum())
     assert true == 5
-    for point in exact.points:
+    for point, mask in zip(exact.method.sizes, exact.masks, strict=True):
         share = point.recovered.value
         assert share is not None
         if point.edges >= true:
             assert share > 0.999
-            assert (point.mask & true_mask()).sum() == true
+            assert (mask & true_mask()).sum() == true
             assert point.accuracy.value == 1
         else:
             assert share < 0.7
-    assert np.array_equal(next(p.mask for p in exact.points if p.edges == true), true_mask())
+    assert np.array_equal(next(mask for mask in exact.masks if mask.sum() == true), true_mask())
 
 
 def test_random_circuits_of_the_true_size_lie_below():
-    point = next(p for p in found().each[0].points if p.edges == 5)
+    point = next(p for p in found().each[0].method.sizes if p.edges == 5)
     control = point.control
     assert control is not None
-    assert 10 <= control["n"] <= 20
-    assert control["high"] < 0.7
-    assert control["p"] == 1 / (1 + control["n"])
-    assert control["low"] <= control["median"] <= control["high"] <= control["best"]
-    assert found().each[0].points[-1].control is None  # there is but one circuit of all edges
-    lone = found().each[1].points[0]
-    assert lone.control is None or lone.control["p"] > 0.05
+    assert 10 <= control.n <= 20
+    assert control.high < 0.7
+    assert control.p == 1 / (1 + control.n)
+    assert control.low <= control.median <= control.high <= control.best
+    assert found().each[0].method.sizes[-1].control is None  # there is but one circuit of all edges
+    lone = found().each[1].method.sizes[0]
+    assert lone.control is None or lone.control.p > 0.05
 
 
 def test_figures_are_those_of_the_circuits_by_their_definitions():
-    point = next(p for p in found().each[0].points if p.edges == 3)
+    point = next(p for p in found().each[0].method.sizes if p.edges == 3)
     edges = bench(1).model.edges
-    masks = np.stack([point.mask, np.zeros(len(edges), dtype=bool), np.ones(len(edges), dtype=bool)])
+    mine = next(mask for mask in found().each[0].masks if mask.sum() == 3)
+    masks = np.stack([mine, np.zeros(len(edges), dtype=bool), np.ones(len(edges), dtype=bool)])
     scores = score_circuits(bench(1), masks, ABLATION, draws=DRAWS)
     kl, loss = scores.stacked("kl").sum(1), scores.stacked("loss").sum(1)
     assert point.recovered.value == pytest.approx(1 - kl[0] / kl[1], abs=1e-9)
@@ -83,7 +84,7 @@ def test_figures_are_those_of_the_circuits_by_their_definitions():
     assert point.gap.value == pytest.approx(abs(1 - by_loss), abs=1e-9)
     assert point.kl.value == pytest.approx(kl[0] / scores.count.sum(), abs=1e-9)
     assert point.accuracy.value == pytest.approx(scores[0].correct.sum() / scores.count.sum(), abs=1e-12)
-    assert found().losses["empty_kl"].value == pytest.approx(kl[1] / scores.count.sum(), abs=1e-9)
+    assert found().losses.empty_kl.value == pytest.approx(kl[1] / scores.count.sum(), abs=1e-9)
     for figure in (point.recovered, point.recovered_loss, point.gap, point.kl, point.accuracy):
         assert figure.low is not None
         assert figure.high is not None
@@ -95,20 +96,20 @@ def test_figures_are_those_of_the_circuits_by_their_definitions():
 
 def test_areas_are_those_of_the_points():
     exact = found().each[0]
-    x = [0.0, *(p.edges / 46 for p in exact.points), 1.0]
-    y = [0.0, *(p.recovered.value or 0.0 for p in exact.points), 1.0]
-    assert exact.area["linear"].value == pytest.approx(np.trapezoid(y, x), abs=1e-6)
-    x = np.log([1.0, *(p.edges for p in exact.points), 46.0]) / np.log(46)  # type: ignore[assignment]
-    assert exact.area["log"].value == pytest.approx(np.trapezoid(y, x), abs=1e-6)
+    x = [0.0, *(p.edges / 46 for p in exact.method.sizes), 1.0]
+    y = [0.0, *(p.recovered.value or 0.0 for p in exact.method.sizes), 1.0]
+    assert exact.method.area.linear.value == pytest.approx(np.trapezoid(y, x), abs=1e-6)
+    x = np.log([1.0, *(p.edges for p in exact.method.sizes), 46.0]) / np.log(46)  # type: ignore[assignment]
+    assert exact.method.area.log.value == pytest.approx(np.trapezoid(y, x), abs=1e-6)
     for name in ("linear", "log"):
-        mine, random = exact.area[name], found().each[1].area[name]
+        mine, random = getattr(exact.method.area, name), getattr(found().each[1].method.area, name)
         assert mine.low > random.high  # type: ignore[operator]
-    assert not exact.mib["over_recovery"]
+    assert not exact.method.mib.over_recovery
 
 
 def test_sizes_that_give_one_circuit_are_listed_once():
     for one in found().each:
-        sizes = [point.edges for point in one.points]
+        sizes = [point.edges for point in one.method.sizes]
         assert sizes == sorted(set(sizes))
         assert sizes[-1] == 46
 
@@ -119,12 +120,14 @@ def test_a_methods_controls_are_like_its_own_circuits_whatever_else_is_asked_for
     options = {"sizes": np.array([8, 20, 46]), "controls": 12, "draws": (0,), "seed": 3}
     alone = frontiers(bench(1), scores[:1], ABLATION, **options).each[0]
     beside = frontiers(bench(1), scores, ABLATION, **options)
-    for mine, same in zip(alone.points, beside.each[0].points, strict=True):
+    for mine, same in zip(alone.method.sizes, beside.each[0].method.sizes, strict=True):
         assert (mine.control is None) == (same.control is None)
         for key in ("n", "median", "low", "high", "best", "mine", "p"):
-            assert mine.control is None or mine.control[key] == pytest.approx(same.control[key], abs=1e-6)
+            assert mine.control is None or getattr(mine.control, key) == pytest.approx(
+                getattr(same.control, key), abs=1e-6
+            )
     edges = bench(1).model.edges
-    circuits = [point.mask for one in beside.each for point in one.points if point.edges < 46]
+    circuits = [mask for one in beside.each for mask in one.masks if mask.sum() < 46]
     groups = alikes(edges, circuits)
     assert beside.bands <= len(groups)
     assert sum(len(alike) for _, alike in groups) == len(circuits)
@@ -135,10 +138,11 @@ def test_a_methods_controls_are_like_its_own_circuits_whatever_else_is_asked_for
 def test_ties_fall_in_the_declared_order():
     edges = bench(1).model.edges
     flat = EdgeScores(np.zeros(len(edges)), "flat", {}, 0.0)
-    point = frontiers(bench(1), [flat], "zero", sizes=np.array([20, 46]), controls=0).each[0].points[0]
+    one = frontiers(bench(1), [flat], "zero", sizes=np.array([20, 46]), controls=0).each[0]
+    point, mask = one.method.sizes[0], one.masks[0]
     assert point.edges >= 20
-    assert not point.mask[point.taken :].any()
-    np.testing.assert_array_equal(point.mask, edges.pruned(np.arange(46) < point.taken))
+    assert not mask[point.taken :].any()
+    np.testing.assert_array_equal(mask, edges.pruned(np.arange(46) < point.taken))
     assert point.control is None
 
 

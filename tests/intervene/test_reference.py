@@ -10,6 +10,7 @@ from assay.intervene.plan import EditRun, Plan
 from assay.intervene.reference import ROWS, ReferenceStatistics, affordable, spread
 from assay.intervene.runner import Runner
 from assay.names import parse_site
+from assay.record.about import Taken
 from assay.task.task import Task
 from tests.measure.planted import bench
 from tests.model.tiny import tiny
@@ -60,11 +61,11 @@ def test_the_record_says_how_many_rows_and_tokens_and_what_fits_reached():
     task = Task.text(model, texts=texts[:8], reference=texts[8:])
     record = assay.measure(Remove(["m0"]), model, task, ablation=["mean", "optimal"], controls=0).record
     assert task.reference is not None
-    assert record["reference"]["statistics"] == {"rows": 22, "tokens": int(task.reference.real.sum())}
-    (fit, *_) = record["reference"]["fits"]
-    assert fit["what"] == "optimal constants of 1 part"
-    assert fit["rows"] + fit["held"] == 22
-    assert fit["reached"] < fit["start"]
+    assert record.reference.statistics == Taken(rows=22, tokens=int(task.reference.real.sum()))
+    (fit, *_) = record.reference.fits
+    assert fit.what == "optimal constants of 1 part"
+    assert fit.rows + fit.held == 22
+    assert fit.reached < fit.start
 
 
 def test_one_pass_gives_the_means_of_every_component_that_it_goes_through():

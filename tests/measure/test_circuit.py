@@ -75,27 +75,27 @@ def measured(name: str, ablation: str, controls: int = 8) -> Measurement:
 )
 def test_the_true_edges_suffice_and_everything_else_is_the_floor(name, ablation):
     record = measured(name, ablation).record
-    block = record["circuit"]
-    assert block["sufficiency"]["recovered"]["value"] > 0.999
-    assert block["necessity"]["recovered"]["value"] < 0.2
-    assert block["necessity"]["nats"]["value"] > LEAST
-    assert record["recovered"] == block["sufficiency"]["recovered"]
-    assert record["headline"]["floor"] == "empty"
-    assert record["residual"]["signal"]["value"] == block["necessity"]["recovered"]
-    assert block["completeness"]["worst"] < 1e-3  # no part of the program is left out
-    assert (block["total"], block["edges"]) == (len(bench(name).model.edges), true_edges(name, ablation).count)
+    block = record.circuit
+    assert block.sufficiency.recovered.value > 0.999
+    assert block.necessity.recovered.value < 0.2
+    assert block.necessity.nats.value > LEAST
+    assert record.recovered == block.sufficiency.recovered
+    assert record.headline.floor == "empty"
+    assert record.residual.signal.value == block.necessity.recovered
+    assert block.completeness.worst < 1e-3  # no part of the program is left out
+    assert (block.total, block.edges) == (len(bench(name).model.edges), true_edges(name, ablation).count)
 
 
 def test_random_paths_of_the_same_size_do_not_suffice():
-    block = measured("induction", "counterfactual").record["controls"]
-    group = next(g for g in block["groups"] if g["name"] == "path-sampled circuits")
-    assert group["n"] == 8
-    assert group["p"] == 1 / 9
-    assert max(value for value in group["values"] if value is not None) < 0.9
-    assert group["claim"]["value"] > 0.999
-    weights = block["random_weights"]
-    assert weights["difference"]["value"] > 0.2  # nothing like it is found where nothing was learned
-    assert "the claim does not say which search found it" in weights["what"]
+    block = measured("induction", "counterfactual").record.controls
+    group = next(g for g in block.groups if g.name == "path-sampled circuits")
+    assert group.n == 8
+    assert group.p == 1 / 9
+    assert max(value for value in group.values if value is not None) < 0.9
+    assert group.claim.value > 0.999
+    weights = block.random_weights
+    assert weights.difference.value > 0.2  # nothing like it is found where nothing was learned
+    assert "the claim does not say which search found it" in weights.what
 
 
 def test_a_part_of_the_program_costs_and_a_decoy_does_not():
@@ -105,11 +105,11 @@ def test_a_part_of_the_program_costs_and_a_decoy_does_not():
         decoy = decoy_of(labels)
         more = edges.adding(bench(name).model.edges.mask([decoy]))
         found = minimality(bench(name), more, ablation, rows=rows(name))
-        assert found["parts"] == "edges"
-        rises = {row["part"]: row["increase"]["value"] for row in found["rows"]}
+        assert found.parts == "edges"
+        rises = {row.part: row.increase.value for row in found.rows}
         for edge, rise in rises.items():
             assert (abs(rise) > LEAST / 5) == (labels[edge] == "needed"), (name, edge, rise)
-        order = [row["increase"]["value"] for row in found["rows"]]
+        order = [row.increase.value for row in found.rows]
         assert order == sorted(order, reverse=True)
 
 
@@ -122,11 +122,11 @@ def test_a_circuit_without_the_backup_is_sufficient_and_incomplete():
     assert found.mean_kl(0) < 1e-3
     partial = completeness(at, first, "zero", rows=all_rows)
     whole = completeness(at, true_edges("backup", "zero"), "zero", rows=all_rows)
-    assert partial["worst"] > 1
-    assert partial["rows"][0]["loss_gap"]["value"] > 1
-    assert whole["worst"] < 1e-3
-    assert whole["n"] > 1
-    assert {row["knocked"] for row in whole["rows"]} == {round(0.5 * 2)}
+    assert partial.worst > 1
+    assert partial.rows[0].loss_gap.value > 1
+    assert whole.worst < 1e-3
+    assert whole.n > 1
+    assert {row.knocked for row in whole.rows} == {round(0.5 * 2)}
 
 
 def test_uses_tell_what_is_redundant_from_what_is_frivolous():
@@ -238,15 +238,15 @@ def test_the_drawing_has_the_strongest_live_edges_first_and_counts_the_rest(monk
     strengths = np.arange(len(model.edges), dtype=float) - 40
     monkeypatch.setattr("assay.explanations.circuit.block.MOST_DRAWN", 3)
     found = drawing(at, edges, strengths)
-    assert len(found["edges"]) == 3
+    assert len(found.edges) == 3
     live = model.edges.pruned(edges.anywhere)
-    assert found["left_out"] == live.sum() - 3
-    sizes = [abs(edge["strength"]) for edge in found["edges"]]
+    assert found.left_out == live.sum() - 3
+    sizes = [abs(edge.strength) for edge in found.edges]
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[0] == np.abs(strengths[live]).max()
-    names = {f"{e['writer']}->{e['reader']}" + (f"<{e['part']}>" if e["part"] else "") for e in found["edges"]}
+    names = {e.name for e in found.edges}
     assert names <= set(model.edges.names(live))
-    assert {e["strength"] for e in drawing(at, edges, None)["edges"]} == {None}
+    assert {e.strength for e in drawing(at, edges, None).edges} == {None}
 
 
 # -- controls and the search -------------------------------------------------------------------------------------------
@@ -265,11 +265,11 @@ def test_a_search_that_cannot_be_run_again_is_said_to_be_so(tmp_path):
     write_circuit(tmp_path / "c.json", model, Circuit(nodes=["a0.h1", "m1"]).mask(model), method="acdc")
     found = assay.measure(
         Circuit.read(tmp_path / "c.json"), model, text_task(), ablation="mean", controls=2, quick=True
-    ).record["controls"]
-    assert found["random_weights"] is None
-    assert found["random_weights_reason"] == "the search 'acdc' that found the circuit cannot be run again from here"
-    shuffles = next(group for group in found["groups"] if group["name"] == "search on a shuffled task")
-    assert (shuffles["n"], shuffles["reason"]) == (0, found["random_weights_reason"])
+    ).record.controls
+    assert found.random_weights is None
+    assert found.random_weights_reason == "the search 'acdc' that found the circuit cannot be run again from here"
+    shuffles = next(group for group in found.groups if group.name == "search on a shuffled task")
+    assert (shuffles.n, shuffles.reason) == (0, found.random_weights_reason)
 
 
 def test_a_shuffled_task_has_the_same_tokens_in_every_row_in_another_order():
@@ -289,10 +289,10 @@ def test_kept_nodes_score_as_keep_does_but_over_another_floor():
     settings = {"ablation": "mean", "controls": 0, "quick": True}
     circuit = assay.measure(Circuit(nodes=names), model, text_task(), **settings).record
     keep = assay.measure(Keep(names), model, text_task(), **settings).record
-    assert circuit["losses"]["explained"]["value"] == pytest.approx(keep["losses"]["explained"]["value"], rel=1e-6)
-    floors = [record["losses"]["floors"]["empty:mean"]["value"] for record in (circuit, keep)]
+    assert circuit.losses.explained.value == pytest.approx(keep.losses.explained.value, rel=1e-6)
+    floors = [record.losses.floors["empty:mean"].value for record in (circuit, keep)]
     assert abs(floors[0] - floors[1]) > 1e-3
-    assert circuit["model"]["noise"]["kl"] < 1e-9  # of the engine with every edge
+    assert circuit.model.noise.kl < 1e-9  # of the engine with every edge
 
 
 def test_a_circuit_at_positions_is_measured_from_end_to_end():
@@ -302,9 +302,9 @@ def test_a_circuit_at_positions_is_measured_from_end_to_end():
     record = assay.measure(
         Circuit(edges=last), world(name).model, bench(name).task, ablation="counterfactual", controls=4, quick=True
     ).record
-    assert record["circuit"]["positions"] is True
-    assert record["recovered"]["value"] > 0.999  # only the last position is scored
-    assert record["controls"]["groups"][0]["n"] > 0
+    assert record.circuit.positions is True
+    assert record.recovered.value > 0.999  # only the last position is scored
+    assert record.controls.groups[0].n > 0
 
 
 def test_the_sentence_names_single_controls_that_do_as_well():
@@ -314,8 +314,8 @@ def test_the_sentence_names_single_controls_that_do_as_well():
     record = assay.measure(
         Circuit(edges=edges), world(name).model, bench(name).task, ablation="resample_joint", controls=4, quick=True
     ).record
-    groups = {group["name"]: group.get("difference") for group in record["controls"]["groups"]}
-    assert groups["top attribution"]["low"] <= 0 < groups["top weight norm"]["low"]
-    said = record["sentence"].partition("it is not told to be better than ")[2]
+    groups = {group.name: group.difference for group in record.controls.groups}
+    assert groups["top attribution"].low <= 0 < groups["top weight norm"].low
+    said = record.sentence.partition("it is not told to be better than ")[2]
     assert "“top attribution”" in said
     assert "“top weight norm”" not in said

@@ -13,8 +13,10 @@ import pytest
 from assay import cli
 from assay.errors import RunError
 from assay.measure.compare import Run, compare, is_resolved, read_runs, shared_tokens
+from assay.record.compared import Pair
 from assay.stats.estimate import Estimate
-from assay.store.runs import SCHEMA, write_run
+from assay.store.runs import write_run
+from tests.report import records
 
 DOCUMENTS, TOKENS = 60, 20  # twenty tokens a document, in two windows
 FLOOR = 0.5
@@ -53,18 +55,17 @@ def run(
     }
     if kind != "remove":
         columns[f"kl_floor_{ablation}"] = hard.astype(np.float32)
-    record = {
-        "claim": {"kind": kind, "scope": ["a1.h0"]},
-        "headline": {"ablation": ablation, "floor": "empty"},
-        "model": {"fingerprint": "f", "noise": {"kl": 1e-9}},
-        "task": {"name": "texts", "metric": metric, "fingerprint": "d"},
-        "arguments": {"resolved": {"seed": 0}},
-    }
-    return Run(name, record, pa.table(columns))
+    record = records.data("remove" if kind == "remove" else "program")
+    record["claim"] |= {"kind": kind, "scope": ["a1.h0"]}
+    record["headline"] |= {"ablation": ablation, "floor": "empty"}
+    record["model"]["noise"] |= {"kl": 1e-9}
+    record["task"] |= {"name": "texts", "metric": metric}
+    record["arguments"]["resolved"]["seed"] = 0
+    return Run(name, records.measured(record), pa.table(columns))
 
 
-def difference(pair: dict[str, Any], figure: str) -> Estimate:
-    return Estimate.from_json(pair["figures"][figure]["difference"])
+def difference(pair: Pair, figure: str) -> Estimate:
+    return pair.figures[figure].difference
 
 
 def test_a_run_that_is_better_by_a_known_amount_is_found_with_that_amount():
@@ -74,11 +75,11 @@ def test_a_run_that_is_better_by_a_known_amount_is_found_with_that_amount():
     assert found.high is not None
     assert found.low < 0.1 < found.high
     assert found.low > 0
-    assert pair["figures"]["recovered"]["p"] < 0.05
-    assert is_resolved(pair["figures"]["recovered"])
-    assert (pair["documents"], pair["tokens"], pair["reason"]) == (DOCUMENTS, DOCUMENTS * TOKENS, None)
-    assert pair["sentence"].startswith("b is better than a: it recovers 0.1")
-    assert "60 documents that both scored" in pair["sentence"]
+    assert pair.figures["recovered"].p < 0.05
+    assert is_resolved(pair.figures["recovered"])
+    assert (pair.documents, pair.tokens, pair.reason) == (DOCUMENTS, DOCUMENTS * TOKENS, None)
+    assert pair.sentence.startswith("b is better than a: it recovers 0.1")
+    assert "60 documents that both scored" in pair.sentence
 
 
 def test_the_order_of_the_runs_turns_the_sign_and_not_the_verdict():
@@ -88,53 +89,51 @@ def test_the_order_of_the_runs_turns_the_sign_and_not_the_verdict():
         one, other = difference(ahead, name), difference(back, name)
         assert one.value == pytest.approx(-other.value)
         assert one.low == pytest.approx(-other.high, abs=5e-3)
-    assert back["sentence"].startswith("b is better than a")
+    assert back.sentence.startswith("b is better than a")
 
 
 def test_pairing_resolves_what_two_intervals_of_their_own_do_not():
     (pair,) = compare([run("a", 0.6), run("b", 0.62)])
-    first, second = (Estimate.from_json(pair["figures"]["kl"][which]) for which in ("first", "second"))
+    first, second = (getattr(pair.figures["kl"], which) for which in ("first", "second"))
     assert second.high is not None
     assert first.low is not None
     assert second.high > first.low  # the intervals overlap
     assert difference(pair, "kl").high < 0
-    assert is_resolved(pair["figures"]["kl"])
+    assert is_resolved(pair.figures["kl"])
 
 
 def test_runs_without_a_difference_are_not_told_apart():
     (pair,) = compare([run("a", noise=0.4), run("b", noise=0.4, seed=1)])
-    assert not is_resolved(pair["figures"]["recovered"])
-    assert pair["figures"]["recovered"]["p"] > 0.05
-    assert pair["sentence"].startswith("b and a are not told apart: their difference in recovered is ")
+    assert not is_resolved(pair.figures["recovered"])
+    assert pair.figures["recovered"].p > 0.05
+    assert pair.sentence.startswith("b and a are not told apart: their difference in recovered is ")
 
 
 def test_a_difference_that_is_not_there_is_resolved_in_one_case_of_twenty():
     pairs = [compare([run("a", noise=1.0, seed=2 * i), run("b", noise=1.0, seed=2 * i + 1)])[0] for i in range(60)]
-    assert sum(is_resolved(pair["figures"]["recovered"]) for pair in pairs) <= 8
+    assert sum(is_resolved(pair.figures["recovered"]) for pair in pairs) <= 8
 
 
 def test_equal_runs_are_equal():
     (pair,) = compare([run("a"), run("b")])
     assert difference(pair, "kl").value == 0
-    assert pair["figures"]["kl"]["p"] == 1
-    assert pair["sentence"].startswith("b and a are equal in recovered, on the 1,200 tokens")
+    assert pair.figures["kl"].p == 1
+    assert pair.sentence.startswith("b and a are equal in recovered, on the 1,200 tokens")
 
 
 def test_only_what_both_scored_is_compared():
     a, b = run("a", 0.6, documents=range(45)), run("b", 0.7, documents=range(5, 60))
     (pair,) = compare([a, b])
-    assert (pair["documents"], pair["tokens"]) == (40, 40 * TOKENS)
-    assert pair["shared"] == {"a": 45 * TOKENS, "b": 55 * TOKENS}
+    assert (pair.documents, pair.tokens) == (40, 40 * TOKENS)
+    assert pair.shared == {"a": 45 * TOKENS, "b": 55 * TOKENS}
     same = compare([run("a", 0.6, documents=range(5, 45)), run("b", 0.7, documents=range(5, 45))])[0]
-    assert same["figures"] == pair["figures"]
+    assert same.figures == pair.figures
 
 
 def test_the_same_place_in_another_text_is_not_the_same_token():
     (pair,) = compare([run("a"), run("b", 0.9, other_text="x")])
-    assert pair["figures"] == {}
-    assert pair["sentence"] == (
-        "b is not compared with a token by token, because they scored no token in common (texts)."
-    )
+    assert pair.figures == {}
+    assert pair.sentence == ("b is not compared with a token by token, because they scored no token in common (texts).")
     a, b = run("a"), run("b")
     tokens = b.table["token"].to_pylist()
     tokens[3] = "?"  # one token of the first window of the first document
@@ -147,16 +146,16 @@ def test_the_same_place_in_another_text_is_not_the_same_token():
 def test_with_several_runs_p_is_adjusted_by_holm():
     runs = [run("a", noise=0.5), *(run(f"b{i}", 0.6 + 0.02 * i, noise=0.5, seed=i + 1) for i in range(3))]
     pairs = compare(runs)
-    raw = sorted(pair["figures"]["recovered"]["p"] for pair in pairs)
-    adjusted = sorted(pair["figures"]["recovered"]["p_holm"] for pair in pairs)
+    raw = sorted(pair.figures["recovered"].p for pair in pairs)
+    adjusted = sorted(pair.figures["recovered"].p_holm for pair in pairs)
     assert adjusted[0] == pytest.approx(min(1, 3 * raw[0]))
     assert adjusted[2] >= raw[2]
-    assert all("adjusted by Holm for 3 comparisons with the first run" in pair["sentence"] for pair in pairs)
+    assert all("adjusted by Holm for 3 comparisons with the first run" in pair.sentence for pair in pairs)
 
 
 def test_p_goes_with_the_interval_of_the_jackknife():
     (pair,) = compare([run("a", documents=range(8), noise=0.3), run("b", documents=range(8), noise=0.3, seed=1)])
-    p, found = pair["figures"]["kl"]["p"], difference(pair, "kl")
+    p, found = pair.figures["kl"].p, difference(pair, "kl")
     assert found.method == "jackknife_t"
     assert (p < 0.05) == (found.low > 0 or found.high < 0)
     a, b = run("a", documents=range(8)), run("b", 0.7, documents=range(8))
@@ -164,11 +163,11 @@ def test_p_goes_with_the_interval_of_the_jackknife():
     (pair,) = compare([Run(one.name, one.record, one.table.take(kept)) for one in (a, b)])
     for name in ("kl", "loss"):
         found = difference(pair, name)
-        p, left_out = pair["figures"][name]["p"], found.low > 0 or found.high < 0
+        p, left_out = pair.figures[name].p, found.low > 0 or found.high < 0
         assert (p < 0.05) == left_out
     (alone,) = compare([run("a", documents=range(1)), run("b", 0.8, documents=range(1))])
-    assert alone["figures"]["kl"]["p"] is None
-    assert "are not told apart" in alone["sentence"]
+    assert alone.figures["kl"].p is None
+    assert "are not told apart" in alone.sentence
 
 
 def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_interval_or_p():
@@ -186,7 +185,7 @@ def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_i
     (pair,) = compare([held(run("a", documents=range(12))), held(run("b", 0.7, documents=range(12)))])
     found = difference(pair, "recovered")
     assert found.value == pytest.approx(0.1, abs=1e-3)
-    assert (found.low, pair["figures"]["recovered"]["p"]) == (None, None)
+    assert (found.low, pair.figures["recovered"].p) == (None, None)
     assert str(found.reason).startswith("too few documents for an interval: 3 of one source hold")
     assert difference(pair, "kl").low is not None
 
@@ -194,26 +193,24 @@ def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_i
 def test_each_recovered_share_is_over_its_own_headline_floor_and_more_of_another_floor_is_not_better():
     (pair,) = compare([run("a", 0.6, ablation="mean"), run("b", 0.7, ablation="zero")])
     assert difference(pair, "recovered").value == pytest.approx(0.1, abs=1e-6)
-    assert pair["sentence"].startswith("b recovers 0.1")
-    assert (
-        "the floors are not the same, so that is not to be better: in KL b is closer to the model" in pair["sentence"]
-    )
+    assert pair.sentence.startswith("b recovers 0.1")
+    assert "the floors are not the same, so that is not to be better: in KL b is closer to the model" in pair.sentence
     harder = run("b", 0.6, ablation="zero")
     floor = pa.array(harder.table["kl_floor_zero"].to_numpy() * 1.5)
     place = harder.table.column_names.index("kl_floor_zero")
     harder = Run("b", harder.record, harder.table.set_column(place, "kl_floor_zero", floor))
     (pair,) = compare([run("a", 0.6, ablation="mean"), harder])
-    assert "b recovers 0.13" in pair["sentence"]
-    assert pair["sentence"].endswith("so that is not to be better: the KL of the explained runs is equal.")
+    assert "b recovers 0.13" in pair.sentence
+    assert pair.sentence.endswith("so that is not to be better: the KL of the explained runs is equal.")
 
 
 def test_a_remove_claim_has_no_recovered_share_and_the_sentence_says_what_it_means():
     (pair,) = compare([run("a", 0.6, kind="remove"), run("b", 0.4, kind="remove")])
     assert difference(pair, "recovered").value is None
     assert "a remove claim has no recovered share" in str(difference(pair, "recovered").reason)
-    assert pair["sentence"].startswith("Removing the parts of b costs more than removing those of a: ")
+    assert pair.sentence.startswith("Removing the parts of b costs more than removing those of a: ")
     (mixed,) = compare([run("a"), run("b", 0.4, kind="remove")])
-    assert mixed["sentence"].startswith("Neither is better, since only one of them is a remove claim")
+    assert mixed.sentence.startswith("Neither is better, since only one of them is a remove claim")
 
 
 def test_losses_of_different_metrics_are_not_subtracted():
@@ -227,10 +224,10 @@ def test_a_floor_that_is_the_model_leaves_the_kl_to_compare():
     zero = pa.array(np.zeros(flat.table.num_rows, dtype=np.float32))
     flat = Run("b", flat.record, flat.table.set_column(9, "kl_floor_mean", zero))
     (pair,) = compare([run("a", 0.6), flat])
-    assert pair["sentence"].startswith(
+    assert pair.sentence.startswith(
         "Recovered cannot be compared, because that of b is undefined: the floor is not told from the model"
     )
-    assert "b is closer to the model than a: by 0." in pair["sentence"]
+    assert "b is closer to the model than a: by 0." in pair.sentence
 
 
 def test_a_table_without_a_column_is_named():
@@ -252,7 +249,7 @@ def test_the_command_reads_run_folders_and_writes_json(
 ):
     monkeypatch.chdir(tmp_path)
     for one in (run("a", 0.6, noise=0.3), run("b", 0.7, noise=0.3, seed=1)):
-        write_run(one.name, {"schema": SCHEMA, **one.record}, one.table, "")
+        write_run(one.name, one.record, one.table, "")
     outputs = []
     for flags in ((), ("--json",)):
         with pytest.raises(SystemExit) as end:
@@ -264,4 +261,4 @@ def test_the_command_reads_run_folders_and_writes_json(
     assert block["runs"] == ["a", "b"]
     assert block["cautions"] == []
     (pair,) = block["pairs"]
-    assert pair == json.loads(json.dumps(compare(read_runs(["a", "b"]))[0]))
+    assert pair == compare(read_runs(["a", "b"]))[0].to_json()

@@ -22,13 +22,13 @@ def test_half_precision_is_measured_whole(dtype: torch.dtype):
     record = assay.measure(claim, model, task, controls=0, ablation=["mean", "optimal"]).record
     exact = tiny("llama", tokenizer=True)
     other = assay.measure(claim, exact, task, controls=0, ablation=["mean", "optimal"]).record
-    assert record["bits"]["standalone"]["bits"] > record["bits"]["claim"]["bits"] == other["bits"]["claim"]["bits"]
-    rivals = {p["name"]: p["bits"] for p in record["bits"]["points"]}
-    for point in other["bits"]["points"]:
-        if point["kind"] == "rival":  # the same weights, rounded
-            assert rivals[point["name"]] == pytest.approx(point["bits"], rel=0.05)
+    assert record.bits.standalone.bits > record.bits.claim.bits == other.bits.claim.bits
+    rivals = {p.name: p.bits for p in record.bits.points}
+    for point in other.bits.points:
+        if point.kind == "rival":  # the same weights, rounded
+            assert rivals[point.name] == pytest.approx(point.bits, rel=0.05)
     kept = assay.measure(Keep(["a0.h1", "m1"]), model, task, controls=0, ablation="optimal").record
-    assert kept["table"][0]["kl_floor"]["value"] > 0
+    assert kept.table[0].kl_floor.value > 0
 
 
 def test_a_stream_of_one_dimension_is_measured():
@@ -39,7 +39,7 @@ def test_a_stream_of_one_dimension_is_measured():
     model = load(network, tokenizer=tiny_tokenizer())
     task = Task.text(model, texts=list(texts(6, 0)), reference=list(texts(12, 1)))
     record = assay.measure(Remove(["m0"]), model, task, controls=0, ablation=["mean", "optimal"]).record
-    assert record["recovered"]["value"] is None
+    assert record.recovered.value is None
     with pytest.raises(
         ModelError, match=r"\(llama\) cannot be opened: RoPE .* turns 2 of 1 dims"
     ):  # no rotation in half a dimension

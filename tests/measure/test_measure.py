@@ -62,10 +62,10 @@ def test_every_kind_gives_a_whole_record_and_the_same_one_twice(kind, where):
     plain = [canonical_json({k: v for k, v in m.record.items() if k != "timing"}) for m in (first, second)]
     assert plain[0] == plain[1]
     assert first.examples.equals(second.examples)
-    assert len(first.examples) == first.record["task"]["tokens"]
-    assert first.record["claim"]["kind"] == kind
-    assert first.record["level"] == ("how" if kind in ("program", "constant") else "where")
-    assert first.record["sentence"]
+    assert len(first.examples) == first.record.task.tokens
+    assert first.record.claim.kind == kind
+    assert first.record.level == ("how" if kind in ("program", "constant") else "where")
+    assert first.record.sentence
 
 
 @pytest.mark.parametrize("where", ["transformer", "module"])
@@ -81,26 +81,26 @@ def test_a_run_is_saved_as_a_folder_and_never_over_another_one(tmp_path, where):
 
 def test_the_record_of_two_components_holds_what_was_worked_by_hand():
     record = once("keep", "module").record
-    rows = {row["ablation"]: row for row in record["table"] if row["floor"] == "empty"}
-    assert rows["mean"]["recovered"]["value"] == pytest.approx(1 - 0.1081507 / 0.1840321, abs=1e-5)
-    assert record["losses"]["model"]["value"] == pytest.approx(0.5091151, abs=1e-6)
-    lowest = min(row["recovered"]["value"] for row in rows.values())
-    assert record["recovered"]["value"] == lowest
-    assert record["headline"]["floor"] == "empty"
-    assert record["bits"]["claim"]["bits"] == pytest.approx(2 + np.log2(3) + 1)  # one of two submodules
-    assert record["compute"] is not None
+    rows = {row.ablation: row for row in record.table if row.floor == "empty"}
+    assert rows["mean"].recovered.value == pytest.approx(1 - 0.1081507 / 0.1840321, abs=1e-5)
+    assert record.losses.model.value == pytest.approx(0.5091151, abs=1e-6)
+    lowest = min(row.recovered.value for row in rows.values())
+    assert record.recovered.value == lowest
+    assert record.headline.floor == "empty"
+    assert record.bits.claim.bits == pytest.approx(2 + np.log2(3) + 1)  # one of two submodules
+    assert record.compute is not None
 
 
 def test_removing_gives_nats_and_no_nines_and_a_constant_zero_is_named_by_its_floor():
     removed = once("remove", "module").record
-    mean = next(row for row in removed["table"] if row["ablation"] == "mean")
-    assert mean["nats"]["value"] == pytest.approx(0.1081507, abs=1e-6)
-    assert mean["necessity"]["value"] is None
-    assert removed["nines"]["value"] is None
+    mean = next(row for row in removed.table if row.ablation == "mean")
+    assert mean.nats.value == pytest.approx(0.1081507, abs=1e-6)
+    assert mean.necessity.value is None
+    assert removed.nines.value is None
     constant = once("constant", "module").record
     # a = 0 over a = its mean: 1 − .2197225 / .1081507
-    over_mean = next(r for r in constant["table"] if r["ablation"] == "mean" and r["floor"] == "ablated")
-    assert over_mean["recovered"]["value"] == pytest.approx(1 - 0.2197225 / 0.1081507, abs=1e-5)
+    over_mean = next(r for r in constant.table if r.ablation == "mean" and r.floor == "ablated")
+    assert over_mean.recovered.value == pytest.approx(1 - 0.2197225 / 0.1081507, abs=1e-5)
 
 
 def test_what_cannot_be_measured_is_said_in_a_sentence():
@@ -116,7 +116,7 @@ def test_only_the_floors_asked_for_stand_beside_the_headline_and_an_unknown_one_
     model, task = tiny("llama"), text_task()
     claim = Constant(["a0.h0"])
     found = assay.measure(claim, model, task, ablation="zero", controls=0, floors="bigram")
-    assert {row["floor"] for row in found.table} == {"ablated", "bigram"}
+    assert {row.floor for row in found.table} == {"ablated", "bigram"}
     with pytest.raises(ClaimError, match="a constant claim has no floor 'empty' on this task"):
         assay.measure(claim, model, task, ablation="zero", controls=0, floors="empty")
 
@@ -157,23 +157,21 @@ def test_a_removals_floor_has_one_name_everywhere():
     found = assay.measure(Remove(["m0", "a0.h1"]), tiny("llama", tokenizer=True), text_task(), controls=0,
                           ablation=["mean", "zero"])  # fmt: skip
     record = found.record
-    assert record["headline"]["floor"] == record["headline"]["nines"]["floor"] == "bigram"
-    assert {
-        row["floor"] for row in (*record["table"], *record["parts"]["components"], record["parts"]["compound"])
-    } == {"bigram"}
-    least = min(record["table"], key=lambda row: row["kl_explained"]["value"])
-    assert least["headline"]
-    assert record["headline"]["ablation"] == least["ablation"]
+    assert record.headline.floor == record.headline.nines.floor == "bigram"
+    assert {row.floor for row in (*record.table, *record.parts.components, record.parts.compound)} == {"bigram"}
+    least = min(record.table, key=lambda row: row.kl_explained.value)
+    assert least.headline
+    assert record.headline.ablation == least.ablation
 
 
 def test_a_program_whose_source_is_nowhere_is_measured_and_its_length_is_undefined(tmp_path):
     made: dict = {}
     exec("def own(tokens, group): return 0.9 * group", made)
-    claim = Program({"m1": programs.custom(made["own"], returns="output", reads=["m0"])})
+    claim = Program({"m1": programs.custom(made.own, returns="output", reads=["m0"])})
     result = assay.measure(claim, tiny("llama", tokenizer=True), text_task(), ablation="mean", controls=2, quick=True)
-    bits = result.record["bits"]
-    assert bits["claim"]["bits"] is None
-    assert "cannot be found, so its length is undefined" in bits["claim"]["reason"]
-    assert bits["claim"]["reason"] in bits["reason"]
+    bits = result.record.bits
+    assert bits.claim.bits is None
+    assert "cannot be found, so its length is undefined" in bits.claim.reason
+    assert bits.claim.reason in bits.reason
     result.save(tmp_path / "run")
     assert "cannot be found" in (tmp_path / "run" / "report.html").read_text()

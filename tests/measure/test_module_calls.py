@@ -74,8 +74,8 @@ def by_hand(first: int, second: int, calls: tuple[int, ...], fill: str = "mean")
 @pytest.mark.parametrize("widths", [(6, 6), (6, 4)])
 @pytest.mark.parametrize(("name", "calls"), [("act", (1, 2)), ("act#1", (1,)), ("act#2", (2,))])
 def test_each_call_takes_its_own_mean(widths: tuple[int, int], name: str, calls: tuple[int, ...]):
-    row = measured(Remove([name]), *widths)["table"][0]
-    assert row["kl_explained"]["value"] == pytest.approx(by_hand(*widths, calls), rel=1e-4)
+    row = measured(Remove([name]), *widths).table[0]
+    assert row.kl_explained.value == pytest.approx(by_hand(*widths, calls), rel=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -83,39 +83,39 @@ def test_each_call_takes_its_own_mean(widths: tuple[int, int], name: str, calls:
 )
 def test_every_ablation_runs_on_calls_of_different_widths(ablation: str):
     record = measured(Remove(["act"]), 6, 4, ablation)
-    kl = record["table"][0]["kl_explained"]["value"]
+    kl = record.table[0].kl_explained.value
     assert kl > 0
     if ablation == "zero":
         assert kl == pytest.approx(by_hand(6, 4, (1, 2), "zero"), rel=1e-4)
-    assert record["claim"]["scope"] == ["act#1", "act#2"]
-    assert [row["component"] for row in record["parts"]["components"]] == ["act#1", "act#2"]
+    assert record.claim.scope == ["act#1", "act#2"]
+    assert [row.component for row in record.parts.components] == ["act#1", "act#2"]
 
 
 def test_a_constant_of_one_call_leaves_the_other():
     record = measured(Constant(["act#2[1]", "act#2[3]"], "zero"), 6, 4)
-    assert record["table"][0]["kl_explained"]["value"] < by_hand(6, 4, (2,), "zero")
-    assert record["bits"]["claim"]["how"].startswith("2 + log2(28+1)")  # 5 calls with 6 + 4 + 6 + 4 + 3 channels
+    assert record.table[0].kl_explained.value < by_hand(6, 4, (2,), "zero")
+    assert record.bits.claim.how.startswith("2 + log2(28+1)")  # 5 calls with 6 + 4 + 6 + 4 + 3 channels
     with_controls = assay.measure(
         Remove(["act#2[1]"]), opened(6, 4),
         assay.Task.classify(opened(6, 4), *SCORED, reference=REFERENCE), ablation="mean", controls=20,
     ).record  # fmt: skip
-    names = with_controls["controls"]["groups"][0]["names"]
+    names = with_controls.controls.groups[0].names
     assert sorted(names) == ["act#2[0]", "act#2[2]", "act#2[3]"]
 
 
 def test_keeping_every_layer_with_weights_keeps_the_network():
     kept = measured(Keep(["a", "b", "c"]))
-    assert kept["table"][0]["kl_explained"]["value"] == pytest.approx(0, abs=1e-9)
-    assert kept["recovered"]["value"] == pytest.approx(1)
+    assert kept.table[0].kl_explained.value == pytest.approx(0, abs=1e-9)
+    assert kept.recovered.value == pytest.approx(1)
     some = measured(Keep(["a", "c"]))
-    assert some["table"][0]["kl_explained"]["value"] > 0
-    assert [row["part"] for row in some["residual"]["parts"]] == ["b"]
+    assert some.table[0].kl_explained.value > 0
+    assert [row.part for row in some.residual.parts] == ["b"]
 
 
 def test_an_activation_that_is_named_is_a_part():
     named = measured(Keep(["act#1"]))
-    assert named["claim"]["scope"] == ["act#1"]
-    assert named["table"][0]["kl_explained"]["value"] == pytest.approx(named["table"][0]["kl_floor"]["value"])
+    assert named.claim.scope == ["act#1"]
+    assert named.table[0].kl_explained.value == pytest.approx(named.table[0].kl_floor.value)
 
 
 @pytest.mark.parametrize("names", [["act"], ["act#1"], ["act#2"], ["act#1", "act#2"], ["a", "b", "c"]])
@@ -123,6 +123,6 @@ def test_an_activation_that_is_named_is_a_part():
 def test_keeping_activations_alone_is_vacuous_however_they_are_named(names: list[str], controls: int):
     task = assay.Task.classify(opened(6, 6), *SCORED, reference=REFERENCE)
     record = assay.measure(Keep(names), opened(6, 6), task, ablation="mean", controls=controls).record
-    (found,) = [check for check in record["checks"] if check["name"] == "vacuous"]
-    assert record["recovered"]["value"] == pytest.approx(float(names == ["a", "b", "c"]))
-    assert found["state"] == ("passed" if names == ["a", "b", "c"] else "fired"), found
+    (found,) = [check for check in record.checks if check.name == "vacuous"]
+    assert record.recovered.value == pytest.approx(float(names == ["a", "b", "c"]))
+    assert found.state == ("passed" if names == ["a", "b", "c"] else "fired"), found

@@ -127,63 +127,63 @@ def test_attribution_is_gradient_times_deviation_from_the_mean():
 
 
 def test_controls_rank_the_claim_among_others_of_its_kind(record):
-    block = record["controls"]
-    group = block["groups"][0]
-    assert group["what"].startswith("the claim made about")
-    assert group["n"] == len(group["values"]) == min(30, group["possible"]) > 0
-    assert group["measure"] == ("kl" if record["claim"]["kind"] == "remove" else "recovered")
-    values = [v for v in group["values"] if v is not None]
-    assert group["p"] == p_value(group["claim"]["value"], values)
-    assert [g["name"] for g in block["groups"][1:]] == ["top norm", "top attribution"]
-    assert block["random_weights"]["difference"]["value"] is not None
-    assert block["random_weights_reason"] is None
-    assert block["rows"] == 300
+    block = record.controls
+    group = block.groups[0]
+    assert group.what.startswith("the claim made about")
+    assert group.n == len(group.values) == min(30, group.possible) > 0
+    assert group.measure == ("kl" if record.claim.kind == "remove" else "recovered")
+    values = [v for v in group.values if v is not None]
+    assert group.p == p_value(group.claim.value, values)
+    assert [g.name for g in block.groups[1:]] == ["top norm", "top attribution"]
+    assert block.random_weights.difference.value is not None
+    assert block.random_weights_reason is None
+    assert block.rows == 300
     json.dumps(record, allow_nan=False)
 
 
 def test_removal_controls_cost_what_removing_them_would():
     settings = Settings(controls=30, ablation=("mean",))
     block = controls(bench(), CLAIMS["remove"], settings, ablation="mean", random_weights=False)
-    group = block["groups"][0]
-    assert group["enumerated"]
-    name = group["names"][3]
+    group = block.groups[0]
+    assert group.enumerated
+    name = group.names[3]
     other = assay.measure(Remove(name.split(", ")), digits(), task(), controls=0, ablation="mean").record
-    assert group["values"][3] == pytest.approx(other["table"][0]["kl_explained"]["value"], rel=1e-5)
+    assert group.values[3] == pytest.approx(other.table[0].kl_explained.value, rel=1e-5)
 
 
 def test_bits_are_the_claims_own_and_stand_alone_ones_have_a_reason(record):
-    bits = record["bits"]
-    total = {"keep": 4, "remove": 4 + 48, "constant": 4 + 48}[record["claim"]["kind"]]
-    size = len(record["claim"]["scope"])
+    bits = record.bits
+    total = {"keep": 4, "remove": 4 + 48, "constant": 4 + 48}[record.claim.kind]
+    size = len(record.claim.scope)
     choose = np.prod([(total - i) / (i + 1) for i in range(size)])
-    constant = 2 if record["claim"]["kind"] == "constant" else 0
-    assert bits["claim"]["bits"] == pytest.approx(2 + np.log2(total + 1) + np.log2(choose) + constant)
-    assert bits["standalone"]["bits"] is None
-    assert "transformers only" in bits["reason"]
+    constant = 2 if record.claim.kind == "constant" else 0
+    assert bits.claim.bits == pytest.approx(2 + np.log2(total + 1) + np.log2(choose) + constant)
+    assert bits.standalone.bits is None
+    assert "transformers only" in bits.reason
 
 
 def test_restoring_a_part_closes_a_share_with_an_interval(record):
-    parts = record["residual"]["parts"]
-    expected = {"keep": ["hidden"]}.get(record["claim"]["kind"], record["claim"]["scope"])
-    assert [row["part"] for row in parts] == expected
-    assert all(row["closes"]["value"] is not None and row["closes"]["low"] is not None for row in parts)
+    parts = record.residual.parts
+    expected = {"keep": ["hidden"]}.get(record.claim.kind, record.claim.scope)
+    assert [row.part for row in parts] == expected
+    assert all(row.closes.value is not None and row.closes.low is not None for row in parts)
     if len(parts) == 1:
-        assert parts[0]["closes"]["value"] == pytest.approx(1, abs=1e-6)
+        assert parts[0].closes.value == pytest.approx(1, abs=1e-6)
 
 
 def test_what_is_not_defined_for_a_module_is_said(record):
-    kind = record["claim"]["kind"]
-    states = {check["name"]: check for check in record["checks"]}
-    assert "no residual stream" in states["off-manifold"]["evidence"]
-    assert ("transformers only" if kind != "constant" else "constants claim") in states["redundant"]["evidence"]
-    signal = record["residual"]["signal"]
-    assert signal["value"]["value"] is not None or signal["value"]["reason"]
-    assert (kind == "keep") == (signal["value"]["value"] is not None)
-    assert record["rivals"] or "predict tokens" in record["rivals_reason"]
-    assert bool(record["rivals"]) == (kind != "constant")
-    assert record["compute"]["reason"]
-    assert record["beside"]["accuracy_model"]["value"] > 0.8
-    assert bool(record["parts"]["components"]) == (kind != "keep")
+    kind = record.claim.kind
+    states = {check.name: check for check in record.checks}
+    assert "no residual stream" in states["off-manifold"].evidence
+    assert ("transformers only" if kind != "constant" else "constants claim") in states["redundant"].evidence
+    signal = record.residual.signal
+    assert signal.value.value is not None or signal.value.reason
+    assert (kind == "keep") == (signal.value.value is not None)
+    assert record.rivals or "predict tokens" in record.rivals_reason
+    assert bool(record.rivals) == (kind != "constant")
+    assert record.compute.reason
+    assert record.beside.accuracy_model.value > 0.8
+    assert bool(record.parts.components) == (kind != "keep")
 
 
 def test_a_module_without_matrices_has_no_random_copy_and_says_so():
@@ -191,9 +191,9 @@ def test_a_module_without_matrices_has_no_random_copy_and_says_so():
         randomised(two_components.model())
     claim = Remove(["a"])
     record = assay.measure(claim, two_components.model(), two_components.task(), ablation="mean", controls=5).record
-    assert record["controls"]["random_weights"] is None
-    assert "no weight matrix" in record["controls"]["random_weights_reason"]
-    assert record["controls"]["groups"][0]["names"] == ["b"]
+    assert record.controls.random_weights is None
+    assert "no weight matrix" in record.controls.random_weights_reason
+    assert record.controls.groups[0].names == ["b"]
 
 
 class Blind(torch.nn.Module):
@@ -219,9 +219,9 @@ def test_a_module_without_a_gradient_has_no_attribution_and_says_so():
     with pytest.raises(TaskError, match="no gradient"):
         by_attention(at, claim, {})
     record = assay.measure(Remove(["one[0]"]), model, task(), ablation="mean", controls=5).record
-    group = next(g for g in record["controls"]["groups"] if g["name"] == "top attribution")
-    assert "no gradient" in group["reason"]
-    assert "no gradient" in record["controls"]["random_weights_reason"]
+    group = next(g for g in record.controls.groups if g.name == "top attribution")
+    assert "no gradient" in group.reason
+    assert "no gradient" in record.controls.random_weights_reason
 
 
 def test_a_randomised_copy_leaves_the_module_alone_and_is_keyed():

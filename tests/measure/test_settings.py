@@ -28,9 +28,9 @@ def test_what_was_passed_is_recorded_apart_from_what_was_resolved():
     settings = Settings.resolve(claim(draws=8), seed=5, out="runs/x", command="assay measure claim.yaml --seed 5")
     assert settings.passed == {"seed": 5}
     record = settings.arguments()
-    assert record["command"] == "assay measure claim.yaml --seed 5"
-    assert (record["resolved"]["seed"], record["resolved"]["draws"]) == (5, 8)
-    assert "out" not in record["resolved"]
+    assert record.command == "assay measure claim.yaml --seed 5"
+    assert (record.resolved["seed"], record.resolved["draws"]) == (5, 8)
+    assert "out" not in record.resolved
 
 
 def test_quick_never_asks_for_more_than_was_given():

@@ -16,6 +16,7 @@ from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.intervene.residue import Residue
 from assay.measure.settings import BLOCKS, NOT_ASKED
 from assay.model.transformer import Model
+from assay.record.measurement import MeasurementRecord
 from assay.report import terminal
 from assay.report.page import render
 from assay.task.ngrams import NGram
@@ -65,7 +66,7 @@ def test_a_headline_costs_its_own_runs_and_a_further_claim_of_the_layer_only_the
         count.clear()
         record = workbench.measure(Remove([name]), **SETTINGS).record
         assert count["layers"] == runs + new
-        assert record["timing"]["forwards"] == round((runs + new) / 4)
+        assert record.timing.forwards == round((runs + new) / 4)
 
 
 def test_a_loop_over_all_heads_costs_their_runs_and_one_pass_over_what_they_share(monkeypatch: pytest.MonkeyPatch):
@@ -101,8 +102,8 @@ def test_figures_on_a_used_workbench_are_those_of_a_full_measurement(kind: str):
     alone = assay.measure(CLAIMS[kind], model(), task(), ablation=["mean", "resample_joint"], controls=0).record
     found = workbench.measure(CLAIMS[kind], **SETTINGS).record
     for block in ("headline", "table", "losses", "recovered", "nines", "unmatched"):
-        assert found[block] == alone[block]
-    assert found["beside"]["kl_quantiles"] == alone["beside"]["kl_quantiles"]
+        assert getattr(found, block) == getattr(alone, block)
+    assert found.beside.kl_quantiles == alone.beside.kl_quantiles
 
 
 @cache
@@ -117,11 +118,11 @@ def used() -> assay.Workbench:
 def test_options_of_one_claim_are_not_the_next_ones(option: str):
     workbench = assay.Workbench(model(), task())
     claim, settings = Remove(["a1.h2"]), {**SETTINGS, "ablation": "mean"}
-    plain = workbench.measure(claim, **settings).record["table"]
-    other = workbench.measure(claim, **settings, **{option: True}).record["table"]
+    plain = workbench.measure(claim, **settings).record.table
+    other = workbench.measure(claim, **settings, **{option: True}).record.table
     assert other != plain
-    assert other == assay.measure(claim, model(), task(), **settings, **{option: True}).record["table"]
-    assert workbench.measure(claim, **settings).record["table"] == plain
+    assert other == assay.measure(claim, model(), task(), **settings, **{option: True}).record.table
+    assert workbench.measure(claim, **settings).record.table == plain
 
 
 def test_ngrams_are_looked_up_once(monkeypatch: pytest.MonkeyPatch):
@@ -131,21 +132,21 @@ def test_ngrams_are_looked_up_once(monkeypatch: pytest.MonkeyPatch):
     seen = len(calls)
     again = workbench.measure(Keep(["a0.h2"]), **SETTINGS)
     assert 0 < seen == len(calls)
-    assert [row["floor"] for row in again.table] == [row["floor"] for row in first.table]
-    assert {"bigram", "ngram", "unigram"} <= {row["floor"] for row in again.table}
+    assert [row.floor for row in again.table] == [row.floor for row in first.table]
+    assert {"bigram", "ngram", "unigram"} <= {row.floor for row in again.table}
 
 
 def test_what_was_not_asked_for_says_so_in_record_page_and_terminal():
     found = used().measure(CLAIMS["program"], **SETTINGS)
     record = found.record
-    assert record["arguments"]["resolved"]["only"] == ["headline"]
-    assert record["compute"]["reason"] == record["bits"]["reason"] == record["parts"]["reason"] == NOT_ASKED
-    assert record["controls"]["reason"] == record["controls"]["random_weights_reason"] == NOT_ASKED
-    assert (record["rivals"], record["rivals_reason"]) == ([], NOT_ASKED)
-    assert {check["state"] for check in record["checks"]} == {"unknown"}
-    assert {check["evidence"] for check in record["checks"]} == {NOT_ASKED}
-    assert record["residual"]["signal"]["value"]["reason"] == NOT_ASKED
-    assert "No check was asked for" in record["sentence"]
+    assert record.arguments.resolved["only"] == ["headline"]
+    assert record.compute.reason == record.bits.reason == record.parts.reason == NOT_ASKED
+    assert record.controls.reason == record.controls.random_weights_reason == NOT_ASKED
+    assert (record.rivals, record.rivals_reason) == ((), NOT_ASKED)
+    assert {check.state for check in record.checks} == {"unknown"}
+    assert {check.evidence for check in record.checks} == {NOT_ASKED}
+    assert record.residual.signal.value.reason == NOT_ASKED
+    assert "No check was asked for" in record.sentence
     page = render(record, found.examples)
     assert f"because {NOT_ASKED}" in page
     assert "fired" not in terminal.worth_line(record)
@@ -155,10 +156,10 @@ def test_what_was_not_asked_for_says_so_in_record_page_and_terminal():
 def test_blocks_that_are_asked_for_are_those_of_a_full_measurement():
     alone = assay.measure(CLAIMS["keep"], model(), task(), ablation="mean", controls=2).record
     found = used().measure(CLAIMS["keep"], only=("controls", "bits"), ablation="mean", controls=2).record
-    assert found["controls"]["groups"] == alone["controls"]["groups"]
-    assert found["bits"]["standalone"] == alone["bits"]["standalone"]
-    assert found["headline"] == alone["headline"]
-    assert found["rivals_reason"] == NOT_ASKED
+    assert found.controls.groups == alone.controls.groups
+    assert found.bits.standalone == alone.bits.standalone
+    assert found.headline == alone.headline
+    assert found.rivals_reason == NOT_ASKED
 
 
 def test_what_a_workbench_cannot_measure_is_one_sentence():
@@ -175,12 +176,12 @@ def test_what_a_workbench_cannot_measure_is_one_sentence():
 def test_a_workbench_of_fewer_documents_scores_those_of_the_same_measurement():
     few = assay.Workbench(model(), task(), documents=3, seed=2).measure(CLAIMS["remove"], **SETTINGS).record
     alone = assay.measure(CLAIMS["remove"], model(), task(), documents=3, seed=2, **SETTINGS).record
-    assert few["table"] == alone["table"]
-    assert few["task"]["documents"] == 3
+    assert few.table == alone.table
+    assert few.task.documents == 3
 
 
 def test_blocks_are_those_of_the_record():
-    assert set(BLOCKS) - {"own"} <= set(used().measure(CLAIMS["remove"], **SETTINGS).record)
+    assert set(BLOCKS) - {"own"} <= set(MeasurementRecord.model_fields)
 
 
 def test_the_residual_of_a_program_is_taken_from_what_its_fit_read_of_the_reference():

@@ -18,8 +18,10 @@ from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.bits import log2_choose, subset_bits, text_bits
 from assay.explanations.program.length import grammar_bits
 from assay.explanations.program.source_bits import source_bits
-from assay.measure.length.length import Point, overtakes, reads, two_part
+from assay.measure.length.length import overtakes, reads, two_part
 from assay.measure.length.quantise import coded_bits, low_rank, quantised, read_bits, tensors
+from assay.record.compute import LengthPoint
+from assay.stats.estimate import Estimate
 from assay.task.bounds import PREFIX
 from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
 from tests.measure.tokens.test_residual import world
@@ -332,8 +334,10 @@ def test_what_is_not_read_costs_nothing():
 
 
 def test_the_two_part_code_and_where_a_rival_is_overtaken():
-    claim = Point("claim", 2000.0, 0.1 * log(2), "claim")
-    rival = Point("rival", 1000.0, 0.2 * log(2), "rival")
+    def point(kind: str, bits: float, kl: float) -> LengthPoint:
+        return LengthPoint(name=kind, bits=bits, kl=Estimate.exact(kl, 9), kind=kind)
+
+    claim, rival = point("claim", 2000.0, 0.1 * log(2)), point("rival", 1000.0, 0.2 * log(2))
     assert two_part(claim, 10_000) == pytest.approx(3000)
     assert two_part(rival, 10_000) == pytest.approx(3000)
     assert overtakes(claim, rival) == pytest.approx(10_000)

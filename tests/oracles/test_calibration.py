@@ -55,7 +55,7 @@ def read(right: np.ndarray, at: Workbench):
     plans = systems(at, claim, ("mean",), 4)
     scored = score(at, plans.plans)
     found = figures(claim, scored, Resamples(len(scored.count), None, seed=0), plans)
-    return found.rows[0].figures
+    return found.table[0]
 
 
 @pytest.mark.parametrize(("q", "nines"), [(0.0, 0.0), (0.5, 0.30103), (0.9, 1.0), (0.99, 2.0), (0.999, 3.0)])

@@ -20,26 +20,26 @@ ZERO, MEAN, BOTH = 0.2197225, 0.1081507, 0.1840321
 
 def test_zero_is_worse_than_the_mean_for_each_part_alone_and_the_same_for_both_at_once():
     claim = Constant(["a", "b"], "zero")
-    block = assay.measure(claim, model(), task(), ablation=["mean", "zero"], controls=0).record["parts"]
-    assert (block["ablation"], block["reason"]) == ("mean", None)
-    assert [row["component"] for row in block["components"]] == ["a", "b"]
-    for row in block["components"]:
-        assert row["kl_explained"]["value"] == pytest.approx(ZERO, abs=1e-6)
-        assert row["kl_floor"]["value"] == pytest.approx(MEAN, abs=1e-6)
-        assert row["recovered"]["value"] == pytest.approx(1 - ZERO / MEAN, abs=1e-5)
-        assert row["recovered"]["low"] < row["recovered"]["value"]
-        assert "no family" in row["compute"]["recovered"]["reason"]
-    assert block["compound"]["kl_floor"]["value"] == pytest.approx(BOTH, abs=1e-6)
-    assert block["compound"]["recovered"]["value"] == pytest.approx(0, abs=1e-6)
+    block = assay.measure(claim, model(), task(), ablation=["mean", "zero"], controls=0).record.parts
+    assert (block.ablation, block.reason) == ("mean", None)
+    assert [row.component for row in block.components] == ["a", "b"]
+    for row in block.components:
+        assert row.kl_explained.value == pytest.approx(ZERO, abs=1e-6)
+        assert row.kl_floor.value == pytest.approx(MEAN, abs=1e-6)
+        assert row.recovered.value == pytest.approx(1 - ZERO / MEAN, abs=1e-5)
+        assert row.recovered.low < row.recovered.value
+        assert "no family" in row.compute.recovered.reason
+    assert block.compound.kl_floor.value == pytest.approx(BOTH, abs=1e-6)
+    assert block.compound.recovered.value == pytest.approx(0, abs=1e-6)
 
 
 def test_removing_both_costs_less_than_removing_each_adds_up_to():
-    block = assay.measure(Remove(["a", "b"]), model(), task(), ablation="mean", controls=0).record["parts"]
-    for row in block["components"]:
-        assert row["kl_explained"]["value"] == pytest.approx(MEAN, abs=1e-6)
-        assert row["nats"]["value"] == pytest.approx(MEAN, abs=1e-6)
-        assert "no floor" in row["recovered"]["reason"]
-    assert block["compound"]["kl_explained"]["value"] == pytest.approx(BOTH, abs=1e-6)
+    block = assay.measure(Remove(["a", "b"]), model(), task(), ablation="mean", controls=0).record.parts
+    for row in block.components:
+        assert row.kl_explained.value == pytest.approx(MEAN, abs=1e-6)
+        assert row.nats.value == pytest.approx(MEAN, abs=1e-6)
+        assert "no floor" in row.recovered.reason
+    assert block.compound.kl_explained.value == pytest.approx(BOTH, abs=1e-6)
 
 
 def test_accuracy_of_the_four_pairs():

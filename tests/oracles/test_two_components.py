@@ -88,9 +88,9 @@ def test_removing_a_costs_what_was_worked_by_hand(ablation, expected):
     assert kl(scored, SystemId("explained", ablation)) == pytest.approx(expected, abs=near)
     assert scored.model.loss.sum() / scored.count.sum() == pytest.approx(MODEL_LOSS, abs=1e-6)
     assert loss(scored, SystemId("explained", ablation)) == pytest.approx(MODEL_LOSS + expected, abs=near)
-    assert numbers.necessity[ablation].nats.value == pytest.approx(expected, abs=near)
-    assert numbers.necessity[ablation].kl.value == pytest.approx(expected, abs=near)
-    assert "no bigram" in str(numbers.necessity[ablation].necessity)
+    assert numbers.own[ablation].nats.value == pytest.approx(expected, abs=near)
+    assert numbers.own[ablation].kl_explained.value == pytest.approx(expected, abs=near)
+    assert "no bigram" in str(numbers.own[ablation].necessity)
 
 
 @pytest.mark.parametrize("ablation", ["resample_joint", "resample_independent"])
@@ -130,35 +130,34 @@ def test_keeping_a_recovers_what_was_worked_by_hand():
     scored, _, numbers = run(Keep(["a"]))
     # b = −u against both means: R_D = 1 − .1081507 / .1840321 = .4123267; zero: 1 − .2197225 / .1840321 < 0
     for ablation, explained, floor in (("mean", MEAN_A, MEAN_BOTH), ("zero", ZERO_A, MEAN_BOTH)):
-        row = next(r for r in numbers.rows if r.ablation == ablation)
+        row = next(r for r in numbers.table if r.ablation == ablation)
         assert row.floor == "empty"
         assert kl(scored, SystemId("floor", ablation)) == pytest.approx(floor, abs=1e-6)
-        assert row.figures.recovered.value == pytest.approx(1 - explained / floor, abs=1e-5)
+        assert row.recovered.value == pytest.approx(1 - explained / floor, abs=1e-5)
         # the labels are calibrated, so the loss says the same
-        assert row.figures.recovered_loss.value == pytest.approx(1 - explained / floor, abs=1e-5)
-        assert row.figures.gap.value == pytest.approx(floor, abs=1e-6)
+        assert row.recovered_loss.value == pytest.approx(1 - explained / floor, abs=1e-5)
+        assert row.gap.value == pytest.approx(floor, abs=1e-6)
     assert numbers.ablation == "zero"  # the lowest leads
-    assert numbers.headline is not None
-    assert numbers.headline.figures.recovered.value == pytest.approx(-0.1939357, abs=1e-5)
-    assert numbers.headline.figures.nines.certified == 0
-    assert numbers.headline.figures.nines.text == "0 nines over empty, zero: no better than the floor"
+    assert numbers.headline.recovered.value == pytest.approx(-0.1939357, abs=1e-5)
+    assert numbers.headline.nines.certified.value == 0
+    assert numbers.headline.nines.text == "0 nines over empty, zero: no better than the floor"
 
 
 @pytest.mark.parametrize("ablation", [a for a in ABLATIONS if a not in ("optimal",)])
 def test_the_full_explanation_is_the_model_and_the_empty_one_the_floor(ablation):
     at = with_counterfactual()
     _, _, full = run(Keep(["a", "b"]), (ablation,), at)
-    assert full.rows[0].figures.recovered.value == pytest.approx(1, abs=1e-6)
-    assert full.rows[0].figures.recovered_loss.value == pytest.approx(1, abs=1e-6)
+    assert full.table[0].recovered.value == pytest.approx(1, abs=1e-6)
+    assert full.table[0].recovered_loss.value == pytest.approx(1, abs=1e-6)
     scored, _, empty = run(Keep([]), (ablation,), at)
     assert scored[SystemId("explained", ablation)].kl == pytest.approx(scored[SystemId("floor", ablation)].kl)
-    assert empty.rows[0].figures.recovered.value == pytest.approx(0, abs=1e-12)
+    assert empty.table[0].recovered.value == pytest.approx(0, abs=1e-12)
     assert len(scored[SystemId("floor", ablation)].draw_kl[0]) == (4 if ablation in RANDOM else 1)
 
 
 def test_predicting_the_mean_scores_nothing_over_the_mean_floor():
     _, _, numbers = run(Constant(["a"]), ("mean", "zero"))
-    by_ablation = {row.ablation: row.figures for row in numbers.rows}
+    by_ablation = {row.ablation: row for row in numbers.table}
     assert by_ablation["mean"].recovered.value == pytest.approx(0, abs=1e-9)
     assert by_ablation["mean"].recovered_loss.value == pytest.approx(0, abs=1e-9)
     # over the zero floor 1 − .1081507 / .2197225 = .5077849: the floor's name must stand beside the number
@@ -186,7 +185,7 @@ def test_a_harmful_head_has_no_share_of_the_loss():
     # Labels that go by x1 alone, with chance 1/4 or 3/4: the floor (a at its mean) is right, the model is not.
     # Floor: H(1/4) = .5623351. Model: (.6548161 + ln 2) / 2 = .6739816, where .75·(−ln .9) + .25·(−ln .1) = .6546666.
     scored, _, numbers = run(Constant(["a"], "zero"), ("mean",), bench(ones=(25, 75, 25, 75), times=100))
-    row = numbers.rows[0].figures
+    row = numbers.table[0]
     assert row.gap.value == pytest.approx(0.5623351 - (0.6546666 + log(2)) / 2, abs=1e-5)
     assert "harmful scope" in (row.recovered_loss.reason or "")
     assert row.recovered_loss.value is None
@@ -198,7 +197,7 @@ def test_a_gap_that_is_not_resolved_is_said():
     # For (1,1) the gap is ln(.9/.75) = .1823216 for label 1 and ln(.1/.25) = −.9162907 for label 0: at five to one it
     # sums to −.0047; (0,0) likewise; for the others it is ln(.5/.25) or ln(.5/.75), 0 at .415/.585 (7 to 5: .03)
     _, _, numbers = run(Constant(["a"]), ("mean",), bench(ones=(2, 7, 5, 10), times=12))
-    row = numbers.rows[0].figures
+    row = numbers.table[0]
     assert row.gap.low is not None
     assert row.gap.low < 0 < row.gap.high
     assert row.recovered_loss.value is None
@@ -230,7 +229,7 @@ def test_a_mean_of_ratios_would_be_another_number():
     explained, floor = scored[EXPLAINED].kl, scored[FLOOR].kl
     exist = floor > 1e-9
     assert float((explained[exist] / floor[exist]).mean()) == pytest.approx(0.19687, abs=1e-4)
-    assert numbers.rows[0].figures.recovered.value == pytest.approx(1 - 0.5876733, abs=1e-5)
+    assert numbers.table[0].recovered.value == pytest.approx(1 - 0.5876733, abs=1e-5)
 
 
 def test_a_systems_list_names_the_runs_of_every_ablation_and_a_no_op():

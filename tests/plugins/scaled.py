@@ -24,6 +24,7 @@ from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit, Plan
 from assay.methods.edge_scores import EdgeScores
 from assay.names import Site
+from assay.record.pieces import Pieces, Sentence, Table
 from assay.task.metrics import Metric
 
 FACTORS = (0.0, 0.25, 0.5, 2.0)
@@ -60,8 +61,10 @@ class Scaled(Explanation):
         where = parts_bits(self.scope(model), model, channels)
         return ClaimBits(where.bits + 16, f"{where.how} + a factor of 16 bits")
 
-    def block(self, bench: Workbench, ablation: str, rows: np.ndarray) -> dict[str, float]:
-        return {"factor": self.factor}
+    def block(self, bench: Workbench, ablation: str, rows: np.ndarray, sides: object) -> Pieces:
+        parts = tuple((str(site), self.factor) for site in self.scope(bench.model))
+        table = Table(title="What each part keeps", columns=("part", "factor"), rows=parts)
+        return Pieces(block=self.kind, pieces=(Sentence(text=f"Every part keeps {self.factor:g} of its value."), table))
 
     def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
         others = [factor for factor in FACTORS if factor != self.factor][: most if self.rivals else 0]

@@ -36,7 +36,9 @@ def thinned(value: Any) -> Any:
     if isinstance(value, dict):
         value = dict([*value.items()][:1]) if {"bigram", "source", "0.01", "0.9"} & value.keys() else value
         return {key: thinned(inner) for key, inner in value.items()}
-    return [thinned(inner) for inner in value[:1]] if isinstance(value, list) else value
+    if not isinstance(value, list) or any(isinstance(one, bool) for one in value):
+        return value  # a drawing says of each layer whether it has an MLP
+    return [thinned(inner) for inner in value[:1]]
 
 
 def small(name: str, schema: int) -> dict[str, Any]:

@@ -7,8 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
+from assay.record.compared import Figure, Pair
 from assay.report import compared
-from tests.report import fixture
+from assay.stats.estimate import Estimate
+from tests.report import records
 
 
 def printed(renderable: Any, width: int = 120) -> str:
@@ -17,25 +19,21 @@ def printed(renderable: Any, width: int = 120) -> str:
     return sink.getvalue()
 
 
-def pair(run: str, reason: str | None = None) -> dict[str, Any]:
-    figure = {
-        "first": fixture.estimate(0.62, 0.03),
-        "second": fixture.estimate(0.70, 0.03),
-        "difference": fixture.estimate(0.08, 0.01),
-        "p": 0.001,
-        "p_holm": 0.002,
-    }
-    none = {"difference": fixture.estimate(None, reason="the metrics differ"), "p": None, "p_holm": None}
-    figures = {"recovered": figure, "kl": figure, "loss": {**figure, **none}}
-    block = {"run": run, "against": "runs/a", "reason": reason, "figures": {} if reason else figures}
-    return block | {"sentence": f"{run} is better than runs/a"}
+def pair(run: str, reason: str | None = None) -> Pair:
+    first, second, difference = (Estimate(x, x - 0.03, x + 0.03, 9) for x in (0.62, 0.70, 0.08))
+    figure = Figure(first=first, second=second, difference=difference, p=0.001, p_holm=0.002)
+    none = Figure(first=first, second=second, difference=Estimate.undefined("the metrics differ"))
+    figures = {} if reason else {"recovered": figure, "kl": figure, "loss": none}
+    many = {"documents": 9, "tokens": 90, "shared": {"runs/a": 90}}
+    sentence = f"{run} is better than runs/a"
+    return Pair(run=run, against="runs/a", **many, reason=reason, figures=figures, sentence=sentence)
 
 
 def test_runs_stand_side_by_side_with_their_differences():
-    records = [fixture.record(), fixture.record()]
-    text = printed(compared.compare(records, ["runs/a", "runs/b"], [pair("runs/b")]))
+    runs = [records.measured()] * 2
+    text = printed(compared.compare(runs, ["runs/a", "runs/b"], [pair("runs/b")]))
     once = " ".join(text.split())
-    assert "0.62 [0.59, 0.65] 0.70 [0.67, 0.73] 0.08 [0.07, 0.09] 0.002" in once
+    assert "0.62 [0.59, 0.65] 0.70 [0.67, 0.73] 0.08 [0.05, 0.11] 0.002" in once
     assert "undefined, because the metrics differ" in once
     assert "In one sentence: runs/b is better than runs/a" in once
     assert "(Holm)" not in text
@@ -44,26 +42,26 @@ def test_runs_stand_side_by_side_with_their_differences():
 
 def test_p_is_said_to_be_adjusted_where_it_is():
     pairs = [pair("runs/b"), pair("runs/c"), pair("runs/d", "they scored no token in common")]
-    text = printed(compared.compare([fixture.record()] * 4, ["runs/a", "runs/b", "runs/c", "runs/d"], pairs), 160)
+    text = printed(compared.compare([records.measured()] * 4, ["runs/a", "runs/b", "runs/c", "runs/d"], pairs), 160)
     assert "p (Holm)" in text
     assert text.count("In one sentence:") == 3
 
 
 def test_what_differs_is_said():
-    one, two = fixture.record(), fixture.record()
-    assert compared.cautions([one, two]) == []
+    one, two = records.data(), records.data()
+    assert compared.cautions([records.measured(one), records.measured(two)]) == []
     two["task"]["fingerprint"] = "other"
     two["claim"]["scope"] = ["a0.h1"]
     two["level"] = "where"
     two["headline"]["ablation"] = "zero"
     two["model"]["fingerprint"] = "another"
-    said = "; ".join(compared.cautions([one, two]))
+    said = "; ".join(compared.cautions([records.measured(one), records.measured(two)]))
     for part in ("the models differ", "the levels differ", "headline", "the scopes differ", "the scored data differ"):
         assert part in said
 
 
 def test_markup_in_a_name_is_text():
-    text = printed(compared.compare([fixture.record()] * 2, ["[red]a", "\x1b[31mb"], [pair("[bold]b")]))
+    text = printed(compared.compare([records.measured()] * 2, ["[red]a", "\x1b[31mb"], [pair("[bold]b")]))
     assert "[red]a" in text
     assert "[bold]b" in text
     assert "\x1b" not in text

@@ -19,7 +19,7 @@ def test_each_example_is_a_document_scored_once():
     assert task.reference is not None
     assert len(task.reference.tokens) == 6
     assert not {d.hash for d in task.documents} & {d.hash for d in task.reference.documents}
-    assert "30/70" in task.description["reference"]["how"]
+    assert "30/70" in task.description.reference.how
 
 
 def test_loss_is_cross_entropy_and_accuracy_the_share_wrong():

@@ -12,9 +12,10 @@ import pytest
 from assay.errors import ClaimError
 from assay.explanations.components.sets import Keep
 from assay.measure.checks.checks import run_checks
-from assay.measure.checks.evidence import Check, Evidence
+from assay.measure.checks.evidence import Evidence
 from assay.measure.measure import measure
 from assay.planted.worlds import world
+from assay.record.about import Check
 from assay.task.found_on import found_on, read_found_on, shared_with
 from assay.task.overlap import overlap
 from assay.task.task import Task

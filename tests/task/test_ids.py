@@ -116,7 +116,7 @@ def test_a_model_without_a_tokenizer_is_measured():
     model = tiny("llama")
     assert model.tokenizer is None
     result = measure(Keep(["a0.h1", "m1"]), model, Task.from_ids(model, IDS), ablation="zero", controls=2)
-    assert result.record["task"]["kind"] == "ids"
+    assert result.record.task.kind == "ids"
     assert result.recovered.value is not None
     assert result.examples.column("token")[0].as_py().isdigit()
 

@@ -116,7 +116,7 @@ def test_csv_and_jsonl_give_the_same_task(tmp_path):
     table.write_text("\ufeff" + "\r\n".join(cells), encoding="utf-8")
     direct, one, two = Task.prompts(novel(), ROWS), Task.prompts(novel(), str(lines)), Task.prompts(novel(), table)
     assert direct.fingerprint == one.fingerprint == two.fingerprint
-    assert two.description["file"] == str(table)
+    assert two.description.notes["file"] == str(table)
 
 
 def refused(source: object, **options: object) -> str:

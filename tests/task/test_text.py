@@ -88,7 +88,7 @@ def test_texts_without_a_reference_are_split_30_to_70_by_content():
     assert task.reference is not None
     assert len(task.reference.documents) == 6
     assert len(task.documents) == 14
-    assert task.description["reference"]["how"] == "documents split 30/70 by content hash (reference/scored)"
+    assert task.description.reference.how == "documents split 30/70 by content hash (reference/scored)"
     shuffled = Task.text(novel(), texts=TEXTS[::-1])
     assert {d.hash for d in shuffled.documents} == {d.hash for d in task.documents}
     assert not {d.hash for d in task.documents} & {d.hash for d in task.reference.documents}
@@ -146,11 +146,12 @@ def test_same_seed_gives_the_same_data_and_another_seed_other_data():
 def test_max_documents_samples_enough_of_every_source_spread_over_works_and_says_so(test_split, sampled):
     task = sampled
     assert len(task.documents) == 20
-    assert task.description["sources"] == {"en": 10, "fr": 5, "python": 5}  # pieces of long modules count
+    assert task.description.sources == {"en": 10, "fr": 5, "python": 5}  # pieces of long modules count
     assert len(set(task.clusters)) >= 17  # works and modules
     assert max(int(task.scored[task.document == i].sum()) for i in range(20)) <= 2_000
-    assert task.description["sampling"] == "20 of 262 documents, enough of every source, spread over its works, seed 0"
-    assert "sampling" not in test_split.description
+    notes = task.description.notes
+    assert notes["sampling"] == "20 of 262 documents, enough of every source, spread over its works, seed 0"
+    assert "sampling" not in test_split.description.notes
 
 
 def test_allocation_is_proportional_exact_and_leaves_no_source_out():
@@ -213,7 +214,7 @@ def test_subset_keeps_rows_names_and_reference(sampled):
     assert set(part.document) == {0, 1}
     assert part.reference is task.reference
     assert part.fingerprint != task.fingerprint
-    assert part.description["subset"] == "2 of 20 documents"
+    assert part.description.notes["subset"] == "2 of 20 documents"
     assert task.subset(range(20)) is task
     with pytest.raises(TaskError, match=r"needs at least one document"):
         task.subset([])
@@ -242,8 +243,8 @@ def test_a_window_of_training_text_inside_a_scored_text_is_refused():
         Task.text(novel(), texts=[text(1, 300), scored], reference="train")
 
 
-def test_description_is_json():
-    assert json.loads(json.dumps(Task.text(novel(), texts=TEXTS).description))["reference"]["documents"] == 6
+def test_the_description_says_how_large_the_reference_is():
+    assert Task.text(novel(), texts=TEXTS).description.reference.documents == 6
 
 
 @pytest.mark.parametrize(

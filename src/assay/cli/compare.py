@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from assay.cli.output import of_record, print_json, rendered
+from assay.cli.output import print_json, rendered
 
 
 def compare(
@@ -23,11 +23,8 @@ def compare(
     from assay.report import compared
 
     read = read_runs(runs)
-    with of_record(", ".join(runs)):
-        pairs, records = paired(read), [run.record for run in read]
-        cautions = compared.cautions(records)
-        shown = "" if as_json else rendered(compared.compare(records, runs, pairs))
+    pairs, records = paired(read), [run.record for run in read]
     if as_json:
-        print_json({"runs": runs, "pairs": pairs, "cautions": cautions})
+        print_json({"runs": runs, "pairs": pairs, "cautions": compared.cautions(records)})
     else:
-        print(shown, end="")
+        print(rendered(compared.compare(records, runs, pairs)), end="")

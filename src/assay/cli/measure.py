@@ -75,7 +75,7 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool) -> None
 
     with CommandProgress() as progress:
         result, problem = measure_into(claim, settings, progress)
-    for note in (result.record["circuit"] or {}).get("notes", ()):
+    for note in result.record.circuit.notes if result.record.circuit else ():
         say(f"note: {note}")
     if problem is not None:
         say(problem)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from assay.errors import RunError, UserError
 from assay.report.plain import plain_json, plain_text
 
 if TYPE_CHECKING:
@@ -41,25 +38,9 @@ def print_plain(text: str) -> None:
 
 def print_json(value: object) -> None:
     """JSON on stdout; characters that a terminal would obey are written as escapes."""
-    print(plain_json(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)))
+    from assay.store.canonical import canonical_json
 
-
-@contextmanager
-def of_record(run: str) -> Iterator[None]:
-    """Has a record that is not as assay writes it end in one sentence.
-
-    Only the number of its schema is checked when it is read, so that anything may be missing or of another type, and
-    what then fails is no one kind of error.
-    """
-    try:
-        yield
-    except (UserError, BrokenPipeError):
-        raise
-    except Exception as problem:
-        what = f"{type(problem).__name__}: {problem}"
-        raise RunError(
-            f"the record of {run!r} is not as assay writes it ({what[:200]}); measure again with --overwrite"
-        ) from problem
+    print(plain_json(canonical_json(value, indent=1)), end="")
 
 
 def print_cost(cost: dict[str, Any], as_json: bool) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -22,6 +22,8 @@ from assay.intervene.plan import Edit, EditRun, Own, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
+from assay.record.circuit import Circuit, RunFigures
+from assay.record.pieces import Pieces
 from assay.stats.estimate import Undefined
 
 AnyModel = Model | ModuleModel
@@ -145,7 +147,6 @@ class Explanation(ABC):
         floor_takes: what the floor takes away: the claim's own parts, or everything. None: there is no floor, as the
             claim says what is lost without its parts; it has necessity in place of a recovered share.
         parts_matter: the claim says that each of its parts does something.
-        block_name: where the record holds its `block`.
         trials: runs that `block` and `uses` take of a few rows, about: for what a measurement will cost.
         simple_searches: searches without insight that compete for the same credit: (in words, name).
     """
@@ -156,7 +157,6 @@ class Explanation(ABC):
     floor_takes: ClassVar[Literal["parts", "everything"] | None] = "parts"
     parts_matter: ClassVar[bool] = True
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
-    block_name: ClassVar[str] = "own"
     trials: ClassVar[int] = 0
 
     @property
@@ -225,11 +225,18 @@ class Explanation(ABC):
         """Whether each part matters, where the kind looks at its parts in its own way; None: as `presence` says."""
         return None
 
-    def block(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> dict[str, Any] | None:
-        """What only this kind says, for the record's block `block_name`. The report draws that of circuits.
+    def block(
+        self,
+        bench: Workbench,
+        ablation: str,
+        rows: Int[np.ndarray, "rows"],
+        sides: Callable[[], tuple[RunFigures, RunFigures] | None],
+    ) -> Circuit | Pieces | None:
+        """What only this kind says: pieces that the record holds and the report draws without knowing the kind.
 
         Args:
             rows: scored rows for trials.
+            sides: gives what the explained run and its `complement` recover, where there is one.
         """
         return None
 

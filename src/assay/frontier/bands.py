@@ -19,6 +19,7 @@ from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuits import transformer_of
 from assay.methods.edge_sizes import SizedCircuits
 from assay.model.edges import Edges
+from assay.record.search import Band
 from assay.score.circuits import score_circuits
 from assay.score.score import Advance
 from assay.stats.bootstrap import Resamples
@@ -27,7 +28,7 @@ from assay.stats.fits import p_value
 
 
 @dataclass(frozen=True, eq=False)
-class Band:
+class Drawn:
     """Random circuits, all different, that serve as controls of circuits of about one size and one profile of layers.
 
     Attributes:
@@ -48,12 +49,12 @@ class Bands:
         rows, draws: how many of them.
     """
 
-    each: Mapping[bytes, Band]
+    each: Mapping[bytes, Drawn]
     own: Mapping[bytes, Estimate]
     rows: int
     draws: int
 
-    def control(self, mask: Bool[np.ndarray, "edges"]) -> dict[str, Any] | None:
+    def control(self, mask: Bool[np.ndarray, "edges"]) -> Band | None:
         """The record's block for a method's circuit; None where no control exists."""
         key = np.packbits(mask).tobytes()
         band = self.each.get(key)
@@ -62,16 +63,9 @@ class Bands:
         found, own = band.recovered, self.own[key]
         mine = own.value
         assert mine is not None  # there is a band, so the floor differs from the model
-        return {
-            "n": len(found),
-            "median": float(np.median(found)),
-            "low": float(np.quantile(found, 0.05)),
-            "high": float(np.quantile(found, 0.95)),
-            "best": float(found.max()),
-            "mine": mine,
-            "own": own.to_json(),
-            "p": p_value(mine, found),
-        }
+        low, high = np.quantile(found, [0.05, 0.95]).tolist()
+        middle: dict[str, Any] = {"n": len(found), "median": float(np.median(found)), "low": low, "high": high}
+        return Band(**middle, best=float(found.max()), mine=mine, own=own, p=p_value(mine, found))
 
 
 class Table:
@@ -123,9 +117,9 @@ def bands(
     if not kl[0] > 0:  # the run with every edge cut is the model's
         return Bands({}, {}, 0, 0)
     share = 1 - kl / kl[0]
-    each: dict[bytes, Band] = {}
+    each: dict[bytes, Drawn] = {}
     for alike, masks, at in drawn:
-        each |= dict.fromkeys((np.packbits(mask).tobytes() for mask in alike), Band(masks, share[at]))
+        each |= dict.fromkeys((np.packbits(mask).tobytes() for mask in alike), Drawn(masks, share[at]))
     used = scored.count > 0
     resamples = bench.task.resamples(np.flatnonzero(used), seed, scored.count[used])
     sums = by_document[:, used]

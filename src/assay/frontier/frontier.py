@@ -23,6 +23,7 @@ from assay.measure.headline.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
 from assay.model.edges import Edges
+from assay.record.search import Area, Method, Mib, Point, SearchLosses
 from assay.score.circuits import draws_of, score_circuits
 from assay.score.score import Advance
 from assay.score.scores import Scored
@@ -33,64 +34,11 @@ DRAWS = 4
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
-    """A circuit of the frontier.
-
-    Attributes:
-        asked: the size that was asked for; edges: the realised one.
-        taken: how many of the best edges it was pruned from.
-        recovered: R_D; recovered_loss: R_L; gap: |1 − R_L|; kl: nats a token; accuracy: share of correct answers.
-        control: what the band of this size recovers; None without controls, and for the whole model.
-    """
-
-    asked: int
-    edges: int
-    taken: int
-    nodes: int
-    mask: Bool[np.ndarray, "edges"]
-    recovered: Estimate
-    recovered_loss: Estimate
-    gap: Estimate
-    kl: Estimate
-    accuracy: Estimate
-    control: Mapping[str, Any] | None
-
-    def to_json(self) -> dict[str, Any]:
-        named = ("recovered", "recovered_loss", "gap", "kl", "accuracy")
-        return {
-            "asked": self.asked,
-            "edges": self.edges,
-            "taken": self.taken,
-            "share": self.edges / len(self.mask),
-            "nodes": self.nodes,
-            **{name: getattr(self, name).to_json() for name in named},
-            "control": None if self.control is None else dict(self.control),
-        }
-
-
-@dataclass(frozen=True, eq=False)
 class Frontier:
-    """A method's circuits, smallest first.
+    """A method's circuits, smallest first: the record's block, and the edges of each."""
 
-    Attributes:
-        area: under R_D over the share of edges ("linear") and over the logarithm of their number ("log"); see `curves`.
-        mib: CPR and CMD (Mueller et al. 2025) over our sizes, and whether some circuit does better than the model.
-    """
-
-    scores: EdgeScores
-    points: tuple[Point, ...]
-    area: Mapping[str, Estimate]
-    mib: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "method": self.scores.method,
-            "settings": dict(self.scores.settings),
-            "passes": float(self.scores.passes),
-            "sizes": [point.to_json() for point in self.points],
-            "area": {name: one.to_json() for name, one in self.area.items()},
-            "mib": {k: v.to_json() if isinstance(v, Estimate) else v for k, v in self.mib.items()},
-        }
+    method: Method
+    masks: tuple[Bool[np.ndarray, "edges"], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +46,7 @@ class Frontiers:
     """Frontiers of several methods on the same documents.
 
     Attributes:
-        losses: "model" and "empty", and "empty_kl" (nats a token of the run with every edge cut).
+        losses: of the model and of the run with every edge cut.
         draws: how many the methods' circuits and the controls were filled by; control_rows: rows of the controls.
         bands: how many bands of controls there are; documents, tokens: what was scored.
         forwards: forward passes of one row that this took.
@@ -106,7 +54,7 @@ class Frontiers:
 
     total: int
     each: tuple[Frontier, ...]
-    losses: Mapping[str, Estimate]
+    losses: SearchLosses
     bands: int
     documents: int
     tokens: int
@@ -200,11 +148,11 @@ class _Scored:
         self.kl, self.loss, self.correct = (scores.stacked(name)[:, used] for name in ("kl", "loss", "correct"))
         self.empty, self.whole = empty, whole
         mean = self.resamples.mean
-        self.losses = {
-            "model": mean(self.loss[whole], self.counts),
-            "empty": mean(self.loss[empty], self.counts),
-            "empty_kl": mean(np.maximum(self.kl[empty], 0), self.counts),
-        }
+        self.losses = SearchLosses(
+            model=mean(self.loss[whole], self.counts),
+            empty=mean(self.loss[empty], self.counts),
+            empty_kl=mean(np.maximum(self.kl[empty], 0), self.counts),
+        )
 
     def recovered(self, circuit: int) -> Estimate:
         return recovered_kl(self.resamples, self.kl[circuit], self.kl[self.empty], self.counts)
@@ -239,8 +187,8 @@ def _frontier(
                 asked=int(sized.asked[row]),
                 edges=size,
                 taken=int(sized.taken[row]),
+                share=size / len(edges),
                 nodes=node_count(edges, mask),
-                mask=mask,
                 recovered=scored.recovered(place),
                 recovered_loss=by_loss,
                 gap=scored.gap(place, by_loss),
@@ -261,8 +209,15 @@ def _frontier(
         resamples=scored.resamples,
     )
     over = [p.edges for p in points if p.recovered_loss.low is not None and p.recovered_loss.low > 1]
-    mib = {"cpr": cpr(curve), "cmd": cmd(curve), "over_recovery": bool(over), "over_recovery_at": over}
-    return Frontier(scores, tuple(points), {"linear": area_linear(curve), "log": area_log(curve)}, mib)
+    method = Method(
+        method=scores.method,
+        settings=dict(scores.settings),
+        passes=float(scores.passes),
+        sizes=tuple(points),
+        area=Area(linear=area_linear(curve), log=area_log(curve)),
+        mib=Mib(cpr=cpr(curve), cmd=cmd(curve), over_recovery=bool(over), over_recovery_at=tuple(over)),
+    )
+    return Frontier(method, tuple(sized.masks))
 
 
 def node_count(edges: Edges, mask: Bool[np.ndarray, "edges"]) -> int:

@@ -3,34 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from assay.intervene.edit_runner import EditRunner
 from assay.intervene.reference import ReferenceStatistics
 from assay.intervene.store import Store
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What a fit reached.
-
-    Attributes:
-        what: what was fitted; rows, held: how many reference rows it saw, and how many decided when to stop.
-        start, reached: KL(model || edited model) on the held-out rows before and after, nats a scored token.
-        evaluations: how often the loss and its gradient were computed.
-        settled: whether the held-out KL had stopped falling; False: the fit was cut off.
-    """
-
-    what: str
-    rows: int
-    held: int
-    start: float
-    reached: float
-    evaluations: int
-    settled: bool
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
+from assay.record.about import Fit, OnReference, Taken
 
 
 @dataclass(eq=False)
@@ -70,8 +47,8 @@ class FitContext:
         if not any(fit is known for known in self.used.fits):
             self.used.fits.append(fit)
 
-    def on_reference(self) -> dict[str, Any]:
+    def on_reference(self) -> OnReference:
         """What was taken from the reference: the rows and tokens of means and covariances, and what fits reached."""
         used = self.store.statistics if self.used.statistics else None
-        rows = None if used is None else {"rows": len(used.rows), "tokens": used.tokens}
-        return {"statistics": rows, "fits": [fit.to_json() for fit in self.used.fits]}
+        taken = None if used is None else Taken(rows=len(used.rows), tokens=used.tokens)
+        return OnReference(statistics=taken, fits=tuple(self.used.fits))

@@ -6,6 +6,7 @@ L-BFGS on some reference rows, until the KL on other reference rows stops fallin
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +14,11 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from assay.intervene.fit_context import Fit, FitContext
+from assay.intervene.fit_context import FitContext
 from assay.intervene.output import Output
 from assay.intervene.plan import Edit, EditRun, Plan
 from assay.model.transformer import Model
+from assay.record.about import Fit
 
 POSITIONS = 4_096  # columns of all rows that are fitted on
 FEWEST, EXAMPLES = 8, 128  # at least so many rows; so many of a model that sees no tokens
@@ -57,7 +59,8 @@ def fit_by_kl(
             best, reached = [p.detach().clone() for p in parameters], now
         if idle == PATIENCE:
             break
-    return best, Fit(what, len(fitted), len(held), start, reached, evaluations, idle == PATIENCE)
+    fit: dict[str, Any] = {"what": what, "rows": len(fitted), "held": len(held), "start": start, "reached": reached}
+    return best, Fit(**fit, evaluations=evaluations, settled=idle == PATIENCE)
 
 
 def _rows(bench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:

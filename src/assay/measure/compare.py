@@ -4,7 +4,7 @@ paired differences with intervals. It reads what was stored; no model is needed.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ import pyarrow as pa
 
 from assay.errors import RunError
 from assay.measure.headline.recovered import recovered_kl
+from assay.record.compared import Figure, Pair
+from assay.record.measurement import MeasurementRecord
+from assay.record.read import read_run
 from assay.stats.bootstrap import Resamples, share_difference
 from assay.stats.estimate import Estimate
 from assay.stats.fits import holm
 from assay.store.files import given_path
-from assay.store.runs import read_run
 
 FIGURES = ("recovered", "kl", "loss")
 SIGNIFICANT = 0.05
@@ -34,29 +36,19 @@ class Run:
     """
 
     name: str
-    record: Mapping[str, Any]
+    record: MeasurementRecord
     table: pa.Table
 
     @property
-    def kind(self) -> str:
-        return str((self.record.get("claim") or {}).get("kind"))
-
-    @property
-    def metric(self) -> str:
-        return str((self.record.get("task") or {}).get("metric"))
-
-    @property
-    def noise(self) -> float:
-        """KL of the no-op run, nats a token."""
-        return float(((self.record.get("model") or {}).get("noise") or {}).get("kl") or 0.0)
+    def removal(self) -> bool:
+        return self.record.removal
 
     @property
     def floor(self) -> tuple[object, ...]:
         """What the headline share is a share of: runs with equal floors may be called better and worse."""
-        head, claim = (self.record.get(key) or {} for key in ("headline", "claim"))
-        scope = tuple(claim.get("scope") or ()) if head.get("floor") == "ablated" else ()
-        model = (self.record.get("model") or {}).get("fingerprint")
-        return model, head.get("ablation"), head.get("floor"), scope
+        head = self.record.headline
+        scope = self.record.claim.scope if head.floor == "ablated" else ()
+        return self.record.model.fingerprint, head.ablation, head.floor, scope
 
     def column(self, name: str) -> np.ndarray:
         """A column of the table.
@@ -75,7 +67,7 @@ class Run:
 
     def named(self, what: str) -> str:
         """The column of `loss_explained`, `kl_explained` or `kl_floor` under the headline ablation."""
-        return f"{what}_{(self.record.get('headline') or {}).get('ablation')}"
+        return f"{what}_{self.record.headline.ablation}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,26 +112,24 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
     return [Run(folder, *read_run(folder)) for folder in folders]
 
 
-def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def compare(runs: Sequence[Run]) -> list[Pair]:
     """Every run after the first against the first.
-
-    Returns:
-        For each a block with `run`, `against`, `documents`, `tokens` (that both scored), `shared` (of how many),
-        `figures` (name -> `first`, `second`, `difference`: the run's minus the first's, on the shared tokens; `p` of
-        no difference; `p_holm`, adjusted over the runs), `reason` (why nothing could be paired, else None), and
-        `sentence`. Recovered is over each run's own headline floor.
 
     Raises:
         RunError: for a table that lacks a column.
     """
     pairs = [_pair(runs[0], run) for run in runs[1:]]
+    adjusted: list[dict[str, Figure]] = [dict(pair.figures) for pair in pairs]
     for name in FIGURES:
-        tested = [pair["figures"][name] for pair in pairs if pair["figures"].get(name, {}).get("p") is not None]
-        for figure, p in zip(tested, holm([figure["p"] for figure in tested]) if tested else [], strict=True):
-            figure["p_holm"] = p
-    for run, pair in zip(runs[1:], pairs, strict=True):
-        pair["sentence"] = _sentence(runs[0], run, pair, sum(not other["reason"] for other in pairs))
-    return pairs
+        tested = [figures for figures in adjusted if name in figures and figures[name].p is not None]
+        for figures, p in zip(tested, holm([f[name].p or 0.0 for f in tested]) if tested else [], strict=True):
+            figures[name] = figures[name].model_copy(update={"p_holm": float(p)})
+    found = []
+    for run, pair, figures in zip(runs[1:], pairs, adjusted, strict=True):
+        pair = pair.model_copy(update={"figures": figures})
+        said = _sentence(runs[0], run, pair, sum(not other.reason for other in pairs))
+        found.append(pair.model_copy(update={"sentence": said}))
+    return found
 
 
 def shared_tokens(first: Run, second: Run) -> Shared | None:
@@ -168,7 +158,8 @@ def shared_tokens(first: Run, second: Run) -> Shared | None:
     used, number, index = np.unique(places[0][0][mine], return_index=True, return_inverse=True)
     names = list(documents)
     strata = first.column("source")[mine][number].tolist() if "source" in first.table.column_names else None
-    seed = int((((first.record.get("arguments") or {}).get("resolved") or {}).get("seed")) or 0)
+    seed = first.record.arguments.resolved.get("seed")
+    seed = seed if isinstance(seed, int) else 0
     clusters = first.column("cluster")[mine][number].tolist() if "cluster" in first.table.column_names else None
     tokens = np.bincount(index).astype(float)
     resamples = Resamples(len(used), strata, seed, clusters=clusters, tokens=tokens)
@@ -184,78 +175,74 @@ def _windows(run: Run, names: np.ndarray) -> np.ndarray:
     return (np.arange(len(found)) - np.searchsorted(owner, owner))[index]
 
 
-def _pair(first: Run, second: Run) -> dict[str, Any]:
-    block: dict[str, Any] = {"run": second.name, "against": first.name, "documents": 0, "tokens": 0}
-    block["shared"] = {run.name: run.table.num_rows for run in (first, second)}
+def _pair(first: Run, second: Run) -> Pair:
+    names: dict[str, Any] = {"run": second.name, "against": first.name}
+    names["shared"] = {run.name: run.table.num_rows for run in (first, second)}
     shared = shared_tokens(first, second)
     if shared is None:
-        tasks = [str((run.record.get("task") or {}).get("name") or "?") for run in (first, second)]
+        tasks = [run.record.task.name for run in (first, second)]
         ours = tasks[0] if tasks[0] == tasks[1] else f"{tasks[0]} and {tasks[1]}"
-        return block | {"figures": {}, "reason": f"they scored no token in common ({ours})"}
-    block |= {"documents": len(shared.names), "tokens": len(shared.first)}
+        return Pair(**names, documents=0, tokens=0, figures={}, reason=f"they scored no token in common ({ours})")
     figures = {"recovered": _recovered(first, second, shared)}
+    metrics = [run.record.task.metric for run in (first, second)]
     for name, column in (("kl", "kl_explained"), ("loss", "loss_explained")):
         mine, other = (shared.sums(run.column(run.named(column)), at) for run, at in _both(first, second, shared))
-        if name == "loss" and first.metric != second.metric:
-            none = Estimate.undefined(f"the metrics differ ({first.metric} and {second.metric})", len(shared.names))
-            figures[name] = _figure(none, none, none)
+        if name == "loss" and metrics[0] != metrics[1]:
+            none = Estimate.undefined(f"the metrics differ ({metrics[0]} and {metrics[1]})", len(shared.names))
+            figures[name] = Figure(first=none, second=none, difference=none)
             continue
         means = [shared.resamples.mean(sums, shared.counts) for sums in (mine, other)]
         difference = shared.resamples.difference(other, mine, shared.counts)
         p = shared.resamples.p_zero(
             np.divide, other - mine, shared.counts
         )  # of the mean: a sum varies with lengths too
-        figures[name] = _figure(means[0], means[1], difference, p)
-    return block | {"figures": figures, "reason": None}
+        figures[name] = Figure(first=means[0], second=means[1], difference=difference, p=p)
+    return Pair(**names, documents=len(shared.names), tokens=len(shared.first), figures=figures)
 
 
 def _both(first: Run, second: Run, shared: Shared) -> tuple[tuple[Run, np.ndarray], tuple[Run, np.ndarray]]:
     return (first, shared.first), (second, shared.second)
 
 
-def _recovered(first: Run, second: Run, shared: Shared) -> dict[str, Any]:
+def _recovered(first: Run, second: Run, shared: Shared) -> Figure:
     """R_D of both, each over its own headline floor, and the difference."""
     shares, sums = [], []
     for run, at in _both(first, second, shared):
         if run.named("kl_floor") not in run.table.column_names:
-            why = "a remove claim has no recovered share" if run.kind == "remove" else "its floor was not kept"
+            why = "a remove claim has no recovered share" if run.removal else "its floor was not kept"
             shares.append(Estimate.undefined(why, len(shared.names)))
             continue
         explained, floor = (shared.sums(run.column(run.named(name)), at) for name in ("kl_explained", "kl_floor"))
-        shares.append(recovered_kl(shared.resamples, explained, floor, shared.counts, noise=run.noise))
+        noise = run.record.model.noise
+        shares.append(recovered_kl(shared.resamples, explained, floor, shared.counts, noise=noise.kl if noise else 0.0))
         sums.append((np.maximum(explained, 0.0), np.maximum(floor, 0.0)))
     for run, share in zip((first, second), shares, strict=True):
         if share.value is None:
             none = Estimate.undefined(f"that of {run.name} is undefined: {share.reason}", share.n)
-            return _figure(shares[0], shares[1], none)
+            return Figure(first=shares[0], second=shares[1], difference=none)
     explained, floor = zip(sums[1], sums[0], strict=True)
     difference = shared.resamples.recovered_difference(explained, floor)
     p = None if difference.low is None else shared.resamples.p_zero(share_difference, *sums[1], *sums[0])
-    return _figure(shares[0], shares[1], difference, p)
+    return Figure(first=shares[0], second=shares[1], difference=difference, p=p)
 
 
-def _figure(first: Estimate, second: Estimate, difference: Estimate, p: float | None = None) -> dict[str, Any]:
-    block = {"first": first.to_json(), "second": second.to_json(), "difference": difference.to_json()}
-    return block | {"p": p, "p_holm": p}
-
-
-def _sentence(first: Run, second: Run, pair: Mapping[str, Any], runs: int) -> str:
+def _sentence(first: Run, second: Run, pair: Pair, runs: int) -> str:
     """Which of the two is better, by how much, and whether that is resolved."""
     a, b = first.name, second.name
-    if pair["reason"]:
-        return f"{b} is not compared with {a} token by token, because {pair['reason']}."
-    removes = [run.kind == "remove" for run in (first, second)]
-    name = "recovered" if pair["figures"]["recovered"]["difference"]["value"] is not None else "kl"
+    if pair.reason:
+        return f"{b} is not compared with {a} token by token, because {pair.reason}."
+    removes = [run.removal for run in (first, second)]
+    name = "recovered" if pair.figures["recovered"].difference.value is not None else "kl"
     lead = ""
     if name == "kl" and not any(removes):
-        lead = f"Recovered cannot be compared, because {pair['figures']['recovered']['difference']['reason']}. "
-    figure = pair["figures"][name]
-    found = Estimate.from_json(figure["difference"])
+        lead = f"Recovered cannot be compared, because {pair.figures['recovered'].difference.reason}. "
+    figure = pair.figures[name]
+    found = figure.difference
     assert found.value is not None
-    n = pair["documents"]
-    tail = f", on the {pair['tokens']:,} tokens of {n:,} document{'s' * (n != 1)} that both scored"
-    if figure["p_holm"] is not None and runs > 1:
-        tail += f"; p = {figure['p_holm']:.2g}, adjusted by Holm for {runs} comparisons with the first run"
+    n = pair.documents
+    tail = f", on the {pair.tokens:,} tokens of {n:,} document{'s' * (n != 1)} that both scored"
+    if figure.p_holm is not None and runs > 1:
+        tail += f"; p = {figure.p_holm:.2g}, adjusted by Holm for {runs} comparisons with the first run"
     resolved = is_resolved(figure)
     size = found if found.value >= 0 else found.map(lambda x: -x, decreasing=True)
     what = "recovered" if name == "recovered" else "KL in nats a token"
@@ -274,13 +261,13 @@ def _sentence(first: Run, second: Run, pair: Mapping[str, Any], runs: int) -> st
         said = f"{more} is better than {less}: it recovers {size} more of what is lost at the floor"
     else:
         said = f"{more} recovers {size} more of its own floor than {less}"
-        tail += f"; the floors are not the same, so that is not to be better: {_nearer(a, b, pair['figures']['kl'])}"
+        tail += f"; the floors are not the same, so that is not to be better: {_nearer(a, b, pair.figures['kl'])}"
     return f"{lead}{said}{tail}."
 
 
-def _nearer(first: str, second: str, kl: Mapping[str, Any]) -> str:
+def _nearer(first: str, second: str, kl: Figure) -> str:
     """Which explained run is closer to the model: what can be said whatever the floors are."""
-    found = Estimate.from_json(kl["difference"])
+    found = kl.difference
     if found.low == found.high == found.value == 0:
         return "the KL of the explained runs is equal"
     if found.value is None or not is_resolved(kl):
@@ -290,10 +277,10 @@ def _nearer(first: str, second: str, kl: Mapping[str, Any]) -> str:
     return f"in KL {near} is closer to the model than {far}, by {size} nats a token"
 
 
-def is_resolved(figure: Mapping[str, Any]) -> bool:
+def is_resolved(figure: Figure) -> bool:
     """Whether a difference's interval leaves out 0 and its adjusted p is under 0.05."""
-    found = Estimate.from_json(figure["difference"])
+    found = figure.difference
     if found.value is None or found.low is None or found.high is None:
         return False
-    p = figure["p_holm"]
+    p = figure.p_holm
     return (found.low > 0 or found.high < 0) and (p is None or p < SIGNIFICANT)

@@ -8,35 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from assay.record.about import Check
+from assay.record.compute import Compute, Length
+from assay.record.controls import Controls, Rival
+from assay.record.headline import Losses, Row
+from assay.record.measurement import MeasurementRecord
+from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Nats per scored token (or the metric's unit): the model's, the explained run's, and each floor's."""
-
-    model: Estimate
-    explained: Estimate
-    floors: dict[str, Estimate]
-
-
-@dataclass(frozen=True)
-class Residual:
-    """What the explanation leaves: the record's `residual` block."""
-
-    block: dict[str, Any]
-
-    def worst(self, count: int = 10) -> list[dict[str, Any]]:
-        """The examples with the largest KL, worst first, with the tokens around."""
-        return self.block["worst"][:count]
-
-    @property
-    def slices(self) -> dict[str, list[dict[str, Any]]]:
-        return self.block["slices"]
-
-    @property
-    def signal(self) -> dict[str, Any]:
-        return self.block["signal"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,69 +27,61 @@ class Measurement:
         claim: the claim file's text, where there was one.
     """
 
-    record: dict[str, Any]
+    record: MeasurementRecord
     examples: pa.Table
     claim: str | None = field(default=None, repr=False)
-
-    def _estimate(self, *path: str) -> Estimate:
-        block: Any = self.record
-        for key in path:
-            block = block[key]
-        return Estimate.from_json(block)
 
     @property
     def recovered(self) -> Estimate:
         """R_D over the headline floor, under the headline's ablation: the one with the lowest R_D."""
-        return self._estimate("recovered")
+        return self.record.recovered
 
     @property
     def recovered_loss(self) -> Estimate:
         """R_L over the same floor."""
-        return self._estimate("recovered_loss")
+        return self.record.recovered_loss
 
     @property
     def losses(self) -> Losses:
-        losses = self.record["losses"]
-        floors = {name: Estimate.from_json(value) for name, value in losses["floors"].items()}
-        return Losses(self._estimate("losses", "model"), self._estimate("losses", "explained"), floors)
+        return self.record.losses
 
     @property
     def nines(self) -> Estimate:
         """Nines over the headline floor; certified are those at the interval's lower end."""
-        return self._estimate("nines")
+        return self.record.nines
 
     @property
-    def table(self) -> list[dict[str, Any]]:
+    def table(self) -> tuple[Row, ...]:
         """Every floor x ablation."""
-        return self.record["table"]
+        return self.record.table
 
     @property
-    def compute(self) -> dict[str, Any]:
-        return self.record["compute"]
+    def compute(self) -> Compute:
+        return self.record.compute
 
     @property
-    def bits(self) -> dict[str, Any] | None:
-        return self.record["bits"]
+    def bits(self) -> Length:
+        return self.record.bits
 
     @property
     def level(self) -> str:
-        return self.record["level"]
+        return self.record.level
 
     @property
-    def controls(self) -> dict[str, Any]:
-        return self.record["controls"]
+    def controls(self) -> Controls:
+        return self.record.controls
 
     @property
-    def rivals(self) -> list[dict[str, Any]]:
-        return self.record["rivals"]
+    def rivals(self) -> tuple[Rival, ...]:
+        return self.record.rivals
 
     @property
-    def checks(self) -> list[dict[str, Any]]:
-        return self.record["checks"]
+    def checks(self) -> tuple[Check, ...]:
+        return self.record.checks
 
     @property
     def residual(self) -> Residual:
-        return Residual(self.record["residual"])
+        return self.record.residual
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Writes measurement.json, examples.parquet, report.html (and claim.yaml, circuit.svg); all or nothing.
@@ -151,4 +121,4 @@ class Measurement:
         return f"<pre>{escape(as_markdown(self.record))}</pre>"
 
     def __str__(self) -> str:
-        return self.record["sentence"]
+        return self.record.sentence

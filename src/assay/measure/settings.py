@@ -14,6 +14,7 @@ from assay.errors import UserError, nearest
 from assay.explanations.floors import FLOOR_MODEL, floor_problem
 from assay.intervene.spec import ABLATIONS, DEFAULT_ABLATIONS
 from assay.model.spec import DTYPES
+from assay.record.about import Arguments
 from assay.task import bounds
 
 if TYPE_CHECKING:
@@ -150,9 +151,9 @@ class Settings:
         left_out = (*_WHERE_ONLY, "only") if self.only is None else _WHERE_ONLY
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name not in left_out}
 
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> Arguments:
         """The record's `arguments` block: as passed, as resolved, and the command that reproduces it."""
-        return {"passed": self.passed, "resolved": self.to_json(), "command": self.command}
+        return Arguments(passed=self.passed, resolved=self.to_json(), command=self.command)
 
 
 def _floor(value: Any) -> Any:

@@ -22,7 +22,6 @@ from assay.measure import record as recorded
 from assay.measure.context import Context
 from assay.measure.controls import model_floors, rivals
 from assay.measure.controls.controls import controls
-from assay.measure.controls.nearest import Nearest
 from assay.measure.headline.figures import OTHER_FLOORS, figures
 from assay.measure.headline.systems import systems
 from assay.measure.job import Job
@@ -63,7 +62,7 @@ class Workbench(ablations.Workbench):
         >>> import assay
         >>> workbench = assay.Workbench("zoo:novel-1l", assay.Task.repeat(assay.load("zoo:novel-1l"), n=8, length=8))
         >>> found = workbench.measure(assay.Remove(["a0.h1"]), only=("headline",), ablation="mean")
-        >>> found.record["controls"]["reason"]
+        >>> found.record.controls.reason
         'it was not asked for'
     """
 
@@ -162,7 +161,6 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     numbers = figures(explanation, scored, resamples, plans, settings.floors)
     say("controls", 0, None)
     block = controls(bench, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=people)
-    near = None if block["nearest"] is None else Nearest(**block["nearest"])
     context = Context(job, bench, plans, people, scored, resamples, numbers)
-    record = recorded.record(context, gather(context, near, say), block, started)
+    record = recorded.record(context, gather(context, block.nearest, say), block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -13,30 +12,35 @@ from assay.errors import UserError
 from assay.explanations.base import Undefined
 from assay.intervene.ablations import Workbench
 from assay.measure.checks.checks import run_checks, unknown_checks
-from assay.measure.checks.evidence import Check, Evidence, self_match
+from assay.measure.checks.evidence import Evidence, self_match
 from assay.measure.checks.knockouts import knockouts
 from assay.measure.checks.merges import merges
-from assay.measure.checks.off_manifold import off_manifold
-from assay.measure.compute.compute import Compute, compute
+from assay.measure.checks.off_manifold import OffManifold, off_manifold
+from assay.measure.compute.compute import compute
 from assay.measure.compute.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.context import Context
-from assay.measure.controls.nearest import Nearest
 from assay.measure.controls.rivals import Rival, smaller_members
 from assay.measure.headline import beside
-from assay.measure.headline.figures import OTHER_FLOORS, Figures
+from assay.measure.headline.figures import OTHER_FLOORS
 from assay.measure.headline.parts import sums
 from assay.measure.headline.systems import Systems
-from assay.measure.length.length import ClaimLength, Length, length
+from assay.measure.length.length import claim_alone, length
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens import residual
-from assay.measure.tokens.residual_signal import Signal, complement, residual_signal
+from assay.measure.tokens.residual_signal import complement, residual_signal
 from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
+from assay.record.about import Check
+from assay.record.circuit import Circuit, RunFigures
+from assay.record.compute import Compute, Length
+from assay.record.controls import Nearest
+from assay.record.headline import Beside
+from assay.record.pieces import Pieces
+from assay.record.residual import Residual
 from assay.score.ids import BIGRAM, COMPLEMENT, NOOP, SystemId, rival
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
-from assay.stats.estimate import Estimate
 from assay.task.found_on import shared_with
 from assay.task.rows import control_rows
 from assay.task.task import Task
@@ -53,11 +57,11 @@ class Gathered:
     """What stands beside the headline; blocks are as in the record. `own`: what only the claim's kind says."""
 
     compute: Compute
-    length: Length | ClaimLength
-    beside: dict[str, Any]
-    residual: dict[str, Any]
+    length: Length
+    beside: Beside
+    residual: Residual
     checks: list[Check]
-    own: dict[str, Any] | None = None
+    own: Circuit | Pieces | None
 
 
 def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
@@ -69,48 +73,47 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
     scored, model, asks = context.scored, context.bench.model, context.job.settings.asks
     worth = worth_of(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
     say("length in bits", 0, None)
-    long = _length(context) if asks("bits") else ClaimLength(Undefined(NOT_ASKED), NOT_ASKED)
+    long = _length(context) if asks("bits") else claim_alone(Undefined(NOT_ASKED), NOT_ASKED)
     members = map(rival, smaller_members(model)) if isinstance(model, Model) else ()
     small = [member for member in members if member in scored.systems]
     around = beside.beside(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
     say("residual", 0, None)
     apart = cache(lambda: complement(context.bench, context.explanation, scored, context.ablation))
-    rest = _residual(context, apart) if asks("residual") else {
-        "slices": {}, "worst": [], "parts": [], "signal": Signal.undefined(NOT_ASKED).to_json()
-    }  # fmt: skip
+    rest = _residual(context, apart) if asks("residual") else Residual.undefined(NOT_ASKED)
     block = _own(context, apart) if asks("own") else None
     say("checks", 0, None)
     found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
     return Gathered(worth, long, around, rest, found, block)
 
 
-def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> dict[str, Any]:
+def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Residual:
     """The record's block; `apart`: the run of what was not kept, where something is."""
     bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
     explained, floor, task = context.explained, context.floor, context.bench.task
-    rest: dict[str, Any] = {
-        "slices": residual.slices(scored, task, resamples, explained=explained),
-        "worst": residual.worst(scored, task, explained=explained, floor=floor),
-    }
-    rest["parts"] = residual.parts(
-        bench, explanation, scored, resamples, ablation=context.ablation, explained=context.explained
-    )
     over = context.plans.floors.get(context.ablation)
-    rest["signal"] = residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart()).to_json()
-    return rest
+    return Residual(
+        slices={by: tuple(rows) for by, rows in residual.slices(scored, task, resamples, explained=explained).items()},
+        worst=tuple(residual.worst(scored, task, explained=explained, floor=floor)),
+        parts=tuple(
+            residual.parts(bench, explanation, scored, resamples, ablation=context.ablation, explained=explained)
+        ),
+        signal=residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart()),
+    )
 
 
-def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> dict[str, Any] | None:
+def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Circuit | Pieces | None:
     """What only the claim's kind says."""
-    rows = control_rows(context.bench.task, TRIAL_ROWS)
-    block = context.explanation.block(context.bench, context.ablation, rows)
-    rest, over = None if block is None else apart(), context.plans.floors.get(context.ablation)
-    if block is not None and rest is not None and over is not None:
+
+    def sides() -> tuple[RunFigures, RunFigures] | None:
+        rest, over = apart(), context.plans.floors.get(context.ablation)
+        if rest is None or over is None:
+            return None
         both = context.scored.with_systems(rest)
-        block["sufficiency"], block["necessity"] = (
-            _run_figures(both, context.resamples, one, over) for one in (context.explained, COMPLEMENT)
-        )
-    return block
+        kept = _run_figures(both, context.resamples, context.explained, over)
+        return kept, _run_figures(both, context.resamples, COMPLEMENT, over)
+
+    rows = control_rows(context.bench.task, TRIAL_ROWS)
+    return context.explanation.block(context.bench, context.ablation, rows, sides)
 
 
 def _checks(context: Context, near: Nearest | None) -> list[Check]:
@@ -122,9 +125,9 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
         ablation=ablation,
         floor_takes=explanation.floor_takes,
         parts_matter=explanation.parts_matter,
-        recovered=_by_ablation(numbers, "recovered"),
-        recovered_loss=_by_ablation(numbers, "recovered_loss"),
-        gap=_scope_gap(numbers),
+        recovered={a: row.necessity or row.recovered for a, row in numbers.own.items()},
+        recovered_loss={a: row.recovered_loss for a, row in numbers.own.items() if row.necessity is None},
+        gap=numbers.row.nats or numbers.row.gap,  # of the run in which the scope is ablated
         scored=scored,
         resamples=resamples,
         equal=_equal(task, scored),
@@ -143,31 +146,30 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
     return run_checks(evidence)
 
 
-def _run_figures(scored: Scored[SystemId], resamples: Resamples, run: SystemId, floor: SystemId) -> dict[str, Any]:
-    """KL, loss, nats over the model and R_D of a run."""
+def _run_figures(scored: Scored[SystemId], resamples: Resamples, run: SystemId, floor: SystemId) -> RunFigures:
     used = scored.count > 0
-    count = scored.count[used]
-    return {
-        "kl": resamples.mean(scored[run].kl[used], count, least=0.0).to_json(),
-        "loss": resamples.mean(scored[run].loss[used], count).to_json(),
-        "recovered": resamples.recovered(scored[run].kl[used], scored[floor].kl[used]).to_json(),
-        "nats": resamples.difference(scored[run].loss[used], scored.model.loss[used], count).to_json(),
-    }
+    count, its = scored.count[used], scored[run]
+    return RunFigures(
+        kl=resamples.mean(its.kl[used], count, least=0.0),
+        loss=resamples.mean(its.loss[used], count),
+        recovered=resamples.recovered(its.kl[used], scored[floor].kl[used]),
+        nats=resamples.difference(its.loss[used], scored.model.loss[used], count),
+    )
 
 
-def _length(context: Context) -> Length | ClaimLength:
+def _length(context: Context) -> Length:
     bench, explanation, model = context.bench, context.explanation, context.bench.model
     claim = explanation.claim_bits(model, 0 if isinstance(model, Model) else module_parts.channels(bench))
     if isinstance(claim, Undefined):
-        return ClaimLength(claim, f"the claim's own length is undefined: {claim.reason}")
+        return claim_alone(claim, f"the claim's own length is undefined: {claim.reason}")
     if not isinstance(model, Model):
-        return ClaimLength(claim, "which of a module's weights a run still reads is known for transformers only")
+        return claim_alone(claim, "which of a module's weights a run still reads is known for transformers only")
     if explanation.floor_takes is None:
         kind = explanation.kind.capitalize()
-        return ClaimLength(claim, f"a {kind} claim says what is lost, and puts nothing in the model's place")
+        return claim_alone(claim, f"a {kind} claim says what is lost, and puts nothing in the model's place")
     unread = explanation.unread(model, context.ablation)
     if isinstance(unread, Undefined):
-        return ClaimLength(claim, unread.reason)
+        return claim_alone(claim, unread.reason)
     others = {r.name: (r.system, r.bits) for r in context.rivals if r.bits is not None and callable(r.system)}
     rows, seed = control_rows(bench.task, LENGTH_ROWS), context.job.settings.seed
     return length(bench, explanation, context.ablation, claim, rows=rows, others=others, seed=seed)
@@ -179,26 +181,13 @@ def _equal(task: Task, scored: Scored[SystemId]) -> int:
     return len(hashes) - len(set(hashes))
 
 
-def _by_ablation(numbers: Figures, name: str) -> dict[str, Any]:
-    if numbers.necessity:
-        return {a: n.necessity for a, n in numbers.necessity.items()} if name == "recovered" else {}
-    return {r.ablation: getattr(r.figures, name) for r in numbers.rows if r.floor in ("ablated", "empty")}
-
-
-def _scope_gap(numbers: Figures) -> Estimate | None:
-    """L − L_M of the run in which the scope is ablated: the floor, and for Remove the explained run."""
-    if numbers.necessity:
-        return numbers.necessity[numbers.ablation].nats
-    return None if numbers.headline is None else numbers.headline.figures.gap
-
-
 def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
     """Tokens a vocabulary entry that the n-gram floors were fitted on; None where there are none."""
     fitted = [one.tokens for one in people if one.id == BIGRAM and one.tokens is not None]
     return fitted[0] / vocab if fitted else None
 
 
-def _off_manifold(context: Context) -> dict[str, Any]:
+def _off_manifold(context: Context) -> dict[str, OffManifold]:
     """By ablation; a run that has none, a program's or a constant's, is "explained"."""
     plans = context.plans
     once = context.explanation.once
@@ -251,7 +240,7 @@ def worth_of(context: Context) -> Compute:
     if not partly:
         return found
     where = f"on the {used.sum()} of {n} documents whose losses the family has"
-    return replace(found, text=f"{found.text} ({where})", documents=where)
+    return found.model_copy(update={"text": f"{found.text} ({where})", "documents": where})
 
 
 def _placed(scored: Scored[SystemId], plans: Systems) -> list[SystemId]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
 from assay.stats.estimate import LARGEST
+from assay.store.canonical import plain
 
 SCHEMA = 2
 
@@ -20,7 +21,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 Number = Annotated[float, Field(ge=-LARGEST, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0, le=LARGEST)]
 Count = Annotated[int, Field(ge=0, lt=2**63)]
-Json = dict[Text, JsonValue]
+Json = Annotated[dict[str, JsonValue], BeforeValidator(plain)]
 
 
 class Block(BaseModel):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
 
 from assay.record.base import Block, Count, Number, Text
 from assay.stats.estimate import Estimate
+
+MOST = 1_000  # layers, and heads in one, that are drawn
 
 
 class Edge(Block):
@@ -16,6 +20,10 @@ class Edge(Block):
     part: Literal["q", "k", "v"] | None
     strength: Number | None
 
+    @property
+    def name(self) -> str:
+        return f"{self.writer}->{self.reader}" + (f"<{self.part}>" if self.part else "")
+
 
 class Drawing(Block):
     """What a picture of a circuit needs: its live edges, the strongest first.
@@ -24,12 +32,18 @@ class Drawing(Block):
         mlps: which layers have one; left_out: weaker edges that are not listed.
     """
 
-    layers: Count
-    heads: Count
+    layers: Annotated[int, Field(ge=0, le=MOST)]
+    heads: Annotated[int, Field(ge=0, le=MOST)]
     kv_heads: Count
     mlps: tuple[bool, ...]
     edges: tuple[Edge, ...]
     left_out: Count
+
+    @model_validator(mode="after")
+    def _fits(self) -> Drawing:
+        if len(self.mlps) != self.layers:
+            raise ValueError(f"a drawing of {self.layers} layers says of {len(self.mlps)} whether they have an MLP")
+        return self
 
 
 class KnockedOut(Block):

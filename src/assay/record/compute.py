@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -125,7 +125,7 @@ class Compute(Worth):
     def undefined(cls, reason: str, family: str | None = None, n: int = 0) -> Compute:
         """No family, or none that can be used, and why."""
         none = Estimate.undefined(reason, n)
-        shares = {"recovered": none, "share_explained": none, "share_floor": none, "share_model": none}
+        shares: dict[str, Any] = {"recovered": none, "share_explained": none, "share_floor": none, "share_model": none}
         return cls(**shares, linear=Linear(), family=family, reason=reason, text=f"undefined, because {reason}")
 
 

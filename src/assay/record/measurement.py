@@ -29,7 +29,7 @@ class MeasurementRecord(Block):
         sentence: the verdict; tries: which of how many on this split it is.
     """
 
-    schema_: Literal[2] = Field(SCHEMA, alias="schema")
+    schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
     assay: Assay
     claim: Claim
     arguments: Arguments

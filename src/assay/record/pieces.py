@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from assay.record.base import Block, Count, Number, Text
 from assay.record.circuit import Circuit
@@ -52,6 +52,14 @@ class HeatMap(Block):
     high: tuple[tuple[Number | None, ...], ...] | None = None
     documents: Count | None = None
     unit: Text
+
+    @model_validator(mode="after")
+    def _fits(self) -> HeatMap:
+        for name in ("values", "low", "high"):
+            cells = getattr(self, name)
+            if cells is not None and [len(row) for row in cells] != [len(self.columns)] * len(self.rows):
+                raise ValueError(f"its {name} are not {len(self.rows)} rows of {len(self.columns)} columns")
+        return self
 
 
 class TokenStrip(Block):

@@ -69,11 +69,27 @@ class Signal(Block):
     share: Estimate
     text: Text
 
+    @classmethod
+    def undefined(cls, reason: str) -> Signal:
+        """No figure, and why."""
+        none = Estimate.undefined(reason)
+        return cls(value=none, noise=none, shuffled=none, reader=none, share=none, text=f"{none}.")
+
 
 class Residual(Block):
-    """`slices`: by source, position, token_class, frequency and repeat (partitions), document and token (the worst)."""
+    """What the explanation leaves.
+
+    Attributes:
+        slices: by source, position, token_class, frequency and repeat (partitions), document and token (the worst).
+        worst: the examples with the largest KL, worst first, with the tokens around.
+    """
 
     slices: dict[Text, tuple[Slice, ...]]
     worst: tuple[Worst, ...]
     parts: tuple[RestoredPart, ...]
     signal: Signal
+
+    @classmethod
+    def undefined(cls, reason: str) -> Residual:
+        """Nothing that was looked at, and why."""
+        return cls(slices={}, worst=(), parts=(), signal=Signal.undefined(reason))

@@ -143,7 +143,7 @@ class SearchRecord(Block):
         heat: patching's map; roc: each method's, where the right edges are known; definitions: the areas in words.
     """
 
-    schema_: Literal[2] = Field(SCHEMA, alias="schema")
+    schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
     kind: Literal["frontier"] = "frontier"
     assay: Assay
     arguments: Arguments

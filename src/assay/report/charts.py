@@ -7,7 +7,6 @@ its dark ones by `DARK`. State is never in colour alone: kinds also differ in sh
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from assay.errors import UserError, nearest
+from assay.record.measurement import MeasurementRecord
 from assay.report.intervals import parts, recovered
-from assay.report.plain import plain_text
 from assay.report.style import (
     CLAIM,
     CONTROL,
@@ -33,25 +32,24 @@ from assay.report.style import (
     nice_step,
 )
 from assay.report.words import as_estimate
+from assay.stats.estimate import Estimate
 
 
-def controls(record: Mapping[str, Any], index: int = 0) -> alt.LayerChart | None:
+def controls(record: MeasurementRecord, index: int = 0) -> alt.LayerChart | None:
     """Histogram of one group of controls, R_D (KL for a remove claim), and the claim's figure on the same rows, marked.
 
     The headline is on other rows (all of them) and is not drawn among them.
     """
-    groups = (record.get("controls") or {}).get("groups") or []
-    values = [v for v in groups[index].get("values") or [] if v is not None] if index < len(groups) else []
-    if not values:
+    groups = record.controls.groups
+    if index >= len(groups) or not groups[index].known:
         return None
-    kl = groups[index].get("measure") == "kl"
+    values, claim, kl = groups[index].known, groups[index].claim, groups[index].measure == "kl"
     what = "KL" if kl else "recovered"
-    claim = as_estimate(groups[index].get("claim"))
-    ends = [float(v) for v in (claim["value"], claim["low"], claim["high"]) if v is not None]
+    ends = [v for v in (claim.value, claim.low, claim.high) if v is not None]
     low, high = min(values + ends + [0.0]), max(values + ends + ([] if kl else [1.0]))
     high = high if high > low else low + 1e-3
     if low < -1.0:  # one disastrous control must not squeeze all others into one bar
-        low = max(low, min([sorted(values)[len(values) // 10] - 0.5, *ends]))
+        low = max(low, min([values[len(values) // 10] - 0.5, *ends]))
     # The bins are ours, so that equal records give equal pictures at every width.
     step = nice_step((high - low) / 30)
     counts: dict[int, int] = {}
@@ -75,34 +73,33 @@ def controls(record: Mapping[str, Any], index: int = 0) -> alt.LayerChart | None
     bars = chart_of(bins).mark_bar(color=CONTROL, binSpacing=1)
     bars = bars.encode(x=x, x2="to:Q", y=y, tooltip=tip)
     layers: list[Any] = [bars]
-    if claim["value"] is not None:
-        known = claim["low"] is not None and claim["high"] is not None
-        mark = [{"value": claim["value"], "low": claim["low"], "high": claim["high"], "name": "the claim, same rows"}]
+    if claim.value is not None:
+        known = claim.low is not None and claim.high is not None
+        mark = [{"value": claim.value, "low": claim.low, "high": claim.high, "name": "the claim, same rows"}]
         if known:
             band = chart_of(mark).mark_rect(color=CLAIM, opacity=0.18)
             layers.append(band.encode(x="low:Q", x2="high:Q", tooltip=interval_tip("value", what)))
         rule = chart_of(mark).mark_rule(color=CLAIM, strokeWidth=2.5)
         layers.append(rule.encode(x="value:Q", tooltip=interval_tip("value", what)))
-        side = "right" if (claim["value"] - edges[0]) > 0.5 * (edges[1] - edges[0]) else "left"
+        side = "right" if (claim.value - edges[0]) > 0.5 * (edges[1] - edges[0]) else "left"
         text = chart_of(mark).mark_text(color=CLAIM, align=side, dx=-6 if side == "right" else 6, y=9, fontWeight=600)
         layers.append(text.encode(x="value:Q", text="name:N"))
     return finish(alt.layer(*layers), height=150)
 
 
-def scaling(record: Mapping[str, Any]) -> alt.LayerChart | None:
+def scaling(record: MeasurementRecord) -> alt.LayerChart | None:
     """Loss against training compute: the family's members, the curve, and where model, explained run and floor lie."""
-    compute = record.get("compute") or {}
-    points = [p for p in compute.get("points") or [] if p.get("flops") and _value(p.get("loss")) is not None]
-    if not points:
+    compute = record.compute
+    rows = [dict(vars(point)) for point in compute.points]
+    if not rows:
         return None
-    rows = [{**p, "loss": _value(p["loss"]), "model": plain_text(p.get("model", "?"))} for p in points]
     x = alt.X("flops:Q", title="training compute, FLOP (log)", scale=alt.Scale(type="log", nice=False, padding=18))
     x = x.axis(log_axis([row["flops"] for row in rows], "~e"))
     y = alt.Y("loss:Q", title="loss, nats a token", scale=alt.Scale(zero=False, padding=14))
     tip = [alt.Tooltip("model:N"), alt.Tooltip("flops:Q", format=".2e"), alt.Tooltip("loss:Q", format=".4f")]
     tip.append(alt.Tooltip("tokens:Q", format=",", title="training tokens"))
     layers: list[Any] = []
-    curve = [{"flops": c["flops"], "loss": _value(c["loss"])} for c in compute.get("curve") or [] if c.get("flops")]
+    curve = [dict(vars(point)) for point in compute.curve]
     if curve:
         layers.append(chart_of(curve).mark_line(color=MUTED, strokeWidth=1.5).encode(x=x, y=y))
     layers.append(
@@ -110,7 +107,7 @@ def scaling(record: Mapping[str, Any]) -> alt.LayerChart | None:
     )
     marks, beyond = [], []
     for name, loss, flops in marks_of(record):
-        row = {"what": name, "loss": loss["value"], "low": loss["low"], "high": loss["high"], "flops": flops}
+        row = {"what": name, "loss": loss.value, "low": loss.low, "high": loss.high, "flops": flops}
         (marks if flops else beyond).append(row)
     colour = _colours({"model": MODEL, "explained": CLAIM, "floor": FLOOR})
     shape = alt.Shape("what:N", scale=alt.Scale(domain=["model", "explained", "floor"], range=_SHAPES[:3]), title=None)
@@ -127,30 +124,25 @@ def scaling(record: Mapping[str, Any]) -> alt.LayerChart | None:
     return finish(alt.layer(*layers), height=280)
 
 
-def marks_of(record: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], float | None]]:
+def marks_of(record: MeasurementRecord) -> list[tuple[str, Estimate, float | None]]:
     """Model, explained run and floor on the compute axis: name, loss with its interval, and FLOP (None: outside)."""
-    losses = record.get("losses") or {}
-    headline = next((row for row in record.get("table") or [] if row.get("headline")), {})
-    known = {"model": losses.get("model"), "explained": losses.get("explained"), "floor": headline.get("loss_floor")}
-    rows = []
-    for name, loss in known.items():
-        mark = ((record.get("compute") or {}).get("marks") or {}).get(name) or {}
-        own = as_estimate(mark.get("loss"))
-        if own["value"] is not None:
-            rows.append((name, as_estimate(loss) if own["low"] is None and loss else own, _value(mark.get("flops"))))
-    return rows
+    losses, row = record.losses, record.headline_row
+    known = {"model": losses.model, "explained": losses.explained, "floor": row and row.loss_floor}
+    marks = record.compute.marks
+    found = ((name, known[name], mark) for name, mark in marks.items())
+    return [(name, loss if loss and loss.defined else as_estimate(mark.loss), mark.flops) for name, loss, mark in found]
 
 
-def length(record: Mapping[str, Any]) -> alt.LayerChart | None:
+def length(record: MeasurementRecord) -> alt.LayerChart | None:
     """Stand-alone bits against KL: the claim and its rivals; lower left is better."""
     rows = []
-    for point in (record.get("bits") or {}).get("points") or []:
-        kl, bits = as_estimate(point.get("kl")), _value(point.get("bits"))
-        if kl["value"] is None or not bits or bits <= 0:
+    for point in record.bits.points:
+        kl = point.kl
+        if kl.value is None or point.bits <= 0:
             continue
-        low, high = kl["low"] or kl["value"], kl["high"] or kl["value"]
-        row = {"name": plain_text(point.get("name", "?")), "kind": point.get("kind", "rival"), "bits": bits}
-        rows.append(row | {"kl": max(kl["value"], 1e-9), "low": max(low, 1e-9), "high": max(high, 1e-9)})
+        row = {"name": point.name, "kind": point.kind, "bits": point.bits}
+        ends = {"kl": kl.value, "low": kl.low or kl.value, "high": kl.high or kl.value}
+        rows.append(row | {name: max(end, 1e-9) for name, end in ends.items()})
     if not rows:
         return None
     x = alt.X("bits:Q", title="stand-alone bits (log)", scale=alt.Scale(type="log", nice=False, padding=30))
@@ -198,15 +190,14 @@ def tokens(examples: pa.Table | None, ablation: str | None) -> alt.LayerChart | 
     return finish(alt.layer(line.encode(x=x, y=y, color=colour, strokeDash=dash, tooltip=tip)), height=220)
 
 
-def slices(record: Mapping[str, Any], by: str = "source") -> alt.LayerChart | None:
+def slices(record: MeasurementRecord, by: str = "source") -> alt.LayerChart | None:
     """KL of the explained run by slice (`source`, `position`, `token_class`, `document`), with intervals."""
-    found = ((record.get("residual") or {}).get("slices") or {}).get(by) or []
     rows = []
-    for part in found[:40]:
-        kl = as_estimate(part.get("kl"))
-        if kl["value"] is not None:
-            ends = {end: kl["value"] if kl[end] is None else kl[end] for end in ("low", "high")}
-            rows.append({"slice": plain_text(part.get("slice", "?")), "kl": kl["value"], **ends})
+    for part in record.residual.slices.get(by, ())[:40]:
+        kl = part.kl
+        if kl.value is not None:
+            ends = {"low": kl.value if kl.low is None else kl.low, "high": kl.value if kl.high is None else kl.high}
+            rows.append({"slice": part.slice, "kl": kl.value, **ends})
     if not rows:
         return None
     y = alt.Y("slice:N", title=None, sort=None)
@@ -227,7 +218,7 @@ PICTURES = {
 }
 
 
-def picture(record: Mapping[str, Any], name: str = "recovered") -> alt.LayerChart:
+def picture(record: MeasurementRecord, name: str = "recovered") -> alt.LayerChart:
     """A chart of the record by name, at a fixed width: what `.plot()` shows.
 
     Raises:
@@ -263,10 +254,6 @@ def save(chart: alt.LayerChart, path: str | Path) -> Path:
 
 
 _SHAPES = ["square", "diamond", "triangle-up"]
-
-
-def _value(figure: object) -> float | None:
-    return as_estimate(figure)["value"]
 
 
 def _colours(colours: dict[str, str]) -> Any:

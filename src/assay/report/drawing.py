@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
+from assay.record.circuit import Drawing
 from assay.report import style
 from assay.report.drawing_places import Edge, Layout, layout
 from assay.report.plain import plain_text
@@ -37,16 +37,22 @@ class Picture:
     edges: tuple[Edge, ...]
 
 
-def draw(drawing: Mapping[str, Any], *, standalone: bool = False, unit: str = "strength", title: str = "") -> Picture:
+def draw(
+    drawing: Drawing,
+    *,
+    standalone: bool = False,
+    unit: str = "strength",
+    title: str = "",
+    strengths: Mapping[str, str] | None = None,
+) -> Picture:
     """The circuit as SVG text.
 
     Args:
-        drawing: layers, heads, mlps, edges and left_out, as in record["circuit"]["drawing"].
         standalone: for a file of its own, with the colours and the hover texts inside.
-        unit: what an edge's strength is called.
+        unit: what an edge's strength is called; strengths: in words, by the edge's name.
         title: said to those who cannot see the drawing, and above a stand-alone one.
     """
-    placed = layout(drawing)
+    placed = layout(drawing, strengths or {})
     edges = sorted(placed.edges, key=lambda edge: -abs(edge.strength or 0.0))
     kept = edges[:MOST]
     strongest = max((abs(edge.strength or 0.0) for edge in kept), default=0.0)
@@ -71,7 +77,7 @@ def draw(drawing: Mapping[str, Any], *, standalone: bool = False, unit: str = "s
         f'{head}>{inside}<g class="rows">{labels}</g><g class="edges" fill="none">{"".join(paths)}</g>'
         f'<g class="nodes">{"".join(nodes)}</g><g class="legend">{"".join(legend)}</g></svg>'
     )
-    left = int(drawing.get("left_out") or 0) + len(edges) - len(kept)
+    left = drawing.left_out + len(edges) - len(kept)
     return Picture(svg, len(kept), left, placed.unplaced, tuple(kept))
 
 

@@ -6,7 +6,8 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from assay.record import circuit
 
 _HEAD = re.compile(r"a(\d{1,4})\.h(\d{1,4})")
 _GROUP = re.compile(r"a(\d{1,4})\.kv(\d{1,4})")
@@ -70,17 +71,14 @@ class Layout:
     unplaced: int
 
 
-def layout(drawing: Mapping[str, Any]) -> Layout:
+def layout(drawing: circuit.Drawing, said: Mapping[str, str]) -> Layout:
     """Places of all nodes, paths of all edges.
 
     Args:
-        drawing: as in record["circuit"]["drawing"]; `kv_heads`, where given, is the number of key and value groups.
+        said: an edge's name -> its strength in words.
     """
-    layers, heads = int(drawing.get("layers") or 0), int(drawing.get("heads") or 0)
-    mlps = [bool(x) for x in drawing.get("mlps") or []][:layers]
-    mlps += [False] * (layers - len(mlps))
-    wanted = [edge for edge in drawing.get("edges") or [] if isinstance(edge, Mapping)]
-    groups = _groups(drawing, wanted, heads)
+    layers, heads, mlps = drawing.layers, drawing.heads, drawing.mlps
+    groups = drawing.kv_heads if 0 < drawing.kv_heads < heads and heads % drawing.kv_heads == 0 else 0
     pitch = min(76.0, max(15.0, 900.0 / max(heads, 1)))
     across = pitch * max(heads, 1)
     width = max(640.0, _LEFT + across + (74.0 if any(mlps) else _MARGIN))
@@ -122,46 +120,28 @@ def layout(drawing: Mapping[str, Any]) -> Layout:
     if box < 36:
         every = max(1, math.ceil(18 / pitch))
         labels += [(x, bottom + 24.0, f"h{h}", "middle") for h, x in enumerate(xs) if h % every == 0]
-    found = [_edge(edge, nodes, pitch) for edge in wanted]
+    found = [_edge(edge, nodes, pitch, said.get(edge.name)) for edge in drawing.edges]
     edges = [edge for edge in found if edge is not None]
     return Layout(width, bottom + 32.0, nodes, edges, labels, links, len(found) - len(edges))
 
 
-def _groups(drawing: Mapping[str, Any], edges: list[Mapping[str, Any]], heads: int) -> int:
-    """How many key and value groups are drawn: what the block says, else the fewest that the edges allow; 0: none."""
-    said = drawing.get("kv_heads")
-    if isinstance(said, int) and 0 < said < heads and heads % said == 0:
-        return said
-    seen = [int(m[2]) for edge in edges if (m := _GROUP.fullmatch(str(edge.get("reader"))))]
-    if not seen:
-        return 0
-    return next((n for n in range(max(seen) + 1, heads + 1) if heads % n == 0), 0)
-
-
-def _edge(edge: Mapping[str, Any], nodes: Mapping[str, Node], pitch: float) -> Edge | None:
-    names = str(edge.get("writer")), str(edge.get("reader"))
-    if names[0] not in nodes or names[1] not in nodes or names[0] == "logits" or names[1] == "input":
+def _edge(edge: circuit.Edge, nodes: Mapping[str, Node], pitch: float, said: str | None) -> Edge | None:
+    if edge.writer not in nodes or edge.reader not in nodes or edge.writer == "logits" or edge.reader == "input":
         return None
-    writer, reader = nodes[names[0]], nodes[names[1]]
+    writer, reader = nodes[edge.writer], nodes[edge.reader]
     if writer.y <= reader.y or writer.kind == "kv":
         return None
-    part = edge.get("part") if edge.get("part") in _SIDES else None
-    strength = edge.get("strength")
-    strength = float(strength) if isinstance(strength, int | float) and not isinstance(strength, bool) else None
-    if strength is not None and not math.isfinite(strength):
-        strength = None
     x1, y1 = _spread(writer, reader.x), writer.y - writer.height / 2
     x2, y2 = _spread(reader, writer.x), reader.y + reader.height / 2
-    if reader.kind in ("head", "kv") and part is not None:
-        x2 = reader.x + _SIDES[part] * min(9.0, reader.width / 3)
+    if reader.kind in ("head", "kv") and edge.part is not None:
+        x2 = reader.x + _SIDES[edge.part] * min(9.0, reader.width / 3)
     rise = y1 - y2
     bow = 0.0
     if abs(x1 - x2) < pitch / 2 and rise > 70:  # straight up through the boxes between: around them
         bow = (1 if writer.kind == "mlp" else -1) * min(pitch * 0.62, 12 + rise / 14)
     lift = 0.42 * rise
     path = f"M{x1:.1f} {y1:.1f}C{x1 + bow:.1f} {y1 - lift:.1f} {x2 + bow:.1f} {y2 + lift:.1f} {x2:.1f} {y2:.1f}"
-    said = edge.get("said")
-    return Edge(names[0], names[1], names[1], part, strength, path, said if isinstance(said, str) else None)
+    return Edge(edge.writer, edge.reader, edge.reader, edge.part, edge.strength, path, said)
 
 
 def _spread(node: Node, towards: float) -> float:

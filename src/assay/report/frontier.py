@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from assay.report.plain import plain_text
+from assay.record.search import Method, Point, SearchRecord
 from assay.report.style import (
     CONTROL,
     MUTED,
@@ -17,8 +17,9 @@ from assay.report.style import (
     finish,
     log_axis,
 )
-from assay.report.words import as_estimate, count, number, percent, said
+from assay.report.words import count, number, percent, said
 from assay.report.words import share as exact
+from assay.stats.estimate import Estimate
 
 LEAST = -0.5  # shares below are drawn at the lower edge, as a triangle
 LEAST_KL = 1e-6  # nats a token: less is drawn there
@@ -31,33 +32,29 @@ MEASURES = {
 }
 
 
-def methods_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def methods_of(record: SearchRecord) -> list[Method]:
     """The methods, the one whose circuit was written first."""
-    chosen = (record.get("circuit") or {}).get("method")
-    return sorted(record.get("methods") or [], key=lambda method: method.get("method") != chosen)
+    return sorted(record.methods, key=lambda method: method.method != record.circuit.method)
 
 
-def overview(record: Mapping[str, Any], measure: str = "recovered", height: int = 320) -> alt.LayerChart | None:
+def overview(record: SearchRecord, measure: str = "recovered", height: int = 320) -> alt.LayerChart | None:
     """All methods against the number of edges; None where no figure of this kind is defined."""
     methods = methods_of(record)
-    names = [plain_text(method.get("method", "?")) for method in methods]
-    rows = [row for i, method in enumerate(methods) for row in _rows(method, names[i], measure)]
-    return _chart(rows, names, measure, height, legend=measure == "recovered")
+    rows = [row for method in methods for row in _rows(method, measure)]
+    return _chart(rows, [method.method for method in methods], measure, height, legend=measure == "recovered")
 
 
-def band(record: Mapping[str, Any], index: int, height: int = 230) -> alt.LayerChart | None:
+def band(record: SearchRecord, index: int, height: int = 230) -> alt.LayerChart | None:
     """One method beside random circuits of the same sizes: 5 % to 95 %, their median; None without controls."""
     methods = methods_of(record)
     if index >= len(methods):
         return None
-    name = plain_text(methods[index].get("method", "?"))
     around = []
     for point in _sizes(methods[index]):
-        control = point.get("control") or {}
-        if all(isinstance(control.get(key), int | float) for key in ("low", "high", "median")):
-            text = f"median {number(control['median'], 2)} [{number(control['low'], 2)}, {number(control['high'], 2)}]"
-            ends = {key: max(LEAST, float(control[key])) for key in ("low", "high", "median")}
-            around.append({"edges": point["edges"], "controls": text, "n": control.get("n"), **ends})
+        if (control := point.control) is not None:
+            text = f"median {number(control.median, 2)} [{number(control.low, 2)}, {number(control.high, 2)}]"
+            ends = {key: max(LEAST, getattr(control, key)) for key in ("low", "high", "median")}
+            around.append({"edges": point.edges, "controls": text, "n": control.n, **ends})
     if not around:
         return None
     x = _x([row["edges"] for row in around])
@@ -65,8 +62,7 @@ def band(record: Mapping[str, Any], index: int, height: int = 230) -> alt.LayerC
     tip.append(alt.Tooltip("n:Q", title="how many", format=","))
     area = chart_of(around).mark_area(color=CONTROL, opacity=0.55, line=False)
     middle = chart_of(around).mark_line(color=MUTED, strokeWidth=1.2, strokeDash=[4, 3])
-    sizes = [{**p, **_own(p)} for p in _sizes(methods[index])]
-    rows = _rows({"sizes": sizes}, name, "recovered")
+    rows = _rows(methods[index], "recovered", on_controls=True)
     y = _y("recovered", [*rows, *around])
     under = [
         area.encode(x=x, y=alt.Y("low:Q", title=MEASURES["recovered"], scale=y), y2="high:Q"),
@@ -76,32 +72,36 @@ def band(record: Mapping[str, Any], index: int, height: int = 230) -> alt.LayerC
         .mark_rule(strokeWidth=9, opacity=0)
         .encode(x=x, y=alt.Y("low:Q", scale=y), y2="high:Q", tooltip=tip),
     ]
+    name = methods[index].method
     return _chart(rows, [name], "recovered", height, legend=False, under=under, first=index, scale=y)
 
 
-def _own(point: Mapping[str, Any]) -> dict[str, Any]:
-    """A circuit beside controls as it is on theirs, which are fewer rows."""
-    own = (point.get("control") or {}).get("own")
-    return {"recovered": own} if own else {}
-
-
-def _sizes(method: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _sizes(method: Method) -> list[Point]:
     """The sizes that a logarithmic axis has room for."""
-    return [point for point in method.get("sizes") or [] if (point.get("edges") or 0) > 0]
+    return [point for point in method.sizes if point.edges > 0]
 
 
-def _rows(method: Mapping[str, Any], name: str, measure: str) -> list[dict[str, Any]]:
+def _rows(method: Method, measure: str, *, on_controls: bool = False) -> list[dict[str, Any]]:
+    """A row a size whose figure is defined.
+
+    Args:
+        on_controls: a circuit beside controls as it is on theirs, which are fewer rows.
+    """
     rows = []
     for point in _sizes(method):
-        figure = as_estimate(point.get(measure))
-        if figure["value"] is None:
+        figure: Estimate = getattr(point, measure)
+        if on_controls and point.control is not None:
+            figure = point.control.own
+        value = figure.value
+        if value is None:
             continue
         text = percent(figure) if measure == "accuracy" else said(figure, 3 if measure == "kl" else 2)
-        share = f"{count(point['edges'])} ({exact(point['share'])})" if point.get("share") else None
-        row = {"method": name, "edges": point["edges"], "size": share or count(point["edges"]), "figure": text}
-        ends = {key: figure["value"] if figure[key] is None else figure[key] for key in ("value", "low", "high")}
+        size = f"{count(point.edges)} ({exact(point.share)})" if point.share > 0 else count(point.edges)
+        row = {"method": method.method, "edges": point.edges, "size": size, "figure": text}
+        ends = {"value": value, "low": figure.low, "high": figure.high}
+        ends = {key: value if end is None else end for key, end in ends.items()}
         if measure in ("recovered", "recovered_loss"):
-            row["below"] = ends["value"] < LEAST
+            row["below"] = value < LEAST
             ends = {key: max(LEAST, end) for key, end in ends.items()}
         if measure == "kl":
             ends = {key: max(LEAST_KL, end) for key, end in ends.items()}

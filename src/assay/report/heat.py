@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 
+from assay.record.pieces import HeatMap
 from assay.report.plain import plain_text
 from assay.report.style import BLANK, FLOOR, MODEL, chart_of, finish
 from assay.report.words import count, number, power
@@ -14,18 +14,13 @@ from assay.report.words import count, number, power
 MOST = 40_000  # cells that are drawn
 
 
-def heat(block: Mapping[str, Any] | None) -> alt.LayerChart | None:
-    """The map, the last layer on top; None where there is nothing to draw.
-
-    Args:
-        block: "rows", "columns", "values" (a list a row; None: not measured), "low", "high" (ends of their intervals)
-            and "unit".
-    """
+def heat(block: HeatMap | None) -> alt.LayerChart | None:
+    """The map, the last layer on top; None where there is nothing to draw."""
     rows = cells(block)
-    if not rows or len(rows) > MOST:
+    if block is None or not rows or len(rows) > MOST:
         return None
     largest = max(abs(row["value"]) for row in rows) or 1.0
-    unit = plain_text((block or {}).get("unit") or "effect")
+    unit = plain_text(block.unit)
     names = list(dict.fromkeys(row["row"] for row in rows))
     columns = list(dict.fromkeys(row["column"] for row in rows))
     high = max(9, min(20, 560 // len(names)))
@@ -49,20 +44,21 @@ def heat(block: Mapping[str, Any] | None) -> alt.LayerChart | None:
     return finish(alt.layer(marks), height=high * len(names))
 
 
-def cells(block: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+def cells(block: HeatMap | None) -> list[dict[str, Any]]:
     """Every measured cell: its row, column, value, and the value with its interval in words."""
-    block = block or {}
-    out = []
-    for i, (name, values) in enumerate(zip(block.get("rows") or [], block.get("values") or [], strict=False)):
-        for j, (column, value) in enumerate(zip(block.get("columns") or [], values, strict=False)):
-            if isinstance(value, int | float) and abs(value) < float("inf"):
-                low, high = (block[end][i][j] if block.get(end) else None for end in ("low", "high"))
-                row = {"row": plain_text(name), "column": plain_text(column), "value": float(value)}
-                out.append({**row, "said": text_of(value, low, high)})
-    return out
+    if block is None:
+        return []
+    nothing = tuple((None,) * len(block.columns) for _ in block.rows)
+    low, high = block.low or nothing, block.high or nothing
+    return [
+        {"row": row, "column": column, "value": value, "said": text_of(value, low[i][j], high[i][j])}
+        for i, row in enumerate(block.rows)
+        for j, column in enumerate(block.columns)
+        if (value := block.values[i][j]) is not None
+    ]
 
 
-def strongest(block: Mapping[str, Any] | None, most: int = 12) -> list[dict[str, Any]]:
+def strongest(block: HeatMap | None, most: int = 12) -> list[dict[str, Any]]:
     """The cells with the largest effects, either sign."""
     return sorted(cells(block), key=lambda row: -abs(row["value"]))[:most]
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
+from assay.record.measurement import MeasurementRecord
 from assay.report.plain import plain_text
 from assay.report.style import CLAIM, MUTED, RIVAL, chart_of, finish
 from assay.report.words import as_estimate, number, said
+from assay.stats.estimate import Estimate
 
 LEAST = -5.0  # shares below are drawn at the left edge, with their value
 
 
 def dots(
-    rows: Sequence[tuple[str, str, object]], title: str, *, share: bool = True, kinds: tuple[str, str] = ("", "")
+    rows: Sequence[tuple[str, str, Estimate | None]],
+    title: str,
+    *,
+    share: bool = True,
+    kinds: tuple[str, str] = ("", ""),
 ) -> alt.LayerChart | None:
     """Figures with their intervals, one below the other; None where no figure is defined.
 
@@ -25,9 +31,7 @@ def dots(
         kinds: the kind that stands out, and the other one; empty for no legend.
     """
     found = [(plain_text(name), kind, as_estimate(figure)) for name, kind, figure in rows]
-    ends = [
-        x for _, _, f in found if f["value"] is not None for x in (f["value"], f["low"], f["high"]) if x is not None
-    ]
+    ends = [x for _, _, f in found for x in (f.value, f.low, f.high) if x is not None]
     if not ends:
         return None
     low, high = min([*ends, 0.0]), max([*ends, 1.0 if share else 0.0])
@@ -40,18 +44,19 @@ def dots(
     words: list[dict[str, Any]] = []
     for place, (name, kind, figure) in enumerate(found):
         row = {"place": place, "name": name, "kind": kind, "text": said(figure)}
-        value = figure["value"]
+        value = figure.value
         if value is None:
             words.append(row | {"word": "undefined", "at": left})
             continue
         if value < left:
             words.append(row | {"word": f"◂ {number(value, 1)}", "at": left})
             continue
-        known = {end: max(left, value if figure[end] is None else figure[end]) for end in ("low", "high")}
+        both = {"low": figure.low, "high": figure.high}
+        known = {end: max(left, value if x is None else x) for end, x in both.items()}
         drawn.append(row | {"value": value, **known})
-        if figure["low"] is None:
+        if figure.low is None:
             open_ends.append(row | {"from": left, "to": value})
-        if figure["high"] is None:
+        if figure.high is None:
             open_ends.append(row | {"from": value, "to": right})
     x = alt.X("value:Q", title=title, scale=alt.Scale(domain=[left, right], nice=False), axis=alt.Axis(tickCount=8))
     y = alt.Y("name:N", title=None, sort=[name for name, _, _ in found], axis=alt.Axis(labelLimit=260))
@@ -78,26 +83,20 @@ def dots(
     return finish(alt.layer(*layers), height=max(80, 28 * len(found)))
 
 
-def recovered(record: Mapping[str, Any]) -> alt.LayerChart | None:
+def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
     """Recovered with its interval for every floor and ablation."""
     rows = []
-    for row in record.get("table") or []:
-        option = f", {row['option']}" if row.get("option") else ""
-        name = f"{row.get('ablation', '?')}{option} · {row.get('floor', '')}"
-        rows.append((name, "headline" if row.get("headline") else "other", row.get("recovered")))
+    for row in record.table:
+        option = f", {row.option}" if row.option else ""
+        kind = "headline" if row.headline else "other"
+        rows.append((f"{row.ablation}{option} · {row.floor}", kind, row.recovered))
     return dots(rows, "recovered (R_D)", kinds=("headline", "other"))
 
 
-def parts(record: Mapping[str, Any]) -> alt.LayerChart | None:
+def parts(record: MeasurementRecord) -> alt.LayerChart | None:
     """Each component alone beside the compound of them all: recovered, or the KL of a remove claim."""
-    block = record.get("parts") or {}
-    rows = block.get("components") or []
-    if not rows:
-        return None
-    remove = rows[0].get("necessity") is not None
-    key = "kl_explained" if remove else "recovered"
-    named = [(row.get("component", "?"), "one alone", row.get(key)) for row in rows]
-    if block.get("compound"):
-        named.append((block["compound"].get("component", "all at once"), "all at once", block["compound"].get(key)))
+    remove, whole = record.removal, record.parts.compound
+    rows = [(row, "one alone") for row in record.parts.components] + ([(whole, "all at once")] if whole else [])
+    named = [(row.component, kind, row.kl_explained if remove else row.recovered) for row, kind in rows]
     title = "KL when removed, nats a token" if remove else "recovered (R_D)"
     return dots(named, title, share=not remove, kinds=("all at once", "one alone"))

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import altair as alt
 
+from assay.record.search import Roc
 from assay.report import words
 from assay.report.plain import plain_text
 from assay.report.style import MUTED, SERIES, chart_of, finish
 
 
-def chart(roc: Mapping[str, Any] | None, height: int = 280) -> alt.LayerChart | None:
+def chart(roc: Roc | None, height: int = 280) -> alt.LayerChart | None:
     """True against false positive rates, a line a method; None where there is no curve."""
-    curves = [(plain_text(one["method"]), one["points"]) for one in (roc or {}).get("methods") or []]
+    curves = [(one.method, one.points) for one in (roc.methods if roc else ())]
     start = {"size": 0, "true": 0.0, "false": 0.0}
-    rows = [{"method": name, **point} for name, points in curves for point in (start, *points)]
+    rows = [{"method": name, **point} for name, points in curves for point in (start, *map(vars, points))]
     if not rows:
         return None
     names = [name for name, _ in curves]
@@ -37,18 +37,15 @@ def chart(roc: Mapping[str, Any] | None, height: int = 280) -> alt.LayerChart | 
     return finish(alt.layer(chance, curve), height=height)
 
 
-def rows(roc: Mapping[str, Any]) -> Sequence[tuple[str, str, str]]:
+def rows(roc: Roc) -> Sequence[tuple[str, str, str]]:
     """Of each method its name, the area with its interval, and how many of its best edges are right."""
-    return [
-        (plain_text(one["method"]), words.said(one["area"], 2), f"{words.count(one['found'])} of {roc['right']:,}")
-        for one in roc["methods"]
-    ]
+    return [(one.method, words.said(one.area, 2), f"{words.count(one.found)} of {roc.right:,}") for one in roc.methods]
 
 
-def line(roc: Mapping[str, Any]) -> str:
+def line(roc: Roc) -> str:
     """What the edges are told apart by, or why that is not known."""
-    if roc["reason"] is not None:
-        return f"ROC: undefined, because {plain_text(roc['reason'])}"
-    neutral = f" ({words.count(roc['neutral'])} more count neither way)" if roc["neutral"] else ""
-    right = "1 edge is right" if roc["right"] == 1 else f"{words.count(roc['right'])} edges are right"
-    return f"ROC: {right}, {words.count(roc['others'])} others are not{neutral}"
+    if roc.reason is not None:
+        return f"ROC: undefined, because {plain_text(roc.reason)}"
+    neutral = f" ({words.count(roc.neutral)} more count neither way)" if roc.neutral else ""
+    right = "1 edge is right" if roc.right == 1 else f"{words.count(roc.right or 0)} edges are right"
+    return f"ROC: {right}, {words.count(roc.others or 0)} others are not{neutral}"

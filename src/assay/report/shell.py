@@ -57,7 +57,7 @@ def inline_json(value: object) -> Markup:
 def _shown(value: Any) -> Any:
     """What a template or a chart puts on the page, of whatever form: hidden characters of its texts are made visible.
 
-    The last gate, behind `cleaned`: a line break may be the page's own and stays.
+    A line break may be the page's own and stays.
     """
     if isinstance(value, Markup):
         return value
@@ -68,29 +68,17 @@ def _shown(value: Any) -> Any:
     return [_shown(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def cleaned(value: Any) -> Any:
-    """The same values with control characters of every text made visible; escaping is the template's."""
-    if isinstance(value, str):
-        return plain_text(value)
-    if isinstance(value, Mapping):
-        return {key: cleaned(item) for key, item in value.items()}
-    return [cleaned(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def present(block: Mapping[str, Any]) -> dict[str, Any]:
-    """A block, cleaned, without what is None."""
-    return {key: value for key, value in cleaned(block).items() if value is not None}
-
-
 def facts_of(rows: list[tuple[str, object]]) -> list[tuple[str, str]]:
     """Pairs of a name and a text, without the empty ones, cleaned."""
     return [(plain_text(name), plain_text(text)) for name, text in rows if text not in (None, "")]
 
 
-def _bar(figure: object, top: float) -> str:
+def _bar(figure: words.Figure, top: float | int) -> str:
     """Where a figure and its interval lie on a line from 0 to `top`, as CSS custom properties."""
     estimate = words.as_estimate(figure)
-    ends = {key: estimate[key] if estimate[key] is not None else estimate["value"] for key in ("value", "low", "high")}
+    value = estimate.value or 0.0
+    ends = {"value": value, "low": value if estimate.low is None else estimate.low}
+    ends["high"] = value if estimate.high is None else estimate.high
     shares = {key: 100 * min(1.0, max(0.0, end / top if top > 0 else 0.0)) for key, end in ends.items()}
     return f"--v:{shares['value']:.2f}%;--l:{shares['low']:.2f}%;--h:{shares['high']:.2f}%"
 
@@ -134,7 +122,8 @@ def _environment() -> jinja2.Environment:
         "interval_text": words.interval_text,
         "why": words.why,
         "ends_why": words.ends_why,
-        "has_reason": lambda figure: bool(words.as_estimate(figure)["reason"]),
+        "has_reason": words.has_reason,
+        "tidy": words.tidy,
         "percent": words.percent,
         "exact_share": words.share,
         "power": words.power,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
 
+from assay.record.about import Tries
+from assay.record.measurement import MeasurementRecord
 from assay.report.plain import plain_text
+from assay.stats.estimate import Estimate
 
 FITS = 4  # that are listed; every control may have one
 
@@ -84,22 +85,22 @@ LEVELS = {
 STATES = {"fired": "▲", "passed": "✓", "unknown": "?"}
 
 
-def as_estimate(value: object) -> dict[str, Any]:
-    """Any figure of a record (an estimate, a bare number, nothing) in the form of an estimate."""
-    to_json = getattr(type(value), "to_json", None)  # of the type: a template's undefined value has every attribute
-    if callable(to_json):
-        value = to_json(value)
-    if isinstance(value, Mapping):
-        keys = ("value", "low", "high", "n", "reason")
-        return {key: value.get(key) for key in keys}
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return dict.fromkeys(("value", "low", "high", "n")) | {"reason": "it was not measured"}
-    return {"value": float(value), "low": None, "high": None, "n": None, "reason": None}
+_BARE = "a number without an interval"
+_ABSENT = Estimate.undefined("it was not measured")
+Figure = Estimate | float | int | None
 
 
-def defined(value: object) -> bool:
+def as_estimate(value: Figure) -> Estimate:
+    """Any figure of a record in the form of an estimate; nothing, is undefined."""
+    if isinstance(value, Estimate):
+        return value
+    bare = isinstance(value, int | float)
+    return Estimate(value, None, None, 0, _BARE) if bare else _ABSENT
+
+
+def defined(value: Figure) -> bool:
     """Whether a figure has a value."""
-    return as_estimate(value)["value"] is not None
+    return as_estimate(value).value is not None
 
 
 def number(value: float | int, decimals: int) -> str:
@@ -119,88 +120,88 @@ def power(value: float | int) -> str:
     return f"{mantissa} × 10{raised}".replace("-", "−")
 
 
-def decimals(estimate: Mapping[str, Any], least: int = 2) -> int:
+def decimals(estimate: Estimate, least: int = 2) -> int:
     """As many decimals as the interval's width supports, at least so many."""
-    low, high = estimate.get("low"), estimate.get("high")
+    low, high = estimate.low, estimate.high
     if low is None or high is None or high <= low:
-        value = abs(estimate.get("value") or 1.0)
+        value = abs(estimate.value or 1.0)
         return least if value >= 10.0**-least else math.ceil(-math.log10(value)) + 1
     return max(least, min(6, math.ceil(-math.log10(high - low))))
 
 
-def value_text(value: object, least: int = 2) -> str:
+def value_text(value: Figure, least: int = 2) -> str:
     """The figure without its interval; an em dash where it is undefined (say the reason beside it)."""
     estimate = as_estimate(value)
-    if estimate["value"] is None:
+    if estimate.value is None:
         return "—"
     places = decimals(estimate, least)
-    return power(estimate["value"]) if places > 6 or _tiny(estimate) else number(estimate["value"], places)
+    return power(estimate.value) if places > 6 or _tiny(estimate) else number(estimate.value, places)
 
 
-def interval_text(value: object, least: int = 2) -> str:
+def interval_text(value: Figure, least: int = 2) -> str:
     """The interval as "[0.59, 0.65]", "open" for an end that is not bounded, empty where there is none (`ends_why`)."""
     estimate = as_estimate(value)
-    if estimate["value"] is None or (estimate["low"] is None and estimate["high"] is None):
+    if estimate.low is None and estimate.high is None:
         return ""
     places = decimals(estimate, least)
     show = power if _tiny(estimate) else lambda end: number(end, places)
-    ends = ["open" if estimate[end] is None else show(estimate[end]) for end in ("low", "high")]
+    ends = ["open" if end is None else show(end) for end in (estimate.low, estimate.high)]
     return f"[{ends[0]}, {ends[1]}]"
 
 
-def _tiny(estimate: Mapping[str, Any]) -> bool:
+def _tiny(estimate: Estimate) -> bool:
     """Whether six decimals would show nothing but zeros of a figure that is not 0."""
-    ends = [abs(estimate[key]) for key in ("value", "low", "high") if estimate[key] is not None]
+    ends = [abs(end) for end in (estimate.value, estimate.low, estimate.high) if end is not None]
     return 0 < max(ends) < 5e-7
 
 
-def said(value: object, least: int = 2) -> str:
+def said(value: Figure, least: int = 2) -> str:
     """A figure with its interval, or why there is none.
 
     Example:
-        >>> said({"value": 0.624, "low": 0.591, "high": 0.652, "n": 90, "reason": None})
-        '0.62 [0.59, 0.65]'
-        >>> said({"value": None, "low": None, "high": None, "n": 0, "reason": "no family of models"})
-        'undefined, because no family of models'
+        >>> said(Estimate(0.624, 0.591, 0.652, 90)), said(Estimate.undefined("no family of models"))
+        ('0.62 [0.59, 0.65]', 'undefined, because no family of models')
     """
     estimate = as_estimate(value)
-    if estimate["value"] is None:
+    if estimate.value is None:
         return f"undefined, because {why(estimate)}"
     return f"{value_text(estimate, least)} {interval_text(estimate, least) or ends_why(estimate)}".rstrip()
 
 
-def ends_why(value: object) -> str:
-    """Why a figure has no interval, in parentheses; empty where it has one or nothing is known of it.
+def ends_why(value: Figure) -> str:
+    """Why a figure has no interval, in parentheses; empty where it has one or is a bare number.
 
     Example:
-        >>> ends_why({"value": 0.63, "low": None, "high": None, "n": 1, "reason": "1 document cannot give one"})
+        >>> ends_why(Estimate(0.63, None, None, 1, "1 document cannot give one"))
         '(no interval: 1 document cannot give one)'
     """
     estimate = as_estimate(value)
-    if estimate["value"] is None or interval_text(estimate) or not estimate["reason"]:
+    if estimate.value is None or interval_text(estimate) or estimate.reason == _BARE:
         return ""
     return f"(no interval: {why(estimate)})"
 
 
-def why(value: object) -> str:
+def has_reason(value: Figure) -> bool:
+    """Whether there is something to say of a figure that is undefined or whose interval is open."""
+    return as_estimate(value).reason not in (None, _BARE)
+
+
+def why(value: Figure) -> str:
     """The reason of an undefined figure, or of an open end, without its full stop."""
-    reason = as_estimate(value)["reason"]
+    reason = as_estimate(value).reason
     return plain_text(reason).strip().rstrip(".") if reason else "no reason was recorded"
 
 
-def percent(value: object) -> str:
+def percent(value: Figure) -> str:
     """A share as "62 % [59, 65]", or why there is none; more digits near 100 %."""
     estimate = as_estimate(value)
-    if estimate["value"] is None:
+    if estimate.value is None:
         return f"undefined, because {why(estimate)}"
-    value = 100.0 * float(estimate["value"])
-    scaled: dict[str, Any] = {
-        key: None if estimate[key] is None else 100 * estimate[key] for key in ("low", "high")
-    } | {"value": value}
-    near = min(abs(100 - value), abs(value))
+    scaled = estimate.map(lambda x: 100 * x)
+    near = min(abs(100 - 100 * estimate.value), abs(100 * estimate.value))
     least = 0 if near >= 1.5 or near < 1e-6 else 2
     interval = interval_text(scaled, least) or ends_why(estimate)
-    return f"{number(scaled['value'], decimals(scaled, least))} % {interval}".rstrip()
+    return f"{number(100 * estimate.value, decimals(scaled, least))} % {interval}".rstrip()
 
 
 def share(value: float) -> str:
@@ -213,27 +214,24 @@ def share(value: float) -> str:
     return f"{number(100 * value, max(0, 1 - math.floor(math.log10(100 * value))) if value > 0 else 0)} %"
 
 
-def p_text(value: object) -> str:
+def p_text(value: float | int | None) -> str:
     """A p-value with three decimals; one is one."""
-    return "1" if as_estimate(value)["value"] == 1 else value_text(value, 3)
+    return "1" if value == 1 else value_text(value, 3)
 
 
-def count(value: object) -> str:
+def count(value: float | int) -> str:
     """A whole number with thousands separated; powers of ten from ten million."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "—"
     return number(value, 0)
 
 
-def bits(value: object) -> str:
+def bits(value: float | int | None) -> str:
     """A length as "412 bits" or "18.2 Mbit" (millions, not 2²⁰)."""
-    estimate = as_estimate(value)["value"]
-    if estimate is None:
+    if value is None:
         return "not counted"
     for unit, size in (("Tbit", 1e12), ("Gbit", 1e9), ("Mbit", 1e6)):
-        if estimate >= size:
-            return f"{number(estimate / size, 1)} {unit}"
-    return f"{number(estimate, 0)} bits"
+        if value >= size:
+            return f"{number(value / size, 1)} {unit}"
+    return f"{number(value, 0)} bits"
 
 
 def tidy(value: object) -> str:
@@ -262,111 +260,70 @@ def few_names(text: str, most: int = 6) -> str:
     return re.sub(r"\b[am]\d+[\w.@-]*(?:, [am]\d+[\w.@-]*)+", cut, text)
 
 
-def claim_line(record: Mapping[str, Any]) -> str:
+def claim_line(record: MeasurementRecord) -> str:
     """What is claimed, in the record's words."""
-    claim = record.get("claim") or {}
-    return plain_text(claim.get("sentence") or ", ".join(claim.get("scope") or []) or "a claim")
+    return plain_text(record.claim.sentence)
 
 
-def checks_line(record: Mapping[str, Any]) -> str:
+def checks_line(record: MeasurementRecord) -> str:
     """How many checks fired, and which."""
-    checks = record.get("checks") or []
-    fired = [plain_text(check.get("name", "?")) for check in checks if check.get("state") == "fired"]
-    if not any(check.get("state") in ("fired", "passed") for check in checks):
-        reasons = {plain_text(check.get("evidence") or "") for check in checks}
+    fired = [plain_text(name) for name in record.fired]
+    if all(check.state == "unknown" for check in record.checks):
+        reasons = {plain_text(check.evidence) for check in record.checks}
         return "no check was made" + (f", because {reasons.pop()}" if len(reasons) == 1 else "")
-    return f"{len(fired)} fired ({', '.join(fired)})" if fired else f"none of {len(checks)} fired"
+    return f"{len(fired)} fired ({', '.join(fired)})" if fired else f"none of {len(record.checks)} fired"
 
 
-def tries_line(record: Mapping[str, Any]) -> str:
+def tries_line(tries: Tries | None) -> str:
     """Which of how many claims on this split, and the p that is left of it after all of them; empty for no register.
 
     Example:
-        >>> tries_line({"register": {"tried": 3, "this": 2, "p": 0.01, "p_holm": 0.03, "without_p": 1}})
+        >>> tries_line(Tries(tried=3, this=2, p=0.01, p_holm=0.03, without_p=1))
         'claim 2 of 3 tried on this split; p = 0.010, Holm-adjusted for 3 tries 0.030 (1 without a p counts as 1)'
     """
-    register = record.get("register") or {}
-    tried = register.get("tried")
-    if not tried:
+    if tries is None or not tries.tried:
         return ""
-    text = f"claim {count(register.get('this'))} of {count(tried)} tried on this split"
-    if "p_holm" not in register:
-        return text
-    if register["p_holm"] is None:
+    text = f"claim {count(tries.this)} of {count(tries.tried)} tried on this split"
+    if tries.p_holm is None:
         return f"{text}; no p to adjust, because no group of controls gives one"
-    many = f"{count(tried)} tries" if tried > 1 else "1 try"
-    text += f"; p = {p_text(register['p'])}, Holm-adjusted for {many} {p_text(register['p_holm'])}"
-    without = register.get("without_p")
+    many = f"{count(tries.tried)} tries" if tries.tried > 1 else "1 try"
+    text += f"; p = {p_text(tries.p)}, Holm-adjusted for {many} {p_text(tries.p_holm)}"
+    without = tries.without_p
     return text + (f" ({count(without)} without a p count{'s' * (without == 1)} as 1)" if without else "")
 
 
-def claim_on_controls(record: Mapping[str, Any]) -> str:
+def claim_on_controls(record: MeasurementRecord) -> str:
     """The claim's figure on the rows that controls are scored on, apart from its headline on all rows."""
-    controls = record.get("controls") or {}
-    groups = [g for g in controls.get("groups") or [] if g.get("claim")]
-    group = next((g for g in groups if defined(g["claim"])), groups[0] if groups else None)
-    if group is None:
+    controls, head = record.controls, record.headline
+    if not controls.groups:
         return ""
-    kl = group.get("measure") == "kl"
-    head = record.get("headline") or {}
-    headline = head.get("kl") if kl else head.get("recovered", record.get("recovered"))
-    own, places, name = as_estimate(group["claim"]), (3 if kl else 2), ("KL" if kl else "figure")
-    inside = ", ".join(f"{count(controls[key])} {key}" for key in ("documents", "tokens") if controls.get(key))
-    rows = (
-        f"{count(controls['rows'])} rows{f' ({inside})' if inside else ''}" if controls.get("rows") else "the same rows"
+    group = next((g for g in controls.groups if g.claim.defined), controls.groups[0])
+    kl = group.measure == "kl"
+    places, name = (3 if kl else 2), ("KL" if kl else "figure")
+    inside = f"{count(controls.documents)} documents"
+    inside += "" if controls.tokens is None else f", {count(controls.tokens)} tokens"
+    return (
+        f"controls are scored on {count(controls.rows)} rows ({inside}), where the claim's own {name} is "
+        f"{said(group.claim, places)}; its headline, on everything that is scored, is "
+        f"{said(head.kl if kl else head.recovered, places)}"
     )
-    text = f"controls are scored on {rows}, where the claim's own {name} is {said(own, places)}"
-    if own["value"] is not None and own["low"] is None and own["high"] is None and not own["reason"]:
-        text += " (no interval was recorded)"
-    return f"{text}; its headline, on everything that is scored, is {said(headline, places)}"
 
 
-def fitted(record: Mapping[str, Any], *, settled: bool = True) -> list[tuple[str, str]]:
+def fitted(record: MeasurementRecord, *, settled: bool = True) -> list[tuple[str, str]]:
     """What was taken from the reference: how many rows the means are of, and what each fit reached.
 
     Args:
         settled: False: only fits that were cut off while they still got better.
     """
-    block = record.get("reference") or {}
-    used, found = block.get("statistics"), []
-    if used and settled:
-        found.append(
-            ("Means taken over", f"{count(used.get('rows'))} reference rows, {count(used.get('tokens'))} tokens")
-        )
-    fits = [fit for fit in block.get("fits") or [] if settled or not fit.get("settled")]
+    used, found = record.reference.statistics, []
+    if used is not None and settled:
+        found.append(("Means taken over", f"{count(used.rows)} reference rows, {count(used.tokens)} tokens"))
+    fits = [fit for fit in record.reference.fits if settled or not fit.settled]
     for fit in fits[:FITS]:
-        path = f"{value_text(fit.get('start'), 3)} → {value_text(fit.get('reached'), 3)}"
-        end = "" if fit.get("settled") else ", cut off while it still fell: a longer fit would reach less"
-        found.append((f"Fitted: {fit.get('what')}", f"KL {path} on {count(fit.get('held'))} held-out rows{end}"))
+        path = f"{value_text(fit.start, 3)} → {value_text(fit.reached, 3)}"
+        end = "" if fit.settled else ", cut off while it still fell: a longer fit would reach less"
+        found.append((f"Fitted: {fit.what}", f"KL {path} on {count(fit.held)} held-out rows{end}"))
     if more := fits[FITS:]:
-        cut = sum(not fit.get("settled") for fit in more)
+        cut = sum(not fit.settled for fit in more)
         found.append(("Fitted besides", f"{count(len(more))} more, {count(cut)} of them cut off, in measurement.json"))
     return [(plain_text(name), plain_text(text)) for name, text in found]
-
-
-def level_note(record: Mapping[str, Any]) -> str:
-    """Which level was tested; for 'where', that it is not yet an explanation."""
-    level = str(record.get("level") or (record.get("claim") or {}).get("level") or "")
-    note = plain_text(record.get("level_note") or LEVELS.get(level, ""))
-    if level == "where" and "not yet an explanation" not in note:
-        note = f"{note} {LEVELS['where']}".strip()
-    return note
-
-
-def sentence(record: Mapping[str, Any]) -> str:
-    """The verdict in one plain sentence: the record's own, else one made of its figures."""
-    stored = plain_text(record.get("sentence") or "").strip()
-    if stored:
-        return stored.removeprefix("In one sentence:").strip()
-    head = record.get("headline") or {}
-    necessity = head.get("necessity")
-    if necessity is not None:
-        text = f"Removing these parts costs {said(necessity)} of what separates a bigram from the model"
-        return f"{text}, and a KL of {said(head.get('kl'), 3)} nats a token."
-    recovered = head.get("recovered", record.get("recovered"))
-    ablation = plain_text(head.get("ablation") or "the")
-    if not defined(recovered):
-        return f"How much this explains is undefined, because {why(recovered)}."
-    nines = plain_text((head.get("nines") or {}).get("text") or "")
-    text = f"Under {ablation} ablation the claim gives back {percent(recovered)} of what is lost at the floor"
-    return f"{text}{f' ({nines})' if nines else ''}; checks: {checks_line(record)}."

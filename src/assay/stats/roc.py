@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -28,13 +27,6 @@ class Roc:
     true: Float64[np.ndarray, "points"]
     false: Float64[np.ndarray, "points"]
     area: Estimate
-
-    def to_json(self) -> dict[str, Any]:
-        points = zip(self.size.tolist(), self.true.tolist(), self.false.tolist(), strict=True)
-        return {
-            "area": self.area.to_json(),
-            "points": [{"size": size, "true": true, "false": false} for size, true, false in points],
-        }
 
 
 def roc(scores: Float64[np.ndarray, "items"], right: Bool[np.ndarray, "items"]) -> Roc:

@@ -34,7 +34,6 @@ from assay.store.files import (
 )
 from assay.store.tables import read_table
 
-SCHEMA = 1
 LARGEST_RECORD = 1 << 26  # bytes
 READS = 20  # of a run that others replace
 RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
@@ -46,23 +45,21 @@ class Kind:
 
     Attributes:
         record: the file that makes a folder a run of this kind; files: all that such a run may have.
-        schema: its record's; again: how to make one anew.
+        again: how to make one anew.
     """
 
     record: str
     files: frozenset[str]
-    schema: int
     again: str
 
 
-MEASUREMENT = Kind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml", "circuit.svg"}), SCHEMA, "measure again")
+MEASUREMENT = Kind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml", "circuit.svg"}), "measure again")
 SEARCH = Kind(
     "frontier.json",
     frozenset(
         {"frontier.json", "scores.parquet", "circuit.json", "claim.yaml", "selection.json", PAGE, "circuit.svg"}
         | {"evaluation.jsonl", "selection.jsonl", "reference.jsonl"}  # of prompts
     ),
-    1,
     "search again",
 )
 
@@ -93,7 +90,7 @@ def check_target(folder: str | Path, overwrite: bool = False, kind: Kind = MEASU
 
 def write_run(
     folder: str | Path,
-    record: Mapping[str, Any],
+    record: object,
     examples: pa.Table,
     html: str,
     overwrite: bool = False,
@@ -103,7 +100,7 @@ def write_run(
 
     Args:
         folder: where the run goes; its parents are made.
-        record: the measurement, with `schema` equal to `SCHEMA`.
+        record: the measurement.
         examples: one row a scored token.
         html: the page.
         overwrite: replace an existing run; whatever else lies in its folder is kept.
@@ -114,10 +111,8 @@ def write_run(
 
     Raises:
         RunError: the folder exists, is not a run, or cannot be written.
-        ValueError: the record has another schema, or holds a NaN or an infinity.
+        ValueError: the record holds a NaN or an infinity.
     """
-    if record.get("schema") != SCHEMA:
-        raise ValueError(f"the record's schema is {record.get('schema')!r}, and this version writes {SCHEMA}")
     files = {
         RECORD: canonical_json(record).encode(),
         EXAMPLES: parquet_bytes(examples),
@@ -195,29 +190,24 @@ def kind_of(folder: str | Path) -> Kind:
     return SEARCH if (path / SEARCH.record).is_file() and not (path / RECORD).is_file() else MEASUREMENT
 
 
-def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> dict[str, Any]:
-    """The record of a run folder (or of a file in it).
+def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> Any:
+    """The data in the record of a run folder (or of a file in it), of any schema: `record.read` makes a record of them.
 
     Raises:
-        RunError: no such folder, not a run of this kind, not JSON, or another schema.
+        RunError: no such folder, not a run of this kind, or not JSON.
     """
     path = _run_folder(folder, kind) / kind.record
     try:
-        record = inputs.read_json(path, "the record", RunError, most=LARGEST_RECORD)
+        return inputs.read_json(path, "the record", RunError, most=LARGEST_RECORD)
     except RunError as error:
         raise RunError(f"{error}; {kind.again} with --overwrite") from error
-    found = record.get("schema") if isinstance(record, dict) else None
-    if found != kind.schema:
-        said = "has no schema number" if found is None else f"has schema {found!r}"
-        raise RunError(f"'{path}' {said}, and this version of assay reads schema {kind.schema}; {kind.again} with it")
-    return record
 
 
-def read_run(folder: str | Path) -> tuple[dict[str, Any], pa.Table]:
-    """The record and the per-token table of a run folder (or of a file in it), both of one run.
+def read_run(folder: str | Path) -> tuple[Any, pa.Table]:
+    """The record's data and the per-token table of a run folder (or of a file in it), both of one run.
 
     Raises:
-        RunError: no such folder, not a run, another schema, a table that is missing or broken, or one process after
+        RunError: no such folder, not a run, a table that is missing or broken, or one process after
             another that puts another run in its place.
     """
     for _ in range(READS):
@@ -242,7 +232,7 @@ def _identity(folder: str | Path) -> tuple[int, ...] | None:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _record_and_table(folder: str | Path) -> tuple[dict[str, Any], pa.Table]:
+def _record_and_table(folder: str | Path) -> tuple[Any, pa.Table]:
     record = read_record(folder)
     path = _run_folder(folder) / EXAMPLES
     if not path.is_file():

@@ -16,6 +16,7 @@ from jaxtyping import Int, Integer, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
+from assay.record import about
 from assay.task.examples import Examples, Items, take
 from assay.task.metrics import Metric
 
@@ -49,19 +50,13 @@ class Task(Examples):
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def description(self) -> dict[str, Any]:
+    def description(self) -> about.Task:
         """What was scored and against what, for the record."""
         notes = dict(self.notes)
         how = notes.pop("reference", None)
-        reference = None if self.reference is None else {"how": how, **self.reference.summary()}
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "metric": self.metric.name,
-            **self.summary(),
-            **notes,
-            "reference": reference,
-        }
+        reference = None if self.reference is None else about.Reference(how=how, **self.reference.summary())
+        own: dict[str, Any] = self.summary() | {"kind": self.kind, "name": self.name, "metric": self.metric.name}
+        return about.Task(**own, notes=notes, reference=reference)
 
     def subset(self, documents: Sequence[int] | Integer[np.ndarray, "_"]) -> Task:
         """The task with only these documents (indices), in their old order; the reference stays.

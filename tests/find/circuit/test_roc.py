@@ -42,10 +42,10 @@ def test_edges_that_count_neither_way_are_left_out():
     right, neutral = (edges[3],), (edges[0], edges[1])
     scores = EdgeScores(-np.arange(len(edges), dtype=np.float64), "declared", {}, 0.0)  # the neutral ones come first
     found = roc_block(Truth(edges=right, neutral=neutral), edges, [scores])
-    assert (found["right"], found["others"], found["neutral"]) == (1, len(edges) - 3, 2)
-    (one,) = found["methods"]
-    assert (one["points"][0]["size"], one["points"][-1]["size"], one["found"]) == (1, len(edges) - 2, 0)
-    assert one["area"]["value"] == pytest.approx(1 - 1 / (len(edges) - 3))
+    assert (found.right, found.others, found.neutral) == (1, len(edges) - 3, 2)
+    (one,) = found.methods
+    assert (one.points[0].size, one.points[-1].size, one.found) == (1, len(edges) - 2, 0)
+    assert one.area.value == pytest.approx(1 - 1 / (len(edges) - 3))
 
 
 def test_where_the_truth_is_not_known_the_roc_is_undefined(run):

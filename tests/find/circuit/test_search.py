@@ -18,6 +18,7 @@ from assay.find.circuit.search import find_circuit, leak
 from assay.find.circuit.split import Split, split_task
 from assay.planted.load import load
 from assay.planted.worlds import world
+from assay.record.read import read_search
 from assay.task.found_on import found_on, read_found_on, shared_with
 
 SMALL = ("--documents", "32", "--select", "12", "--sizes", "6", "--controls", "6", "--keep-edges", "5")
@@ -53,18 +54,18 @@ def test_a_planted_circuit_is_found_and_written(run):
     assert scores.num_rows == 18
     assert not [path for path in Path().iterdir() if path.name.startswith(".")]
 
-    record = json.loads(Path("found/frontier.json").read_text())
+    record = read_search("found")
     true = world("and_gate").truth("resample_joint").edges
-    assert (record["schema"], record["kind"], record["total"]) == (1, "frontier", 18)
-    assert (record["circuit"]["method"], record["circuit"]["edges"], record["leak"]["state"]) == ("exact", 5, "passed")
-    drawn = {(e["writer"], e["reader"], e["part"]) for e in record["circuit"]["drawing"]["edges"]}
+    assert (record.schema_, record.kind, record.total) == (2, "frontier", 18)
+    assert (record.circuit.method, record.circuit.edges, record.leak.state) == ("exact", 5, "passed")
+    drawn = {(e.writer, e.reader, e.part) for e in record.circuit.drawing.edges}
     assert len(drawn) == 5
-    point = next(p for p in record["methods"][0]["sizes"] if p["edges"] == 5)
-    assert point["recovered"]["value"] > 0.999
-    assert point["control"]["n"] == 6
-    assert record["selection"]["documents"] + 0 <= 12
-    assert record["evaluation"]["documents"] == 32
-    assert record["arguments"]["command"].startswith("assay find circuit planted:and_gate --method exact")
+    point = next(p for p in record.methods[0].sizes if p.edges == 5)
+    assert point.recovered.value > 0.999
+    assert point.control.n == 6
+    assert record.selection.documents <= 12
+    assert record.evaluation.documents == 32
+    assert record.arguments.command.startswith("assay find circuit planted:and_gate --method exact")
 
     model = load("planted:and_gate")
     read = read_circuit("found/circuit.json", model)
@@ -73,7 +74,7 @@ def test_a_planted_circuit_is_found_and_written(run):
     claim = load_claim("found/claim.yaml")
     task = claim.build_task(model, claim.documents, claim.seed or 0)
     assert (claim.kind, list(claim.ablation or ())) == ("circuit", ["resample_joint"])
-    assert task.fingerprint == record["evaluation"]["fingerprint"]
+    assert task.fingerprint == record.evaluation.fingerprint
     kept = read_found_on(claim.found_on or "", None)
     assert kept is not None
     assert shared_with(task, kept).documents == ()
@@ -109,8 +110,8 @@ def test_a_written_circuit_is_a_try_and_to_measure_it_is_the_same_one(run, capsy
         assert 0 < lines[-1]["p"] <= 1
     with pytest.raises(SystemExit):
         cli.main(["measure", "found/claim.yaml", "--quick", "--out", "measured", "--json"])
-    record = json.loads(capsys.readouterr().out)
-    assert (record["register"]["this"], record["register"]["tried"]) == (2, 2)
+    tries = json.loads(capsys.readouterr().out)["tries"]
+    assert (tries["this"], tries["tried"]) == (2, 2)
 
 
 def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, capsys):
@@ -134,9 +135,9 @@ def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, caps
     assert (end.value.code or 0) == 0
     record = json.loads(capsys.readouterr().out)
     found = json.loads(Path("found/frontier.json").read_text())
-    point = next(p for p in found["methods"][0]["sizes"] if p["edges"] == found["circuit"]["edges"])
-    same = next(row for row in record["table"] if row["floor"] == "empty")
-    assert same["recovered"]["value"] == pytest.approx(point["recovered"]["value"], abs=1e-6)
+    point = next(p for p in found.methods[0].sizes if p.edges == found.circuit.edges)
+    same = next(row for row in record.table if row.floor == "empty")
+    assert same.recovered.value == pytest.approx(point.recovered.value, abs=1e-6)
 
 
 def test_what_is_measured_does_not_depend_on_the_selection_being_run_first():
@@ -148,9 +149,9 @@ def test_what_is_measured_does_not_depend_on_the_selection_being_run_first():
     for record in records:
         record.pop("timing")
     assert records[0] == records[1]
-    sizes = [point["edges"] for point in records[0]["methods"][0]["sizes"]]
+    sizes = [point.edges for point in records[0].methods[0].sizes]
     assert 5 in sizes or any(size > 5 for size in sizes)
-    assert records[0]["methods"][0]["sizes"][-1]["edges"] == 18
+    assert records[0].methods[0].sizes[-1].edges == 18
 
 
 def test_the_circuit_is_chosen_on_the_selection():
@@ -161,19 +162,19 @@ def test_the_circuit_is_chosen_on_the_selection():
     found = find_circuit(model, split, plan)
     assert found.scores.method == "exact"
     assert set(model.edges.names(found.mask)) == set(world("and_gate").truth("resample_joint").edges)
-    assert all(point["control"] is None for one in found.record["methods"] for point in one["sizes"])
+    assert all(point.control is None for one in found.record.methods for point in one.sizes)
 
 
 def test_the_leak_check_fires_where_the_evaluation_was_searched_on():
     model = load("planted:and_gate")
     split = split_task(model, {"kind": "planted"}, documents=31, select=8)
     one = split.evaluation.subset(np.array([3]))
-    assert leak(split.evaluation, found_on(split.selection, "s"))["state"] == "passed"
-    assert leak(split.evaluation, found_on(one, "s"))["state"] == "fired"
+    assert leak(split.evaluation, found_on(split.selection, "s")).state == "passed"
+    assert leak(split.evaluation, found_on(one, "s")).state == "fired"
     leaking = Split(split.evaluation.subset(np.arange(8)), split.evaluation, "by hand", split.claim)
     plan = Plan(("random",), "zero", sizes=(5, 18), controls=0)
     record = find_circuit(model, leaking, plan).record
-    assert (record["leak"]["state"], record["leak"]["documents"]) == ("fired", 8)
+    assert (record.leak.state, record.leak.documents) == ("fired", 8)
 
 
 def test_a_claim_files_model_and_task_are_used(run):
@@ -184,7 +185,7 @@ def test_a_claim_files_model_and_task_are_used(run):
     code, out, _ = run("claim.yaml", "--method", "random", "--sizes", "3,18", "--controls", "0", "--json", "--out", "o")
     assert code == 0
     record = json.loads(out)
-    assert (record["ablation"], record["task"]["seed"], record["evaluation"]["documents"]) == ("zero", 5, 31)
+    assert (record.ablation, record.task["seed"], record.evaluation.documents) == ("zero", 5, 31)
     code, _, err = run("claim.yaml", "--task", "repeat", "--out", "p")
     assert code == 2
     assert "'task' is given, and so is the claim file 'claim.yaml', which has a task; leave one out" in err

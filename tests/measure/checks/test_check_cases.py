@@ -41,7 +41,7 @@ Case = Callable[[], dict[str, Any]]
 def measured(claim: Explanation, model: Model, on: Task, **settings: Any) -> dict[str, Any]:
     """The checks of a measurement by name."""
     found = assay.measure(claim, model, on, **{"ablation": "mean", "controls": 0, **settings})
-    return {check["name"]: check for check in found.record["checks"]}
+    return {check.name: check for check in found.record.checks}
 
 
 def case(claim: Explanation, name: str, **settings: Any) -> Case:
@@ -129,7 +129,7 @@ def tried(folder: Path, tries: int) -> Case:
             claim = folder / f"claim{number}.yaml"
             claim.write_text(CLAIM.format(part=f"a2.h{number}"))
             found = assay.measure(claim, out=str(folder / f"run{number}"))
-            checks = {check["name"]: check for check in found.record["checks"]}
+            checks = {check.name: check for check in found.record.checks}
         return checks
 
     return run
@@ -187,23 +187,23 @@ def fires(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", FIRES)
 def test_it_fires_on_the_planted_case(name: str):
     found = fires(name)[name.partition(",")[0]]
-    assert found["state"] == "fired", found
+    assert found.state == "fired", found
 
 
 @pytest.mark.parametrize("name", PASSES)
 def test_it_passes_on_the_matched_case(name: str):
     found = PASSES[name]()[name.partition(",")[0]]
-    assert found["state"] == "passed", found
+    assert found.state == "passed", found
 
 
 def test_a_claim_found_on_what_is_scored_leaks(tmp_path: Path):
-    assert leaky(tmp_path / "scored.json", same=True)()["leak"]["state"] == "fired"
-    assert leaky(tmp_path / "other.json", same=False)()["leak"]["state"] == "passed"
+    assert leaky(tmp_path / "scored.json", same=True)()["leak"].state == "fired"
+    assert leaky(tmp_path / "other.json", same=False)()["leak"].state == "passed"
 
 
 def test_a_second_try_counts(tmp_path: Path):
-    assert tried(tmp_path / "a", 1)()["1 of m"]["state"] == "passed"
-    assert tried(tmp_path / "b", 2)()["1 of m"]["state"] == "fired"
+    assert tried(tmp_path / "a", 1)()["1 of m"].state == "passed"
+    assert tried(tmp_path / "b", 2)()["1 of m"].state == "fired"
 
 
 def test_every_check_has_its_cases():
@@ -214,25 +214,25 @@ def test_every_check_has_its_cases():
 
 def test_a_backup_is_redundant_and_not_frivolous_and_the_ablation_is_named():
     found = fires("redundant, a backup")
-    assert found["frivolous"]["state"] == "passed"
-    assert "a1.h0" in found["redundant"]["evidence"]
-    assert "under mean ablation" in found["redundant"]["evidence"]
-    assert "(zero)" in found["redundant"]["evidence"]  # what woke it
+    assert found["frivolous"].state == "passed"
+    assert "a1.h0" in found["redundant"].evidence
+    assert "under mean ablation" in found["redundant"].evidence
+    assert "(zero)" in found["redundant"].evidence  # what woke it
 
 
 def test_a_harmful_scope_is_not_tiny():
-    assert fires("harmful scope")["tiny scope"]["state"] == "passed"
+    assert fires("harmful scope")["tiny scope"].state == "passed"
 
 
 def test_a_model_worse_than_its_bigram_has_no_gap_to_carry_a_share_of():
     worse = two_voices(Remove([IDLE]), share=0.0, loud=-4.0)()["tiny scope"]
-    assert worse["state"] == "unknown"
-    assert "worse than its bigram" in worse["evidence"]
+    assert worse.state == "unknown"
+    assert "worse than its bigram" in worse.evidence
 
 
 def test_off_manifold_names_the_ablation_that_was_used():
-    constant = fires("off-manifold")["off-manifold"]["evidence"]
+    constant = fires("off-manifold")["off-manifold"].evidence
     assert constant.startswith("explained: ")  # a constant's run uses no ablation
-    removed = two_voices(Remove([ANSWER]), ablation=["zero", "mean"])()["off-manifold"]["evidence"]
+    removed = two_voices(Remove([ANSWER]), ablation=["zero", "mean"])()["off-manifold"].evidence
     assert removed.startswith("zero: ")
     assert "; mean: " in removed

@@ -13,12 +13,13 @@ from assay.explanations.base import Use, Uses
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
 from assay.measure.checks.checks import run_checks, scope_share
-from assay.measure.checks.evidence import Check, Evidence, self_match
+from assay.measure.checks.evidence import Evidence, self_match
 from assay.measure.checks.knockouts import knockouts
 from assay.measure.checks.merges import merges
 from assay.measure.checks.off_manifold import OffManifold, off_manifold, separation
 from assay.measure.checks.thresholds import THRESHOLDS
-from assay.measure.controls.nearest import Nearest
+from assay.record.about import Check
+from assay.record.controls import Nearest
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
@@ -47,7 +48,7 @@ def clean() -> Evidence:
         scored=scored,
         resamples=resamples,
         scope=FLOOR,
-        nearest=Nearest("control", 0.4, 0.01, 2, 800),
+        nearest=Nearest(name="control", share=0.4, epsilon=0.01, of=2, tokens=800),
         self_match={"resample_joint": 0.0},
         ngram_tokens=200.0,
         found_on="zoo:train",
@@ -78,7 +79,7 @@ def tiny_floor() -> Evidence:
 PLANTED = {
     "ablation-sensitive": lambda: replace(clean(), recovered={"mean": e(0.62), "resample_joint": e(0.83)}),
     "cancellation": lambda: replace(clean(), recovered_loss={"mean": e(0.70)}),
-    "vacuous": lambda: replace(clean(), nearest=Nearest("bigram", 0.97, 0.01, 2, 800)),
+    "vacuous": lambda: replace(clean(), nearest=Nearest(name="bigram", share=0.97, epsilon=0.01, of=2, tokens=800)),
     "self-match": lambda: replace(clean(), self_match={"resample_joint": 0.3}),
     "redundant": lambda: replace(clean(), knockouts=Uses((Use("a0.h1", 1e-4, {"alone": 0.2}),), 0.4)),
     "frivolous": lambda: replace(clean(), knockouts=Uses((Use("a0.h1", 1e-4, {"alone": 1e-4}),), 0.4)),
@@ -112,7 +113,7 @@ def test_each_check_fires_on_its_planted_case_and_no_unrelated_one_does(name: st
     assert fired <= {name} | ({"cancellation"} if name == "over-recovery" else set())
     assert found[name].evidence
     assert found[name].threshold
-    assert found[name].to_json()["state"] == "fired"
+    assert found[name].state == "fired"
 
 
 def test_what_was_not_gathered_is_unknown():

@@ -39,7 +39,7 @@ def measured():
 
 
 def group(record, name):
-    return next(g for g in record["groups"] if g["name"] == name)
+    return next(g for g in record.groups if g.name == name)
 
 
 def sites(*names):
@@ -132,46 +132,46 @@ def test_a_rule_on_tokens_attends_elsewhere_when_they_are_shuffled():
 
 
 def test_p_is_one_more_than_those_at_least_as_good_over_one_more_than_all(measured):
-    for row in measured["groups"]:
-        values = [v for v in row["values"] if v is not None]
-        if row["p"] is not None:
-            assert row["p"] == p_value(row["claim"]["value"], values)
-            assert row["p"] == (1 + sum(v >= row["claim"]["value"] for v in values)) / (1 + len(values))
-    assert group(measured, "other heads")["p"] == 1 / 28
+    for row in measured.groups:
+        values = [v for v in row.values if v is not None]
+        if row.p is not None:
+            assert row.p == p_value(row.claim.value, values)
+            assert row.p == (1 + sum(v >= row.claim.value for v in values)) / (1 + len(values))
+    assert group(measured, "other heads").p == 1 / 28
 
 
 def test_a_planted_truth_beats_every_control(measured):
-    assert group(measured, "other heads")["claim"]["value"] > 0.999
+    assert group(measured, "other heads").claim.value > 0.999
     for name in ("other heads", "other programs"):
         row = group(measured, name)
-        assert row["p"] == 1 / (1 + row["n"])
-        assert max(row["values"]) < 0.9
-    weights = measured["random_weights"]
-    assert weights["claim"]["value"] > 0.999
-    assert weights["difference"]["low"] > 0
+        assert row.p == 1 / (1 + row.n)
+        assert max(row.values) < 0.9
+    weights = measured.random_weights
+    assert weights.claim.value > 0.999
+    assert weights.difference.low > 0
 
 
 def test_nats_and_shares_are_those_of_the_controls_own_scope(measured):
     row = group(measured, "other heads")
-    assert row["enumerated"]
-    assert row["n"] == 27
-    assert len(row["names"]) == 27
-    near = [n for n, name in zip(row["nats"], row["names"], strict=True) if PLANTED[0] in name or PLANTED[1] in name]
-    assert row["claim"]["nats"] > np.mean(near) > np.mean(row["nats"])
+    assert row.enumerated
+    assert row.n == 27
+    assert len(row.names) == 27
+    near = [n for n, name in zip(row.nats, row.names, strict=True) if PLANTED[0] in name or PLANTED[1] in name]
+    assert row.claim_nats > np.mean(near) > np.mean(row.nats)
 
 
 def test_a_rule_on_positions_is_not_fed_shuffled_tokens_which_would_be_itself(measured):
-    assert "shuffled tokens" not in [row["name"] for row in measured["groups"]]
+    assert "shuffled tokens" not in [row.name for row in measured.groups]
     read = Program({name: programs.duplicate_token() for name in PLANTED})
     block = controls(bench(), read, Settings(controls=4, quick=True), ablation="mean", random_weights=False)
     row = group(block, "shuffled tokens")
-    assert any(value != row["claim"]["value"] for value in row["values"])
+    assert any(value != row.claim.value for value in row.values)
 
 
 def test_a_search_that_finds_the_claim_itself_is_no_control_and_no_reason_for_doubt(measured):
     """How heads attend to the previous token does not depend on the tokens: shuffled, the same heads are found."""
     row = group(measured, "search on a shuffled task")
-    assert (row["n"], row["reason"], row["possible"]) == (0, "this is the claim itself", 1)
+    assert (row.n, row.reason, row.possible) == (0, "this is the claim itself", 1)
     assert "difference" not in row
 
 
@@ -180,7 +180,7 @@ def test_the_same_seed_gives_the_same_record_and_it_is_json():
     first, again = (controls(bench(), CLAIM, few, ablation="resample_joint") for _ in range(2))
     assert json.dumps(first, allow_nan=False) == json.dumps(again)
     other = controls(bench(1), CLAIM, replace(few, seed=1), ablation="resample_joint", random_weights=False)
-    assert group(other, "other programs")["names"] != group(first, "other programs")["names"]
+    assert group(other, "other programs").names != group(first, "other programs").names
 
 
 def test_controls_leave_the_claims_fits_alone():
@@ -251,12 +251,12 @@ def test_the_largest_parts_are_those_with_the_largest_effect():
 )
 def test_sets_of_parts_have_controls_of_their_own_profile(claim, measure):
     record = controls(bench(), claim, Settings(controls=5, quick=True), ablation="zero")
-    row = record["groups"][0]
-    assert row["n"] == 5
-    assert row["measure"] == measure
-    assert all(np.isfinite(row["nats"]))
-    assert {g["name"] for g in record["groups"]} >= {"top norm", "top attribution"}
-    assert record["random_weights"]["difference"]["value"] is not None
+    row = record.groups[0]
+    assert row.n == 5
+    assert row.measure == measure
+    assert all(np.isfinite(row.nats))
+    assert {g.name for g in record.groups} >= {"top norm", "top attribution"}
+    assert record.random_weights.difference.value is not None
     json.dumps(record, allow_nan=False)
 
 
@@ -275,5 +275,5 @@ def test_an_mlp_table_has_other_tables_for_controls():
         ablation="mean",
         random_weights=False,
     )
-    assert group(record, "other programs")["n"] == 4
-    assert group(record, "other parts")["names"] == ["m1"]
+    assert group(record, "other programs").n == 4
+    assert group(record, "other parts").names == ["m1"]

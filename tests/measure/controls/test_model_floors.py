@@ -56,7 +56,7 @@ def measured(floors: Any) -> Any:
 def test_recovered_is_of_the_difference_between_the_two_models(tmp_path: Path):
     name = saved(tmp_path / "small", tie=False)
     found = measured(["bigram", {"model": name}])
-    rows = {row["floor"]: row for row in found.record["table"]}
+    rows = {row.floor: row for row in found.record.table}
     assert set(rows) == {"ablated", "bigram", name}
     model, small, on = tiny("llama", tokenizer=True), assay.load(name), task()
     with torch.no_grad():
@@ -65,24 +65,24 @@ def test_recovered_is_of_the_difference_between_the_two_models(tmp_path: Path):
     scored = on.scored[:, 1:]
     kl = (own.exp() * (own - its)).sum(-1)[scored].mean()
     row = rows[name]
-    assert row["kl_floor"]["value"] == pytest.approx(float(kl), rel=1e-3)
-    explained = row["kl_explained"]["value"]
-    assert row["recovered"]["value"] == pytest.approx(1 - explained / float(kl), rel=1e-3)
+    assert row.kl_floor.value == pytest.approx(float(kl), rel=1e-3)
+    explained = row.kl_explained.value
+    assert row.recovered.value == pytest.approx(1 - explained / float(kl), rel=1e-3)
     nll = -torch.stack([x.gather(-1, on.tokens[:, 1:, None])[..., 0][scored].mean() for x in (own, its)])
-    left = found.record["losses"]["explained"]["value"]
+    left = found.record.losses.explained.value
     gap = float(nll[1] - nll[0])
-    assert row["recovered_loss"]["value"] == pytest.approx((float(nll[1]) - left) / gap, rel=1e-3)
-    assert found.record["losses"]["floors"][name]["value"] == pytest.approx(float(nll[1]), rel=1e-3)
-    assert name in [rival["name"] for rival in found.record["rivals"]]
-    assert found.record["arguments"]["resolved"]["floors"] == ["bigram", f"model:{name}"]
+    assert row.recovered_loss.value == pytest.approx((float(nll[1]) - left) / gap, rel=1e-3)
+    assert found.record.losses.floors[name].value == pytest.approx(float(nll[1]), rel=1e-3)
+    assert name in [rival.name for rival in found.record.rivals]
+    assert found.record.arguments.resolved["floors"] == ["bigram", f"model:{name}"]
 
 
 def test_a_smaller_member_of_the_family_that_is_a_rival_anyway_is_not_scored_twice():
     model = assay.load("zoo:novel-2l")
     on = Task.repeat(model, n=2, length=8)
     found = assay.measure(Constant(["m1"], "zero"), model, on, controls=0, floors=[{"model": "zoo:novel-1l"}])
-    assert [row["floor"] for row in found.record["table"]].count("zoo:novel-1l") == 1
-    assert [rival["name"] for rival in found.record["rivals"]].count("zoo:novel-1l") == 1
+    assert [row.floor for row in found.record.table].count("zoo:novel-1l") == 1
+    assert [rival.name for rival in found.record.rivals].count("zoo:novel-1l") == 1
 
 
 SMALL = {"model": "zoo:novel-1l"}

@@ -70,18 +70,18 @@ def test_the_block_has_the_records_fields():
         model=system(loss, 0 * loss), explained_mean=system(loss + 0.5, kl, agree), floor_mean=system(loss + 1, 2 * kl)
     )
     block = beside(scored, resamples, **BOTH)
-    assert block["agreement"]["value"] == pytest.approx(agree.mean())
-    assert list(block["within"]) == ["0.001", "0.01", "0.1"]
-    assert block["kl_quantiles"]["1"] == pytest.approx(kl.max())
-    assert list(block["kl_quantiles"]) == [
+    assert block.agreement.value == pytest.approx(agree.mean())
+    assert list(block.within) == ["0.001", "0.01", "0.1"]
+    assert block.kl_quantiles["1"] == pytest.approx(kl.max())
+    assert list(block.kl_quantiles) == [
         "0.5",
         "0.9",
         "0.99",
         "1",
     ]
-    assert block["delta_loss_quantiles"]["0.5"] == pytest.approx(0.5, abs=1e-5)
-    assert block["accuracy"]["value"] == 1
-    assert block["hard_tokens"] is None
+    assert block.delta_loss_quantiles["0.5"] == pytest.approx(0.5, abs=1e-5)
+    assert block.accuracy.value == 1
+    assert block.hard_tokens is None
 
 
 def test_hard_tokens_are_where_the_smaller_model_loses_most():
@@ -105,12 +105,12 @@ def test_another_smaller_model_is_compared_with_and_not_the_one_that_selected():
         b=system(small_b, kl),
     )
     found = hard_tokens(scored, resamples, **BOTH, smaller=[rival("a"), rival("b")])
-    assert found["recovered"]["value"] == pytest.approx(0.75, abs=1e-6)
-    assert found["by"] == "a"
-    assert list(found["kept"]) == ["b"]
+    assert found.recovered.value == pytest.approx(0.75, abs=1e-6)
+    assert found.by == "a"
+    assert list(found.kept) == ["b"]
     # all hard tokens are real gaps; b loses 1 nat there on average and the explained run 0.25
-    assert found["kept"]["b"]["value"] == pytest.approx(0.75, abs=0.03)
-    assert hard_tokens(scored, resamples, **BOTH, smaller=[rival("a")])["kept"] == {}
+    assert found.kept["b"].value == pytest.approx(0.75, abs=0.03)
+    assert hard_tokens(scored, resamples, **BOTH, smaller=[rival("a")]).kept == {}
 
 
 def right(share: float, seed: int) -> np.ndarray:
@@ -151,10 +151,10 @@ def test_without_a_floor_accuracies_stay_and_shares_say_why_not():
     loss, kl = uniform(0), uniform(1)
     scored, resamples = written(model=system(loss, 0 * loss), explained_mean=system(loss, kl))
     block = beside(scored, resamples, explained=EXPLAINED, floor=None)
-    assert block["accuracy"]["value"] == block["accuracy_model"]["value"] == 1
+    assert block.accuracy.value == block.accuracy_model.value == 1
     for name in ("accuracy_floor", "accuracy_recovered"):
-        assert "no floor" in block[name]["reason"]
-    assert all("no floor" in share["reason"] for share in block["within"].values())
+        assert "no floor" in getattr(block, name).reason
+    assert all("no floor" in share.reason for share in block.within.values())
 
 
 def test_accuracy_is_the_share_of_right_first_guesses():

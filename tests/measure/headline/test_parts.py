@@ -92,15 +92,15 @@ def test_removed_components_have_nats_and_necessity_of_their_own():
         assay.measure(Remove(names), model, task, ablation="mean", controls=0).record
         for names in (["a0", "m1"], ["m1"])
     )
-    row = record["parts"]["components"][-1]
-    assert row["component"] == "m1"
+    row = record.parts.components[-1]
+    assert row.component == "m1"
     for figure in ("kl_explained", "nats", "necessity"):
-        assert row[figure] == one["table"][0][figure]
-    assert row["recovered"]["value"] is None
-    assert record["parts"]["compound"]["nats"] == record["table"][0]["nats"]
-    assert record["bits"]["claim"]["bits"] > 0
-    assert record["bits"]["standalone"]["bits"] is None
-    assert "puts nothing in the model's place" in record["bits"]["reason"]
+        assert getattr(row, figure) == getattr(one.table[0], figure)
+    assert row.recovered.value is None
+    assert record.parts.compound.nats == record.table[0].nats
+    assert record.bits.claim.bits > 0
+    assert record.bits.standalone.bits is None
+    assert "puts nothing in the model's place" in record.bits.reason
 
 
 def family(task: Task, low: float, high: float) -> list[Endpoint]:
@@ -122,16 +122,16 @@ def test_every_component_has_compute_figures_beside_the_compounds(monkeypatch):
     monkeypatch.setattr(yardsticks, "family_of", lambda bench, settings: ("even", endpoints))
     measured = assay.measure(claim, model, task, ablation="mean", controls=0)
     record = measured.record
-    assert set(record["compute"]["parts"]) == set(PLANTED)
-    assert "the compound of 2 components" in record["compute"]["text"]
-    for row in record["parts"]["components"]:
-        assert row["compute"] == record["compute"]["parts"][row["component"]]
+    assert set(record.compute.parts) == set(PLANTED)
+    assert "the compound of 2 components" in record.compute.text
+    for row in record.parts.components:
+        assert row.compute == record.compute.parts[row.component]
         # the planted rule is exact: alone too it leaves the loss, and so the compute, where it was
-        assert row["compute"]["share_explained"]["value"] == pytest.approx(1, abs=1e-3)
-        assert row["compute"]["share_floor"]["value"] != pytest.approx(1, abs=1e-3)
-        assert row["recovered"]["value"] > 0.999
-        assert row["nines_text"]
-    assert record["parts"]["compound"]["recovered"] == record["recovered"]
+        assert row.compute.share_explained.value == pytest.approx(1, abs=1e-3)
+        assert row.compute.share_floor.value != pytest.approx(1, abs=1e-3)
+        assert row.recovered.value > 0.999
+        assert row.nines_text
+    assert record.parts.compound.recovered == record.recovered
     assert not any("part" in column for column in measured.examples.column_names)
 
 
@@ -145,10 +145,10 @@ def test_documents_whose_losses_the_family_lacks_are_left_out_of_the_compute_and
             for name in names[:lacking]:
                 del endpoint.documents[name]  # type: ignore[attr-defined]
         monkeypatch.setattr(yardsticks, "family_of", lambda bench, settings, known=endpoints: ("even", known))
-        found[lacking] = assay.measure(claim, model, task, ablation="mean", controls=0).record["compute"]
-    assert f"(on the {len(names) - 1} of {len(names)} documents whose losses the family has)" in found[1]["text"]
-    assert found[1]["documents"] == f"on the {len(names) - 1} of {len(names)} documents whose losses the family has"
-    assert found[1]["share_explained"]["value"] == pytest.approx(1, abs=1e-3)
-    assert set(found[1]["parts"]) == set(PLANTED)
-    assert found[len(names) - 1]["share_explained"]["value"] is None
-    assert f"no losses of {len(names) - 1} of the {len(names)} documents" in found[len(names) - 1]["reason"]
+        found[lacking] = assay.measure(claim, model, task, ablation="mean", controls=0).record.compute
+    assert f"(on the {len(names) - 1} of {len(names)} documents whose losses the family has)" in found[1].text
+    assert found[1].documents == f"on the {len(names) - 1} of {len(names)} documents whose losses the family has"
+    assert found[1].share_explained.value == pytest.approx(1, abs=1e-3)
+    assert set(found[1].parts) == set(PLANTED)
+    assert found[len(names) - 1].share_explained.value is None
+    assert f"no losses of {len(names) - 1} of the {len(names)} documents" in found[len(names) - 1].reason

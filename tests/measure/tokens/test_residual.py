@@ -226,8 +226,8 @@ def test_restoring_the_only_part_closes_everything_and_each_of_two_less():
     for claim, whole in ((Constant(["a1.h2"]), True), (Constant(HEADS), False)):
         scored, resamples = measured(bench, claim)
         found = parts(bench, claim, scored, resamples, explained=EXPLAINED)
-        assert [p["part"] for p in found] == list(claim.components)
-        closes = [p["closes"]["value"] for p in found]
+        assert [p.part for p in found] == list(claim.components)
+        closes = [p.closes.value for p in found]
         assert closes == [pytest.approx(1.0, abs=1e-9)] if whole else max(closes) < 1 - 1e-3
 
 
@@ -242,9 +242,9 @@ def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(mo
         {"whole": claim.plan(bench, "mean"), "one": claim.restored(bench, "mean", claim.scope(bench.model)[0])},
         rows=control_rows(bench.task, 3),
     )
-    found = parts(bench, claim, scored, resamples, explained=EXPLAINED)[0]["closes"]
-    assert found["n"] == 3 < int((scored.count > 0).sum())
-    assert found["value"] == pytest.approx(1 - few["one"].kl.sum() / few["whole"].kl.sum(), abs=1e-12)
+    found = parts(bench, claim, scored, resamples, explained=EXPLAINED)[0].closes
+    assert found.n == 3 < int((scored.count > 0).sum())
+    assert found.value == pytest.approx(1 - few["one"].kl.sum() / few["whole"].kl.sum(), abs=1e-12)
 
 
 def test_parts_of_random_ablations_use_the_same_draws():
@@ -255,8 +255,8 @@ def test_parts_of_random_ablations_use_the_same_draws():
     scored = score(bench, {both: draws})
     resamples = Resamples(int((scored.count > 0).sum()), draws=50)
     (only,) = parts(bench, claim, scored, resamples, explained=both, ablation="resample_joint", draws=2)
-    assert only["part"] == "a0.h1"
-    assert only["closes"]["value"] == pytest.approx(1, abs=1e-9)
+    assert only.part == "a0.h1"
+    assert only.closes.value == pytest.approx(1, abs=1e-9)
 
 
 def test_too_many_parts_are_undefined_with_their_number():
@@ -265,7 +265,7 @@ def test_too_many_parts_are_undefined_with_their_number():
     many = Constant([f"m0.n{i}" for i in range(40)] + [f"m1.n{i}" for i in range(40)])
     scored, resamples = measured(bench, claim)
     (row,) = parts(bench, many, scored, resamples, explained=EXPLAINED)
-    assert "80 parts" in row["closes"]["reason"]
+    assert "80 parts" in row.closes.reason
 
 
 def test_partitions_add_up_to_everything():
@@ -275,10 +275,10 @@ def test_partitions_add_up_to_everything():
     table = scored[EXPLAINED].tokens
     assert table is not None
     for name in ("source", "position", "token_class", "frequency", "repeat"):
-        assert sum(row["tokens"] for row in found[name]) == len(table.kl), name
-        assert sum(row["share"] for row in found[name]) == pytest.approx(1)
-        assert sum(row["kl"]["value"] * row["tokens"] for row in found[name]) == pytest.approx(table.kl.sum(), rel=1e-4)
-    shares = [row["share"] for row in found["document"]]
+        assert sum(row.tokens for row in found[name]) == len(table.kl), name
+        assert sum(row.share for row in found[name]) == pytest.approx(1)
+        assert sum(row.kl.value * row.tokens for row in found[name]) == pytest.approx(table.kl.sum(), rel=1e-4)
+    shares = [row.share for row in found["document"]]
     assert shares == sorted(shares, reverse=True)
     assert len(shares) == 12
     assert by_document(scored, table.kl).sum() == pytest.approx(table.kl.sum(), rel=1e-5)
@@ -321,10 +321,10 @@ def test_worst_examples_are_the_rows_with_the_largest_kl():
     assert table is not None
     rows = worst(scored, bench.task, explained=EXPLAINED, floor=FLOOR, count=5)
     totals = np.bincount(scored.row, weights=table.kl)
-    assert [r["row"] for r in rows] == np.argsort(-totals, kind="stable")[:5].tolist()
+    assert [r.row for r in rows] == np.argsort(-totals, kind="stable")[:5].tolist()
     for row in rows:
-        inside = scored.row == row["row"]
-        assert row["kl"] == pytest.approx(table.kl[inside].max())
-        assert row["token"] in [t["token"] for t in row["text"]]
-        assert any(t["kl"] == row["kl"] for t in row["text"])
-        assert set(row["text"][0]) == {"token", "kl", "loss_model", "loss_explained", "loss_floor"}
+        inside = scored.row == row.row
+        assert row.kl == pytest.approx(table.kl[inside].max())
+        assert row.token in [t.token for t in row.text]
+        assert any(t.kl == row.kl for t in row.text)
+        assert set(type(row.text[0]).model_fields) == {"token", "kl", "loss_model", "loss_explained", "loss_floor"}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from assay.cli.output import of_record, rendered
+from assay.cli.output import rendered
+from assay.record.read import read_measurement, read_run, read_search
 from assay.store import register
-from assay.store.runs import SEARCH, read_record, read_run
 from tools.stress import mutate
 from tools.stress.reader import FileReader, Seed, command
 
@@ -56,19 +56,16 @@ def _page(path: Path) -> bool:
 def _show(path: Path) -> str:
     from assay.report import page, terminal
 
-    record = read_record(path.parent)
-    with of_record(str(path.parent)):
-        shown = rendered(terminal.measurement(record, report="report.html"))
-        return shown + (page.render(*read_run(path.parent)) if _page(path) else "")
+    shown = rendered(terminal.measurement(read_measurement(path.parent), report="report.html"))
+    return shown + (page.render(*read_run(path.parent)) if _page(path) else "")
 
 
 def _show_search(path: Path) -> str:
     from assay.report import find_page, find_terminal
 
-    record = read_record(path.parent, SEARCH)
-    with of_record(str(path.parent)):
-        shown = rendered(find_terminal.table(record, report="report.html", follow="next"))
-        return shown + (find_page.render(record) if _page(path) else "")
+    record = read_search(path.parent)
+    shown = rendered(find_terminal.table(record, report="report.html", follow="next"))
+    return shown + (find_page.render(record) if _page(path) else "")
 
 
 def _compared(path: Path) -> str:

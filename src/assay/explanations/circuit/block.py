@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Int
@@ -14,6 +14,7 @@ from assay.explanations.circuit.trials import completeness, minimality, parts_of
 from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet
+from assay.record.circuit import Circuit, Drawing, Edge, Minimality, RunFigures
 from assay.score.circuits import score_circuits
 from assay.stats.keyed import generator
 
@@ -21,31 +22,35 @@ CONTEXTS = 2  # random knock-outs of a quarter of the other parts
 MOST_DRAWN = 400  # edges of the drawing
 
 Rows = Int[np.ndarray, "rows"]
+Sides = Callable[[], tuple[RunFigures, RunFigures] | None]
 
 
-def circuit_block(bench: Workbench, found: Resolved, ablation: str, rows: Rows) -> dict[str, Any]:
-    """The record's `circuit` block, less what the run and its complement recover.
+def circuit_block(bench: Workbench, found: Resolved, ablation: str, rows: Rows, sides: Sides) -> Circuit:
+    """What only a circuit claim says.
 
     Args:
         rows: on which parts are left out and knocked out.
+        sides: gives what the run and its complement recover.
     """
     model, edges = transformer_of(bench), found.edges
     live = model.edges.pruned(edges.anywhere)
-    smallest = minimality(bench, edges, ablation, rows=rows)
-    return {
-        "total": len(model.edges),
-        "edges": int(edges.anywhere.sum()),
-        "pairs": edges.count if edges.by_position else None,  # of an edge and a position
-        "live": int(live.sum()),
-        "nodes": len(touched(model, live)),
-        "positions": edges.by_position,
-        "ablation": ablation,
-        "completeness": completeness(bench, edges, ablation, rows=rows),
-        "minimality": smallest,
-        "trial_rows": len(rows),
-        "drawing": drawing(bench, edges, _strengths(found, bench, smallest)),
-        "notes": list(found.notes),
-    }
+    smallest, both = minimality(bench, edges, ablation, rows=rows), sides()
+    return Circuit(
+        total=len(model.edges),
+        edges=int(edges.anywhere.sum()),
+        pairs=edges.count if edges.by_position else None,
+        live=int(live.sum()),
+        nodes=len(touched(model, live)),
+        positions=edges.by_position,
+        ablation=ablation,
+        completeness=completeness(bench, edges, ablation, rows=rows),
+        minimality=smallest,
+        trial_rows=len(rows),
+        drawing=drawing(bench, edges, _strengths(found, bench, smallest)),
+        notes=tuple(found.notes),
+        sufficiency=both and both[0],
+        necessity=both and both[1],
+    )
 
 
 def circuit_uses(bench: Workbench, edges: EdgeSet, ablation: str, rows: Rows) -> Uses:
@@ -81,21 +86,21 @@ def circuit_uses(bench: Workbench, edges: EdgeSet, ablation: str, rows: Rows) ->
     return Uses(tuple(uses), inside.mean_kl(0), ablation=ablation)
 
 
-def _strengths(found: Resolved, bench: Workbench, smallest: dict[str, Any]) -> np.ndarray | None:
+def _strengths(found: Resolved, bench: Workbench, smallest: Minimality) -> np.ndarray | None:
     """A number for each edge: the file's scores, or by how much KL rises without it; None where neither is known."""
     model = transformer_of(bench)
     if found.scores is not None:
         return found.scores.astype(float)
-    if smallest["parts"] != "edges":
+    if smallest.parts != "edges":
         return None
     out = np.full(len(model.edges), np.nan)
-    for row in smallest["rows"]:
-        value = row["increase"]["value"]
-        out[model.edges.number(row["part"])[0]] = np.nan if value is None else value
+    for row in smallest.rows:
+        value = row.increase.value
+        out[model.edges.number(row.part)[0]] = np.nan if value is None else value
     return out
 
 
-def drawing(bench: Workbench, edges: EdgeSet, strengths: np.ndarray | None) -> dict[str, Any]:
+def drawing(bench: Workbench, edges: EdgeSet, strengths: np.ndarray | None) -> Drawing:
     """What a picture of the circuit needs: its live edges, the strongest first, at most 400."""
     model = transformer_of(bench)
     shape = model.config
@@ -107,15 +112,9 @@ def drawing(bench: Workbench, edges: EdgeSet, strengths: np.ndarray | None) -> d
     for number, reader, writer in zip(live[:MOST_DRAWN], readers, writers, strict=True):
         to = model.edges.readers[reader]
         known = strengths is not None and np.isfinite(strengths[number])
-        rows.append(
-            {
-                "writer": model.edges.writers[writer],
-                "reader": to.name.partition("<")[0],
-                "part": to.part if to.part in ("q", "k", "v") else None,
-                "strength": float(strengths[number]) if strengths is not None and known else None,
-            }
-        )
-    mlps = [width is not None for width in shape.d_mlp]
-    left = len(live) - len(rows)
-    sizes = {"layers": shape.layers, "heads": shape.heads, "kv_heads": shape.kv_heads, "mlps": mlps}
-    return {**sizes, "edges": rows, "left_out": left}
+        strength = float(strengths[number]) if strengths is not None and known else None
+        part, node = to.part if to.part in ("q", "k", "v") else None, to.name.partition("<")[0]
+        rows.append(Edge(writer=model.edges.writers[writer], reader=node, part=part, strength=strength))
+    sizes = {"layers": shape.layers, "heads": shape.heads, "kv_heads": shape.kv_heads}
+    mlps = tuple(width is not None for width in shape.d_mlp)
+    return Drawing(**sizes, mlps=mlps, edges=tuple(rows), left_out=len(live) - len(rows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,8 @@ from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
+from assay.record.circuit import Circuit as CircuitBlock
+from assay.record.circuit import RunFigures
 
 MANY = 10**9  # path-sampled circuits are not counted
 DEFAULT_SEARCH = "attribution"  # stands for one that is not known
@@ -72,7 +74,6 @@ class Circuit(Explanation):
     level: ClassVar[Level] = LEVEL
     headline_floor: ClassVar[str] = "empty"
     floor_takes = "everything"
-    block_name = "circuit"
     trials = EDGES_TRIED + 2 * MOST_USES * (2 + CONTEXTS) + 4 * DRAWS
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight norm", "weight_norm"),
@@ -159,8 +160,14 @@ class Circuit(Explanation):
     def uses(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
         return circuit_uses(bench, self.kept(bench.model), ablation, rows)
 
-    def block(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> dict[str, Any]:
-        return circuit_block(bench, self.resolve(bench.model), ablation, rows)
+    def block(
+        self,
+        bench: Workbench,
+        ablation: str,
+        rows: Int[np.ndarray, "rows"],
+        sides: Callable[[], tuple[RunFigures, RunFigures] | None],
+    ) -> CircuitBlock:
+        return circuit_block(bench, self.resolve(bench.model), ablation, rows, sides)
 
     def unedited(self, bench: Workbench, ablation: str) -> Plan:
         """The run of every edge, which is the model's own: what it differs by is the engine's noise."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -16,6 +17,7 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
+from assay.record.circuit import Completeness, KnockedOut, Minimality, Rise
 from assay.score.circuits import BASE, score_circuits
 from assay.stats.bootstrap import Resamples
 from assay.stats.keyed import generator
@@ -50,7 +52,7 @@ class Parts:
         kind: "edges" or "nodes"; names, masks: those of the parts that are tried; of: how many parts the circuit has.
     """
 
-    kind: str
+    kind: Literal["edges", "nodes"]
     names: tuple[str, ...]
     masks: tuple[Bool[np.ndarray, "edges"], ...]
     of: int
@@ -93,7 +95,7 @@ def resamples_of(bench: Workbench, count: Float64[np.ndarray, "documents"]) -> t
     return bench.task.resamples(here, bench.seed, count[here]), here
 
 
-def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> dict:
+def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> Completeness:
     """KL(model less K || circuit less K), and their difference in loss, for random halves K of the circuit's nodes.
 
     A circuit that leaves out a backup of its own nodes is right as a whole and wrong under knock-outs (Wang et al.
@@ -101,10 +103,11 @@ def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows)
     """
     model = transformer_of(bench)
     draws = knocked_out(bench, edges)
-    out: dict = {"n": len(draws), "share": SHARE, "of": "nodes", "rows": [], "median": None, "worst": None}
+    size: dict[str, Any] = {"n": len(draws), "share": SHARE, "of": "nodes"}
     if not draws:
-        return out | {"reason": "the circuit has no node that could be knocked out"}
+        return Completeness(**size, reason="the circuit has no node that could be knocked out")
     everything = EdgeSet.whole(np.ones(len(model.edges), dtype=bool))
+    knocked: list[KnockedOut] = []
     values = []
     for names in draws:
         cut = np.any([node_out(model, name) for name in names], 0)
@@ -114,13 +117,13 @@ def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows)
         count = found.count[here]
         estimate = resamples.mean(found[0].kl[here], count, least=0.0)
         gap = resamples.difference(found[0].loss[here], found[BASE].loss[here], count)
-        row = {"knocked": len(names), "names": names, "kl": estimate.to_json(), "loss_gap": gap.to_json()}
-        out["rows"].append(row)
+        knocked.append(KnockedOut(knocked=len(names), names=tuple(names), kl=estimate, loss_gap=gap))
         values.append(found.mean_kl(0))
-    return out | {"median": float(np.median(values)), "worst": float(np.max(values))}
+    middle, worst = float(np.median(values)), float(np.max(values))
+    return Completeness(**size, rows=tuple(knocked), median=middle, worst=worst)
 
 
-def minimality(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> dict:
+def minimality(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> Minimality:
     """By how much KL(model || circuit) rises when each part alone is left out; the largest rise first."""
     parts = parts_of(bench, edges)
     found = score_circuits(bench, [edges, *(edges.without(mask) for mask in parts.masks)], ablation, rows=rows)
@@ -129,5 +132,5 @@ def minimality(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -
     kl = found.stacked("kl")
     rises = [resamples.difference(its[here], kl[0][here], count) for its in kl[1:]]
     order = np.argsort(-kl[1:].sum(1), kind="stable")  # also where an interval, and so a figure, is undefined
-    out = [{"part": parts.names[i], "increase": rises[i].to_json()} for i in order]
-    return {"parts": parts.kind, "rows": out, "tried": len(parts.names), "of": parts.of}
+    out = tuple(Rise(part=parts.names[i], increase=rises[i]) for i in order)
+    return Minimality(parts=parts.kind, rows=out, tried=len(parts.names), of=parts.of)

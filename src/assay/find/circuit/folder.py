@@ -45,14 +45,14 @@ def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, 
         "model": model,
         **split.claim,
         "explanation": {"kind": "circuit", "file": str(place / CIRCUIT)},
-        "ablation": [record["ablation"]],
+        "ablation": [record.ablation],
         "found_on": str(place / SELECTION),
         "seed": seed,
         "draws": max(4, draws),
     }
-    circuit = record["circuit"]
+    circuit = record.circuit
     head = (
-        f"# A circuit of {circuit['edges']} of {record['total']} edges of {model}, found by {circuit['method']}.\n"
+        f"# A circuit of {circuit.edges} of {record.total} edges of {model}, found by {circuit.method}.\n"
         f"# The task is the evaluation's; the search saw {SELECTION} only. Paths are relative to where assay runs.\n\n"
     )
     body = yaml.safe_dump(claim, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
@@ -74,7 +74,7 @@ def save(
         RunError: when the folder exists (without `overwrite`) or cannot be written.
     """
     from assay.measure.record import register
-    from assay.report.find_page import chosen_size, render, save_circuit
+    from assay.report.find_page import render, save_circuit
 
     record = found.record
     with tempfile.TemporaryDirectory() as scratch:
@@ -96,9 +96,10 @@ def save(
     if drawing is not None:
         files[DRAWING] = drawing
     where = write_folder(folder, _bytes(files) | {SCORES: parquet_bytes(table)}, overwrite, SEARCH)
-    control = (chosen_size(record) or {}).get("control") or {}
+    point = record.chosen_point
+    p = None if point is None or point.control is None else point.control.p
     try:
-        register(load_claim(where / CLAIM), folder, [record["ablation"]], control.get("p"))
+        register(load_claim(where / CLAIM), folder, [record.ablation], p)
     except UserError as problem:
         return where, f"the search is saved in {folder!r}, but not logged as a try: {problem}"
     return where, None

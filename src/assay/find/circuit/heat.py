@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from assay.frontier.curves import not_below_zero
 from assay.intervene.ablations import Workbench
 from assay.intervene.sweep import Sweep, sweep
+from assay.record.pieces import HeatMap
 from assay.stats.estimate import Estimate
 
 COLUMNS = 160  # positions of a heat map at most
 ROWS = 16  # rows that it is a mean over
 
 
-def heat(bench: Workbench, ablation: str) -> tuple[dict[str, Any] | None, str | None]:
+def heat(bench: Workbench, ablation: str) -> tuple[HeatMap | None, str | None]:
     """The record's block, or None with the reason why there is none."""
     reason, task = _unaligned(bench), bench.task
     if reason is not None:
@@ -24,15 +23,19 @@ def heat(bench: Workbench, ablation: str) -> tuple[dict[str, Any] | None, str | 
     alike = np.flatnonzero(task.last == lengths[count.argmax()])
     found = sweep(bench, ablation, rows=alike[:ROWS]).by_document()
     cells = _cells(bench, found)
-    return {
-        "rows": list(found.components),
-        "columns": [str(column) for column in found.positions],
-        "values": [[cell.value for cell in row] for row in cells],
-        "low": [[cell.low for cell in row] for row in cells],
-        "high": [[cell.high for cell in row] for row in cells],
-        "documents": len(found.document),
-        "unit": f"KL from the model, nats a token, when the part alone takes its {ablation} fill there",
-    }, None
+    values, low, high = (
+        tuple(tuple(getattr(cell, end) for cell in row) for row in cells) for end in ("value", "low", "high")
+    )
+    shown = HeatMap(
+        rows=tuple(found.components),
+        columns=tuple(str(column) for column in found.positions),
+        values=values,
+        low=low,
+        high=high,
+        documents=len(found.document),
+        unit=f"KL from the model, nats a token, when the part alone takes its {ablation} fill there",
+    )
+    return shown, None
 
 
 def _cells(bench: Workbench, found: Sweep) -> list[list[Estimate]]:

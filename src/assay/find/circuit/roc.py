@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
 from assay.planted.world import Truth
 from assay.planted.worlds import world
+from assay.record.search import MethodRoc, Roc, RocPoint
 from assay.stats.estimate import Undefined
 from assay.stats.roc import roc
 
@@ -31,22 +31,21 @@ def truth_of(wanted: Request, ablation: str) -> Truth | Undefined:
     return world(wanted.model).truth(ablation)
 
 
-def roc_block(truth: Truth | Undefined, edges: Edges, several: Sequence[EdgeScores]) -> dict[str, Any]:
+def roc_block(truth: Truth | Undefined, edges: Edges, several: Sequence[EdgeScores]) -> Roc:
     """The record's block: how many edges are right, others and neutral, and for each method its curve, the area under
     it, and how many of its best edges are right, of as many as there are right ones."""
     if isinstance(truth, Undefined):
-        return {"right": None, "others": None, "neutral": None, "reason": truth.reason, "methods": []}
+        return Roc(right=None, others=None, neutral=None, reason=truth.reason, methods=())
     counts, mask = ~edges.mask(truth.neutral), edges.mask(truth.edges)
     right = mask[counts]
     methods = []
     for one in several:
         scores = one.scores[counts]
         best = np.argsort(-scores, kind="stable")[: int(right.sum())]
-        methods.append({"method": one.method, **roc(scores, right).to_json(), "found": int(right[best].sum())})
-    return {
-        "right": int(right.sum()),
-        "others": int((~right).sum()),
-        "neutral": int((~counts).sum()),
-        "reason": None,
-        "methods": methods,
-    }
+        curve = roc(scores, right)
+        columns = zip(curve.size.tolist(), curve.true.tolist(), curve.false.tolist(), strict=True)
+        points = tuple(RocPoint(size=size, true=true, false=false) for size, true, false in columns)
+        found = int(right[best].sum())
+        methods.append(MethodRoc(method=one.method, area=curve.area, points=points, found=found))
+    sizes = {"right": int(right.sum()), "others": int((~right).sum()), "neutral": int((~counts).sum())}
+    return Roc(**sizes, reason=None, methods=tuple(methods))

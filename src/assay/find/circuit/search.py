@@ -26,16 +26,17 @@ from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS
 from assay.measure.checks.thresholds import THRESHOLDS
-from assay.measure.record import revision, shape_of, versions
+from assay.measure.record import model_block, revision, versions
 from assay.methods.edge_methods import searches
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 from assay.planted.world import Truth
+from assay.record.about import Arguments, Assay, Sample, Timing
+from assay.record.search import Chosen, Leak, SearchRecord
 from assay.score.circuits import score_circuits
 from assay.stats.estimate import Undefined
-from assay.store.runs import SEARCH
 from assay.task.found_on import FoundOn, found_on, shared_with
 from assay.task.task import Task
 from assay.version import VERSION
@@ -53,7 +54,7 @@ class Found:
         found_on: what is kept of the data that it was found on.
     """
 
-    record: dict[str, Any]
+    record: SearchRecord
     model: Model
     mask: Bool[np.ndarray, "edges"]
     scores: EdgeScores
@@ -82,7 +83,8 @@ def find_circuit(
     """
     plan.check()
     say, started, begun = progress or (lambda stage, done, total: None), time.time(), time.monotonic()
-    there, here = (Workbench(Runner(model, task), plan.seed) for task in (split.selection, split.evaluation))
+    there = Workbench(Runner(model, split.selection), plan.seed)
+    here = Workbench(Runner(model, split.evaluation), plan.seed)
     edges = transformer_of(there).edges
     sizes, size = plan.all_sizes(len(edges), model.name), plan.size(len(edges), model.name)
     _needs_counterfactuals(split.selection, plan.ablation)
@@ -102,44 +104,37 @@ def find_circuit(
         rows_of_controls=plan.control_rows, seed=plan.seed, advance=advance,
     )  # fmt: skip
     kept = found_on(split.selection, split.selection.name)
-    record = {
-        "schema": SEARCH.schema,
-        "kind": "frontier",
-        "assay": {"version": VERSION, "revision": revision()},
-        "arguments": dict(arguments or {"passed": {}, "resolved": _plain(plan), "command": None}),
-        "model": {
-            "name": model.name,
-            "fingerprint": model.fingerprint,
-            "family": model.family,
-            "parameters": model.parameters,
-            "shape": shape_of(model),
-        },
-        "task": {**split.evaluation.description, "split": split.how},
-        "ablation": plan.ablation,
-        "total": len(edges),
-        "losses": {name: one.to_json() for name, one in scored.losses.items()},
-        "selection": {**split.selection.summary(), "name": split.selection.name},
-        "evaluation": {**split.evaluation.summary(), "name": split.evaluation.name},
-        "leak": leak(split.evaluation, kept),
-        "methods": [one.to_json() for one in scored.each],
-        "heat": shown,
-        **({} if truth is None else {"roc": roc_block(truth, edges, found)}),
-        "circuit": {
-            "method": chosen.method,
-            "edges": int(mask.sum()),
-            "nodes": node_count(edges, mask),
-            "drawing": drawing(here, EdgeSet.whole(mask), chosen.strengths(mask)),
-        },
-        "definitions": dict(DEFINITIONS),
-        "notes": _notes(plan, scored, not_shown, sizes, size),
-        "versions": versions(here),
-        "timing": {
-            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "seconds": round(time.monotonic() - begun, 1),
-            "search_seconds": round(searched - begun, 1),
-            "forwards": round(there.runner.forwards + here.runner.forwards),
-        },
-    }
+    task = split.evaluation.description
+    record = SearchRecord(
+        assay=Assay(version=VERSION, revision=revision()),
+        arguments=Arguments(**(arguments or {"passed": {}, "resolved": vars(plan)})),
+        model=model_block(model),
+        task=task.model_copy(update={"notes": task.notes | {"split": split.how}}),
+        ablation=plan.ablation,
+        total=len(edges),
+        losses=scored.losses,
+        selection=Sample(**split.selection.summary(), name=split.selection.name),
+        evaluation=Sample(**split.evaluation.summary(), name=split.evaluation.name),
+        leak=leak(split.evaluation, kept),
+        methods=tuple(one.method for one in scored.each),
+        heat=shown,
+        roc=None if truth is None else roc_block(truth, edges, found),
+        circuit=Chosen(
+            method=chosen.method,
+            edges=int(mask.sum()),
+            nodes=node_count(edges, mask),
+            drawing=drawing(here, EdgeSet.whole(mask), chosen.strengths(mask)),
+        ),
+        definitions=DEFINITIONS,
+        notes=tuple(_notes(plan, scored, not_shown, sizes, size)),
+        versions=versions(here),
+        timing=Timing(
+            started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            seconds=round(time.monotonic() - begun, 1),
+            search_seconds=round(searched - begun, 1),
+            forwards=round(there.runner.forwards + here.runner.forwards),
+        ),
+    )
     return Found(record, model, mask, chosen, found, kept)
 
 
@@ -162,18 +157,13 @@ def _chosen(
     return several[best], masks[best]
 
 
-def leak(evaluation: Task, found: FoundOn) -> dict[str, Any]:
+def leak(evaluation: Task, found: FoundOn) -> Leak:
     """Whether the data that was searched on is scored again, by whole documents and by 13-grams."""
     shared = shared_with(evaluation, found)
     fired = bool(shared.documents) or shared.share > THRESHOLDS.shared_13grams
-    return {
-        "state": "fired" if fired else "passed",
-        "documents": len(shared.documents),
-        "shared": shared.shared,
-        "total": shared.total,
-        "evidence": f"selection and evaluation share {len(shared.documents)} documents and {shared.shared:,} of "
-        f"{shared.total:,} 13-grams",
-    }
+    many = {"documents": len(shared.documents), "shared": shared.shared, "total": shared.total}
+    evidence = "selection and evaluation share {documents} documents and {shared:,} of {total:,} 13-grams"
+    return Leak(state="fired" if fired else "passed", **many, evidence=evidence.format(**many))
 
 
 def _notes(plan: Plan, scored: Frontiers, no_heat: str | None, sizes: Int[np.ndarray, "sizes"], size: int) -> list[str]:
@@ -195,14 +185,10 @@ def _notes(plan: Plan, scored: Frontiers, no_heat: str | None, sizes: Int[np.nda
         )
     if no_heat is not None:
         notes.append(f"no heat map: {no_heat}")
-    over = [one.scores.method for one in scored.each if one.mib["over_recovery"]]
+    over = [one.method.method for one in scored.each if one.method.mib.over_recovery]
     if over:
         notes.append(
             f"over-recovery: circuits of {', '.join(over)} have a lower loss than the model, which CPR counts in their "
             f"favour; R_D and CMD do not"
         )
     return notes
-
-
-def _plain(plan: Plan) -> dict[str, Any]:
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(plan).items()}

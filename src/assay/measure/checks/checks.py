@@ -6,11 +6,10 @@ Each is fired, passed or unknown.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from assay.measure.checks.evidence import Check, Evidence
+from assay.measure.checks.evidence import Evidence
 from assay.measure.checks.thresholds import THRESHOLDS, Thresholds
 from assay.measure.headline.recovered import gap_reason
+from assay.record.about import Check
 from assay.score.ids import BIGRAM, SystemId
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -25,11 +24,12 @@ def run_checks(evidence: Evidence, thresholds: Thresholds = THRESHOLDS) -> list[
 def unknown_checks(reason: str) -> list[Check]:
     """Every check, with the same reason why nothing was looked at."""
     checks = run_checks(Evidence(ablation="", recovered={}))
-    return [replace(check, state="unknown", evidence=reason) for check in checks]
+    return [check.model_copy(update={"state": "unknown", "evidence": reason}) for check in checks]
 
 
 def _verdict(name: str, fires: bool | None, text: str, threshold: str) -> Check:
-    return Check(name, "unknown" if fires is None else "fired" if fires else "passed", text, threshold)
+    state = "unknown" if fires is None else "fired" if fires else "passed"
+    return Check(name=name, state=state, evidence=text, threshold=threshold)
 
 
 def _ablation_sensitive(e: Evidence, t: Thresholds) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,32 +13,14 @@ from assay.explanations.base import Uses
 from assay.intervene.ablations import Workbench
 from assay.intervene.donors import matched_donors
 from assay.measure.checks.off_manifold import OffManifold
-from assay.measure.controls.nearest import Nearest
+from assay.record.controls import Nearest
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
 
-State = Literal["fired", "passed", "unknown"]
 RESAMPLING = ("resample_joint", "resample_independent")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check's verdict.
-
-    Attributes:
-        evidence: a sentence with the numbers; threshold: when it fires.
-    """
-
-    name: str
-    state: State
-    evidence: str
-    threshold: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "state": self.state, "evidence": self.evidence, "threshold": self.threshold}
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,101 +8,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
 from assay.measure.compute.family import Endpoint, problem
-from assay.measure.compute.worth import Calculator, Figures, Mark
+from assay.measure.compute.worth import Calculator
+from assay.record.compute import Compute, CurvePoint, Linear, Mark, Member, Place, PowerLaw, Worth
 from assay.score.ids import SystemId
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
-from assay.stats.fits import MonotoneCurve, PowerLaw, power_law
+from assay.stats.fits import MonotoneCurve, power_law
 
 Column = Float64[np.ndarray, " documents"]
 LAW_DRAWS = 100  # fits of the power law beside it, on as many resamples of runs and documents
 DIFFERENCE = 0.2  # between curve and power law, at which a warning is given
 LADDER = (0.5, 0.9, 0.99, 0.999)  # shares of a floor's loss whose worth is given
-
-
-@dataclass(frozen=True)
-class Compute:
-    """The record's `compute` block.
-
-    Attributes:
-        family: its name; reason: why there is no figure at all.
-        figures: of the whole claim; of one with several components, the compound.
-        share_model: C(L_M) over the compute of the family's best member.
-        points: every endpoint's loss on these documents; curve: (FLOPs, loss) for a plot.
-        law: the power law beside the curve, and its warning.
-        marks: model, explained and floor on the curve.
-        parts: the same figures for each component alone.
-        systems: where floors, rivals and smaller members lie: loss, share of the model's compute, where.
-        ladder: what a share recovered of each floor's gap in loss is worth, as a share of the model's compute.
-        text: the figures in words.
-        documents: on which of the measured documents, in words, where the family lacks losses of others.
-    """
-
-    family: str | None
-    reason: str | None
-    figures: Figures
-    share_model: Estimate
-    points: tuple[dict[str, Any], ...] = ()
-    curve: tuple[tuple[float, float], ...] = ()
-    law: PowerLaw | None = None
-    warning: str | None = None
-    marks: dict[str, Mark] = field(default_factory=dict)
-    parts: dict[str, Figures] = field(default_factory=dict)
-    systems: tuple[dict[str, Any], ...] = ()
-    ladder: tuple[dict[str, Any], ...] = ()
-    text: str = ""
-    documents: str | None = None
-
-    @property
-    def recovered(self) -> Estimate:
-        return self.figures.recovered
-
-    @property
-    def share_explained(self) -> Estimate:
-        return self.figures.share_explained
-
-    @property
-    def share_floor(self) -> Estimate:
-        return self.figures.share_floor
-
-    @classmethod
-    def undefined(cls, reason: str, family: str | None = None, n: int = 0) -> Compute:
-        """No family, or none that can be used, and why."""
-        none = Estimate.undefined(reason, n)
-        return cls(family, reason, Figures(none, none, none), none, text=f"undefined, because {reason}")
-
-    def to_json(self) -> dict[str, Any]:
-        law = self.law
-        return {
-            "family": self.family,
-            "reason": self.reason,
-            **self.figures.to_json(),
-            "share_model": self.share_model.to_json(),
-            "points": [dict(point) for point in self.points],
-            "curve": [{"flops": flops, "loss": loss} for flops, loss in self.curve],
-            "power_law": None
-            if law is None
-            else {
-                "a": law.a,
-                "b": law.b,
-                "linf": law.linf,
-                "intervals": {name: interval.to_json() for name, interval in law.intervals.items()},
-                "warning": self.warning,
-            },
-            "marks": {name: mark.to_json() for name, mark in self.marks.items()},
-            "parts": {name: figures.to_json() for name, figures in self.parts.items()},
-            "systems": [dict(row) for row in self.systems],
-            "ladder": [dict(row) for row in self.ladder],
-            "text": self.text,
-            "documents": self.documents,
-        }
 
 
 def compute(
@@ -145,26 +66,22 @@ def compute(
     calculator = Calculator(endpoints, sums, sizes, np.asarray(counts, dtype=float), resamples)
     if calculator.curve is None:
         return Compute.undefined("the family's lower envelope on these documents is a single member", family, n)
-    below = {} if loss_floor is None else {"floor": loss_floor}
-    marks = {
-        name: calculator.mark(column)
-        for name, column in {"model": loss_model, "explained": loss_explained, **below}.items()
-    }
+    columns: dict[Place, Column] = {"model": loss_model, "explained": loss_explained}
+    columns |= {} if loss_floor is None else {"floor": loss_floor}
+    marks: dict[Place, Mark] = {name: calculator.mark(column) for name, column in columns.items()}
     figures = calculator.figures(loss_model, loss_explained, loss_floor, whole_model)
-    law, warning = _law(endpoints, calculator, marks, seed)
-    points = tuple(
-        {"model": e.model, "tokens": e.tokens, "flops": e.flops, "loss": float(loss)}
+    points = (
+        Member(model=e.model, tokens=e.tokens, flops=e.flops, loss=float(loss))
         for e, loss in zip(endpoints, calculator.losses, strict=True)
     )
     return Compute(
+        **vars(figures),
         family=family,
         reason=None,
-        figures=figures,
         share_model=calculator.share(loss_model, None, "the model", own=True),
-        points=points,
-        curve=tuple(calculator.curve.sampled()),
-        law=law,
-        warning=warning,
+        points=tuple(points),
+        curve=tuple(CurvePoint(flops=flops, loss=loss) for flops, loss in calculator.curve.sampled()),
+        power_law=_law(endpoints, calculator, marks, seed),
         marks=marks,
         parts={name: calculator.figures(loss_model, e, f, False) for name, (e, f) in (parts or {}).items()},
         systems=tuple(calculator.place(str(one), column, loss_model) for one, column in (others or {}).items()),
@@ -178,9 +95,9 @@ def compute(
 
 
 def _law(
-    endpoints: Sequence[Endpoint], calculator: Calculator, marks: Mapping[str, Mark], seed: int
-) -> tuple[PowerLaw | None, str | None]:
-    """The power law on the envelope, and a warning where it differs from the curve at a mark."""
+    endpoints: Sequence[Endpoint], calculator: Calculator, marks: Mapping[Place, Mark], seed: int
+) -> PowerLaw | None:
+    """The power law on the envelope, with a warning where it differs from the curve at a mark."""
     runs = np.array([e.model for e in endpoints])
     try:
         law = power_law(
@@ -192,8 +109,8 @@ def _law(
             loss_draws=calculator.loss_draws(LAW_DRAWS),
             envelope=True,
         )
-    except ValueError as problem:
-        return None, str(problem)
+    except ValueError:
+        return None
     worst, text = DIFFERENCE, None
     for name, mark in marks.items():
         if mark.flops is None:
@@ -205,12 +122,12 @@ def _law(
             other = "reaches it with no compute" if by_law is None else f"gives {by_law:.2g}"
             much = "" if by_law is None else f" ({100 * apart:.0f} % apart)"
             text = f"for the {name}'s loss the curve gives {mark.flops:.2g} FLOPs, the power law {other}{much}"
-    return law, text
+    return PowerLaw(a=law.a, b=law.b, linf=law.linf, intervals=dict(law.intervals), warning=text)
 
 
-def _text(figures: Figures, marks: Mapping[str, Mark], curve: MonotoneCurve, parts: int, whole: bool) -> str:
+def _text(figures: Worth, marks: Mapping[Place, Mark], curve: MonotoneCurve, parts: int, whole: bool) -> str:
     """The figures in one or two sentences."""
-    mark, model, out = marks["explained"], marks["model"], list[str]()
+    mark, model, linear, out = marks["explained"], marks["model"], figures.linear or Linear(), list[str]()
     if model.flops is None:
         where = f"{model.where} the family (nearest: {model.nearest})"
         return f"undefined, because the model itself, at {model.loss:.3f} nats, is {where}"
@@ -219,16 +136,16 @@ def _text(figures: Figures, marks: Mapping[str, Mark], curve: MonotoneCurve, par
     else:
         out.append(
             f"the explained run is worth {mark.flops:.2g} FLOPs, "
-            f"{_percent(figures.share_explained, figures.linear.get('share_explained'))} of the model's"
+            f"{_percent(figures.share_explained, linear.share_explained)} of the model's"
         )
     if not whole:
         of = f", the compound of {parts} components" if parts > 1 else ""
-        out.append(f"compute recovered{of}: {_percent(figures.recovered, figures.linear.get('recovered'))}")
+        out.append(f"compute recovered{of}: {_percent(figures.recovered, linear.recovered)}")
     floor = marks.get("floor")
     if floor is not None and floor.where == "below":
         out.append(f"the floor alone is below the family, worth less than {100 * curve.flops[0] / model.flops:.2g} %")
     elif floor is not None:
-        out.append(f"the floor alone is worth {_percent(figures.share_floor, figures.linear.get('share_floor'))}")
+        out.append(f"the floor alone is worth {_percent(figures.share_floor, linear.share_floor)}")
     return "; ".join(out)
 
 

@@ -7,16 +7,17 @@ lower end of an interval is that of the lower bounds, the upper end that of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float64
 
 from assay.measure.compute.family import Endpoint
+from assay.record.compute import Linear, Mark, Placed, Rung, Worth
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.fits import MonotoneCurve
@@ -27,7 +28,7 @@ OWN = "it is a member of the family, read off its own curve"
 OUTSIDE = "there is no {end} end, because without some of the documents a loss lies {side} the family"
 
 
-class Worth(NamedTuple):
+class Known(NamedTuple):
     """Losses on every set of documents, and bounds of the compute that they are worth there."""
 
     loss: np.ndarray
@@ -36,46 +37,6 @@ class Worth(NamedTuple):
 
 
 Bounds = Callable[..., tuple[np.ndarray, np.ndarray]]  # of a figure, from the worths that it is made of
-
-
-@dataclass(frozen=True)
-class Mark:
-    """Where a system lies on the curve.
-
-    Attributes:
-        loss: nats a token.
-        flops: C(L); None out of range.
-        where: "inside", or "below" or "above" the family.
-        nearest: the member whose loss is nearest.
-    """
-
-    loss: float
-    flops: float | None
-    where: str
-    nearest: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"loss": self.loss, "flops": self.flops, "where": self.where, "nearest": self.nearest}
-
-
-@dataclass(frozen=True)
-class Figures:
-    """The figures of one explained run.
-
-    Attributes:
-        recovered: (C(L_E) − C(L_F)) / (C(L_M) − C(L_F)).
-        share_explained, share_floor: C(L_E) / C(L_M) and C(L_F) / C(L_M).
-        linear: the same by log-linear interpolation, where they are defined: what the curve between members matters.
-    """
-
-    recovered: Estimate
-    share_explained: Estimate
-    share_floor: Estimate
-    linear: Mapping[str, float] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        named = {name: getattr(self, name).to_json() for name in ("recovered", "share_explained", "share_floor")}
-        return {**named, "linear": {name: self.linear.get(name) for name in named}}
 
 
 class Calculator:
@@ -92,7 +53,7 @@ class Calculator:
         self.endpoints, self.sums, self.sizes, self.counts = endpoints, sums, sizes, counts
         self.resamples = resamples
         self.rebuilt: dict[bytes, list[MonotoneCurve | None]] = {}
-        self.worths: dict[tuple[bytes, bytes], Worth] = {}
+        self.worths: dict[tuple[bytes, bytes], Known] = {}
         self.flops = np.array([e.flops for e in endpoints], dtype=float)
         self.losses = sums.sum(1) / sizes.sum(1)
         self.curve = self._curve(self.losses)
@@ -113,24 +74,22 @@ class Calculator:
         where, flops = self.curve.where(loss), self.curve.flops_at(loss)
         member = self.endpoints[int(np.abs(self.losses - loss).argmin())]
         name = f"{member.model} at {_big(member.tokens)} tokens"
-        return Mark(loss, flops if where == "inside" else None, where, name)
+        return Mark(loss=loss, flops=flops if where == "inside" else None, where=where, nearest=name)
 
-    def figures(self, model: np.ndarray, explained: np.ndarray, floor: np.ndarray | None, whole: bool) -> Figures:
+    def figures(self, model: np.ndarray, explained: np.ndarray, floor: np.ndarray | None, whole: bool) -> Worth:
         share = self.share(explained, model, "the explained run")
-        linear = {"share_explained": self._linear(share, explained, model)}
-        n, none = share.n, "a whole-model claim: its share is the figure"
-        if floor is None:
-            unknown = Estimate.undefined("there is no floor", n)
-            return Figures(Estimate.undefined(none, n), share, unknown, _known(linear))
-        floor_share = self.share(floor, model, "the floor")
-        linear["share_floor"] = self._linear(floor_share, floor, model)
-        if whole:
-            return Figures(Estimate.undefined(none, n), share, floor_share, _known(linear))
-        recovered = self.recovered(model, explained, floor)
-        top, bottom = linear["share_explained"], linear["share_floor"]
-        if recovered.value is not None and top is not None and bottom is not None and bottom < 1:
-            linear["recovered"] = (top - bottom) / (1 - bottom)
-        return Figures(recovered, share, floor_share, _known(linear))
+        top, bottom, between = self._linear(share, explained, model), None, None
+        recovered = Estimate.undefined("a whole-model claim: its share is the figure", share.n)
+        floor_share = Estimate.undefined("there is no floor", share.n)
+        if floor is not None:
+            floor_share = self.share(floor, model, "the floor")
+            bottom = self._linear(floor_share, floor, model)
+        if floor is not None and not whole:
+            recovered = self.recovered(model, explained, floor)
+            if recovered.value is not None and top is not None and bottom is not None and bottom < 1:
+                between = (top - bottom) / (1 - bottom)
+        linear = Linear(recovered=between, share_explained=top, share_floor=bottom)
+        return Worth(recovered=recovered, share_explained=share, share_floor=floor_share, linear=linear)
 
     def share(self, top: np.ndarray, bottom: np.ndarray | None, what: str, *, own: bool = False) -> Estimate:
         """C(top) / C(bottom), or over the compute of the best member.
@@ -166,23 +125,20 @@ class Calculator:
         found = logs.map(lambda log: float(np.exp(log)))
         return self._estimate(_recovered, columns) if found.low is None or found.high is None else found
 
-    def place(self, name: str, column: np.ndarray, model: np.ndarray) -> dict[str, Any]:
+    def place(self, name: str, column: np.ndarray, model: np.ndarray) -> Placed:
         """Where a system lies: its loss, and what that is worth as a share of the model's compute."""
-        mark = self.mark(column)
-        loss = self.resamples.mean(column, self.counts).to_json()
-        share = self.share(column, model, name, own=True)
-        row = {"name": name, "loss": loss, "share": share.to_json(), "linear": self._linear(share, column, model)}
-        return row | {"where": mark.where, "nearest": mark.nearest}
+        mark, share = self.mark(column), self.share(column, model, name, own=True)
+        loss, linear = self.resamples.mean(column, self.counts), self._linear(share, column, model)
+        return Placed(name=name, loss=loss, share=share, linear=linear, where=mark.where, nearest=mark.nearest)
 
-    def rung(self, floor_name: str, recovered: float, model: np.ndarray, floor: np.ndarray) -> dict[str, Any]:
+    def rung(self, floor_name: str, recovered: float, model: np.ndarray, floor: np.ndarray) -> Rung:
         """What a run that recovers this share of the floor's gap in loss is worth."""
         column = floor - recovered * (floor - model)
         share = self.share(column, model, f"{100 * recovered:g} % recovered over {floor_name}")
         if share.high is not None and share.high > 1 and floor.sum() >= model.sum():
             share = replace(share, high=1.0)  # its loss is not below the model's, which the interval does not know
-        loss = self.resamples.mean(column, self.counts).to_json()
-        row = {"floor": floor_name, "recovered": recovered, "loss": loss, "share": share.to_json()}
-        return row | {"linear": self._linear(share, column, model)}
+        loss, linear = self.resamples.mean(column, self.counts), self._linear(share, column, model)
+        return Rung(floor=floor_name, recovered=recovered, loss=loss, share=share, linear=linear)
 
     def _linear(self, share: Estimate, top: np.ndarray, bottom: np.ndarray) -> float | None:
         """A share that is defined by log-linear interpolation."""
@@ -246,7 +202,7 @@ class Calculator:
             reason = OUTSIDE.format(end="lower" if low.low is None else "upper", side=side)
         return Estimate(low.value, low.low, high.high, low.n, reason, low.method)
 
-    def _worth(self, curves: np.ndarray, losses: np.ndarray) -> Worth:
+    def _worth(self, curves: np.ndarray, losses: np.ndarray) -> Known:
         """Of losses [k] on the curves through points [k, members]; kept, since every figure sees the same resamples."""
         key = curves.tobytes()
         if key not in self.rebuilt:
@@ -254,7 +210,7 @@ class Calculator:
         both = key, losses.tobytes()
         if both not in self.worths:
             ends = np.array([_bounds(curve, loss) for curve, loss in zip(self.rebuilt[key], losses, strict=True)])
-            self.worths[both] = Worth(losses, ends[:, 0], ends[:, 1])
+            self.worths[both] = Known(losses, ends[:, 0], ends[:, 1])
         return self.worths[both]
 
 
@@ -271,7 +227,7 @@ def _bounds(curve: MonotoneCurve | None, loss: float) -> tuple[float, float]:
     return flops, flops
 
 
-def _share(top: Worth, bottom: Worth) -> tuple[np.ndarray, np.ndarray]:
+def _share(top: Known, bottom: Known) -> tuple[np.ndarray, np.ndarray]:
     """C(top) / C(bottom). The worse loss is never worth more."""
     low = np.where(np.isinf(bottom.high), 0.0, top.low / bottom.high)
     high = np.where(bottom.low > 0, top.high / bottom.low, np.inf)
@@ -284,11 +240,11 @@ def _logs(bounds: Bounds) -> Bounds:
     return lambda *worths: tuple(np.log(end) for end in bounds(*worths))  # type: ignore[return-value]
 
 
-def _gap(model: Worth, floor: Worth) -> tuple[np.ndarray, np.ndarray]:
+def _gap(model: Known, floor: Known) -> tuple[np.ndarray, np.ndarray]:
     return model.low - floor.high, model.high - floor.low
 
 
-def _recovered(model: Worth, explained: Worth, floor: Worth) -> tuple[np.ndarray, np.ndarray]:
+def _recovered(model: Known, explained: Known, floor: Known) -> tuple[np.ndarray, np.ndarray]:
     """(C_E − C_F) / (C_M − C_F): monotone in each, so its extremes are at their ends; 1 at most for a run that is no
     better than the model, 0 at least for one that is no worse than the floor."""
     low, high = np.full(len(model.loss), np.inf), np.full(len(model.loss), -np.inf)
@@ -301,10 +257,6 @@ def _recovered(model: Worth, explained: Worth, floor: Worth) -> tuple[np.ndarray
     low = np.where(told & (explained.loss <= floor.loss), np.maximum(low, 0.0), np.where(told, low, -np.inf))
     high = np.where(told & (explained.loss >= model.loss), np.minimum(high, 1.0), np.where(told, high, np.inf))
     return low, high
-
-
-def _known(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _big(number: int | float) -> str:

@@ -18,7 +18,7 @@ from assay.explanations.base import Assignment, Explanation, Label, Searched, Un
 from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Plan
 from assay.measure.checks.thresholds import THRESHOLDS
-from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, Group, Sample, row_of
+from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, Planned, Sample, row_of
 from assay.measure.controls.nearest import nearest, shares_near
 from assay.measure.controls.random_weights import How, beside, randomised
 from assay.measure.controls.rivals import Rival
@@ -30,6 +30,7 @@ from assay.methods.similar_claims import search, search_of
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
+from assay.record.controls import Controls, Randomised
 from assay.score.ids import SystemId
 from assay.score.score import System, score
 from assay.task.rows import control_rows
@@ -51,7 +52,7 @@ def controls(
     rivals: Sequence[Rival] = (),
     random_weights: bool = True,
     advance: Callable[[int], None] | None = None,
-) -> dict[str, Any]:
+) -> Controls:
     """Scores controls beside the claim, on the same rows.
 
     Args:
@@ -62,24 +63,17 @@ def controls(
         advance: as in `score`.
 
     Returns:
-        The record's `controls` block; `reason` and `random_weights_reason` say why there are none. A group's `values`
-        are R_D over the control's own floor (None where that floor is within 10⁻⁶ nats of the model), its `nats` what
-        is closed of the floor's KL; for Remove both are KL(M‖E). `p` ranks the claim by `values`, `p_nats` by `nats`.
-        `nearest` is the rival or control that is nearest to the explained run, near misses left out; of Keep and
-        circuits the floor, at which nothing is kept, is one of them.
+        The record's block. Its `nearest` is the rival or control that is nearest to the explained run, near misses left
+        out; of Keep and circuits the floor, at which nothing is kept, is one of them.
     """
     rows = control_rows(bench.task) if rows is None else np.asarray(rows)
-    out: dict[str, Any] = {"groups": [], "random_weights": None, "random_weights_reason": None}
-    out |= {"nearest": None, "ablation": ablation, "draws": 1}
-    out |= {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
+    sizes: dict[str, Any] = {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
     claim = explanation.assignment(bench.model)
     none = "the claim names no part" if claim is not None and not claim else None
     none = none if settings.asks("controls") else NOT_ASKED
     if none is not None:
-        return {**out, "reason": none, "random_weights_reason": none}
+        return Controls(ablation=ablation, draws=1, **sizes, reason=none, random_weights_reason=none)
     groups, own = _groups(bench, explanation, claim, settings, ablation, rows)
-    if not groups and settings.controls:
-        out["reason"] = f"no controls are known for claims of kind {explanation.kind!r}"
     systems: dict[SystemId, System] = {CLAIM: own[0]}
     if own[1] is not None:
         systems[CLAIM_FLOOR] = own[1]
@@ -102,19 +96,26 @@ def controls(
     )
     shares = shares_near(scored, apart, THRESHOLDS.vacuous_epsilon)
     found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
-    out["nearest"] = None if found is None else found.to_json()
-    out["tokens"] = int(scored.count.sum())
     sample = Sample(scored, bench.task, settings.seed)
-    out["groups"] = [row_of(sample, group, explanation.floor_takes is None) for group in groups]
-    found_by = search_of(explanation, bench.model)
-    if isinstance(found_by, Undefined):
-        out["random_weights_reason"] = found_by.reason
-    elif random_weights:
+    found_by, random = search_of(explanation, bench.model), None
+    why = found_by.reason if isinstance(found_by, Undefined) else None
+    if random_weights and not isinstance(found_by, Undefined):
         try:
-            out["random_weights"] = _random_weights(bench, explanation, found_by, settings, ablation, rows, sample)
+            random = _random_weights(bench, explanation, found_by, settings, ablation, rows, sample)
         except UserError as problem:
-            out["random_weights_reason"] = str(problem)
-    return out
+            why = str(problem)
+    unknown = f"no controls are known for claims of kind {explanation.kind!r}"
+    return Controls(
+        groups=tuple(row_of(sample, group, explanation.floor_takes is None) for group in groups),
+        random_weights=random,
+        random_weights_reason=why,
+        nearest=found,
+        ablation=ablation,
+        draws=1,
+        **sizes,
+        tokens=int(scored.count.sum()),
+        reason=unknown if settings.controls and not groups else None,
+    )
 
 
 def _named(assignment: Mapping[Site, Label]) -> str:
@@ -134,7 +135,7 @@ def _groups(
     settings: Settings,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
-) -> tuple[list[Group], tuple[Plan, Plan | None]]:
+) -> tuple[list[Planned], tuple[Plan, Plan | None]]:
     """All controls, and the claim's own plan and floor. What is no set of parts has its own neighbours as controls."""
     most = settings.controls
     if explanation.costly(ablation):
@@ -143,27 +144,27 @@ def _groups(
     everything = [site for item in (claim or {}, *sets.items) for site in item]
     explanation.foresee(bench, everything)
     own = _plans(bench, explanation, ablation)
-    groups: list[Group] = []
+    groups: list[Planned] = []
     if claim and most:
         needed(bench, exchangeable(bench, claim) if isinstance(bench.model, Model) else everything)
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
         others = f"{len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
         made = [(_named(item), *_plans(bench, explanation.like(item), ablation)) for item in sets.items]
-        groups.append(Group(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
+        groups.append(Planned(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
     for near in explanation.neighbours(bench, ablation, most) if most else ():
         made = [(name, make(bench), None) for name, make in near.items]  # with the claim's own floor
         if made or near.reason:
-            groups.append(Group(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
+            groups.append(Planned(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
     if not settings.controls:
         return groups, own
     for words, name in explanation.simple_searches:
-        group = Group(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
+        group = Planned(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
         groups.append(_searched(bench, explanation, claim, group, name, ablation, rows))
     found_by = search_of(explanation, bench.model)
     if isinstance(found_by, Undefined):
         if explanation.simple_searches:
-            groups.append(Group(SHUFFLED, "", near=True, reason=found_by.reason))
+            groups.append(Planned(SHUFFLED, "", near=True, reason=found_by.reason))
     elif (method := method_of(found_by.name)) is not None and method.on_shuffled:
         groups.append(_on_shuffled(bench, explanation, claim, found_by, ablation, rows))
     return groups, own
@@ -173,11 +174,11 @@ def _searched(
     bench: Workbench,
     explanation: Explanation,
     claim: Assignment | None,
-    group: Group,
+    group: Planned,
     name: str,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
-) -> Group:
+) -> Planned:
     """A group of the one claim that a simple search finds, unless that is the claim itself."""
     try:
         found = search(name, bench, explanation, ablation=ablation, rows=rows)
@@ -198,9 +199,9 @@ def _on_shuffled(
     found_by: Searched,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
-) -> Group:
+) -> Planned:
     """What the claim's own search finds on shuffled tasks, where there is nothing to find; each find once."""
-    group = Group(SHUFFLED, "", near=True)
+    group = Planned(SHUFFLED, "", near=True)
     different: dict[tuple[str, ...], Explanation] = {}
     try:
         for draw in range(SEARCHES):
@@ -245,10 +246,10 @@ def _random_weights(
     ablation: str,
     rows: Int[np.ndarray, "rows"],
     sample: Sample,
-) -> dict[str, Any]:
+) -> Randomised:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
     remove = explanation.floor_takes is None
-    blocks: list[dict[str, Any]] = []
+    blocks: list[Randomised] = []
     for how in HOWS[:1] if settings.quick else HOWS:
         copied = beside(bench, randomised(bench.model, how, settings.seed))
         found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
@@ -259,9 +260,9 @@ def _random_weights(
             plans[CLAIM_FLOOR] = found.claim.floor(copied, ablation)
         scored = score(copied, plans, rows=rows)
         mine, its = sample.pair(CLAIM, CLAIM_FLOOR), sample.pair(CLAIM, CLAIM_FLOOR, scored)
-        block: dict[str, Any] = {"how": how, "found": names[:NAMED], "of": len(names)}
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
         where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"
-        block["what"] = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to that copy"
-        blocks.append(block | sample.beside(mine, its, remove))
-    return {**blocks[0], "also": blocks[1:]}
+        what = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to that copy"
+        paired = sample.beside(mine, its, remove)
+        blocks.append(Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what))
+    return blocks[0].model_copy(update={"also": tuple(blocks[1:])})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from assay.intervene.plan import Plan
+from assay.record.controls import Group, Paired
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 from assay.stats.estimate import Estimate
@@ -24,7 +24,7 @@ Pair = tuple[np.ndarray, np.ndarray | None]  # KL sums by document: of the expla
 
 
 @dataclass
-class Group:
+class Planned:
     """Controls of one sort, to be scored together.
 
     Attributes:
@@ -82,7 +82,7 @@ class Sample:
         explained, over = (float(kl.sum()) / self.tokens for kl in pair if kl is not None)
         return (1 - explained / over if over > LEAST_FLOOR else None), over - explained
 
-    def beside(self, claim: Pair, control: Pair, remove: bool = False) -> dict[str, Any]:
+    def beside(self, claim: Pair, control: Pair, remove: bool = False) -> Paired:
         """Claim, control and their difference, paired by document: R_D, or the KL of Remove claims in nats a token.
 
         Args:
@@ -90,14 +90,11 @@ class Sample:
         """
         count = self.scored.count[self.here]
         if remove:
-            found = (
-                self.resamples.mean(claim[0], count),
-                self.resamples.mean(control[0], count),
-                self.resamples.difference(claim[0], control[0], count),
-            )
+            mean, difference = self.resamples.mean, self.resamples.difference
+            found = mean(claim[0], count), mean(control[0], count), difference(claim[0], control[0], count)
         else:
             found = self.recovered(claim), self.recovered(control), self.difference(claim, control)
-        return dict(zip(("claim", "control", "difference"), (estimate.to_json() for estimate in found), strict=True))
+        return Paired(**dict(zip(("claim", "control", "difference"), found, strict=True)))
 
     def recovered(self, pair: Pair) -> Estimate:
         if pair[1] is None or not self.resolved(pair):
@@ -117,7 +114,7 @@ class Sample:
         return pair[1] is not None and float(pair[1].sum()) / self.tokens > LEAST_FLOOR
 
 
-def row_of(sample: Sample, group: Group, remove: bool) -> dict[str, Any]:
+def row_of(sample: Sample, group: Planned, remove: bool) -> Group:
     """A group of the record. Remove claims are compared by KL(M‖E): the larger, the more the parts are needed."""
     there = sample.scored.systems
     floors = [floor if floor in there else CLAIM_FLOOR for _, floor in group.ids]
@@ -128,22 +125,26 @@ def row_of(sample: Sample, group: Group, remove: bool) -> dict[str, Any]:
         nats = float(pair[0].sum()) / sample.tokens
         return (nats, nats) if remove else sample.closed(pair)
 
-    values, nats = [figures(pair)[0] for pair in pairs], [figures(pair)[1] for pair in pairs]
-    names = [name for name, _, _ in group.plans]
+    values, nats = tuple(figures(pair)[0] for pair in pairs), tuple(figures(pair)[1] for pair in pairs)
     own, own_nats = figures(claim)
+    interval = sample.beside(claim, claim, remove).claim
     defined = [value for value in values if value is not None]
-    ranked = not group.near and bool(values)
-    row: dict[str, Any] = {"name": group.name, "what": group.what, "n": len(values), "values": values, "nats": nats}
-    row |= {"names": names, "possible": group.possible, "enumerated": len(values) == group.possible}
-    own_estimate = sample.beside(claim, claim, remove)["claim"]  # its interval; the value is `own`
-    row |= {"measure": "kl" if remove else "recovered", "claim": {**own_estimate, "value": own, "nats": own_nats}}
-    row |= {"undefined": len(values) - len(defined)}
-    row["p"] = p_value(own, defined) if ranked and defined and own is not None else None
-    row["p_nats"] = p_value(own_nats, nats) if ranked else None
-    if group.same:
-        row["reason"] = "this is the claim itself"
-    elif not values:
-        row["reason"] = group.reason
-    if group.near and len(values) == 1:
-        row["difference"] = sample.beside(claim, pairs[0], remove)["difference"]
-    return row
+    ranked, single = not group.near and bool(values), group.near and len(values) == 1
+    return Group(
+        name=group.name,
+        what=group.what,
+        n=len(values),
+        values=values,
+        nats=nats,
+        names=tuple(name for name, _, _ in group.plans),
+        possible=group.possible,
+        enumerated=len(values) == group.possible,
+        measure="kl" if remove else "recovered",
+        claim=interval if own is None else replace(interval, value=own),
+        claim_nats=own_nats,
+        undefined=len(values) - len(defined),
+        p=p_value(own, defined) if ranked and defined and own is not None else None,
+        p_nats=p_value(own_nats, nats) if ranked else None,
+        reason="this is the claim itself" if group.same else None if values else group.reason,
+        difference=sample.beside(claim, pairs[0], remove).difference if single else None,
+    )

@@ -4,38 +4,12 @@ the claim says nothing of its own."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from assay.record.controls import Nearest
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """The nearest of some systems.
-
-    Attributes:
-        name: its own; share: the share of tokens on which KL(explained run || it) is at most `epsilon` nats.
-        of: how many systems were looked at; tokens: how many they were compared on.
-    """
-
-    name: str
-    share: float
-    epsilon: float
-    of: int
-    tokens: int
-
-    def __str__(self) -> str:
-        return (
-            f"of {self.of} rivals and controls the nearest, {self.name}, is within {self.epsilon:g} nats of the "
-            f"explained run on {self.share:.1%} of {self.tokens:,} tokens"
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
 def nearest(shares: Mapping[str, float], epsilon: float, tokens: int) -> Nearest | None:
@@ -43,7 +17,7 @@ def nearest(shares: Mapping[str, float], epsilon: float, tokens: int) -> Nearest
     if not shares or not tokens:
         return None
     name = max(shares, key=lambda n: shares[n])
-    return Nearest(name, shares[name], epsilon, len(shares), tokens)
+    return Nearest(name=name, share=shares[name], epsilon=epsilon, of=len(shares), tokens=tokens)
 
 
 def shares_near(scored: Scored[SystemId], systems: Mapping[str, SystemId], epsilon: float) -> dict[str, float]:

@@ -22,6 +22,7 @@ from assay.methods.part_sets import other_sets
 from assay.methods.similar_claims import search
 from assay.model.load import load
 from assay.model.transformer import Model
+from assay.record import controls as blocks
 from assay.score.ids import SystemId, rival
 from assay.score.score import Distribution, System
 from assay.score.scores import Scored
@@ -122,7 +123,7 @@ def rivals(
     *,
     floor: SystemId | None,
     counted: np.ndarray | None = None,
-) -> list[dict[str, Any]]:
+) -> tuple[blocks.Rival, ...]:
     """Rows of the record, in the contestants' order, for those that were scored.
 
     Args:
@@ -132,7 +133,7 @@ def rivals(
     """
     here = np.flatnonzero(scored.count > 0 if counted is None else counted)
     count = scored.count[here]
-    rows: list[dict[str, Any]] = []
+    rows: list[blocks.Rival] = []
     for one in contestants:
         if one.id not in scored.systems:
             continue
@@ -143,10 +144,10 @@ def rivals(
             recovered = Estimate.undefined("the floor is within 10⁻⁶ nats of the model", len(here))
         else:
             recovered = resamples.recovered(its.kl[here], scored[floor].kl[here])
-        row = {"name": one.name, "what": one.what, "loss": resamples.mean(its.loss[here], count).to_json()}
-        row |= {"kl": resamples.mean(its.kl[here], count, least=0.0).to_json(), "recovered": recovered.to_json()}
-        rows.append({**row, "bits": one.bits, "weak": one.weak})
-    return rows
+        figures: dict[str, Any] = {"kl": resamples.mean(its.kl[here], count, least=0.0), "recovered": recovered}
+        figures |= {"loss": resamples.mean(its.loss[here], count), "bits": one.bits, "weak": one.weak}
+        rows.append(blocks.Rival(name=one.name, what=one.what, **figures))
+    return tuple(rows)
 
 
 # -- n-grams -----------------------------------------------------------------------------------------------------------

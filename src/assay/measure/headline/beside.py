@@ -7,12 +7,12 @@ Takes the `Scored` token tables of the model, the explained run, its floor and, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool
 
 from assay.measure.tokens.residual import by_document
+from assay.record.headline import Beside, HardTokens
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -30,7 +30,7 @@ def beside(
     explained: SystemId,
     floor: SystemId | None,
     smaller: Sequence[SystemId] = (),
-) -> dict[str, Any]:
+) -> Beside:
     """The record's `beside` block.
 
     Args:
@@ -40,19 +40,17 @@ def beside(
     mine = scored[explained].table
     kl, delta = mine.kl, mine.loss - scored.model.table.loss
     everything = by_document(scored, np.ones(len(kl)))
-    return {
-        "agreement": resamples.mean(by_document(scored, mine.agree), everything, least=0.0, most=1.0).to_json(),
-        "within": {
-            f"{epsilon:g}": e.to_json()
-            for epsilon, e in within(scored, resamples, explained=explained, floor=floor).items()
-        },
-        "kl_quantiles": _quantiles(kl),
-        "delta_loss_quantiles": _quantiles(delta),
-        **{n: e.to_json() for n, e in accuracy(scored, resamples, explained=explained, floor=floor).items()},
-        "hard_tokens": hard_tokens(scored, resamples, explained=explained, floor=floor, smaller=smaller)
-        if smaller and floor is not None
-        else None,
-    }
+    hard = None
+    if floor is not None and smaller:
+        hard = hard_tokens(scored, resamples, explained=explained, floor=floor, smaller=smaller)
+    return Beside(
+        agreement=resamples.mean(by_document(scored, mine.agree), everything, least=0.0, most=1.0),
+        within={f"{bound:g}": e for bound, e in within(scored, resamples, explained=explained, floor=floor).items()},
+        kl_quantiles=_quantiles(kl),
+        delta_loss_quantiles=_quantiles(delta),
+        **accuracy(scored, resamples, explained=explained, floor=floor),
+        hard_tokens=hard,
+    )
 
 
 def within(
@@ -90,27 +88,19 @@ def hard_tokens(
     floor: SystemId,
     smaller: Sequence[SystemId],
     share: float = HARD,
-) -> dict[str, Any]:
+) -> HardTokens:
     """R_D on the hard tokens, and how much of the model's lead over *other* smaller models the explained run keeps.
 
     The first smaller model only selects: on tokens chosen by its own errors its loss is biased upwards.
-
-    Returns:
-        "recovered" (R_D over the floor), "by", "share", "tokens" and "kept": name -> (L_small − L_E) / (L_small − L_M).
     """
     hard = select_hard(scored, smaller[0], share)
     kl, below = (by_document(scored, scored[one].table.kl, hard) for one in (explained, floor))
     count = by_document(scored, np.ones(len(hard)), hard)
     model, own = (by_document(scored, its.table.loss, hard) for its in (scored.model, scored[explained]))
     loss = {str(one): by_document(scored, scored[one].table.loss, hard) for one in smaller[1:]}
-    kept = {name: resamples.ratio(its - own, its - model, count).to_json() for name, its in loss.items()}
-    return {
-        "recovered": resamples.recovered(kl, below, count).to_json(),
-        "by": str(smaller[0]),
-        "share": share,
-        "tokens": int(hard.sum()),
-        "kept": kept,
-    }
+    kept = {name: resamples.ratio(its - own, its - model, count) for name, its in loss.items()}
+    recovered = resamples.recovered(kl, below, count)
+    return HardTokens(recovered=recovered, by=str(smaller[0]), share=share, tokens=int(hard.sum()), kept=kept)
 
 
 def accuracy(

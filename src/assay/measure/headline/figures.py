@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 from assay.errors import ClaimError, nearest
 from assay.explanations.base import Explanation
 from assay.explanations.floors import NGRAMS, floor_models
-from assay.measure.headline.recovered import Necessity, Recovered, measure_recovered, necessity
+from assay.measure.headline.recovered import Necessity, measure_recovered, necessity
 from assay.measure.headline.systems import Systems
+from assay.record.headline import Headline, Nines, Row
 from assay.score.ids import BIGRAM, NOOP, SystemId, rival
 from assay.score.scores import Scored, Scores
 from assay.stats.bootstrap import Resamples
@@ -22,37 +23,32 @@ OTHER_FLOORS = NGRAMS
 
 
 @dataclass(frozen=True, eq=False)
-class Row:
-    """One row of the table."""
-
-    ablation: str
-    floor: str
-    system: SystemId  # the floor's
-    figures: Recovered
-
-
-@dataclass(frozen=True, eq=False)
 class Figures:
     """The table and its headline.
 
     Attributes:
-        ablation: the headline's: the one with the lowest R_D of those measured (for Remove: with the least KL).
-        rows: every floor x ablation; empty for Remove.
-        necessity: for Remove: ablation -> N.
+        ablation: the headline's: the one with the lowest R_D of those measured (of a removal: with the least KL).
+        table: every floor x ablation; of a removal every ablation.
     """
 
-    ablation: str
-    rows: tuple[Row, ...]
-    necessity: Mapping[str, Necessity]
+    headline: Headline
+    table: tuple[Row, ...]
     noise_kl: float
     noise_loss: float
 
     @property
-    def headline(self) -> Row | None:
-        for row in self.rows:
-            if row.ablation == self.ablation and row.floor in ("ablated", "empty"):
-                return row
-        return None
+    def ablation(self) -> str:
+        return self.headline.ablation
+
+    @property
+    def row(self) -> Row:
+        """The headline's."""
+        return next(row for row in self.table if row.headline)
+
+    @property
+    def own(self) -> dict[str, Row]:
+        """The rows of the claim's own floor, by ablation."""
+        return {row.ablation: row for row in self.table if row.floor == self.row.floor}
 
 
 def figures(
@@ -86,32 +82,25 @@ def figures(
         return its.loss[used], its.kl[used]
 
     if explanation.floor_takes is None:
-        found: dict[str, Necessity] = {}
-        for ablation, explained in plans.explained.items():
-            loss, kl = pair(scored[explained])
-            if BIGRAM in scored.systems:
-                found[ablation] = necessity(
-                    resamples,
-                    count,
-                    loss_model=model,
-                    loss_removed=loss,
-                    loss_bigram=scored[BIGRAM].loss[used],
-                    kl_removed=kl,
-                    noise=noise_loss,
-                )
-            else:
-                none = Estimate.undefined("there is no bigram for this task", len(count))
-                found[ablation] = Necessity(
-                    none, resamples.mean(kl, count, least=0.0), resamples.difference(loss, model, count)
-                )
+        costs = {ablation: cost(scored, resamples, one, noise_loss) for ablation, one in plans.explained.items()}
         # what is claimed is that removal hurts: the weakest evidence leads
-        lowest = min(found, key=lambda a: found[a].kl.value or 0.0)
-        return Figures(lowest, (), found, noise_kl, noise_loss)
-    rows: list[Row] = []
+        lowest = min(costs, key=lambda a: costs[a].kl.value or 0.0)
+        none = Estimate.undefined("a Remove claim has necessity and KL, and no recovered share")
+        placed = explanation.headline_floor
+        nothing = Nines(value=none, certified=none, limit=None, floor=placed, text="no nines")
+        lead: dict[str, Any] = {"ablation": lowest, "floor": placed, "nines": nothing}
+        head = Headline(**lead, recovered=none, recovered_loss=none, **vars(costs[lowest]))
+        table = [
+            Row(**vars(its.figures), ablation=ablation, floor="bigram", headline=ablation == lowest)
+            for ablation, its in costs.items()
+        ]
+        return Figures(head, tuple(table), noise_kl, noise_loss)
+    table: list[Row] = []
+    counted: dict[str, Nines] = {}  # over the claim's own floor
     own = explanation.headline_floor
 
     def add(ablation: str, floor: str, system: SystemId, label: str) -> None:
-        row = measure_recovered(
+        found, nines = measure_recovered(
             resamples,
             count,
             loss_model=model,
@@ -121,7 +110,8 @@ def figures(
             noise_kl=noise_kl,
             noise_loss=noise_loss,
         )
-        rows.append(Row(ablation, floor, system, row))
+        table.append(Row(**vars(found), ablation=ablation, floor=floor, headline=False))
+        counted.setdefault(ablation, nines)
 
     for ablation in plans.explained:
         add(ablation, own, plans.floors[ablation], ablation if own == "ablated" else f"{own}, {ablation}")
@@ -129,16 +119,35 @@ def figures(
         if rival(floor) in scored.systems and (floors is None or floor in floors or floor in models):
             for ablation in list(plans.explained)[: 1 if explanation.once else None]:
                 add(ablation, floor, rival(floor), floor)
-    mine = [row for row in rows if row.floor == own]
-    lowest = min(mine, key=lambda row: _order(row.figures.recovered))
-    return Figures(lowest.ablation, tuple(rows), {}, noise_kl, noise_loss)
+    first = min(range(len(plans.explained)), key=lambda i: _order(table[i].recovered))
+    row = table[first] = table[first].model_copy(update={"headline": True})
+    head = Headline(
+        ablation=row.ablation,
+        floor=own,
+        recovered=row.recovered,
+        recovered_loss=row.recovered_loss,
+        nines=counted[row.ablation],
+    )
+    return Figures(head, tuple(table), noise_kl, noise_loss)
+
+
+def cost(scored: Scored[SystemId], resamples: Resamples, run: SystemId, noise: float) -> Necessity:
+    """What a run in which parts are removed costs.
+
+    Args:
+        noise: the no-op run's difference in loss, nats a token.
+    """
+    used = scored.count > 0
+    return necessity(
+        resamples,
+        scored.count[used],
+        loss_model=scored.model.loss[used],
+        loss_removed=scored[run].loss[used],
+        loss_bigram=scored[BIGRAM].loss[used] if BIGRAM in scored.systems else None,
+        kl_removed=scored[run].kl[used],
+        noise=noise,
+    )
 
 
 def _order(estimate: Estimate) -> float:
     return float("inf") if estimate.value is None else estimate.value
-
-
-def row_json(row: Row, headline: Row | None) -> dict[str, Any]:
-    """The row as the record holds it."""
-    names = {"ablation": row.ablation, "floor": row.floor, "option": None, "headline": row is headline}
-    return {**names, **row.figures.to_json()}

@@ -7,12 +7,12 @@ Every column is float64 [documents], the sum over a document's scored tokens, in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
 
+from assay.record.headline import Nines, Recovered
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 
@@ -20,69 +20,6 @@ Column = Float64[np.ndarray, " documents"]
 LEAST_GAP = 1e-4  # nats a token
 TIMES_NOISE = 5.0
 RESOLUTION = 2.0**-23  # nats a token: rounding of a KL made in float32, where the no-op run's is smaller
-
-
-@dataclass(frozen=True)
-class Nines:
-    """−log10 of the ratio of KLs.
-
-    Attributes:
-        value: the nines and their interval, all at most the limit.
-        certified: nines at the upper end of the ratio's interval, at most the limit.
-        limit: the meter's resolution: the nines of the no-op run.
-        floor: what they are counted over.
-        text: as printed, "1.3 nines over mean".
-    """
-
-    value: Estimate
-    certified: float | None
-    limit: float | None
-    floor: str
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The record's block; `certified` is an estimate whose value is its own lower end."""
-        if self.certified is None:
-            sure = Estimate.undefined(self.value.reason or "the ratio has no upper end", self.value.n)
-        else:
-            sure = Estimate(self.certified, self.certified, self.value.high, self.value.n, self.value.reason,
-                            self.value.method)  # fmt: skip
-        return {
-            "certified": sure.to_json(),
-            "value": self.value.to_json(),
-            "text": self.text,
-            "limit": self.limit,
-            "floor": self.floor,
-        }
-
-
-@dataclass(frozen=True)
-class Recovered:
-    """One row of the record's table: an explained run against one floor.
-
-    Attributes:
-        recovered, recovered_loss: R_D and R_L.
-        cancellation: R_L − R_D, paired.
-        nines: over this floor.
-        kl_explained, kl_floor, loss_model, loss_explained, loss_floor: nats a scored token.
-        gap: L_F − L_M, nats a scored token.
-    """
-
-    recovered: Estimate
-    recovered_loss: Estimate
-    cancellation: Estimate
-    nines: Nines
-    kl_explained: Estimate
-    kl_floor: Estimate
-    loss_model: Estimate
-    loss_explained: Estimate
-    loss_floor: Estimate
-    gap: Estimate
-
-    def to_json(self) -> dict[str, Any]:
-        """A row of the record's `table`, less the names of ablation and floor; `nines` is the estimate alone."""
-        row = {name: getattr(self, name).to_json() for name in self.__dataclass_fields__ if name != "nines"}
-        return row | {"nines": self.nines.value.to_json(), "nines_text": self.nines.text}
 
 
 @dataclass(frozen=True)
@@ -99,8 +36,14 @@ class Necessity:
     kl: Estimate
     nats: Estimate
 
-    def to_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name).to_json() for name in self.__dataclass_fields__}
+    @property
+    def figures(self) -> Recovered:
+        """A removal's row: it has no floor, and so no recovered share."""
+        none = Estimate.undefined("a Remove claim has no floor")
+        return Recovered(
+            recovered=none, recovered_loss=none, nines=none, kl_floor=none, loss_floor=none, kl_explained=self.kl,
+            necessity=self.necessity, nats=self.nats,
+        )  # fmt: skip
 
 
 def recovered_kl(
@@ -156,7 +99,7 @@ def nines(
     share = recovered_kl(resamples, kl_explained, kl_floor, counts, noise=noise)
     ratio = share.map(lambda r: 1 - r, decreasing=True)
     if ratio.value is None:
-        return Nines(share, None, None, floor, f"nines over {floor}: {share}")
+        return _nines(share, None, None, floor, f"nines over {floor}: {share}")
     mean_floor = float(np.maximum(kl_floor, 0.0).sum() / counts.sum())
     limit = max(0.0, -math.log10(max(noise, RESOLUTION) / mean_floor))
 
@@ -174,7 +117,16 @@ def nines(
         text = f"0 nines over {floor}: not shown to be better than the floor"
     else:
         text = f"{_shown(certified)} nines over {floor}"
-    return Nines(value, certified, limit, floor, text)
+    return _nines(value, certified, limit, floor, text)
+
+
+def _nines(value: Estimate, certified: float | None, limit: float | None, floor: str, text: str) -> Nines:
+    """The block: what is certified is an estimate that is its own lower end."""
+    if certified is None:
+        sure = Estimate.undefined(value.reason or "the ratio has no upper end", value.n)
+    else:
+        sure = replace(value, value=certified, low=certified)
+    return Nines(certified=sure, value=value, text=text, limit=limit, floor=floor)
 
 
 def measure_recovered(
@@ -187,8 +139,8 @@ def measure_recovered(
     floor_name: str,
     noise_kl: float = 0.0,
     noise_loss: float = 0.0,
-) -> Recovered:
-    """Everything of docs/definitions.md#recovered for one explained run and one floor.
+) -> tuple[Recovered, Nines]:
+    """What docs/definitions.md#recovered has for one explained run and one floor, and the nines with those certified.
 
     Args:
         explained, floor: (loss, kl) sums.
@@ -205,11 +157,13 @@ def measure_recovered(
             np.maximum(kl_explained, 0.0), np.maximum(kl_floor, 0.0), loss_explained - loss_model,
             loss_floor - loss_model, counts=counts,
         )  # fmt: skip
-    return Recovered(
+    over = nines(resamples, kl_explained, kl_floor, counts, floor_name, noise=noise_kl)
+    found = Recovered(
         recovered=share,
         recovered_loss=by_loss,
         cancellation=cancellation,
-        nines=nines(resamples, kl_explained, kl_floor, counts, floor_name, noise=noise_kl),
+        nines=over.value,
+        nines_text=over.text,
         kl_explained=resamples.mean(kl_explained, counts, least=0.0),
         kl_floor=resamples.mean(kl_floor, counts, least=0.0),
         loss_model=resamples.mean(loss_model, counts),
@@ -217,6 +171,7 @@ def measure_recovered(
         loss_floor=resamples.mean(loss_floor, counts),
         gap=resamples.difference(loss_floor, loss_model, counts),
     )
+    return found, over
 
 
 def necessity(
@@ -225,16 +180,21 @@ def necessity(
     *,
     loss_model: Column,
     loss_removed: Column,
-    loss_bigram: Column,
+    loss_bigram: Column | None,
     kl_removed: Column,
     noise: float = 0.0,
 ) -> Necessity:
-    """N = (L_E − L_M) / (L_bigram − L_M), for what is claimed to be needed; with KL(M‖E) and the nats."""
-    reason = gap_reason(
-        resamples.difference(loss_bigram, loss_model, counts), noise, "the bigram's loss", "worse than its bigram"
-    )
-    if reason:
-        share = Estimate.undefined(reason, int((counts > 0).sum()))
+    """N = (L_E − L_M) / (L_bigram − L_M), for what is claimed to be needed; with KL(M‖E) and the nats.
+
+    Args:
+        loss_bigram: None where the task has none.
+    """
+    reason = "there is no bigram for this task"
+    if loss_bigram is not None:
+        gap = resamples.difference(loss_bigram, loss_model, counts)
+        reason = gap_reason(gap, noise, "the bigram's loss", "worse than its bigram")
+    if loss_bigram is None or reason:
+        share = Estimate.undefined(reason or "", int((counts > 0).sum()))
     else:
         share = resamples.ratio(loss_removed - loss_model, loss_bigram - loss_model, counts)
     return Necessity(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from torch import Tensor
@@ -17,8 +17,8 @@ from assay.intervene.runner import Runner
 from assay.measure.length import quantise
 from assay.measure.length.quantise import Coded, Reads
 from assay.model.transformer import Model
+from assay.record.compute import Bits, Length, LengthPoint, Overtaken, Rows, TwoPart
 from assay.score.score import Distribution, score
-from assay.stats.estimate import Estimate
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)
 RIVAL_PRECISIONS = (8, 4, 3, 2)
@@ -26,87 +26,24 @@ TOLERANCE = 0.01  # of KL(model || explained): how much the rounding of numbers 
 CODE_TOKENS = tuple(10**k for k in range(4, 10))
 
 
-@dataclass(frozen=True)
-class Point:
-    """Something on the length plot: stand-alone bits against KL(model || it) in nats a token, with its interval."""
-
-    name: str
-    bits: float
-    kl: float
-    kind: str  # "claim" or "rival"
-    interval: Estimate | None = None
-
-    def to_json(self) -> dict:
-        kl = self.kl if self.interval is None else self.interval.to_json()
-        return {"name": self.name, "bits": self.bits, "kl": kl, "kind": self.kind}
-
-
-@dataclass(frozen=True)
-class Length:
-    """The record's `bits` block."""
-
-    claim: float
-    claim_how: str
-    standalone: float
-    precision: int
-    parts: dict[str, float]
-    points: tuple[Point, ...]
-    rows: int
-
-    def to_json(self) -> dict:
-        mine = next(p for p in self.points if p.kind == "claim")
-        rivals = [p for p in self.points if p.kind == "rival"]
-        return {
-            "claim": {"bits": self.claim, "how": self.claim_how},
-            "standalone": {
-                "bits": self.standalone,
-                "how": f"weights still read at {self.precision} bits, entropy-coded, constants and tables, claim",
-                "precision": self.precision,
-                "parts": self.parts,
-            },
-            "two_part": [{"tokens": n, "bits": two_part(mine, n)} for n in CODE_TOKENS],
-            "overtaken": [{"rival": p.name, "tokens": overtakes(mine, p)} for p in rivals],
-            "points": [point.to_json() for point in self.points],
-            "measured_on": {"rows": self.rows},
-        }
-
-
-@dataclass(frozen=True)
-class ClaimLength:
-    """The record's `bits` block where only the claim's own length means something.
-
-    Attributes:
-        reason: why there are no stand-alone bits.
-    """
-
-    claim: ClaimBits | Undefined
-    reason: str
-
-    def to_json(self) -> dict:
-        claim = self.claim
-        own = {"bits": None, "reason": claim.reason} if isinstance(claim, Undefined) else vars(claim)
-        return {
-            "claim": dict(own),
-            "standalone": {"bits": None, "reason": self.reason},
-            "two_part": [],
-            "overtaken": [],
-            "points": [],
-            "reason": self.reason,
-        }
-
-
-def two_part(point: Point, tokens: int | float) -> float:
+def two_part(point: LengthPoint, tokens: int | float) -> float:
     """Bits for the explanation and, given it, the network's behaviour on so many tokens."""
-    return point.bits + tokens * point.kl / math.log(2)
+    return point.bits + tokens * (point.kl.value or 0.0) / math.log(2)
 
 
-def overtakes(claim: Point, rival: Point) -> float | None:
+def overtakes(claim: LengthPoint, rival: LengthPoint) -> float | None:
     """The number of tokens from which the claim's two-part code is shorter than the rival's; 0: always; None: never."""
-    slope = (rival.kl - claim.kl) / math.log(2)
+    slope = ((rival.kl.value or 0.0) - (claim.kl.value or 0.0)) / math.log(2)
     extra = claim.bits - rival.bits
     if extra <= 0:
         return 0.0 if slope >= 0 else None
     return extra / slope if slope > 0 else None
+
+
+def claim_alone(claim: ClaimBits | Undefined, reason: str) -> Length:
+    """The block where only the claim's own length means something, and why."""
+    own = Bits(bits=None, reason=claim.reason) if isinstance(claim, Undefined) else Bits(bits=claim.bits, how=claim.how)
+    return Length(claim=own, standalone=Bits(bits=None, reason=reason), reason=reason)
 
 
 def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
@@ -172,13 +109,11 @@ def length(
     count = scored.count[used]
     resamples = bench.task.resamples(np.flatnonzero(used), seed, count)
 
-    def mean(name: str) -> float:
-        return float(scored[name].kl[used].sum() / count.sum())
+    def point(name: str, bits: float, system: str, kind: Literal["claim", "rival"] = "rival") -> LengthPoint:
+        kl = resamples.mean(scored[system].kl[used], count, least=0.0)
+        return LengthPoint(name=name, bits=bits, kl=kl, kind=kind)
 
-    def point(name: str, bits: float, system: str, kind: str = "rival") -> Point:
-        return Point(name, bits, mean(system), kind, resamples.mean(scored[system].kl[used], count, least=0.0))
-
-    own = mean("explained")
+    own = float(scored["explained"].kl[used].sum() / count.sum())
     precision = PRECISIONS[-1]
     for bits in PRECISIONS:
         rise = resamples.difference(scored[f"explained@{bits}"].kl[used], scored["explained"].kl[used], count)
@@ -191,11 +126,19 @@ def length(
     parts = {"claim": claim.bits, "weights": weights, "constants and tables": constants}
     total = sum(parts.values())
     whole = explanation.everything_bits(model)
-    points = [point("claim", total, f"explained@{precision}", "claim")]
-    points += [point(f"model at {b} bits", coded[b].total + whole, f"model at {b} bits") for b in RIVAL_PRECISIONS]
-    points += [point(f"model {name}", copy.total + whole, f"model {name}") for name, copy in cut.items()]
-    points += [point(name, bits, name) for name, (_, bits) in (others or {}).items()]
-    return Length(claim.bits, claim.how, total, precision, parts, tuple(points), len(rows))
+    mine = point("claim", total, f"explained@{precision}", "claim")
+    rivals = [point(f"model at {b} bits", coded[b].total + whole, f"model at {b} bits") for b in RIVAL_PRECISIONS]
+    rivals += [point(f"model {name}", copy.total + whole, f"model {name}") for name, copy in cut.items()]
+    rivals += [point(name, bits, name) for name, (_, bits) in (others or {}).items()]
+    how = f"weights still read at {precision} bits, entropy-coded, constants and tables, claim"
+    return Length(
+        claim=Bits(bits=claim.bits, how=claim.how),
+        standalone=Bits(bits=total, how=how, precision=precision, parts=parts),
+        two_part=tuple(TwoPart(tokens=n, bits=two_part(mine, n)) for n in CODE_TOKENS),
+        overtaken=tuple(Overtaken(rival=p.name, tokens=overtakes(mine, p)) for p in rivals),
+        points=(mine, *rivals),
+        measured_on=Rows(rows=len(rows)),
+    )
 
 
 def _model(coded: Coded) -> Distribution:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
 from assay.intervene.spec import RANDOM
+from assay.record.residual import RestoredPart, Slice, Token, Worst
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.score.scores import Scored
@@ -28,8 +29,6 @@ BEFORE, AFTER = 12, 4  # tokens shown around a worst token
 MOST_ABLATED = 64  # components of a complement that are restored one by one
 MOST_RUNS = 2_048  # rows times parts that are run for that; more parts are restored on fewer rows, of all documents
 CLASSES = ("word start", "continuation", "digit", "punctuation", "whitespace", "newline")
-
-Slice = dict[str, Any]
 
 
 def token_class(text: str) -> str:
@@ -100,13 +99,13 @@ def slices(
 
     def row(name: str, where: Bool[np.ndarray, "tokens"]) -> Slice:
         count = by_document(scored, np.ones(len(kl)), where)
-        return {
-            "slice": name,
-            "tokens": int(where.sum()),
-            "kl": resamples.mean(by_document(scored, kl, where), count, least=0.0).to_json(),
-            "gap": resamples.mean(by_document(scored, gap, where), count).to_json(),
-            "share": float(kl[where].sum(dtype=float)) / total if total > 0 else None,
-        }
+        return Slice(
+            slice=name,
+            tokens=int(where.sum()),
+            kl=resamples.mean(by_document(scored, kl, where), count, least=0.0),
+            gap=resamples.mean(by_document(scored, gap, where), count),
+            share=float(kl[where].sum(dtype=float)) / total if total > 0 else None,
+        )
 
     def partition(labels: np.ndarray, order: Sequence[str]) -> list[Slice]:
         return [row(name, labels == name) for name in order if (labels == name).any()]
@@ -129,7 +128,8 @@ def slices(
         if task.answers is None:
             out["repeat"] = partition(repeats(task, scored), REPEATS)
         frequent = _worst_groups(ids, kl, most)
-        out["token"] = [{**row(repr(strings([i])[0]), ids == i), "id": int(i)} for i in frequent]
+        named = ((i, row(repr(strings([i])[0]), ids == i)) for i in frequent)
+        out["token"] = [found.model_copy(update={"id": int(i)}) for i, found in named]
     hardest = _worst_groups(scored.document, kl, most)
     out["document"] = [row(task.documents[d].name, scored.document == d) for d in hardest]
     return out
@@ -202,7 +202,7 @@ def _worst_groups(groups: np.ndarray, kl: Float[np.ndarray, "tokens"], most: int
 
 def worst(
     scored: Scored[SystemId], task: Task, *, explained: SystemId, floor: SystemId | None = None, count: int = 10
-) -> list[dict[str, Any]]:
+) -> list[Worst]:
     """The rows with the largest KL, worst first, each around its worst token.
 
     Args:
@@ -232,17 +232,17 @@ def worst(
                 item = at.get(column)
                 token = int(task.tokens[row, column]) if item is None else int(ids[item])
                 figures = {name: None if item is None else float(value[item]) for name, value in values.items()}
-                text.append({"token": strings([token])[0], **figures})
+                text.append(Token(token=strings([token])[0], **figures))
         out.append(
-            {
-                "document": task.documents[int(task.document[row])].name,
-                "row": int(row),
-                "position": position,
-                "token": strings([int(ids[peak])])[0],
-                "kl": float(kl[peak]),
-                "row_kl": float(totals[row]),
-                "text": text,
-            }
+            Worst(
+                document=task.documents[int(task.document[row])].name,
+                row=int(row),
+                position=position,
+                token=strings([int(ids[peak])])[0],
+                kl=float(kl[peak]),
+                row_kl=float(totals[row]),
+                text=tuple(text),
+            )
         )
     return out
 
@@ -256,7 +256,7 @@ def parts(
     explained: SystemId,
     ablation: str = "mean",
     draws: int = 1,
-) -> list[dict[str, Any]]:
+) -> list[RestoredPart]:
     """For each edited part, the share of the explained KL that closes when it alone is restored to the model's own.
 
     Exact: the run is made again without that part's edit. For `Keep` these are the ablated components, if at most 64.
@@ -270,7 +270,7 @@ def parts(
         return []
     if len(sites) > MOST_ABLATED:
         reason = f"{len(sites)} parts are edited; at most {MOST_ABLATED} are restored one by one"
-        return [{"part": "each", "closes": Estimate.undefined(reason).to_json()}]
+        return [RestoredPart(part="each", closes=Estimate.undefined(reason))]
     rows = np.unique(scored.row)
     if len(rows) * len(sites) > MOST_RUNS:
         rows = np.intersect1d(rows, control_rows(bench.task, max(ROWS, MOST_RUNS // len(sites))))
@@ -287,6 +287,6 @@ def parts(
     known = more[own].kl if fewer else scored[explained].draw_kl[:, :draws].mean(1)
     base, counts = known[kept], more.count[kept]
     return [
-        {"part": str(site), "closes": resamples.recovered(more[one].kl[kept], base, counts).to_json()}
+        RestoredPart(part=str(site), closes=resamples.recovered(more[one].kl[kept], base, counts))
         for site, one in restored.items()
     ]

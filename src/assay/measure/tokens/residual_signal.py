@@ -8,8 +8,6 @@ Gaussian noise of the same covariance, the residual of another document, and wha
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.plan import Batch
 from assay.intervene.residue import Residue
 from assay.intervene.spec import RANDOM
+from assay.record.residual import Signal
 from assay.score.ids import COMPLEMENT, SystemId
 from assay.score.score import System, score
 from assay.score.scores import Scored
@@ -32,36 +31,8 @@ SHRINKAGE = 4.0  # reference tokens that the shorter context counts for
 LARGEST_TABLE = 30_000_000  # numbers in the two-token table
 RESIDUAL, NOISE, SHUFFLED, READER = map(SystemId, ("residual", "noise", "shuffled", "reader"))
 MEAN = SystemId("floor", "mean")
+FIGURES = ("value", "noise", "shuffled", "reader", "share")
 DRAWS = 2  # of a random ablation, for the complement
-
-
-@dataclass(frozen=True)
-class Signal:
-    """KL recovered over the μ-ablated floor (for `Keep`: by the complement's run, over the empty floor).
-
-    Attributes:
-        value: what the residual itself recovers; noise, shuffled: its two controls.
-        reader: what two tokens predict of it.
-        share: how much of the residual's effect the reader predicts.
-        text: the same in words.
-    """
-
-    value: Estimate
-    noise: Estimate
-    shuffled: Estimate
-    reader: Estimate
-    share: Estimate
-    text: str
-
-    @classmethod
-    def undefined(cls, reason: str) -> Signal:
-        """No figure, and why."""
-        none = Estimate.undefined(reason)
-        return cls(none, none, none, none, none, f"{none}.")
-
-    def to_json(self) -> dict[str, Any]:
-        estimates = {name: getattr(self, name).to_json() for name in ("value", "noise", "shuffled", "reader", "share")}
-        return {**estimates, "text": self.text}
 
 
 def residual_signal(
@@ -112,7 +83,8 @@ def residual_signal(
         else Estimate.undefined("no other document is long enough to take a residual from")
     )
     share = _share(resamples, below, kl[RESIDUAL], kl[READER], own)
-    return Signal(own, noise, shuffled, read, share, _words(own, noise, shuffled, share))
+    text = _words(own, noise, shuffled, share)
+    return Signal(value=own, noise=noise, shuffled=shuffled, reader=read, share=share, text=text)
 
 
 def other_documents(bench: Workbench, rows: Int[np.ndarray, "rows"], draw: int) -> Int[np.ndarray, "n"] | None:
@@ -235,7 +207,8 @@ def _of_complement(rest: Scored[SystemId], scored: Scored[SystemId], resamples: 
     kept = scored.count > 0
     value = resamples.recovered(rest[COMPLEMENT].kl[kept], scored[floor].kl[kept])
     none = Estimate.undefined("for a set that is kept the residual is the complement's own run")
-    return Signal(value, none, none, none, none, f"Everything that was not kept, without what was, recovers {value}.")
+    text = f"Everything that was not kept, without what was, recovers {value}."
+    return Signal(**dict.fromkeys(FIGURES, none) | {"value": value}, text=text)
 
 
 def _words(own: Estimate, noise: Estimate, shuffled: Estimate, share: Estimate) -> str:
