@@ -60,7 +60,7 @@ def _certified(resamples: Resamples, tokens: np.ndarray, columns: Columns) -> Es
     found = nines(resamples, *columns, tokens, "mean")
     if found.value.high is None or found.value.low is None:
         return found.value
-    return Estimate(found.value.value, found.certified, 99.0, found.value.n)
+    return Estimate(found.value.value, found.certified.value, 99.0, found.value.n)
 
 
 def _area(resamples: Resamples, tokens: np.ndarray, columns: Columns) -> Estimate:

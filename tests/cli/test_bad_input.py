@@ -279,7 +279,7 @@ def test_a_run_that_fails_leaves_an_earlier_one_as_it_was(run: Run, monkeypatch:
     assert "the output folder 'out' exists; choose another one, or give --overwrite" in err
     code, out, err = run("--overwrite", task="{kind: text, texts: [Lily ran.]}")
     assert (code, out) == (2, "")
-    monkeypatch.setattr("assay.measure.measure.controls", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("assay.measure.workbench.controls", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     code, out, err = run("--overwrite", task=REPEAT)
     assert (code, out) == (130, "")
     assert sorted(os.listdir()) == sorted({"claim.yaml", "out", *(p.name for p in Path().glob("runs"))})

@@ -131,7 +131,7 @@ def test_a_callable_reads_what_an_earlier_program_put_there():
 
     claim = Program({"m0": programs.ngram(1), "m1": programs.custom(reader, returns="output", reads=["m0"])})
     table = fits.ngram_table(bench, parse_site("m0"), programs.ngram(1))
-    put = table(bench.task.tokens).double()
+    put = table.look_up(bench.task.tokens).double()
     wanted = hooks.run(
         network, bench.task.tokens, {"m0": put, "m1": torch.tanh(put.mean(-1, keepdim=True)).expand(*put.shape)}
     )
@@ -192,7 +192,7 @@ def test_ngrams_back_off_and_labels_split_the_mean():
         for i in range(len(row)):
             known = [key for key in (tuple(row[i - 1 : i + 1]) if i else (), (row[i],)) if len(pairs.get(key, [])) >= 2]
             wanted[r, i] = torch.stack(pairs[known[0]]).mean(0) if known else base
-    got = fits.ngram_table(bench, parse_site("m0"), programs.ngram(2))(tokens)
+    got = fits.ngram_table(bench, parse_site("m0"), programs.ngram(2)).look_up(tokens)
     assert_close(got.double(), wanted, ROUNDED)
     chosen = (23, 25, 27)
     label = Program({"m0": programs.label(tokens=chosen)})

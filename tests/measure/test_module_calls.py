@@ -87,7 +87,7 @@ def test_every_ablation_runs_on_calls_of_different_widths(ablation: str):
     assert kl > 0
     if ablation == "zero":
         assert kl == pytest.approx(by_hand(6, 4, (1, 2), "zero"), rel=1e-4)
-    assert record.claim.scope == ["act#1", "act#2"]
+    assert record.claim.scope == ("act#1", "act#2")
     assert [row.component for row in record.parts.components] == ["act#1", "act#2"]
 
 
@@ -114,7 +114,7 @@ def test_keeping_every_layer_with_weights_keeps_the_network():
 
 def test_an_activation_that_is_named_is_a_part():
     named = measured(Keep(["act#1"]))
-    assert named.claim.scope == ["act#1"]
+    assert named.claim.scope == ("act#1",)
     assert named.table[0].kl_explained.value == pytest.approx(named.table[0].kl_floor.value)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -138,7 +136,7 @@ def test_controls_rank_the_claim_among_others_of_its_kind(record):
     assert block.random_weights.difference.value is not None
     assert block.random_weights_reason is None
     assert block.rows == 300
-    json.dumps(record, allow_nan=False)
+    record.model_dump_json()
 
 
 def test_removal_controls_cost_what_removing_them_would():
@@ -164,8 +162,8 @@ def test_bits_are_the_claims_own_and_stand_alone_ones_have_a_reason(record):
 
 def test_restoring_a_part_closes_a_share_with_an_interval(record):
     parts = record.residual.parts
-    expected = {"keep": ["hidden"]}.get(record.claim.kind, record.claim.scope)
-    assert [row.part for row in parts] == expected
+    expected = {"keep": ("hidden",)}.get(record.claim.kind, record.claim.scope)
+    assert tuple(row.part for row in parts) == expected
     assert all(row.closes.value is not None and row.closes.low is not None for row in parts)
     if len(parts) == 1:
         assert parts[0].closes.value == pytest.approx(1, abs=1e-6)
@@ -193,7 +191,7 @@ def test_a_module_without_matrices_has_no_random_copy_and_says_so():
     record = assay.measure(claim, two_components.model(), two_components.task(), ablation="mean", controls=5).record
     assert record.controls.random_weights is None
     assert "no weight matrix" in record.controls.random_weights_reason
-    assert record.controls.groups[0].names == ["b"]
+    assert record.controls.groups[0].names == ("b",)
 
 
 class Blind(torch.nn.Module):

@@ -342,5 +342,5 @@ def test_the_two_part_code_and_where_a_rival_is_overtaken():
     assert two_part(rival, 10_000) == pytest.approx(3000)
     assert overtakes(claim, rival) == pytest.approx(10_000)
     assert overtakes(rival, claim) is None  # shorter at first, longer for good
-    assert overtakes(Point("c", 500.0, 0.0, "claim"), rival) == 0.0
-    assert overtakes(Point("c", 5000.0, log(2), "claim"), rival) is None
+    assert overtakes(point("claim", 500.0, 0.0), rival) == 0.0
+    assert overtakes(point("claim", 5000.0, log(2)), rival) is None

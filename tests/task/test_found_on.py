@@ -180,13 +180,13 @@ def test_prompts_are_compared_whole(tmp_path):
 @pytest.mark.parametrize("words", ["repeated random tokens", "the 31 test stories that are scored here"])
 def test_a_description_in_words_is_unknown_in_a_whole_measurement(words):
     result = measure(Keep(["a0.h2"]), planted_heads(), text_task(), ablation="zero", controls=0, found_on=words)
-    (check,) = [check for check in result.checks if check["name"] == "leak"]
-    assert check["state"] == "unknown"
-    assert "names no file of documents" in check["evidence"]
+    (check,) = [check for check in result.checks if check.name == "leak"]
+    assert check.state == "unknown"
+    assert "names no file of documents" in check.evidence
 
 
 def test_a_broken_file_is_named_before_anything_is_scored(tmp_path, monkeypatch):
-    monkeypatch.setattr("assay.measure.measure.systems", lambda *_: pytest.fail("something was run"))
+    monkeypatch.setattr("assay.measure.workbench.systems", lambda *_: pytest.fail("something was run"))
     (tmp_path / "selection.json").write_text("{")
     with pytest.raises(ClaimError, match=r"the 'found_on' file '.*selection\.json' is not JSON"):
         measure(Keep(["a0.h2"]), planted_heads(), text_task(), found_on=str(tmp_path / "selection.json"))

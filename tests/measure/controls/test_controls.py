@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +23,7 @@ from assay.methods.part_sizes import largest, sizes
 from assay.methods.similar_claims import by_attention
 from assay.model.transformer import fingerprint
 from assay.names import parse_site
+from assay.record.controls import Controls
 from assay.stats.fits import p_value
 from assay.task.rows import control_rows
 from tests.measure.planted import PLANTED, bench, planted, text_task
@@ -178,7 +178,7 @@ def test_a_search_that_finds_the_claim_itself_is_no_control_and_no_reason_for_do
 def test_the_same_seed_gives_the_same_record_and_it_is_json():
     few = Settings(controls=5, quick=True)
     first, again = (controls(bench(), CLAIM, few, ablation="resample_joint") for _ in range(2))
-    assert json.dumps(first, allow_nan=False) == json.dumps(again)
+    assert first.model_dump_json() == again.model_dump_json()
     other = controls(bench(1), CLAIM, replace(few, seed=1), ablation="resample_joint", random_weights=False)
     assert group(other, "other programs").names != group(first, "other programs").names
 
@@ -257,7 +257,7 @@ def test_sets_of_parts_have_controls_of_their_own_profile(claim, measure):
     assert all(np.isfinite(row.nats))
     assert {g.name for g in record.groups} >= {"top norm", "top attribution"}
     assert record.random_weights.difference.value is not None
-    json.dumps(record, allow_nan=False)
+    assert Controls.model_validate_json(record.model_dump_json()) == record
 
 
 def test_rows_spread_over_documents():
@@ -276,4 +276,4 @@ def test_an_mlp_table_has_other_tables_for_controls():
         random_weights=False,
     )
     assert group(record, "other programs").n == 4
-    assert group(record, "other parts").names == ["m1"]
+    assert group(record, "other parts").names == ("m1",)
