@@ -185,7 +185,7 @@ def test_a_claim_files_model_and_task_are_used(run):
     code, out, _ = run("claim.yaml", "--method", "random", "--sizes", "3,18", "--controls", "0", "--json", "--out", "o")
     assert code == 0
     record = parsed(SearchRecord, json.loads(out))
-    assert (record.ablation, record.task.seed, record.evaluation.documents) == ("zero", 5, 31)
+    assert (record.ablation, record.task.notes["seed"], record.evaluation.documents) == ("zero", 5, 31)
     code, _, err = run("claim.yaml", "--task", "repeat", "--out", "p")
     assert code == 2
     assert "'task' is given, and so is the claim file 'claim.yaml', which has a task; leave one out" in err

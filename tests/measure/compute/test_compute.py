@@ -13,6 +13,7 @@ import pytest
 from assay.errors import ModelError
 from assay.measure.compute.compute import compute
 from assay.measure.compute.family import Endpoint, load_endpoints, load_family
+from assay.score.ids import SystemId, rival
 from assay.stats.bootstrap import Resamples
 from assay.stats.fits import lower_envelope
 from assay.stats.keyed import generator
@@ -172,7 +173,7 @@ def test_a_share_of_a_floors_gap_is_within_zero_and_one_where_the_model_leaves_t
     points, _, explained, floor = members()
     best = min(points, key=lambda e: column(e).sum())
     found = measured(points, leaving(points, best, 1.0005), column(explained), column(floor),
-                     floors={"mean": column(floor)})  # fmt: skip
+                     floors={SystemId("floor", "mean"): column(floor)})  # fmt: skip
     for rung in found.ladder:
         share = rung.share
         assert 0 <= share.low < share.value < share.high <= 1
@@ -182,7 +183,7 @@ def test_a_share_of_a_floors_gap_is_within_zero_and_one_where_the_model_leaves_t
 
 def test_a_member_that_is_read_off_its_own_curve_has_no_interval():
     points, model, explained, floor = members()
-    others = {"member": column(explained), "rival": column(explained) * 1.01}
+    others = {rival("member"): column(explained), rival("rival"): column(explained) * 1.01}
     found = measured(points, column(model), column(explained), column(floor), others=others)
     place = {row.name: row.share for row in found.systems}
     assert place["member"].value == pytest.approx(explained.flops / model.flops)
@@ -360,11 +361,11 @@ def test_a_rung_of_the_ladder_and_a_rivals_place_are_worth_what_their_loss_is():
     """90 % of the floor's gap is a loss; the curve's inverse at that loss, and nothing else, is its worth."""
     points, model, explained, floor = members()
     tokens, _ = texts()
-    found = measured(points, column(model), column(explained), column(floor), others={"rival": column(explained)},
-                     floors={"mean": column(floor)})  # fmt: skip
-    (rival,) = found.systems
-    assert rival.share.value == pytest.approx(explained.flops / model.flops)
-    assert rival.loss.value == pytest.approx(column(explained).sum() / tokens.sum())
+    found = measured(points, column(model), column(explained), column(floor),
+                     others={rival("rival"): column(explained)}, floors={SystemId("floor", "mean"): column(floor)})  # fmt: skip
+    (other,) = found.systems
+    assert other.share.value == pytest.approx(explained.flops / model.flops)
+    assert other.loss.value == pytest.approx(column(explained).sum() / tokens.sum())
     rungs = {row.recovered: row for row in found.ladder}
     assert list(rungs) == [0.5, 0.9, 0.99, 0.999]
     between = 0.1 * column(floor) + 0.9 * column(model)
