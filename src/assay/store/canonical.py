@@ -7,8 +7,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 
 def plain(value: object, where: str = "record") -> Any:
     """The same value as plain dicts, lists, strings, numbers, booleans and None, in the order given.
@@ -22,11 +20,9 @@ def plain(value: object, where: str = "record") -> Any:
     if isinstance(value, str):
         # A file name may hold lone surrogates, which are not text in any encoding.
         return value.encode("utf-8", "replace").decode("utf-8")
-    if isinstance(value, np.bool_):
-        return bool(value)
-    if isinstance(value, int | np.integer):
+    if isinstance(value, int):
         return int(value)
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float):
         number = float(value)
         if not math.isfinite(number):
             raise ValueError(f"{where} is {number}: a record holds null and a reason where a figure is undefined")
@@ -39,8 +35,8 @@ def plain(value: object, where: str = "record") -> Any:
             if not isinstance(key, str):
                 raise ValueError(f"{where} has the key {key!r}, and a record's keys are strings")
         return {plain(key): plain(item, f"{where}.{key}") for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
+    if callable(tolist := getattr(value, "tolist", None)):  # numpy's, which nothing light may import
+        return plain(tolist(), where)
     if isinstance(value, list | tuple):
         return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     raise TypeError(f"{where} is a {type(value).__name__}, which a record cannot hold")

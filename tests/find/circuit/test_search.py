@@ -18,7 +18,9 @@ from assay.find.circuit.search import find_circuit, leak
 from assay.find.circuit.split import Split, split_task
 from assay.planted.load import load
 from assay.planted.worlds import world
-from assay.record.read import read_search
+from assay.record.measurement import MeasurementRecord
+from assay.record.read import parsed, read_search
+from assay.record.search import SearchRecord
 from assay.task.found_on import found_on, read_found_on, shared_with
 
 SMALL = ("--documents", "32", "--select", "12", "--sizes", "6", "--controls", "6", "--keep-edges", "5")
@@ -133,8 +135,8 @@ def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, caps
     with pytest.raises(SystemExit) as end:
         cli.main(["measure", "found/claim.yaml", "--quick", "--out", "measured", "--json"])
     assert (end.value.code or 0) == 0
-    record = json.loads(capsys.readouterr().out)
-    found = json.loads(Path("found/frontier.json").read_text())
+    record = parsed(MeasurementRecord, json.loads(capsys.readouterr().out))
+    found = read_search("found")
     point = next(p for p in found.methods[0].sizes if p.edges == found.circuit.edges)
     same = next(row for row in record.table if row.floor == "empty")
     assert same.recovered.value == pytest.approx(point.recovered.value, abs=1e-6)
@@ -146,9 +148,7 @@ def test_what_is_measured_does_not_depend_on_the_selection_being_run_first():
     plan = Plan(("attribution",), "mean", sizes=(2, 5, 18), controls=3, keep_edges=5)
     split = split_task(model, {"kind": "planted"}, documents=31, select=8)
     records = [find_circuit(model, split, plan).record for _ in range(2)]
-    for record in records:
-        record.pop("timing")
-    assert records[0] == records[1]
+    assert records[0] == records[1].model_copy(update={"timing": records[0].timing})
     sizes = [point.edges for point in records[0].methods[0].sizes]
     assert 5 in sizes or any(size > 5 for size in sizes)
     assert records[0].methods[0].sizes[-1].edges == 18
@@ -184,8 +184,8 @@ def test_a_claim_files_model_and_task_are_used(run):
     )
     code, out, _ = run("claim.yaml", "--method", "random", "--sizes", "3,18", "--controls", "0", "--json", "--out", "o")
     assert code == 0
-    record = json.loads(out)
-    assert (record.ablation, record.task["seed"], record.evaluation.documents) == ("zero", 5, 31)
+    record = parsed(SearchRecord, json.loads(out))
+    assert (record.ablation, record.task.notes["seed"], record.evaluation.documents) == ("zero", 5, 31)
     code, _, err = run("claim.yaml", "--task", "repeat", "--out", "p")
     assert code == 2
     assert "'task' is given, and so is the claim file 'claim.yaml', which has a task; leave one out" in err

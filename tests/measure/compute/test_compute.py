@@ -13,6 +13,8 @@ import pytest
 from assay.errors import ModelError
 from assay.measure.compute.compute import compute
 from assay.measure.compute.family import Endpoint, load_endpoints, load_family
+from assay.score.ids import SystemId
+from assay.score.ids import rival as named
 from assay.stats.bootstrap import Resamples
 from assay.stats.fits import lower_envelope
 from assay.stats.keyed import generator
@@ -172,7 +174,7 @@ def test_a_share_of_a_floors_gap_is_within_zero_and_one_where_the_model_leaves_t
     points, _, explained, floor = members()
     best = min(points, key=lambda e: column(e).sum())
     found = measured(points, leaving(points, best, 1.0005), column(explained), column(floor),
-                     floors={"mean": column(floor)})  # fmt: skip
+                     floors={SystemId("floor", "mean"): column(floor)})  # fmt: skip
     for rung in found.ladder:
         share = rung.share
         assert 0 <= share.low < share.value < share.high <= 1
@@ -182,7 +184,7 @@ def test_a_share_of_a_floors_gap_is_within_zero_and_one_where_the_model_leaves_t
 
 def test_a_member_that_is_read_off_its_own_curve_has_no_interval():
     points, model, explained, floor = members()
-    others = {"member": column(explained), "rival": column(explained) * 1.01}
+    others = {named("member"): column(explained), named("rival"): column(explained) * 1.01}
     found = measured(points, column(model), column(explained), column(floor), others=others)
     place = {row.name: row.share for row in found.systems}
     assert place["member"].value == pytest.approx(explained.flops / model.flops)
@@ -197,7 +199,7 @@ def test_the_same_share_by_log_linear_interpolation_stands_beside_it():
     points, model, explained, floor = members()
     between = column(explained) * 0.97
     found = measured(points, column(model), between, column(floor))
-    flops, losses = (np.array([point[name] for point in found.points]) for name in ("flops", "loss"))
+    flops, losses = (np.array([getattr(point, name) for point in found.points]) for name in ("flops", "loss"))
     kept = lower_envelope(flops, losses)
     log_c = np.interp(-found.marks["explained"].loss, np.sort(-losses[kept]), np.log(np.sort(flops[kept])))
     assert found.linear.share_explained == pytest.approx(np.exp(log_c) / model.flops)
@@ -265,9 +267,11 @@ def test_power_law_far_from_the_curve_gives_a_warning():
     ]
     bent = [e for e in bent if not (1e14 < e.flops < 5e16 and e.documents is not explained.documents)]
     found = measured(bent, column(model), column(explained), column(floor))
-    assert found.warning is not None
-    assert "the power law gives" in found.warning
-    assert measured(points, column(model), column(explained), column(floor)).warning is None
+    assert found.power_law is not None
+    assert "the power law gives" in found.power_law.warning
+    calm = measured(points, column(model), column(explained), column(floor)).power_law
+    assert calm is not None
+    assert calm.warning is None
 
 
 def test_few_documents_use_the_jackknife():
@@ -361,8 +365,9 @@ def test_a_rung_of_the_ladder_and_a_rivals_place_are_worth_what_their_loss_is():
     """90 % of the floor's gap is a loss; the curve's inverse at that loss, and nothing else, is its worth."""
     points, model, explained, floor = members()
     tokens, _ = texts()
-    found = measured(points, column(model), column(explained), column(floor), others={"rival": column(explained)},
-                     floors={"mean": column(floor)})  # fmt: skip
+    columns = column(model), column(explained), column(floor)
+    found = measured(points, *columns, others={named("rival"): column(explained)},
+                     floors={SystemId("floor", "mean"): column(floor)})  # fmt: skip
     (rival,) = found.systems
     assert rival.share.value == pytest.approx(explained.flops / model.flops)
     assert rival.loss.value == pytest.approx(column(explained).sum() / tokens.sum())
