@@ -20,8 +20,6 @@ def plain(value: object, where: str = "record") -> Any:
     if isinstance(value, str):
         # A file name may hold lone surrogates, which are not text in any encoding.
         return value.encode("utf-8", "replace").decode("utf-8")
-    if type(value).__module__ == "numpy":  # a scalar or an array, told without importing numpy
-        return plain(value.tolist(), where)  # type: ignore[attr-defined]
     if isinstance(value, int):
         return int(value)
     if isinstance(value, float):
@@ -37,6 +35,8 @@ def plain(value: object, where: str = "record") -> Any:
             if not isinstance(key, str):
                 raise ValueError(f"{where} has the key {key!r}, and a record's keys are strings")
         return {plain(key): plain(item, f"{where}.{key}") for key, item in value.items()}
+    if callable(tolist := getattr(value, "tolist", None)):  # numpy's, which nothing light may import
+        return plain(tolist(), where)
     if isinstance(value, list | tuple):
         return [plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     raise TypeError(f"{where} is a {type(value).__name__}, which a record cannot hold")

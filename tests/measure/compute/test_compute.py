@@ -13,7 +13,8 @@ import pytest
 from assay.errors import ModelError
 from assay.measure.compute.compute import compute
 from assay.measure.compute.family import Endpoint, load_endpoints, load_family
-from assay.score.ids import SystemId, rival
+from assay.score.ids import SystemId
+from assay.score.ids import rival as named
 from assay.stats.bootstrap import Resamples
 from assay.stats.fits import lower_envelope
 from assay.stats.keyed import generator
@@ -183,7 +184,7 @@ def test_a_share_of_a_floors_gap_is_within_zero_and_one_where_the_model_leaves_t
 
 def test_a_member_that_is_read_off_its_own_curve_has_no_interval():
     points, model, explained, floor = members()
-    others = {rival("member"): column(explained), rival("rival"): column(explained) * 1.01}
+    others = {named("member"): column(explained), named("rival"): column(explained) * 1.01}
     found = measured(points, column(model), column(explained), column(floor), others=others)
     place = {row.name: row.share for row in found.systems}
     assert place["member"].value == pytest.approx(explained.flops / model.flops)
@@ -266,8 +267,11 @@ def test_power_law_far_from_the_curve_gives_a_warning():
     ]
     bent = [e for e in bent if not (1e14 < e.flops < 5e16 and e.documents is not explained.documents)]
     found = measured(bent, column(model), column(explained), column(floor))
+    assert found.power_law is not None
     assert "the power law gives" in found.power_law.warning
-    assert measured(points, column(model), column(explained), column(floor)).power_law.warning is None
+    calm = measured(points, column(model), column(explained), column(floor)).power_law
+    assert calm is not None
+    assert calm.warning is None
 
 
 def test_few_documents_use_the_jackknife():
@@ -361,11 +365,12 @@ def test_a_rung_of_the_ladder_and_a_rivals_place_are_worth_what_their_loss_is():
     """90 % of the floor's gap is a loss; the curve's inverse at that loss, and nothing else, is its worth."""
     points, model, explained, floor = members()
     tokens, _ = texts()
-    found = measured(points, column(model), column(explained), column(floor),
-                     others={rival("rival"): column(explained)}, floors={SystemId("floor", "mean"): column(floor)})  # fmt: skip
-    (other,) = found.systems
-    assert other.share.value == pytest.approx(explained.flops / model.flops)
-    assert other.loss.value == pytest.approx(column(explained).sum() / tokens.sum())
+    columns = column(model), column(explained), column(floor)
+    found = measured(points, *columns, others={named("rival"): column(explained)},
+                     floors={SystemId("floor", "mean"): column(floor)})  # fmt: skip
+    (rival,) = found.systems
+    assert rival.share.value == pytest.approx(explained.flops / model.flops)
+    assert rival.loss.value == pytest.approx(column(explained).sum() / tokens.sum())
     rungs = {row.recovered: row for row in found.ladder}
     assert list(rungs) == [0.5, 0.9, 0.99, 0.999]
     between = 0.1 * column(floor) + 0.9 * column(model)

@@ -132,7 +132,7 @@ def find_circuit(
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             seconds=round(time.monotonic() - begun, 1),
             search_seconds=round(searched - begun, 1),
-            forwards=round(there.runner.forwards + here.runner.forwards),
+            forwards=round(sum(bench.runner.forwards for bench in (there, here))),
         ),
     )
     return Found(record, model, mask, chosen, found, kept)
