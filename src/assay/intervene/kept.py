@@ -42,10 +42,10 @@ class Kept(Generic[K, V]):
         self._values.pop(key, None)
         if self.room is not None:
             room = self.room - nbytes(value)
-            while self._values and nbytes(self._values) > room:
-                self._values.pop(next(iter(self._values)))
-            if room < 0:
+            if room < 0:  # nothing else need go for what does not fit alone
                 return value
+            while nbytes(self._values) > room:
+                self._values.pop(next(iter(self._values)))
         self._values[key] = value
         return value
 

@@ -52,27 +52,10 @@ def load(
     revision: str | None = None,
     tokenizer: Any = None,
 ) -> Model | ModuleModel:
-    """Opens a model and proves that the component view computes what the library computes.
-
-    Args:
-        source: "zoo:NAME", a folder in the hub's format, a hub id, a transformers model, or any module.
-        dtype: float32 (the default for what is read from disk), float64, bfloat16 or float16. A model in memory keeps
-            its own; with another dtype or device than its own, a copy is explained.
-        device: where to run; default: the CPU for what is read from disk, its own for a model in memory.
-        revision: the branch, tag or commit of a hub id.
-        tokenizer: for a model in memory that comes without one.
-
-    Returns:
-        A `Model` for the families of `assay.model.families`, a `ModuleModel` (named submodules) for anything else.
+    """`assay.load` for everything but planted worlds: a zoo name, a folder, a hub id, a transformers model, any module.
 
     Raises:
         ModelError: in one sentence, for what cannot be found, read, supported or proved.
-
-    Example:
-        >>> import assay
-        >>> model = assay.load("zoo:stories-260k")
-        >>> model.components[:3], model.config.layers
-        (('input', 'a0.h0', 'a0.h1'), 5)
     """
     wanted = _dtype(dtype)
     if device is not None:
