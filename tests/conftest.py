@@ -13,6 +13,7 @@ import inspect
 import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -56,3 +57,21 @@ jaxtyping.install_import_hook("assay", "beartype.beartype")
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     called.clear()
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command in an empty folder: (exit code, stdout, stderr)."""
+    from assay import cli  # not before its checks are in place
+
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            cli.main(list(arguments))
+        output = capsys.readouterr()
+        return int(end.value.code or 0), output.out, output.err
+
+    return command

@@ -11,9 +11,7 @@ import pytest
 
 import assay
 from assay.planted import worlds
-from tests.cli.test_cli import run
 
-__all__ = ["run"]
 PLUGINS = Path(__file__).parent / "plugins"
 CLAIM = """\
 model: zoo:stories-260k

@@ -46,9 +46,8 @@ def test_arguments_of_another_type_are_a_sentence():
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(run: Run) -> Run:
     """Writes a claim file, measures it into `out`, and gives (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
 
     def measure(
         *flags: str,
@@ -58,10 +57,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
         more: str = "",
     ) -> tuple[int, str, str]:
         Path("claim.yaml").write_text(CLAIM.format(model=model, task=task, explanation=explanation, more=more))
-        with pytest.raises(SystemExit) as end:
-            cli.main(["measure", "claim.yaml", "--quick", "--out", "out", *flags])
-        output = capsys.readouterr()
-        return int(end.value.code or 0), output.out, output.err
+        return run("measure", "claim.yaml", "--quick", "--out", "out", *flags)
 
     return measure
 

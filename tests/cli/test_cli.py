@@ -25,20 +25,6 @@ explanation: {kind: keep, components: [a1.h3]}
 """
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Runs a command in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            cli.main(list(arguments))
-        output = capsys.readouterr()
-        return int(end.value.code or 0), output.out, output.err
-
-    return command
-
-
 def test_version(run):
     assert run("--version") == (0, f"assay {assay.__version__}\n", "")
 

@@ -11,7 +11,6 @@ import pytest
 
 import assay.find.circuit.search  # before `load` is replaced, or they would keep what it is replaced with
 import assay.measure.measure  # noqa: F401
-from assay import cli
 from assay.report.plain import plain_json, plain_lines, plain_text
 
 CLAIM = """\
@@ -23,19 +22,11 @@ EVIL = "\u202e\x1b[2J\x9b31m\x07\u2066\u200f\x7f"
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def run(run, monkeypatch: pytest.MonkeyPatch):
     """Runs a command in a folder with a claim file, where no model may be loaded: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("assay.model.load.load", lambda *_, **__: pytest.fail("a model was loaded"))
     Path("claim.yaml").write_text(CLAIM)
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            cli.main(list(arguments))
-        output = capsys.readouterr()
-        return int(end.value.code or 0), output.out, output.err
-
-    return command
+    return run
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ import pytest
 import assay
 import assay.find.circuit.search  # before `load` is replaced, or they would keep what it is replaced with
 import assay.measure.measure
-from assay import cli
 from assay.errors import RunError
 from assay.store import register
 from assay.store.runs import write_run
@@ -34,18 +33,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(run: Run) -> Run:
     """Runs a command in a folder with a claim file: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
     Path("claim.yaml").write_text(CLAIM)
-
-    def command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as end:
-            cli.main(list(arguments))
-        output = capsys.readouterr()
-        return int(end.value.code or 0), output.out, output.err
-
-    return command
+    return run
 
 
 def refused(result: tuple[int, str, str], sentence: str) -> None:
