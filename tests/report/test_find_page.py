@@ -79,10 +79,20 @@ def test_every_point_of_the_frontier_carries_its_interval_and_an_undefined_one_i
     first["sizes"][0]["recovered"] = records.estimate(-40.0, 3.0)
     rows = _values(frontier.overview(records.searched(record)))
     assert any(row.get("below") and row["figure"] == "−40.00 [−43.00, −37.00]" for row in rows)
+    assert {row["line"] is None for row in rows if row.get("below")} == {True}  # a line to it would have a wrong slope
+    assert all(row["line"] == row["value"] for row in rows if row.get("below") is False)
     for point in (point for method in record["methods"] for point in method["sizes"]):
         point["recovered"] = records.estimate(None, reason="nothing")
     assert frontier.overview(records.searched(record)) is None
     assert "No size has a recovered share that is defined." in _words(record)
+
+
+def test_the_loss_of_another_metric_goes_by_that_metrics_name():
+    record = _record()
+    assert "Loss of the model" in _words(record)
+    record["task"]["metric"] = "logit_diff"
+    assert "logit_diff, as a loss, of the model" in _words(record)
+    assert "Loss of the model" not in _words(record)
 
 
 def test_the_band_is_drawn_from_its_ends_and_a_method_without_one_is_named():

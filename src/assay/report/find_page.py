@@ -13,10 +13,10 @@ from assay.report.plain import plain_text
 _DRAWN = 8  # methods whose band is drawn
 _SMALL = (
     ("kl", "Divergence from the model: lower is better. Under 10⁻⁶ nats it is drawn there."),
-    ("gap", "How far the loss is from the model's, in either direction: lower is better."),
+    ("gap", "How far the task's metric is from the model's, in either direction: lower is better."),
     (
         "recovered_loss",
-        "Recovered on the loss: errors can cancel in it; above 1 it beats the model.",
+        "Recovered on the task's metric: errors can cancel in it; above 1 it beats the model.",
     ),
     ("accuracy", "Share of answers that are right."),
 )
@@ -109,17 +109,18 @@ def _glossary() -> dict[str, str]:
 
 
 def _facts(record: SearchRecord) -> list[tuple[str, str]]:
-    losses = record.losses
+    losses, metric = record.losses, record.task.metric
+    loss = "Loss" if metric == "loss" else f"{metric}, as a loss,"
     return shell.facts_of(
         [
             ("Model", record.model.name),
             ("Edges", f"{words.count(record.total)} in all"),
-            ("Task", record.task.name),
+            ("Task", f"{record.task.name}, metric: {metric}"),
             ("Ablation of every other edge", record.ablation),
             ("Searched on", _sample(record.selection)),
             ("Scored on", _sample(record.evaluation)),
-            ("Loss of the model", words.said(losses.model, 3)),
-            ("Loss with no edge", words.said(losses.empty, 3)),
+            (f"{loss} of the model", words.said(losses.model, 3)),
+            (f"{loss} with no edge", words.said(losses.empty, 3)),
             ("KL with no edge", words.said(losses.empty_kl, 3)),
         ]
     )

@@ -105,7 +105,8 @@ def _rows(method: Method, measure: str, *, on_controls: bool = False) -> list[di
             ends = {key: max(LEAST, end) for key, end in ends.items()}
         if measure == "kl":
             ends = {key: max(LEAST_KL, end) for key, end in ends.items()}
-        rows.append(row | ends)
+        line = None if row.get("below") else ends["value"]  # a line ends before what is not drawn where it is
+        rows.append(row | ends | {"line": line})
     return rows
 
 
@@ -142,12 +143,12 @@ def _chart(
     dash = alt.StrokeDash("method:N", legend=None, scale=alt.Scale(domain=list(names), range=dashes))
     tip = [alt.Tooltip("method:N"), alt.Tooltip("size:N", title="edges"), alt.Tooltip("figure:N", title=measure)]
     inside = [row for row in rows if not row.get("below")]
-    line = chart_of(inside).mark_line(strokeWidth=1.6, opacity=0.75)
+    line = chart_of(rows).mark_line(strokeWidth=1.6, opacity=0.75)
     rule = chart_of(inside).mark_rule(strokeWidth=1.4, opacity=0.8)
     dots = chart_of(inside).mark_point(size=44, filled=True, opacity=1)
     layers = [
         *under,
-        line.encode(x=x, y=y, color=colour, strokeDash=dash),
+        line.encode(x=x, y=alt.Y("line:Q", title=MEASURES[measure], scale=scale), color=colour, strokeDash=dash),
         rule.encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour),
         dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip),
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from assay import cli
 from assay.find.circuit.roc import roc_block
 from assay.methods.edge_scores import EdgeScores
 from assay.planted.world import Truth
@@ -19,7 +20,7 @@ __all__ = ["run"]
 SMALL = ("--documents", "12", "--select", "12", "--sizes", "3", "--controls", "0")
 
 
-def test_each_method_is_compared_with_the_truth(run):
+def test_each_method_is_compared_with_the_truth_and_reported_again(run, capsys):
     methods = ("--method", "exact", "--method", "first_layers", "--ablation", "resample_joint")
     code, out, err = run("planted:and_gate", "--roc", *methods, *SMALL, "--out", "found")
     assert (code, err) == (0, "")
@@ -35,6 +36,12 @@ def test_each_method_is_compared_with_the_truth(run):
     page = Path("found/report.html").read_text()
     assert "Beside the truth" in page
     assert "area under the curve" in page
+    Path("found/report.html").unlink()
+    with pytest.raises(SystemExit) as end:
+        cli.main(["report", "found"])
+    assert (end.value.code or 0) == 0
+    assert "ROC: 5 edges are right, 13 others are not" in capsys.readouterr().out
+    assert Path("found/report.html").read_text() == page
 
 
 def test_edges_that_count_neither_way_are_left_out():
