@@ -48,8 +48,8 @@ def main() -> None:
         ]
         for a in ABLATIONS
     }
-    people = {r.id: r.system for r in rivals.contestants(bench, settings, None)}
-    scored = score(bench, {**empty, **people})
+    others = {r.id: r.system for r in rivals.contestants(bench, settings, None)}
+    scored = score(bench, {**empty, **others})
     used = scored.count > 0
     count = scored.count[used]
     resamples = Resamples(int(used.sum()), [task.documents[i].stratum for i in np.flatnonzero(used)])

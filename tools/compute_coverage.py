@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from assay.measure.compute.calculator import Calculator
 from assay.measure.compute.family import Endpoint
-from assay.measure.compute.worth import Calculator
 from assay.stats.bootstrap import Resamples
 
 ALL, SETS = 4_000, 200

@@ -20,8 +20,8 @@ from assay.explanations.base import Explanation
 from assay.explanations.components.sets import Keep, Remove
 from assay.intervene.ablations import Workbench
 from assay.intervene.runner import Runner
-from assay.measure.headline.figures import figures
 from assay.measure.headline.systems import systems
+from assay.measure.headline.table import headline_table
 from assay.model.transformer import Model
 from assay.score.score import score
 from assay.task.examples import take
@@ -66,7 +66,7 @@ def main() -> None:
             )
             scored = score(bench, plans.plans)
             used = scored.count > 0
-            numbers = figures(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)
+            numbers = headline_table(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)
             seconds = time.process_time() - start
             loss = f"{scored.model.loss.sum() / scored.count.sum():.5f}"
             for row in numbers.table if claim.floor_takes is None else ():

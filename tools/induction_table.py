@@ -102,14 +102,14 @@ def main() -> None:
         for a in ablations
     }
     say("floors made; scoring", time.process_time())
-    people = {r.name: r.system for r in rivals.contestants(bench, Settings(), None) if r.name in FLOORS}
+    others = {r.name: r.system for r in rivals.contestants(bench, Settings(), None) if r.name in FLOORS}
     done = [0]
 
     def advance(runs: int) -> None:
         done[0] += runs
         say(f"{done[0]} runs of a row", time.process_time())
 
-    scored = score(bench, {**plans, **floors, **people}, advance=advance)
+    scored = score(bench, {**plans, **floors, **others}, advance=advance)
     used = scored.count > 0
     count = scored.count[used]
     strata = [task.documents[i].stratum for i in np.flatnonzero(used)]
@@ -122,7 +122,7 @@ def main() -> None:
     print(f"{given.model}, {given.split}: {', '.join(heads)}; {len(count)} documents, {int(count.sum())} tokens")
     print("induction scores " + ", ".join(f"{h} {s:.2f}" for h, s in top))
     print(f"model's loss {mean('model', 'loss')}\n")
-    columns = [*ablations, *people]
+    columns = [*ablations, *others]
     print("| program | KL(M‖E) | loss | " + " | ".join(columns) + " |\n" + "| --- " * (len(columns) + 3) + "|")
     for group in groups:
         own = [f"{group} {name}".strip() if name in ablations else name for name in columns]

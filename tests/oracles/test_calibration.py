@@ -14,8 +14,8 @@ from assay.explanations.base import Explanation, Level
 from assay.intervene.ablations import Workbench
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
-from assay.measure.headline.figures import figures
 from assay.measure.headline.systems import systems
+from assay.measure.headline.table import headline_table
 from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from tests.oracles.two_components import bench
@@ -54,7 +54,7 @@ def read(right: np.ndarray, at: Workbench):
     claim = Planted(right)
     plans = systems(at, claim, ("mean",), 4)
     scored = score(at, plans.plans)
-    found = figures(claim, scored, Resamples(len(scored.count), None, seed=0), plans)
+    found = headline_table(claim, scored, Resamples(len(scored.count), None, seed=0), plans)
     return found.headline
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import assay
 from assay.explanations import Constant, Keep, Remove
-from assay.measure.headline.beside import accuracy
+from assay.measure.headline.agreement import accuracy
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.stats.bootstrap import Resamples

@@ -14,9 +14,9 @@ from assay.intervene.ablations import Workbench
 from assay.intervene.donors import donors
 from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS, RANDOM
-from assay.measure.headline.figures import figures
 from assay.measure.headline.recovered import necessity, recovered_kl
 from assay.measure.headline.systems import Systems, systems
+from assay.measure.headline.table import headline_table
 from assay.score.ids import NOOP, SystemId, rival
 from assay.score.score import score
 from assay.score.scores import Scored
@@ -51,7 +51,7 @@ def run(explanation, ablations=("zero", "mean"), workbench: Workbench | None = N
     scored = score(at, {**plans.plans, **{rival(name): system for name, system in others.items()}})
     scored.systems.update({SystemId("explained", a): scored[name] for a, name in plans.explained.items()})
     resamples = Resamples(len(scored.count), None, seed=0)
-    return scored, resamples, figures(explanation, scored, resamples, plans)
+    return scored, resamples, headline_table(explanation, scored, resamples, plans)
 
 
 def kl(scored: Scored, name: SystemId) -> float:

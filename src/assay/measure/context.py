@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float64
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
 from assay.measure.controls.rivals import Rival
-from assay.measure.headline.figures import Figures
 from assay.measure.headline.systems import Systems
+from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
 from assay.score.ids import SystemId, rival
 from assay.score.scores import Scored
@@ -36,7 +36,7 @@ class Context:
     rivals: Sequence[Rival]
     scored: Scored[SystemId]
     resamples: Resamples
-    numbers: Figures
+    numbers: HeadlineTable
 
     @property
     def explanation(self) -> Explanation:

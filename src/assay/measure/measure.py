@@ -8,8 +8,8 @@ from typing import Any
 
 from assay.explanations.base import Explanation
 from assay.explanations.claims.file import ClaimFile
-from assay.measure import record as recorded
 from assay.measure.measurement import Measurement
+from assay.measure.record import log_measurement
 from assay.measure.resolve import resolve
 from assay.measure.settings import Settings
 from assay.measure.workbench import Progress, Workbench, logged, measured, silent
@@ -67,7 +67,7 @@ def measure_into(
     workbench = Workbench(job.model, job.task, seed=settings.seed)
     result = measured(workbench, job, say, started)
     result.save(settings.out, overwrite=settings.overwrite)
-    problem = recorded.logged(job, result.record)
+    problem = log_measurement(job, result.record)
     return result, problem and f"the run is saved in {settings.out!r}, but not logged as a try: {problem}"
 
 

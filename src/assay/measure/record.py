@@ -18,11 +18,11 @@ from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import Workbench
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, rivals
-from assay.measure.headline.figures import Figures
 from assay.measure.headline.parts_block import parts_block
+from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
 from assay.measure.settings import NOT_ASKED
-from assay.measure.yardsticks import Gathered
+from assay.measure.yardsticks import Yardsticks
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.record import about
@@ -50,7 +50,7 @@ def register(
     return log(path, entry), adjusted(path, entry)
 
 
-def logged(job: Job, record: MeasurementRecord) -> str | None:
+def log_measurement(job: Job, record: MeasurementRecord) -> str | None:
     """Logs a finished measurement as a try, where it has a claim file and a run folder; why it could not, or None."""
     if job.claim is None or job.settings.out is None:
         return None
@@ -78,7 +78,7 @@ def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) 
     return register_path(out), Entry(split, claim.hash, tuple(ablations), p=p)
 
 
-def record(context: Context, gathered: Gathered, controls: Controls, started: float) -> MeasurementRecord:
+def measurement_record(context: Context, measured: Yardsticks, controls: Controls, started: float) -> MeasurementRecord:
     """The whole record of a finished measurement."""
     job, bench, scored, numbers, plans = context.job, context.bench, context.scored, context.numbers, context.plans
     resamples, head, model, explanation = context.resamples, numbers.headline, job.model, job.explanation
@@ -87,7 +87,7 @@ def record(context: Context, gathered: Gathered, controls: Controls, started: fl
         return resamples.mean(its.loss[context.used], context.count)
 
     tries = _foreseen(job, controls.largest_p)
-    found = tuple(_one_of_m(check, tries) for check in gathered.checks)
+    found = tuple(_one_of_m(check, tries) for check in measured.checks)
     floors = {
         f"{row.floor}:{row.ablation}" if row.floor in ("ablated", "empty") else row.floor: row.loss_floor
         for row in numbers.table
@@ -115,19 +115,19 @@ def record(context: Context, gathered: Gathered, controls: Controls, started: fl
         recovered_loss=head.recovered_loss,
         losses=Losses(model=loss(scored.model), explained=loss(scored[context.explained]), floors=floors),
         table=numbers.table,
-        beside=gathered.beside,
+        beside=measured.beside,
         nines=head.nines.value,
-        compute=gathered.compute,
-        parts=parts_block(plans, scored, resamples, numbers, gathered.compute),
-        bits=gathered.length,
-        own=gathered.own,
+        compute=measured.compute,
+        parts=parts_block(plans, scored, resamples, numbers, measured.compute),
+        bits=measured.length,
+        own=measured.own,
         controls=controls,
         rivals=rivals(context.rivals, scored, resamples, floor=context.floor) if job.settings.asks("rivals") else (),
         rivals_reason=_no_rivals(job, context.rivals),
         checks=found,
-        residual=gathered.residual,
+        residual=measured.residual,
         unmatched=explanation.unmatched(bench),
-        sentence=verdict(job, numbers, gathered.compute, controls, found),
+        sentence=verdict(job, numbers, measured.compute, controls, found),
         tries=tries,
         versions=versions(bench),
         timing=Timing(
@@ -138,7 +138,7 @@ def record(context: Context, gathered: Gathered, controls: Controls, started: fl
     )
 
 
-def verdict(job: Job, numbers: Figures, worth: Worth, controls: Controls, found: Sequence[Check]) -> str:
+def verdict(job: Job, numbers: HeadlineTable, worth: Worth, controls: Controls, found: Sequence[Check]) -> str:
     """One plain sentence: how much, over what, worth what, and whether the controls and checks stand against it."""
     fired = sum(check.state == "fired" for check in found)
     tail = f" {fired} check{'s' * (fired != 1)} fired." if fired else " No check fired."
@@ -205,11 +205,11 @@ def _one_of_m(check: Check, tries: Tries | None) -> Check:
     return check.model_copy(update={"state": state, "evidence": evidence})
 
 
-def _no_rivals(job: Job, people: Sequence[Rival]) -> str | None:
+def _no_rivals(job: Job, rivals: Sequence[Rival]) -> str | None:
     """Why there are none."""
     if not job.settings.asks("rivals"):
         return NOT_ASKED
-    if people:
+    if rivals:
         return None
     if isinstance(job.model, Model):
         return "no n-gram could be fitted, and no smaller member of the model's family is at hand"

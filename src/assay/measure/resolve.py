@@ -11,9 +11,9 @@ from assay.errors import ClaimError, TaskError
 from assay.explanations.base import Explanation
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.file import ClaimFile, load_claim
-from assay.measure import record as recorded
 from assay.measure.controls import model_floors
 from assay.measure.job import Job
+from assay.measure.record import register
 from assay.measure.settings import Settings
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -36,7 +36,7 @@ def resolve(
     if file is not None and task is None:
         check_data(file, settings.ablation)  # flags may name an ablation that the file did not
     if settings.register and file is not None and settings.out is not None:
-        recorded.register(file, settings.out, settings.ablation)  # before any data is opened
+        register(file, settings.out, settings.ablation)  # before any data is opened
     if file is None:
         if not isinstance(claim, Explanation):
             shown = " ".join(repr(claim).split())
@@ -54,7 +54,7 @@ def resolve(
         _ = file.hash  # of the circuit file as it is now, not as it is when everything has been measured
     model_floors.check_names(explanation, model if model is not None or file is None else file.model, settings.floors)
     source = model if model is not None else file.model if file is not None else None
-    loaded = opened(source, settings)
+    loaded = open_model(source, settings)
     if file is not None:
         file.check(loaded)
         task = task or file.build_task(loaded, settings.documents, settings.seed)
@@ -66,7 +66,7 @@ def resolve(
     return Job(explanation, loaded, task, settings, file, floors, found)
 
 
-def opened(model: Any, settings: Settings) -> Model | ModuleModel:
+def open_model(model: Any, settings: Settings) -> Model | ModuleModel:
     """The model, which is loaded where it is a name or another library's."""
     if isinstance(model, Model | ModuleModel):
         return model

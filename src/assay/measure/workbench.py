@@ -18,15 +18,15 @@ from assay.errors import UserError
 from assay.intervene import ablations
 from assay.intervene.kept import Kept
 from assay.intervene.runner import Runner
-from assay.measure import record as recorded
 from assay.measure.context import Context
 from assay.measure.controls import model_floors, rivals
 from assay.measure.controls.controls import controls
-from assay.measure.headline.figures import OTHER_FLOORS, figures
 from assay.measure.headline.systems import systems
+from assay.measure.headline.table import OTHER_FLOORS, headline_table
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
-from assay.measure.resolve import check_task, opened, resolve, together
+from assay.measure.record import log_measurement, measurement_record
+from assay.measure.resolve import check_task, open_model, resolve, together
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens.examples import examples
 from assay.measure.yardsticks import gather
@@ -78,7 +78,7 @@ class Workbench(ablations.Workbench):
     ):
         settings = Settings.resolve(seed=seed, documents=documents, device=device, dtype=dtype)
         check_task(task)
-        loaded, task = together(opened(model, settings), task, settings)
+        loaded, task = together(open_model(model, settings), task, settings)
         super().__init__(Runner(loaded, task), seed)
         self._known = KnownScores()
 
@@ -130,7 +130,7 @@ class Workbench(ablations.Workbench):
 def logged(job: Job, workbench: Workbench, say: Progress, started: float) -> Measurement:
     """The measurement of a job on a workbench for its model and task; of a claim file with a run folder it is a try."""
     result = measured(workbench, job, say, started)
-    problem = recorded.logged(job, result.record)
+    problem = log_measurement(job, result.record)
     if problem is not None:
         warnings.warn(f"the measurement is not in the register: {problem}", stacklevel=3)
     return result
@@ -150,17 +150,17 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     plans = systems(bench, explanation, settings.ablation, settings.draws, without_parts=none)
     rows = control_rows(job.task)
     if settings.asks("rivals"):
-        people = rivals.contestants(bench, settings, explanation, ablation=settings.ablation[0], rows=rows)
+        others = rivals.contestants(bench, settings, explanation, ablation=settings.ablation[0], rows=rows)
     else:
-        people = [rival for rival in rivals.ngrams(bench) if rival.name in OTHER_FLOORS]
-    people += model_floors.as_rivals(job.floors, people)
-    every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in people}}
+        others = [rival for rival in rivals.ngrams(bench) if rival.name in OTHER_FLOORS]
+    others += model_floors.as_rivals(job.floors, others)
+    every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
     scored = workbench.score_all(every, every.keys() - {NOOP} - plans.parts.ids, say)
     used = scored.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
-    numbers = figures(explanation, scored, resamples, plans, settings.floors)
+    numbers = headline_table(explanation, scored, resamples, plans, settings.floors)
     say("controls", 0, None)
-    block = controls(bench, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=people)
-    context = Context(job, bench, plans, people, scored, resamples, numbers)
-    record = recorded.record(context, gather(context, block.nearest, say), block, started)
+    block = controls(bench, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=others)
+    context = Context(job, bench, plans, others, scored, resamples, numbers)
+    record = measurement_record(context, gather(context, block.nearest, say), block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)

@@ -20,10 +20,10 @@ from assay.measure.compute.compute import compute
 from assay.measure.compute.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, smaller_members
-from assay.measure.headline import beside
-from assay.measure.headline.figures import OTHER_FLOORS
+from assay.measure.headline.agreement import agreement
 from assay.measure.headline.parts import sums
 from assay.measure.headline.systems import Systems
+from assay.measure.headline.table import OTHER_FLOORS
 from assay.measure.length.length import claim_alone, length
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens import residual
@@ -53,7 +53,7 @@ Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Gathered:
+class Yardsticks:
     """What stands beside the headline; blocks are as in the record. `own`: what only the claim's kind says."""
 
     compute: Compute
@@ -64,7 +64,7 @@ class Gathered:
     own: Circuit | Pieces | None
 
 
-def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
+def gather(context: Context, near: Nearest | None, say: Progress) -> Yardsticks:
     """Runs every yardstick that applies to the claim.
 
     Args:
@@ -76,14 +76,14 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Gathered:
     long = _length(context) if asks("bits") else claim_alone(Undefined(NOT_ASKED), NOT_ASKED)
     members = map(rival, smaller_members(model)) if isinstance(model, Model) else ()
     small = [member for member in members if member in scored.systems]
-    around = beside.beside(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
+    around = agreement(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
     say("residual", 0, None)
     apart = cache(lambda: complement(context.bench, context.explanation, scored, context.ablation))
     rest = _residual(context, apart) if asks("residual") else Residual.undefined(NOT_ASKED)
     block = _own(context, apart) if asks("own") else None
     say("checks", 0, None)
     found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
-    return Gathered(worth, long, around, rest, found, block)
+    return Yardsticks(worth, long, around, rest, found, block)
 
 
 def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Residual:
@@ -181,9 +181,9 @@ def _equal(task: Task, scored: Scored[SystemId]) -> int:
     return len(hashes) - len(set(hashes))
 
 
-def _ngram_tokens(vocab: int, people: Sequence[Rival]) -> float | None:
+def _ngram_tokens(vocab: int, rivals: Sequence[Rival]) -> float | None:
     """Tokens a vocabulary entry that the n-gram floors were fitted on; None where there are none."""
-    fitted = [one.tokens for one in people if one.id == BIGRAM and one.tokens is not None]
+    fitted = [one.tokens for one in rivals if one.id == BIGRAM and one.tokens is not None]
     return fitted[0] / vocab if fitted else None
 
 
@@ -267,4 +267,4 @@ def family_of(bench: Workbench, settings: Settings) -> tuple[str, list[Endpoint]
     return "novel", out
 
 
-__all__ = ["Gathered", "gather"]
+__all__ = ["Yardsticks", "gather"]

@@ -85,7 +85,9 @@ def profile_of(
 
 def exchangeable(bench: Workbench, claim: Mapping[Site, Label]) -> list[Site]:
     """All parts of the claim's profile, without positions."""
-    return list(dict.fromkeys(site.at(None) for _, people in profile_of(bench, claim).values() for site in people))
+    return list(
+        dict.fromkeys(site.at(None) for _, candidates in profile_of(bench, claim).values() for site in candidates)
+    )
 
 
 def other_sets(bench: Workbench, claim: Mapping[Site, Label], most: int, seed: int) -> Draws:
@@ -99,7 +101,7 @@ def other_sets(bench: Workbench, claim: Mapping[Site, Label], most: int, seed: i
     """
     for anywhere in (False, True):
         profile = profile_of(bench, claim, anywhere)
-        total = math.prod(_count(len(people), labels) for labels, people in profile.values())
+        total = math.prod(_count(len(candidates), labels) for labels, candidates in profile.values())
         if total > 1:
             break
     if isinstance(bench.model, Model):
@@ -124,26 +126,26 @@ def other_sets(bench: Workbench, claim: Mapping[Site, Label], most: int, seed: i
         if len(found) >= most:
             break
         assignment: Assignment = {}
-        for labels, people in profile.values():
-            chosen = random.choice(len(people), len(labels), replace=False)
-            assignment |= {people[int(i)]: label for i, label in zip(chosen, labels, strict=True)}
+        for labels, candidates in profile.values():
+            chosen = random.choice(len(candidates), len(labels), replace=False)
+            assignment |= {candidates[int(i)]: label for i, label in zip(chosen, labels, strict=True)}
         if fits(assignment):
             found.setdefault(_key(assignment), dict(sorted(assignment.items(), key=lambda pair: order(pair[0]))))
     return Draws(tuple(found.values()), total - 1, how)
 
 
-def _count(people: int, labels: Sequence[Label]) -> int:
+def _count(candidates: int, labels: Sequence[Label]) -> int:
     arrangements = math.factorial(len(labels))
     for often in Counter(labels).values():
         arrangements //= math.factorial(often)
-    return math.comb(people, len(labels)) * arrangements
+    return math.comb(candidates, len(labels)) * arrangements
 
 
 def _all(profile: Mapping[Slot, tuple[list[Label], list[Site]]]) -> Iterator[Assignment]:
     choices = []
-    for labels, people in profile.values():
+    for labels, candidates in profile.values():
         ways = list(_arrangements(Counter(labels)))
-        sets = itertools.combinations(people, len(labels))
+        sets = itertools.combinations(candidates, len(labels))
         choices.append([dict(zip(sites, way, strict=True)) for sites in sets for way in ways])
     for parts in itertools.product(*choices):
         yield {site: label for part in parts for site, label in part.items()}

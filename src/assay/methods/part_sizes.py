@@ -134,7 +134,7 @@ def largest(bench: Workbench, claim: Mapping[Site, Label], size: Mapping[Site, f
     """The largest parts of the claim's profile; programs that differ are handed out in the claim's order."""
     out: Assignment = {}
     for given, everybody in profile_of(bench, claim).values():
-        people = sorted(everybody, key=lambda site: (-size[site.at(None)], order(site)))
-        chosen = sorted(people[: len(given)], key=order)
+        those = sorted(everybody, key=lambda site: (-size[site.at(None)], order(site)))
+        chosen = sorted(those[: len(given)], key=order)
         out |= dict(zip(chosen, given, strict=True))
     return out

@@ -84,11 +84,11 @@ def world(name: str) -> World:
         >>> found.truth("resample_joint").edges
         ('input->a0.h0<v>', 'a0.h0->logits')
     """
-    return _opened(name.removeprefix(PREFIX))
+    return _world(name.removeprefix(PREFIX))
 
 
 @cache
-def _opened(name: str) -> World:
+def _world(name: str) -> World:
     if name in WORLDS:
         module, function = WORLDS[name].function.split(".")
         return getattr(import_module(f"assay.planted.{module}"), function)(*WORLDS[name].arguments)

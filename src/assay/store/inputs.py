@@ -73,7 +73,7 @@ def beside(path: str | Path, like: Iterable[str] | None = None) -> str:
     return tail if "did you mean" in tail else ""
 
 
-def opened(
+def open_input(
     path: str | Path,
     what: str,
     error: type[UserError] = UserError,
@@ -115,7 +115,7 @@ def opened(
 def read_bytes(
     path: str | Path, what: str, error: type[UserError] = UserError, *, most: int, like: Iterable[str] | None = None
 ) -> bytes:
-    """What a regular file holds. See `opened`."""
+    """What a regular file holds. See `open_input`."""
     content = _read(path, what, error, most, like, most + 1)
     if len(content) > most:  # some files say that they have 0 bytes, and go on
         raise error(_too_large(f"{what} {shown(path)}", f"over {most:,}", most))
@@ -130,7 +130,7 @@ def read_head(
     count: int = 4_096,
     like: Iterable[str] | None = None,
 ) -> bytes:
-    """The first bytes of a regular file of any size. See `opened`."""
+    """The first bytes of a regular file of any size. See `open_input`."""
     return _read(path, what, error, None, like, count)
 
 
@@ -138,7 +138,7 @@ def _read(
     path: str | Path, what: str, error: type[UserError], most: int | None, like: Iterable[str] | None, count: int
 ) -> bytes:
     content = bytearray()
-    with opened(path, what, error, most=most, like=like) as file:
+    with open_input(path, what, error, most=most, like=like) as file:
         try:
             while len(content) < count and (chunk := file.read(min(1 << 20, count - len(content)))):
                 content += chunk
@@ -150,7 +150,7 @@ def _read(
 def read_text(
     path: str | Path, what: str, error: type[UserError] = UserError, *, most: int, like: Iterable[str] | None = None
 ) -> str:
-    """The UTF-8 text of a regular file, without a byte order mark. See `opened`."""
+    """The UTF-8 text of a regular file, without a byte order mark. See `open_input`."""
     content = read_bytes(path, what, error, most=most, like=like)
     try:
         return content.decode("utf-8-sig")
@@ -169,7 +169,7 @@ def read_json(
     like: Iterable[str] | None = None,
     pairs: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
-    """The data of a regular JSON file. See `opened`.
+    """The data of a regular JSON file. See `open_input`.
 
     Args:
         pairs: makes an object from its keys and values; None: a dictionary.

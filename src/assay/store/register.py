@@ -93,7 +93,7 @@ def check(path: str | Path) -> None:
     if not os.path.lexists(path):
         return
     try:
-        with _opened(path):
+        with _open_file(path):
             pass
     except OSError as error:
         raise RunError(f"the register '{path}' cannot be written: {reason(error)}") from error
@@ -160,14 +160,14 @@ def entries(path: str | Path) -> list[Entry]:
     try:
         if not os.path.lexists(path):
             return []
-        with _opened(path, writing=False) as file:
+        with _open_file(path, writing=False) as file:
             return _parse(file.read(), path)
     except OSError as error:
         raise RunError(f"the register '{path}' cannot be read: {reason(error)}") from error
 
 
 @contextmanager
-def _opened(path: Path, writing: bool = True) -> Iterator[BinaryIO]:
+def _open_file(path: Path, writing: bool = True) -> Iterator[BinaryIO]:
     """The open register; of a pipe or a device, which could be endless, nothing is read and nothing waited for."""
     access = os.O_RDWR | os.O_APPEND | os.O_CREAT if writing else os.O_RDONLY
     try:
@@ -199,7 +199,7 @@ def _log_all(path: Path, new: Iterable[Entry], replaced: bool = True) -> dict[tu
     new = list(new)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _opened(path) as file, locked(file.fileno()):
+        with _open_file(path) as file, locked(file.fileno()):
             file.seek(0)
             content = file.read()
             known = _parse(content, path)

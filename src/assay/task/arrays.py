@@ -23,7 +23,7 @@ def read_arrays(path: str | Path, needed: Sequence[str], also: Sequence[str] = (
         TaskError: for a file that is no .npz file of plain arrays, that lacks one, or that is too large.
     """
     name = inputs.shown(path)
-    with inputs.opened(path, "the file", TaskError, most=LARGEST, like=[".npz"]) as file:
+    with inputs.open_input(path, "the file", TaskError, most=LARGEST, like=[".npz"]) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()}

@@ -11,7 +11,7 @@ from jaxtyping import Int, Integer, Shaped
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.task.encode import LONE, name_of, opened
+from assay.task.encode import LONE, name_of, require_loaded
 from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of, take, three_tenths
 from assay.task.metrics import Metric, metric_of
 from assay.task.task import Task
@@ -30,7 +30,7 @@ def classify_task(
 ) -> Task:
     """See `Task.classify`."""
     if not isinstance(module, torch.nn.Module):
-        opened(module)
+        require_loaded(module)
     metric = metric_of(metric)
     everything = examples("example", *checked(inputs, labels, "inputs"), groups)
     if reference is not None:

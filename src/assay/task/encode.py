@@ -19,7 +19,7 @@ LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write
 LONGEST_CONTEXT = 1_024  # default for models that read more: a row is as wide as the context
 
 
-def opened(model: Any) -> None:
+def require_loaded(model: Any) -> None:
     """Refuses what `assay.load` did not give, such as a name or a network itself.
 
     Raises:
@@ -34,9 +34,9 @@ def reads_tokens(model: Any) -> None:
     """Refuses what is no model that reads token ids.
 
     Raises:
-        TaskError: as `opened`; for a network of no known family.
+        TaskError: as `require_loaded`; for a network of no known family.
     """
-    opened(model)
+    require_loaded(model)
     if not hasattr(getattr(model, "config", None), "vocab"):
         names = getattr(getattr(model, "network", None), "state_dict", dict)()
         raise TaskError(

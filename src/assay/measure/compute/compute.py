@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float64
 
+from assay.measure.compute.calculator import Calculator
 from assay.measure.compute.family import Endpoint, problem
-from assay.measure.compute.worth import Calculator
 from assay.record.compute import Compute, CurvePoint, Linear, Mark, Member, Place, PowerLaw, Worth
 from assay.score.ids import SystemId
 from assay.stats.bootstrap import Resamples

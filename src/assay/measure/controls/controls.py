@@ -20,7 +20,7 @@ from assay.intervene.plan import Plan
 from assay.measure.checks.thresholds import THRESHOLDS
 from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, Planned, Sample, row_of
 from assay.measure.controls.nearest import nearest, shares_near
-from assay.measure.controls.random_weights import How, beside, randomised
+from assay.measure.controls.random_weights import How, randomised, workbench_of
 from assay.measure.controls.rivals import Rival
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.methods.part_sets import Draws, exchangeable, other_sets
@@ -251,7 +251,7 @@ def _random_weights(
     remove = explanation.floor_takes is None
     blocks: list[Randomised] = []
     for how in HOWS[:1] if settings.quick else HOWS:
-        copied = beside(bench, randomised(bench.model, how, settings.seed))
+        copied = workbench_of(bench, randomised(bench.model, how, settings.seed))
         found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
         names = found.claim.named(copied.model)
         found.claim.foresee(copied, found.claim.scope(copied.model))

@@ -69,9 +69,9 @@ def _check(model: Model | ModuleModel, other: Model | ModuleModel, name: str, ta
         )
 
 
-def as_rivals(models: dict[str, Model | ModuleModel], people: Sequence[Rival]) -> list[Rival]:
+def as_rivals(models: dict[str, Model | ModuleModel], rivals: Sequence[Rival]) -> list[Rival]:
     """The models as rivals, but for those that are there."""
-    there = {rival.name for rival in people}
+    there = {rival.name for rival in rivals}
     out = []
     for name, model in models.items():
         if name not in there:

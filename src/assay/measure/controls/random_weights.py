@@ -64,7 +64,7 @@ def randomised(model: Model | ModuleModel, how: How = "permuted", seed: int = 0)
     return replace(found, name=model.name)
 
 
-def beside(bench: Workbench, model: Model | ModuleModel) -> Workbench:
+def workbench_of(bench: Workbench, model: Model | ModuleModel) -> Workbench:
     """A workbench for another model on the same task, with the same options and nothing fitted yet."""
     runner = Runner(model, bench.task)
     return Workbench(runner, bench.seed, frozen_norm=bench.frozen_norm, refit=bench.refit)

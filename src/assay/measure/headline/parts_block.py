@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from assay.measure.headline.figures import Figures, cost
 from assay.measure.headline.parts import Column
 from assay.measure.headline.recovered import measure_recovered
 from assay.measure.headline.systems import Systems
+from assay.measure.headline.table import HeadlineTable, cost
 from assay.record.compute import Compute, Worth
 from assay.record.headline import PartRow, Parts
 from assay.score.ids import SystemId
@@ -15,7 +15,7 @@ from assay.stats.estimate import Estimate
 
 
 def parts_block(
-    plans: Systems, scored: Scored[SystemId], resamples: Resamples, numbers: Figures, worth: Compute
+    plans: Systems, scored: Scored[SystemId], resamples: Resamples, numbers: HeadlineTable, worth: Compute
 ) -> Parts:
     """Each component over its own floor, with its own worth, and all of them under the same ablation."""
     parts = plans.parts

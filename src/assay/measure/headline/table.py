@@ -23,7 +23,7 @@ OTHER_FLOORS = NGRAMS
 
 
 @dataclass(frozen=True, eq=False)
-class Figures:
+class HeadlineTable:
     """The table and its headline.
 
     Attributes:
@@ -51,13 +51,13 @@ class Figures:
         return {row.ablation: row for row in self.table if row.floor == self.row.floor}
 
 
-def figures(
+def headline_table(
     explanation: Explanation,
     scored: Scored[SystemId],
     resamples: Resamples,
     plans: Systems,
     floors: Sequence[str] | None = None,
-) -> Figures:
+) -> HeadlineTable:
     """Every explained run against every floor; the meter's noise is what the no-op run reads on the same tokens.
 
     Args:
@@ -94,7 +94,7 @@ def figures(
             Row(**vars(its.figures), ablation=ablation, floor="bigram", headline=ablation == lowest)
             for ablation, its in costs.items()
         ]
-        return Figures(head, tuple(table), noise_kl, noise_loss)
+        return HeadlineTable(head, tuple(table), noise_kl, noise_loss)
     table: list[Row] = []
     counted: dict[str, Nines] = {}  # over the claim's own floor
     own = explanation.headline_floor
@@ -128,7 +128,7 @@ def figures(
         recovered_loss=row.recovered_loss,
         nines=counted[row.ablation],
     )
-    return Figures(head, tuple(table), noise_kl, noise_loss)
+    return HeadlineTable(head, tuple(table), noise_kl, noise_loss)
 
 
 def cost(scored: Scored[SystemId], resamples: Resamples, run: SystemId, noise: float) -> Necessity:

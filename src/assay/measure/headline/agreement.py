@@ -23,7 +23,7 @@ WITHIN = (1e-3, 1e-2, 1e-1)
 HARD = 0.1  # share of tokens that are called hard
 
 
-def beside(
+def agreement(
     scored: Scored[SystemId],
     resamples: Resamples,
     *,
