@@ -204,7 +204,7 @@ def measured_heads(model: Model, task: Task, heads: list[tuple[int, int]]) -> tu
             stage = "the first claim" if index == 0 else "all further claims"
             with counter.stage(stage):
                 found = workbench.measure(Remove([f"a{layer}.h{head}"]), only=("headline",))
-            kls = {row["ablation"]: row["kl_explained"]["value"] for row in found.table}
+            kls = {row.ablation: row.kl_explained.value for row in found.table}
     first, rest = counter.rows[:1], np.array([row[1:] for row in counter.rows[1:]]).reshape(-1, 4)
     if len(rest):
         counter.rows = [*first, (f"{len(rest)} further claims", *map(float, rest.sum(0)))]

@@ -178,12 +178,12 @@ def test_some_of_the_scored_rows_start_from_the_run_of_all_of_them():
 
 def test_scales_of_the_clean_run_are_taken_once():
     at = Workbench(Runner(planted(), text_task()), frozen_norm=True)
-    plan = at.plan(at.ablate(CLAIMS["remove"].scope(planted()), "zero"))
+    plans = [at.plan(at.ablate(CLAIMS["remove"].scope(planted()), ablation)) for ablation in ("zero", "mean", "zero")]
     rows = np.arange(4)
     before = at.runner.forwards
     with torch.no_grad():
-        first, again = at.runner.logits(plan, rows), at.runner.logits(plan, rows)
-    assert at.runner.forwards - before == 3 * len(rows)
+        first, _, again = (at.runner.logits(plan, rows) for plan in plans)
+    assert at.runner.forwards - before == 4 * len(rows)  # the scales, and every run
     assert torch.equal(first, again)
 
 

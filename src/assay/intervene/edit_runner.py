@@ -1,14 +1,13 @@
 """Executes plans of edits in micro-batches whose shape depends only on shapes and the memory budget.
 
-An edited run starts at its first edited layer from the clean run's stream; what is taken from other runs, see
-`donor_runs`.
+An edited run starts at its first edited layer from the clean run's stream, or where it parts from the edited run before
+it on the same rows; what is taken from other runs, see `donor_runs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -16,12 +15,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
+from assay.intervene.alike import first_apart, first_layer, reads
 from assay.intervene.components import pick, tap
 from assay.intervene.donor_runs import DonorRuns
 from assay.intervene.kept import Kept
-from assay.intervene.output import Clean, Output, joined
+from assay.intervene.output import Output, Traced, joined
 from assay.intervene.plan import Call, CircuitRun, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
-from assay.intervene.rows import Key, Rows
+from assay.intervene.rows import STREAMS, Key, Rows
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
@@ -48,7 +48,7 @@ class Seen:
         return pick(self.values[tap(site)], site)
 
 
-class CleanRuns(Kept[tuple[Data, bytes], Clean]):
+class CleanRuns(Kept[tuple[Data, bytes], Traced]):
     """Unedited runs by the rows of their micro-batch: every edited run of these rows starts from them."""
 
     room = 512 << 20
@@ -71,12 +71,13 @@ class EditRunner(Rows):
         super().__init__(model, task, memory=memory)
         self.cleans, self._scales = CleanRuns(), Scales()
         self._donors = DonorRuns(self)
+        self._last: tuple[Plan, bytes, Traced] | None = None  # the edited run before, its plan and rows
 
-    def clean(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Clean:
+    def clean(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Traced:
         """The unedited run, with the stream entering every layer. It is made once, where there is room to keep it."""
         return self.known(data, rows) or self.cleans.keep((data, rows.tobytes()), self._run_clean(data, rows))
 
-    def known(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Clean | None:
+    def known(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Traced | None:
         """The unedited run of these rows where it was made before: as this micro-batch, or as parts of those of all
         scored rows in order."""
         found = self.cleans.find((data, rows.tobytes()))
@@ -91,10 +92,10 @@ class EditRunner(Rows):
         return joined([part for part in parts if part is not None], np.searchsorted(there, rows))
 
     @torch.no_grad()
-    def _run_clean(self, data: Data, rows: np.ndarray) -> Clean:
+    def _run_clean(self, data: Data, rows: np.ndarray) -> Traced:
         self.forwards += len(rows)
         if isinstance(self.model, ModuleModel):
-            return Clean(Output(None, self.model.forward(self.inputs(data, rows))))
+            return Traced(Output(None, self.model.forward(self.inputs(data, rows))))
         streams: dict[int, Tensor] = {}
 
         def keep(layer: int) -> Callable[[Tensor], None]:
@@ -102,13 +103,13 @@ class EditRunner(Rows):
 
         layers = range(self.model.config.layers)
         values = self.model.normed(self.inputs(data, rows), {("stream", layer): keep(layer) for layer in layers})
-        return Clean(Output(self.model, values), streams)
+        return Traced(Output(self.model, values), streams)
 
-    def logits(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Clean | None = None) -> Tensor:
+    def logits(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Traced | None = None) -> Tensor:
         """The scored run of a plan on these rows: [batch, pos, vocab]. `clean` is the clean run of the same rows."""
         return self.output(plan, rows, clean).logits
 
-    def output(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Clean | None = None) -> Output:
+    def output(self, plan: Plan, rows: Int[np.ndarray, "batch"], clean: Traced | None = None) -> Output:
         """The same before its unembedding."""
         return self._forward(plan, plan.final, rows, {}, clean)
 
@@ -128,7 +129,7 @@ class EditRunner(Rows):
             yield kept
 
     def _forward(
-        self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Clean | None, ends: bool = True
+        self, plan: Plan, run: Run, rows: np.ndarray, keep: dict[Key, Tensor], clean: Traced | None, ends: bool = True
     ) -> Output:
         """One forward pass; `keep` names the taps to keep and receives their values (after the edits). Without `ends`
         only these are wanted, and the pass ends with them."""
@@ -137,27 +138,43 @@ class EditRunner(Rows):
         if ends and not (run.edits or keep or run.frozen_norm):
             return self.clean(run.data, rows).output
         seen = Seen(self.inputs(run.data, rows), rows, run.data)
-        taps, first = self._taps(plan, run, seen, keep)
         if isinstance(self.model, ModuleModel):
             self.forwards += len(rows)
-            return Output(None, self.model.forward(seen.tokens, taps))
-        unread = _unread(run, taps, self.model.config.heads)
+            return Output(None, self.model.forward(seen.tokens, self._taps(plan, run.edits, seen, keep)))
         layers = self.model.config.layers
+        if clean is None or run.data != "scored":
+            clean = self.known(run.data, rows)
+        edits, begun = run.edits, clean
+        first = min(first_layer(edits, layers), *(key[1] for key in keep), layers - 1)
+        traced = Traced(Output(None, torch.empty(0)))
+        room = seen.tokens.numel() * self.model.config.d_model * layers * self.model.dtype.itemsize <= STREAMS
+        recorded = room and ends and run.data == "scored" and not (keep or torch.is_grad_enabled())
+        if recorded and self._last is not None and self._last[1] == rows.tobytes():
+            apart = first_apart(plan, self._last[0])
+            if apart is None:
+                return self._last[2].output
+            if min(apart, layers - 1) > first:
+                first, begun = min(apart, layers - 1), self._last[2]
+                edits = tuple(edit for edit in edits if tap(edit.site)[1] >= first)
+        taps = self._taps(plan, edits, seen, keep)
+        unread = _unread(edits, taps, self.model.config.heads)
         depth = layers if ends else self.model.depth(taps)
         if run.frozen_norm:
             frozen = self._frozen(run.data, rows)  # without logits the last norm sees no position
-            taps = {**taps, **{key: tap for key, tap in frozen.items() if key[1] < depth or ends}}
+            taps |= {key: tap for key, tap in frozen.items() if key[1] < depth or ends}
+        first = 0 if begun is None else min(first, depth)
+        stream = begun.streams[first] if begun is not None and first else None
+        if recorded:
+            traced.streams = {} if begun is None else {at: begun.streams[at] for at in range(first)}
+            taps |= {("stream", at): _recorded(traced.streams, at, taps) for at in range(first, layers)}
         whole = ("logits", layers) in taps  # somebody looks at all logits
         work = self.model.forward if whole else self.model.normed
-        work = partial(work, seen.tokens, taps, positions=None if ends else NOWHERE, unread=unread)
-        if clean is None or run.data != "scored":
-            clean = self.known(run.data, rows)
-        first = min(first, layers - 1, depth)
-        if clean is not None and first > 0:
-            self.forwards += len(rows) * (depth - first) / layers
-            return Output(None if whole else self.model, work(stream=clean.streams[first], start=first))
-        self.forwards += len(rows) * depth / layers
-        return Output(None if whole else self.model, work())
+        values = work(seen.tokens, taps, stream=stream, start=first, positions=None if ends else NOWHERE, unread=unread)
+        self.forwards += len(rows) * (depth - first) / layers
+        traced.output = Output(None if whole else self.model, values)
+        if recorded:
+            self._last = plan, rows.tobytes(), traced
+        return traced.output
 
     def circuit_output(self, plan: Plan, run: CircuitRun, rows: np.ndarray, keep: dict[Key, Tensor]) -> Output:
         """The end of a circuit's run."""
@@ -181,23 +198,23 @@ class EditRunner(Rows):
         return {key: (lambda _, value=value: value) for key, value in found.items()}
 
     def _taps(
-        self, plan: Plan, run: Run, seen: Seen, keep: dict[Key, Tensor]
-    ) -> tuple[dict[Key, Callable[[Tensor], Tensor | None]], int]:
-        """Tap functions of a run, and the first layer that they touch or look at."""
+        self, plan: Plan, edits: Sequence[Edit], seen: Seen, keep: dict[Key, Tensor]
+    ) -> dict[Key, Callable[[Tensor], Tensor | None]]:
+        """Tap functions of a run's edits."""
         grouped: dict[Key, list[Edit]] = {}
-        reads: set[Key] = set()
-        for edit in run.edits:
+        looked_at: set[Key] = set()
+        for edit in edits:
             grouped.setdefault(tap(edit.site), []).append(edit)
-            reads |= {tap(site) for site in _reads(edit.source)}
+            looked_at |= {tap(site) for site in reads(edit.source)}
         additions: dict[int, list[Tensor]] = {}
         taps: dict[Key, Callable[[Tensor], Tensor | None]] = {}
 
         def make(key: Key, edits: list[Edit]) -> Callable[[Tensor], Tensor | None]:
             def tapped(value: Tensor) -> Tensor | None:
-                if key in reads:
+                if key in looked_at:
                     seen.values[key] = value
                 out = self._edited(plan, edits, value, seen, additions) if edits else None
-                if key in reads and out is not None:
+                if key in looked_at and out is not None:
                     seen.values[key] = out  # later parts read what an earlier program put there
                 if key in keep:
                     keep[key] = value if out is None else out
@@ -205,7 +222,7 @@ class EditRunner(Rows):
 
             return tapped
 
-        for key in {*grouped, *reads, *keep}:
+        for key in {*grouped, *looked_at, *keep}:
             taps[key] = make(key, grouped.get(key, []))
         # a head's output given in the stream is added to its layer's sum, after the layer's own edits
         for layer in {
@@ -218,14 +235,14 @@ class EditRunner(Rows):
                 out = own(value) if own else None
                 if additions.get(layer):
                     out = (value if out is None else out) + torch.stack(additions[layer]).sum(0)
-                if key in reads and out is not None:
+                if key in looked_at and out is not None:
                     seen.values[key] = out
                 if key in keep and out is not None:
                     keep[key] = out
                 return out
 
             taps[key] = add
-        return taps, min((key[1] if key[0] != "input" else 0 for key in taps), default=0)
+        return taps
 
     def _edited(
         self, plan: Plan, edits: list[Edit], value: Tensor, seen: Seen, additions: dict[int, list[Tensor]]
@@ -298,19 +315,28 @@ class EditRunner(Rows):
         return torch.as_tensor(named[site.position][seen.rows], device=seen.tokens.device)
 
 
-def _reads(source: Source) -> tuple[Site, ...]:
-    return tuple(site for part in origins(source) if isinstance(part, Call) for site in part.reads)
-
-
 def _calls(source: Source) -> bool:
     return any(isinstance(part, Call) for part in origins(source))
 
 
-def _unread(run: Run, tapped: Container[Key], heads: int) -> set[Key]:
+def _recorded(
+    streams: dict[int, Tensor], layer: int, taps: Mapping[Key, Callable[[Tensor], Tensor | None]]
+) -> Callable[[Tensor], Tensor | None]:
+    """A tap that keeps the stream entering a layer before what is done to it."""
+    own = taps.get(("stream", layer))
+
+    def seen(value: Tensor) -> Tensor | None:
+        streams[layer] = value
+        return None if own is None else own(value)
+
+    return seen
+
+
+def _unread(edits: Iterable[Edit], tapped: Container[Key], heads: int) -> set[Key]:
     """Taps whose whole value is replaced by constants, so that it need not be computed: with everything ablated, most
     of a forward pass and of its gradient."""
     given: dict[Key, list[Edit]] = {}
-    for edit in run.edits:
+    for edit in edits:
         given.setdefault(tap(edit.site), []).append(edit)
     out: set[Key] = set()
     for key, edits in given.items():

@@ -58,8 +58,8 @@ class Output:
 
 
 @dataclass
-class Clean:
-    """The unedited run of a micro-batch: its end, and the stream entering every layer (for prefix reuse)."""
+class Traced:
+    """A run of a micro-batch: its end, and the stream entering every layer, from which others start."""
 
     output: Output
     streams: dict[int, Tensor] = field(default_factory=dict)
@@ -73,12 +73,12 @@ class Clean:
         return self.output.values.nbytes + sum(stream.nbytes for stream in self.streams.values())
 
 
-def joined(parts: Sequence[Clean], rows: Int[np.ndarray, "rows"]) -> Clean:
-    """These rows of several clean runs, counted through all of them."""
+def joined(parts: Sequence[Traced], rows: Int[np.ndarray, "rows"]) -> Traced:
+    """These rows of several runs, counted through all of them."""
     chosen = torch.from_numpy(rows)
 
     def of(several: Sequence[Tensor]) -> Tensor:
         return torch.cat([*several])[chosen.to(several[0].device)]
 
     streams = {layer: of([part.streams[layer] for part in parts]) for layer in parts[0].streams}
-    return Clean(Output(parts[0].output.model, of([part.output.values for part in parts])), streams)
+    return Traced(Output(parts[0].output.model, of([part.output.values for part in parts])), streams)
