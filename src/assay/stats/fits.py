@@ -117,9 +117,6 @@ class PowerLaw:
     linf: float
     intervals: dict[str, Estimate]
 
-    def loss_at(self, flops: float) -> float:
-        return self.linf + self.a * flops**-self.b
-
     def flops_at(self, loss: float) -> float | None:
         """C(L); None where no compute reaches the loss."""
         if loss <= self.linf or self.a <= 0 or self.b <= 0:
