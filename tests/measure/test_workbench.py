@@ -125,6 +125,42 @@ def test_options_of_one_claim_are_not_the_next_ones(option: str):
     assert workbench.measure(claim, **settings).record.table == plain
 
 
+@pytest.mark.parametrize("kind", ["program", "keep", "constant"])
+@pytest.mark.parametrize("block", ["bits", "controls"])
+def test_a_stage_takes_the_claims_own_run_from_the_one_that_was_scored(
+    block: str, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Copies of the model (rounded, of random weights) are run beside it; the model itself is not."""
+    count: Counter[tuple[str, ...]] = Counter()
+    own, layer = model(), Model._layer
+    asked: tuple[str, ...] = ()
+
+    def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        count[asked] += len(x) if view is own else 0
+        return layer(view, x, *rest)
+
+    monkeypatch.setattr(Model, "_layer", counted)
+    for asked in (("headline",), ("headline", block)):
+        workbench = assay.Workbench(own, task())
+        workbench.measure(CLAIMS[kind], **{**SETTINGS, "only": asked, "controls": 0, "ablation": "mean"})
+    assert count[asked] == count["headline",] > 0
+
+
+def test_rounded_copies_are_run_once_below_the_claim(monkeypatch: pytest.MonkeyPatch):
+    """Of eight that are explained three are also rivals as they stand; the claim's parts begin in layer 1 of 4."""
+    layer, count = Model._layer, Counter[str]()
+
+    def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        count["layers"] += 0 if view is model() else len(x)
+        return layer(view, x, *rest)
+
+    workbench = assay.Workbench(model(), task())
+    monkeypatch.setattr(Model, "_layer", counted)
+    workbench.measure(CLAIMS["program"], **{**SETTINGS, "only": ("bits",), "ablation": "mean"})
+    models, explained, shared = 4 + 4, 8, 3
+    assert count["layers"] == ROWS * (4 * (models + explained) - shared)
+
+
 def test_ngrams_are_looked_up_once(monkeypatch: pytest.MonkeyPatch):
     workbench, calls, looked_up = assay.Workbench(model(), task()), [], NGram.distribution
     monkeypatch.setattr(NGram, "distribution", lambda *given: calls.append(given) or looked_up(*given))

@@ -54,6 +54,12 @@ class CleanRuns(Kept[tuple[Data, bytes], Traced]):
     room = 512 << 20
 
 
+class Ends(Kept[object, dict[bytes, Traced]]):
+    """Ends of runs that several stages of a measurement score, by system and by the rows of their micro-batch."""
+
+    room = 128 << 20
+
+
 class Scales(Kept[tuple[Data, bytes], dict[Key, Tensor]]):
     """Norms' scales in unedited runs by the rows of their micro-batch: for runs with frozen norms."""
 
@@ -64,12 +70,12 @@ class EditRunner(Rows):
     """Runs plans of one model on one task; circuits are left to `Runner`.
 
     Attributes:
-        cleans: unedited runs of micro-batches, which stay as long as there is room.
+        cleans: unedited runs of micro-batches, which stay as long as there is room; ends: those of other systems.
     """
 
     def __init__(self, model: Model | ModuleModel, task: Task, *, memory: int = 512 << 20):
         super().__init__(model, task, memory=memory)
-        self.cleans, self._scales = CleanRuns(), Scales()
+        self.cleans, self.ends, self._scales = CleanRuns(), Ends(), Scales()
         self._donors = DonorRuns(self)
         self._last: tuple[Plan, bytes, Traced] | None = None  # the edited run before, its plan and rows
 
@@ -80,16 +86,30 @@ class EditRunner(Rows):
     def known(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Traced | None:
         """The unedited run of these rows where it was made before: as this micro-batch, or as parts of those of all
         scored rows in order."""
-        found = self.cleans.find((data, rows.tobytes()))
-        if found is not None or data != "scored" or not self.cleans:
+
+        def find(some: np.ndarray) -> Traced | None:
+            return self.cleans.find((data, some.tobytes()))
+
+        return self._joined(find, rows) if data == "scored" and self.cleans else find(rows)
+
+    def end(self, system: object, rows: Int[np.ndarray, "batch"]) -> Output | None:
+        """How a system ended on these rows, where that is kept (`ends`), as this micro-batch or as parts of others."""
+        kept = self.ends.find(system) or {}
+        found = self._joined(lambda some: kept.get(some.tobytes()), rows) if kept else None
+        return None if found is None else found.output
+
+    def keep_end(self, system: object, rows: Int[np.ndarray, "batch"], output: Output) -> None:
+        """Keeps how a system ended on a micro-batch, as long as there is room."""
+        self.ends.keep(system, {**(self.ends.find(system) or {}), rows.tobytes(): Traced(output)})
+
+    def _joined(self, find: Callable[[np.ndarray], Traced | None], rows: Int[np.ndarray, "batch"]) -> Traced | None:
+        found = find(rows)
+        if found is not None:
             return found
         every = np.arange(len(self.task.tokens))
-        starts = np.unique(rows // self.batch) * self.batch
-        parts = [self.cleans.find((data, every[start : start + self.batch].tobytes())) for start in starts]
-        if any(part is None for part in parts):
-            return None
-        there = np.concatenate([every[start : start + self.batch] for start in starts])
-        return joined([part for part in parts if part is not None], np.searchsorted(there, rows))
+        batches = [every[start : start + self.batch] for start in np.unique(rows // self.batch) * self.batch]
+        parts = [part for part in map(find, batches) if part is not None]
+        return joined(parts, np.searchsorted(np.concatenate(batches), rows)) if len(parts) == len(batches) else None
 
     @torch.no_grad()
     def _run_clean(self, data: Data, rows: np.ndarray) -> Traced:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float64
 
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
+from assay.intervene.plan import Plan
 from assay.measure.controls.rivals import Rival
 from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import HeadlineTable
@@ -51,6 +52,12 @@ class Context:
     def explained(self) -> SystemId:
         """The headline's explained run."""
         return self.plans.explained[self.ablation]
+
+    @property
+    def own(self) -> tuple[Plan, Plan | None]:
+        """The headline's explained run and the claim's floor, of the first draw."""
+        below = self.plans.floors.get(self.ablation)
+        return self.plans.plans[self.explained][0], None if below is None else self.plans.plans[below][0]
 
     @cached_property
     def floor(self) -> SystemId | None:

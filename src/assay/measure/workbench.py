@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
@@ -106,7 +106,7 @@ class Workbench(ablations.Workbench):
         return logged(replace(job, model=self.model, task=self.task), self, progress or silent, started)
 
     def score_all(
-        self, systems: Mapping[SystemId, System | Sequence[System]], keep: Collection[SystemId], say: Progress
+        self, systems: Mapping[SystemId, System | Sequence[System]], keep: Set[SystemId], say: Progress
     ) -> Scored[SystemId]:
         """As `score` on everything that is scored; what no claim changes is scored once."""
         new = {one: system for one, system in systems.items() if one not in self._known}
@@ -119,7 +119,7 @@ class Workbench(ablations.Workbench):
             say("scoring", done, total)
 
         say("scoring", 0, total)
-        found = score(self, new, keep=keep, advance=advance)
+        found = score(self, new, keep=keep, again=keep & new.keys(), advance=advance)
         for one, system in new.items():
             if callable(system):
                 self._known.keep(one, found[one])
@@ -160,7 +160,7 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
     numbers = headline_table(explanation, scored, resamples, plans, settings.floors)
     say("controls", 0, None)
-    block = controls(bench, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=others)
     context = Context(job, bench, plans, others, scored, resamples, numbers)
+    block = controls(bench, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=others, own=context.own)
     record = measurement_record(context, gather(context, block.nearest, say), block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)

@@ -95,7 +95,15 @@ def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) ->
         slices={by: tuple(rows) for by, rows in residual.slices(scored, task, resamples, explained=explained).items()},
         worst=tuple(residual.worst(scored, task, explained=explained, floor=floor)),
         parts=tuple(
-            residual.parts(bench, explanation, scored, resamples, ablation=context.ablation, explained=explained)
+            residual.parts(
+                bench,
+                explanation,
+                scored,
+                resamples,
+                ablation=context.ablation,
+                explained=explained,
+                plans=context.plans.plans[explained],
+            )
         ),
         signal=residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart()),
     )
@@ -172,7 +180,7 @@ def _length(context: Context) -> Length:
         return claim_alone(claim, unread.reason)
     others = {r.name: (r.system, r.bits) for r in context.rivals if r.bits is not None and callable(r.system)}
     rows, seed = control_rows(bench.task, LENGTH_ROWS), context.job.settings.seed
-    return length(bench, explanation, context.ablation, claim, rows=rows, others=others, seed=seed)
+    return length(bench, explanation, context.ablation, claim, context.own[0], rows=rows, others=others, seed=seed)
 
 
 def _equal(task: Task, scored: Scored[SystemId]) -> int:

@@ -39,6 +39,7 @@ def score(
     *,
     rows: Int[np.ndarray, "rows"] | None = None,
     keep: Collection[K] = (),
+    again: Collection[K] = (),
     targets: Mapping[K, System] | None = None,
     memory: int = MEMORY,
     advance: Advance | None = None,
@@ -48,13 +49,14 @@ def score(
     Args:
         systems: a plan or a distribution each, or several of them: draws, whose mean counts.
         keep: systems whose per-token scores are kept, beside the model's.
+        again: systems whose first runs other stages score too, on some of these rows: their ends are kept.
         targets: what a system's KL is taken from in place of the model's own distribution; often another system.
         memory: bytes that circuits' states and variants may take.
         advance: called with how many rows of systems (and draws) more are done.
     """
     task, runner = bench.task, bench.runner
     rows = np.arange(len(task.tokens)) if rows is None else np.asarray(rows)
-    asked = _Asked(systems, targets or {})
+    asked = _Asked(systems, targets or {}, again)
     engine = CircuitSystems(runner, list(asked.circuits.values()), asked.first, memory)
     sums = _Sums(asked.draws, task, rows, keep)
     alone = bool(asked.circuits) and not asked.plain  # circuits make their own batches and bring the model's logits
@@ -99,11 +101,15 @@ class _Asked(Generic[K]):
             against are run like edits.
         first: places of circuits that others with their fill are held against.
         model: whether something is held against the model; times: run -> how many ask for it.
+        again: runs whose ends are kept.
     """
 
-    def __init__(self, systems: Mapping[K, System | Sequence[System]], targets: Mapping[K, System]):
+    def __init__(
+        self, systems: Mapping[K, System | Sequence[System]], targets: Mapping[K, System], again: Collection[K]
+    ):
         several = {key: list(one) if isinstance(one, Sequence) else [one] for key, one in systems.items()}
         self.draws = {key: len(draws) for key, draws in several.items()}
+        self.again = {id(several[key][0]) for key in again}
         self.systems: dict[int, System] = {id(one): one for one in targets.values()}
         self.wanted: dict[int, dict[int | None, list[tuple[K, int]]]] = {}
         for key, draws in several.items():
@@ -185,11 +191,16 @@ class _Batch(Generic[K]):
         if run in self.outputs:
             return self.outputs[run]
         system, runner = self.asked.systems[run], self.bench.runner
-        if isinstance(system, Plan):
-            found = runner.output(system, self.rows, runner.clean("scored", self.rows)), 0.0
-        else:  # may be exactly zero somewhere
-            made = system(runner.inputs("scored", self.rows), self.rows)
-            found = made if isinstance(made, Output) else Output(None, made), MIX
+        made = runner.end(system, self.rows)
+        if made is None:
+            if isinstance(system, Plan):
+                made = runner.output(system, self.rows, runner.clean("scored", self.rows))
+            else:
+                given = system(runner.inputs("scored", self.rows), self.rows)
+                made = given if isinstance(given, Output) else Output(None, given)
+            if run in self.asked.again and (isinstance(system, Plan) or made.model is not None):
+                runner.keep_end(system, self.rows, made)
+        found = made, 0.0 if isinstance(system, Plan) else MIX  # a distribution may be exactly zero somewhere
         if run in self.asked.uses and run in self.asked.wanted:
             self.outputs[run] = found
         return found

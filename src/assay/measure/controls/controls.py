@@ -50,6 +50,7 @@ def controls(
     ablation: str,
     rows: Int[np.ndarray, "rows"] | None = None,
     rivals: Sequence[Rival] = (),
+    own: tuple[Plan, Plan | None] | None = None,
     random_weights: bool = True,
     advance: Callable[[int], None] | None = None,
 ) -> Controls:
@@ -59,6 +60,7 @@ def controls(
         ablation: what fills ablated parts: the headline's; of a random one a single draw.
         rows: which rows are scored; None for `control_rows(bench.task)`.
         rivals: distributions of their own (n-grams, smaller models) that may be as near to the explained run.
+        own: the claim's explained run and floor, where they were made.
         random_weights: whether the search is re-run on randomised copies of the model.
         advance: as in `score`.
 
@@ -73,7 +75,8 @@ def controls(
     none = none if settings.asks("controls") else NOT_ASKED
     if none is not None:
         return Controls(ablation=ablation, draws=1, **sizes, reason=none, random_weights_reason=none)
-    groups, own = _groups(bench, explanation, claim, settings, ablation, rows)
+    groups = _groups(bench, explanation, claim, settings, ablation, rows)
+    own = _plans(bench, explanation, ablation) if own is None else own
     systems: dict[SystemId, System] = {CLAIM: own[0]}
     if own[1] is not None:
         systems[CLAIM_FLOOR] = own[1]
@@ -135,15 +138,14 @@ def _groups(
     settings: Settings,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
-) -> tuple[list[Planned], tuple[Plan, Plan | None]]:
-    """All controls, and the claim's own plan and floor. What is no set of parts has its own neighbours as controls."""
+) -> list[Planned]:
+    """All controls. What is no set of parts has its own neighbours as controls."""
     most = settings.controls
     if explanation.costly(ablation):
         most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
     sets = other_sets(bench, claim, most, settings.seed) if claim and most else Draws((), 0)
     everything = [site for item in (claim or {}, *sets.items) for site in item]
     explanation.foresee(bench, everything)
-    own = _plans(bench, explanation, ablation)
     groups: list[Planned] = []
     if claim and most:
         needed(bench, exchangeable(bench, claim) if isinstance(bench.model, Model) else everything)
@@ -157,7 +159,7 @@ def _groups(
         if made or near.reason:
             groups.append(Planned(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
     if not settings.controls:
-        return groups, own
+        return groups
     for words, name in explanation.simple_searches:
         group = Planned(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
         groups.append(_searched(bench, explanation, claim, group, name, ablation, rows))
@@ -167,7 +169,7 @@ def _groups(
             groups.append(Planned(SHUFFLED, "", near=True, reason=found_by.reason))
     elif (method := method_of(found_by.name)) is not None and method.on_shuffled:
         groups.append(_on_shuffled(bench, explanation, claim, found_by, ablation, rows))
-    return groups, own
+    return groups
 
 
 def _searched(

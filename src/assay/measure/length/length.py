@@ -15,7 +15,7 @@ from assay.intervene.output import Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure.length import quantise
-from assay.measure.length.quantise import Coded, Reads
+from assay.measure.length.quantise import Reads
 from assay.model.transformer import Model
 from assay.record.compute import Bits, Length, LengthPoint, Overtaken, Rows, TwoPart
 from assay.score.score import Distribution, score
@@ -80,6 +80,7 @@ def length(
     explanation: Explanation,
     ablation: str,
     claim: ClaimBits,
+    plan: Plan,
     *,
     rows: np.ndarray,
     others: dict[str, tuple[Distribution, float]] | None = None,
@@ -88,21 +89,23 @@ def length(
     """Measures the length of a claim and of its rivals on some rows.
 
     Args:
-        claim: its own length.
+        claim: its own length; plan: its explained run.
         others: further rivals: name -> (distribution, stand-alone bits): n-grams, smaller models.
     """
     model = bench.model
     assert isinstance(model, Model)
-    plan = explanation.plan(bench, ablation, 0)
     coded = {bits: quantise.quantised(model, bits) for bits in sorted({*PRECISIONS, *RIVAL_PRECISIONS})}
     cut = {f"pruned to {100 - int(100 * s)} %": quantise.pruned(model, s) for s in (0.5, 0.8)}
     cut |= {f"rank {int(100 * s)} %": quantise.low_rank(model, s) for s in (0.5, 0.25)}
+    runners = {bits: Runner(copy.model, bench.task) for bits, copy in coded.items()}
     systems: dict[str, Plan | Distribution] = {"explained": plan}
     systems |= {
-        f"explained@{bits}": _explained_by(bench, coded[bits].model, explanation, ablation) for bits in PRECISIONS
+        f"model at {bits} bits": _model(runners[bits]) for bits in RIVAL_PRECISIONS
+    }  # explained runs start there
+    systems |= {
+        f"explained@{bits}": _explained_by(bench.on(runners[bits]), explanation, ablation) for bits in PRECISIONS
     }
-    systems |= {f"model at {bits} bits": _model(coded[bits]) for bits in RIVAL_PRECISIONS}
-    systems |= {f"model {name}": _model(copy) for name, copy in cut.items()}
+    systems |= {f"model {name}": _model(Runner(copy.model, bench.task)) for name, copy in cut.items()}
     systems |= {name: system for name, (system, _) in (others or {}).items()}
     scored = score(bench, systems, rows=rows)
     used = scored.count > 0
@@ -141,18 +144,17 @@ def length(
     )
 
 
-def _model(coded: Coded) -> Distribution:
-    return lambda inputs, rows: Output(coded.model, coded.model.normed(inputs))
+def _model(runner: Runner) -> Distribution:
+    return lambda inputs, rows: runner.clean("scored", rows).output
 
 
-def _explained_by(bench: Workbench, model: Model, explanation: Explanation, ablation: str) -> Distribution:
-    """The explained run on a copy of the model, with what was fitted on the model itself."""
-    other = bench.on(Runner(model, bench.task))
+def _explained_by(bench: Workbench, explanation: Explanation, ablation: str) -> Distribution:
+    """The explained run on a workbench for a copy of the model, which has what was fitted on the model itself."""
     made: list[Plan] = []
 
     def run(inputs: Tensor, rows: np.ndarray) -> Output:
         if not made:
-            made.append(explanation.plan(other, ablation, 0))
-        return other.runner.output(made[0], rows)
+            made.append(explanation.plan(bench, ablation, 0))
+        return bench.runner.output(made[0], rows)
 
     return run

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Float64, Int
 
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import Workbench
+from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
 from assay.record.residual import RestoredPart, Slice, Token, Worst
 from assay.score.ids import SystemId
@@ -256,6 +257,7 @@ def parts(
     explained: SystemId,
     ablation: str = "mean",
     draws: int = 1,
+    plans: Sequence[Plan] = (),
 ) -> list[RestoredPart]:
     """For each edited part, the share of the explained KL that closes when it alone is restored to the model's own.
 
@@ -263,7 +265,7 @@ def parts(
     Many parts are restored on a subset of the rows. Random ablations are compared on the same draws.
 
     Args:
-        explained: the run that parts are restored in.
+        explained: the run that parts are restored in; plans: its draws, where they were made.
     """
     sites = explanation.restorable(bench, ablation)
     if not sites:
@@ -282,7 +284,7 @@ def parts(
     }
     kept, fewer = scored.count > 0, len(rows) < len(np.unique(scored.row))
     if fewer:
-        systems[own] = [explanation.plan(bench, ablation, draw) for draw in range(draws)]
+        systems[own] = [*plans[:draws]] or [explanation.plan(bench, ablation, draw) for draw in range(draws)]
     more = score(bench, systems, rows=rows)
     known = more[own].kl if fewer else scored[explained].draw_kl[:, :draws].mean(1)
     base, counts = known[kept], more.count[kept]
