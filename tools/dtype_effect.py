@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--context", type=int, default=64)
     parser.add_argument("--head", default="a16.h0")
     parser.add_argument("--layer", type=int, default=17)
+    parser.add_argument("--only", choices=("remove", "keep"), help="one of the two claims")
     parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     given = parser.parse_args()
     print("| claim | dtype | ablation | R_D | KL explained | KL floor or no-op | nines | loss model | processor s |")
@@ -59,6 +60,8 @@ def main() -> None:
         task = replace(task, **take(task, first, np.asarray(task.document)[first]))
         bench = Workbench(Runner(model, task))
         for name, claim in claims(model, given.head, given.layer).items():
+            if given.only not in (None, claim.kind):
+                continue
             start = time.process_time()
             plans = systems(bench, claim, ABLATIONS, DRAWS)
             print(
