@@ -3,7 +3,9 @@
     python -m tests.golden write     stores today's records in tests/data/golden.json.xz
     python -m tests.golden check     compares: numbers to 1e-6, all else equal; prints what differs, exit code 1
 
-No test reads it: it is for the length of a reorganisation, in which no number may change.
+No test reads it: it is for the length of a reorganisation, in which no number may change. Another processor multiplies
+in another order, which moves the last digits of losses of several nats and what is fitted to them: on a machine where
+`check` finds differences before anything was changed, `write` first, and do not commit what it wrote.
 """
 
 from __future__ import annotations
