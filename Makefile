@@ -17,7 +17,7 @@ demo: $(CORE)
 	@$(BIN)/assay demo
 
 test: $(STAMP)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 # Fetches SmolLM2-135M (93 MB) once, and runs what only a real language model can show.
 real: $(STAMP)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import gc
 import inspect
 import sys
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import jaxtyping
 import pytest
 
 CALLS = 3
-called: Counter[Any] = Counter()
+called: dict[Any, int] = {}
 every_call = jaxtyping.jaxtyped
 
 
@@ -41,8 +41,11 @@ def first_calls(*, typechecker: Any) -> Callable[[Any], Any]:
 
         @functools.wraps(made)
         def call(*args: Any, **kwargs: Any) -> Any:
-            called[made] += 1
-            return (checked() if called[made] <= CALLS else made)(*args, **kwargs)
+            before = called.get(made, 0)
+            if before >= CALLS:
+                return made(*args, **kwargs)
+            called[made] = before + 1
+            return checked()(*args, **kwargs)
 
         return call
 
@@ -52,6 +55,22 @@ def first_calls(*, typechecker: Any) -> Callable[[Any], Any]:
 assert "assay" not in sys.modules, "what is imported already cannot be checked"
 jaxtyping.jaxtyped = first_calls
 jaxtyping.install_import_hook("assay", "beartype.beartype")
+
+
+LONG = ("test_stress.py", "test_docs.py", "test_coverage.py", "test_real.py")  # files of few tests and many seconds
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files begin first, or a worker would be left alone with the last of them."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
+gc.disable()  # what is imported and collected stays to the end: the garbage collector need not look at it
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)
