@@ -6,16 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from assay.intervene.circuits import CircuitBatch
 
 
-def kl(batch: CircuitBatch, mask: np.ndarray) -> float:
-    """Sum over items of KL(model || circuit), by the definition."""
-    whole = np.ones((1, len(mask)), dtype=bool)
+def log_probabilities(batch: CircuitBatch, mask: np.ndarray) -> Tensor:
     with torch.no_grad():
-        p, q = (batch.logits(m)[0].double().log_softmax(-1) for m in (whole, mask[None]))
-    return float((p.exp() * (p - q)).sum())
+        return batch.logits(mask[None])[0].double().log_softmax(-1)
+
+
+def kl(batch: CircuitBatch, mask: np.ndarray, model: Tensor | None = None) -> float:
+    """Sum over items of KL(model || circuit), by the definition; `model`: its log-probabilities, where known."""
+    p = log_probabilities(batch, np.ones_like(mask)) if model is None else model
+    return float((p.exp() * (p - log_probabilities(batch, mask))).sum())
 
 
 def acdc(batches: Sequence[CircuitBatch], tau: float, order: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -27,11 +31,12 @@ def acdc(batches: Sequence[CircuitBatch], tau: float, order: np.ndarray | None =
     edges = batches[0].edges
     items = sum(len(batch.items) for batch in batches)
     mask, increase, now = np.ones(len(edges), dtype=bool), np.zeros(len(edges)), 0.0
+    models = [log_probabilities(batch, mask) for batch in batches]
     for reader in reversed(range(len(edges.readers))):
         turn = np.arange(edges.offsets[reader], edges.offsets[reader + 1])
         for edge in turn if order is None else [e for e in order if e in turn]:
             mask[edge] = False
-            new = sum(kl(batch, mask) for batch in batches) / items
+            new = sum(kl(batch, mask, model) for batch, model in zip(batches, models, strict=True)) / items
             increase[edge] = new - now
             if new - now < tau:
                 now = new

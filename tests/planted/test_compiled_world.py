@@ -44,9 +44,14 @@ def fills_of(name: str, ablation: str) -> tuple[by_hand.Values, ...]:
 
 def answers(name: str, ablation: str, cut: set[str]) -> np.ndarray:
     """[draws, rows, answers, vocab] the network's probabilities where something is scored."""
+    return answers_once(name, ablation, frozenset(cut))
+
+
+@cache
+def answers_once(name: str, ablation: str, cut: frozenset[str]) -> np.ndarray:
     case, tokens = world(name), task_of(name).tokens
     columns = [column - 1 for column in case.inputs.columns]
-    out = [by_hand.run(case.model.source, tokens, cut, fill)[0][:, columns] for fill in fills_of(name, ablation)]
+    out = [by_hand.run(case.model.source, tokens, set(cut), fill)[0][:, columns] for fill in fills_of(name, ablation)]
     return torch.stack(out).numpy()
 
 
