@@ -64,4 +64,11 @@ class CompiledWorld:
         """The edges that the program needs, or could use instead of others, derived from it; see `program_truth`."""
         if ablation not in ABLATIONS:
             return Undefined(f"no truth of planted:{self.name} is derived under the ablation {ablation!r}")
-        return program_truth(self.program, self.inputs, self.model.edges, ablation, seed)
+        if (ablation, seed) not in self._truths:
+            found = program_truth(self.program, self.inputs, self.model.edges, ablation, seed)
+            self._truths[ablation, seed] = found
+        return self._truths[ablation, seed]
+
+    @cached_property
+    def _truths(self) -> dict[tuple[str, int], ProgramTruth]:
+        return {}
