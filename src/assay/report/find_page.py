@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from altair.utils.schemapi import debug_mode
+
 from assay.record.about import Sample
 from assay.record.search import Band, Method, Point, SearchRecord
 from assay.report import circuit, drawing, frontier, heat, roc, shell, words
@@ -22,6 +24,7 @@ _SMALL = (
 )
 
 
+@debug_mode(False)  # the tests validate
 def render(record: SearchRecord) -> str:
     """The page of a search."""
     methods, point, found = frontier.methods_of(record), record.chosen_point, record.circuit

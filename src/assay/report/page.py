@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+from altair.utils.schemapi import debug_mode
 
 from assay.record.about import Sample
 from assay.record.compute import Compute, Overtaken
@@ -25,6 +26,7 @@ _SHOWN = 12  # rows of a slice, and worst examples, that the page shows
 _CONTEXT = 96  # tokens of an example that the page shows before and after the worst one
 
 
+@debug_mode(False)  # the tests validate
 def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
     """The page of a record.
 
