@@ -26,9 +26,10 @@ def main() -> None:
     parser.add_argument("model")
     parser.add_argument("--sources", default="fr,python")
     parser.add_argument("--top", type=int, default=5)
+    parser.add_argument("--context", type=int)
     given = parser.parse_args()
     model = assay.load(given.model)
-    task = Task.text(model, split="test")
+    task = Task.text(model, split="test", context=given.context)
     runner, reference = Runner(model, task), task.reference
     assert reference is not None
     rows, run = spread(len(reference.tokens), ROWS), EditRun("reference", "reference")
