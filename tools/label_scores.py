@@ -18,7 +18,7 @@ from assay.intervene.runner import Runner
 from assay.names import Site
 from assay.task.task import Task
 
-ROWS = 192
+ROWS, AT_ONCE = 192, 16  # reference rows; in one pass
 
 
 def main() -> None:
@@ -33,24 +33,36 @@ def main() -> None:
     runner, reference = Runner(model, task), task.reference
     assert reference is not None
     rows, run = spread(len(reference.tokens), ROWS), EditRun("reference", "reference")
-    sources = np.array([reference.documents[d].source for d in reference.document[rows]])
-    real = reference.real[rows]
-    real[:, 0] = False  # BOS is a class of its own
     shape = model.config
-    found: dict[str, list[tuple[float, str]]] = {source: [] for source in given.sources.split(",")}
-    for layer, width in enumerate(shape.d_mlp):
-        sites = [Site("head", layer, h) for h in range(shape.heads)]
-        sites += [Site("neuron", layer, n) for n in range(width or 0)]
+    sites = [Site("head", layer, h) for layer in range(shape.layers) for h in range(shape.heads)]
+    sites += [Site("neuron", layer, n) for layer, width in enumerate(shape.d_mlp) for n in range(width or 0)]
+    wanted = given.sources.split(",")
+    count = dict.fromkeys(["all", *wanted], 0)
+    sums = {name: [torch.zeros(()).double()] * len(sites) for name in count}
+    squares = [0.0] * len(sites)
+    for some in np.array_split(rows, -(-len(rows) // AT_ONCE)):  # each pass gives all sites
+        real = reference.real[some].clone()
+        real[:, 0] = False  # BOS is a class of its own
+        sources = np.array([reference.documents[d].source for d in reference.document[some]])
+        at = {name: real & torch.from_numpy(sources == name)[:, None] for name in wanted} | {"all": real}
         with torch.no_grad():
-            values = runner.values(Plan((run,)), run, sites, rows)
-        for site, value in values.items():
-            flat = value[real].double()
-            total = (flat - flat.mean(0)).square().sum()
-            for source, out in found.items():
-                holds = torch.from_numpy(sources == source)[:, None].expand_as(real)[real]
-                share = holds.double().mean()
-                apart = flat[holds].mean(0) - flat[~holds].mean(0)
-                out.append((float(share * (1 - share) * len(flat) * apart.square().sum() / total), str(site)))
+            values = runner.values(Plan((run,)), run, sites, some)
+        for name, where in at.items():
+            count[name] += int(where.sum())
+            sums[name] = [
+                old + values[site][where].double().sum(0) for old, site in zip(sums[name], sites, strict=True)
+            ]
+        squares = [old + float(values[s][real].double().square().sum()) for old, s in zip(squares, sites, strict=True)]
+    found: dict[str, list[tuple[float, str]]] = {source: [] for source in wanted}
+    total = count["all"]
+    for i, site in enumerate(sites):
+        mean = sums["all"][i] / total
+        variance = squares[i] / total - float(mean.square().sum())
+        for source, out in found.items():
+            n, inside = count[source], sums[source][i]
+            apart = inside / n - (sums["all"][i] - inside) / (total - n)
+            share = n / total
+            out.append((share * (1 - share) * float(apart.square().sum()) / variance, str(site)))
     for source, out in found.items():
         for what in ("n", "h"):
             best = sorted((pair for pair in out if f".{what}" in pair[1]), reverse=True)[: given.top]
