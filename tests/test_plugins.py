@@ -147,3 +147,35 @@ def test_a_plug_in_that_cannot_be_loaded_is_named(run, tmp_path, monkeypatch):
     code, _, err = run("validate", "claim.yaml")
     assert code == 2
     assert "the plug-in 'nowhere:Fields' ('broken' of assay.kinds) cannot be loaded: ModuleNotFoundError" in err
+
+
+@pytest.mark.parametrize(
+    ("level", "built", "sentence"),
+    [
+        ("level = property(lambda self: 'where')", "5", "the kind 'wrong' builds 5, which is no assay.Explanation"),
+        ("level = property(lambda self: 'how')", "scaled.Scaled(['m0'], 1)", "builds a claim of the kind 'scaled'"),
+        ("level = property(lambda self: 'why')", "5", "has the level 'why'; valid: 'where', 'what', 'how'"),
+        ("", "5", "of the kind 'wrong' does not say its level"),
+    ],
+)
+def test_a_block_that_does_not_build_what_it_says_is_refused(run, tmp_path, monkeypatch, level, built, sentence):
+    folder = tmp_path / "wrong-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: wrong\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text("[assay.kinds]\nwrong = wrong:Fields\n")
+    (tmp_path / "wrong.py").write_text(
+        "import scaled\nfrom assay.explanations.claims.block import NamesParts\n\n"
+        f"class Fields(NamesParts):\n    factor: float\n    build = lambda self: {built}\n    {level}\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "wrong", raising=False)
+    Path("claim.yaml").write_text(CLAIM.replace("kind: scaled", "kind: wrong"))
+    code, _, err = run("measure", "claim.yaml", "--out", "run")
+    assert (code, sentence in err) == (2, True), err
+
+
+def test_a_world_that_says_nothing_of_its_truth_has_no_roc(run, monkeypatch):
+    monkeypatch.setattr(type(worlds.world("and_gate")), "truth", lambda self, ablation: None)
+    code, _, err = run("find", "circuit", "planted:and_gate", "--roc", "--method", "random", "--out", "found")
+    assert code == 2
+    assert "gives None as what is right" in err

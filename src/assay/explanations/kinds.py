@@ -1,9 +1,10 @@
 """The kinds of explanations: the one table. Other people's kinds register under the entry point group `assay.kinds`,
-each as its claim-file block (a subclass of `claim_kind.KindFields`), and then work everywhere."""
+each as its claim-file block (a subclass of `claims.block.KindFields`), and then work everywhere."""
 
 from __future__ import annotations
 
 from importlib import import_module
+from inspect import isabstract
 
 from assay import plugins
 from assay.errors import ClaimError
@@ -37,4 +38,7 @@ def block(kind: str) -> type[KindFields]:
     found = plugins.load(plugins.KINDS, kind)
     if not isinstance(found, type) or not issubclass(found, KindFields):
         raise ClaimError(f"the plug-in {found!r} of the kind {kind!r} is no subclass of KindFields")
+    if isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise ClaimError(f"the plug-in {found!r} of the kind {kind!r} does not say its {missing}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 Level = Literal["where", "what", "how"]
+LEVELS: tuple[Level, ...] = get_args(Level)

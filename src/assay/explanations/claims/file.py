@@ -20,6 +20,7 @@ from assay.explanations.claims.sentences import known, validated
 from assay.explanations.claims.source import Source
 from assay.explanations.floors import floor_problem
 from assay.explanations.kinds import LATER, block, kinds
+from assay.explanations.levels import LEVELS
 from assay.intervene.spec import ABLATIONS
 from assay.task import bounds
 from assay.task.spec import metrics
@@ -199,8 +200,22 @@ class ClaimFile(Strict):
         return self._source.at(path)
 
     def build_explanation(self) -> Explanation:
-        """The explanation that the file describes."""
-        return self.explanation.build()
+        """The explanation that the file describes.
+
+        Raises:
+            ClaimError: where a plug-in's block builds something else than it says.
+        """
+        from assay.explanations import base
+
+        found: Any = self.explanation.build()
+        if not isinstance(found, base.Explanation):
+            raise ClaimError(f"the block of the kind {self.kind!r} builds {found!r}, which is no assay.Explanation")
+        if (found.kind, found.level) != (self.kind, self.level):
+            raise ClaimError(
+                f"the block of the kind {self.kind!r} with level {self.level!r} builds a claim of the kind "
+                f"{found.kind!r} with level {found.level!r}; they must agree"
+            )
+        return found
 
     def build_task(self, model: Any, documents: int | None = None, seed: int = 0) -> Task:
         """The task on a loaded model.
@@ -273,6 +288,8 @@ def _checked(source: Source) -> ClaimFile:
     from assay.explanations.claims.checks import check_claim
 
     check_claim(claim)
+    if claim.level not in LEVELS:
+        raise ClaimError(f"the plug-in of the kind {claim.kind!r} has the level {claim.level!r}" + nearest("", LEVELS))
     return claim
 
 
