@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.measure.headline.test_beside import system, uniform, written
+from tests.measure.headline.test_agreement import system, uniform, written
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Use, Uses
