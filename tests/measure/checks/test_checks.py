@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tests.measure.headline.test_agreement import system, uniform, written
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Use, Uses
@@ -24,6 +23,7 @@ from assay.record.controls import Nearest
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
+from tests.measure.headline.test_agreement import system, uniform, written
 from tests.measure.ids import EXPLAINED, FLOOR
 from tests.measure.tokens.test_residual import HEADS, measured, model, own_pattern, world
 
