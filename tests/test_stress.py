@@ -14,7 +14,7 @@ from assay.errors import UserError
 from tools.stress import mutate, run
 from tools.stress.catalogue import CAMPAIGNS, READERS
 
-SHORT = 80
+SHORT = 200
 HERE = "tests.test_stress"
 
 

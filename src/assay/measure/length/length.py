@@ -99,9 +99,7 @@ def length(
     cut |= {f"rank {int(100 * s)} %": quantise.low_rank(model, s) for s in (0.5, 0.25)}
     runners = {bits: Runner(copy.model, bench.task) for bits, copy in coded.items()}
     systems: dict[str, Plan | Distribution] = {"explained": plan}
-    systems |= {
-        f"model at {bits} bits": _model(runners[bits]) for bits in RIVAL_PRECISIONS
-    }  # explained runs start there
+    systems |= {f"model at {bits} bits": _model(runners[bits]) for bits in RIVAL_PRECISIONS}  # explained runs go on
     systems |= {
         f"explained@{bits}": _explained_by(bench.on(runners[bits]), explanation, ablation) for bits in PRECISIONS
     }
