@@ -78,7 +78,7 @@ def main() -> None:
                 print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} |", flush=True)
             for row in numbers.table if claim.floor_takes is not None else ():
                 where = f"{row.ablation}, floor {row.floor}"
-                cells = [where, row.recovered, row.kl_explained, row.kl_floor, row.nines_text]
+                cells = [where, row.recovered, row.kl_explained, row.kl_floor, row.nines_shown]
                 cells[3] = f"{cells[3]}; {numbers.noise_kl:.1e} (no-op)"
                 print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} | {loss} | {seconds:.0f} |", flush=True)
         print(f"\n{dtype}: {task.count:,} scored tokens in {len(task)} rows of {given.context}, "

@@ -180,7 +180,7 @@ def test_what_is_not_defined_for_a_module_is_said(record):
     assert record.rivals or "predict tokens" in record.rivals_reason
     assert bool(record.rivals) == (kind != "constant")
     assert record.compute.reason
-    assert record.beside.accuracy_model.value > 0.8
+    assert record.agreement.accuracy_model.value > 0.8
     assert bool(record.parts.components) == (kind != "keep")
 
 

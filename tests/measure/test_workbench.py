@@ -103,7 +103,7 @@ def test_figures_on_a_used_workbench_are_those_of_a_full_measurement(kind: str):
     found = workbench.measure(CLAIMS[kind], **SETTINGS).record
     for block in ("headline", "table", "losses", "recovered", "nines", "unmatched"):
         assert getattr(found, block) == getattr(alone, block)
-    assert found.beside.kl_quantiles == alone.beside.kl_quantiles
+    assert found.agreement.kl_quantiles == alone.agreement.kl_quantiles
 
 
 @cache

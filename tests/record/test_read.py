@@ -87,13 +87,43 @@ def mutants(record: dict[str, Any]) -> Iterator[dict[str, Any]]:
             holder.update(kept)
 
 
+def said_before(old: dict[str, Any]) -> list[str | None]:
+    """What stood in a text of its own and is told apart now, taken out of the record."""
+    rows = [*old["table"], *old["parts"]["components"], old["parts"]["compound"] or {}]
+    texts = [old["headline"]["nines"].pop("text"), *(row.pop("nines_text", None) for row in rows)]
+    said = [text if text and " nines over " in text else None for text in texts]
+    said[1:] = [text and text.partition(" nines over ")[0] for text in said[1:]]  # a row has the number alone
+    systems, rungs = (old["compute"].get(key, ()) for key in ("systems", "ladder"))
+    return [*said, *(one.pop("name") for one in systems), *(one.pop("floor") for one in rungs)]
+
+
+def said_now(new: dict[str, Any]) -> list[str | None]:
+    nines = new["headline"]["nines"]
+    shown, remark, floor = nines.pop("shown"), nines.pop("remark"), nines["floor"]
+    over = floor + (f": {remark}" if remark else "")
+    said = [None if shown is None else f"{shown} nines over {over}"]
+    for row in [*new["table"], *new["parts"]["components"], new["parts"]["compound"] or {}]:
+        shown = row.pop("nines_shown", None)
+        said.append(shown)
+    for one in new["compute"]["systems"]:
+        role, name = one.pop("role"), one.pop("name")
+        said.append(name if role == "rival" else f"{role}:{name}")
+    for rung in new["compute"]["ladder"]:
+        own, name = rung.pop("own"), rung.pop("floor")
+        said.append(f"floor:{name}" if own else name)
+    return said
+
+
 @pytest.mark.parametrize("name", stored())
 def test_what_a_run_wrote_under_schema_1_is_all_there_and_is_read_again_as_it_is_written(name):
     old = stored()[name]
     record = parsed(kind_of(old), old)
     new = record.to_json()
     named = ["'circuit'"] if old.get("circuit") and "kind" not in old else []  # the name of the kind's own block
-    assert sorted([*leaves({**old, "schema": 2}), *named]) == sorted(leaves(new))
+    before, after = {**copy.deepcopy(old), "schema": 2}, copy.deepcopy(new)
+    if isinstance(record, MeasurementRecord):
+        assert said_before(before) == said_now(after)
+    assert sorted([*leaves(before), *named]) == sorted(leaves(after))
     assert parsed(kind_of(old), json.loads(json.dumps(new))) == record
 
 

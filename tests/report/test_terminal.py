@@ -194,6 +194,6 @@ def test_only_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
 
 def test_the_nines_of_every_row_are_the_certified_ones():
     record = records.data()
-    record["table"][1] |= {"nines": records.estimate(0.58, 0.07), "nines_text": "0.51 nines over mean"}
+    record["table"][1] |= {"nines": records.estimate(0.58, 0.07), "nines_shown": "0.51"}
     lines = _printed(terminal.measurement(records.measured(record)), 140).splitlines()
     assert "0.58" not in next(line for line in lines if "0.51" in line)

@@ -115,7 +115,7 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
         recovered_loss=head.recovered_loss,
         losses=Losses(model=loss(scored.model), explained=loss(scored[context.explained]), floors=floors),
         table=numbers.table,
-        beside=measured.beside,
+        agreement=measured.agreement,
         nines=head.nines.value,
         compute=measured.compute,
         parts=parts_block(plans, scored, resamples, numbers, measured.compute),
@@ -163,7 +163,7 @@ def verdict(job: Job, numbers: HeadlineTable, worth: Worth, controls: Controls, 
     if share.value is None:
         return f"How much is explained by “{what}” is undefined, because {share.reason}.{tail}"
     text = f"{what}: that recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} ablation"
-    text += f", {row.nines_text}"
+    text += f", {numbers.headline.nines.text}"
     if worth.recovered.value is not None:
         text += f"; in training compute {_percent(worth.recovered)}"
     beaten = [group for group in controls.groups if group.p is not None]

@@ -35,7 +35,7 @@ from assay.record.about import Check
 from assay.record.circuit import Circuit, RunFigures
 from assay.record.compute import Compute, Length
 from assay.record.controls import Nearest
-from assay.record.headline import Beside
+from assay.record.headline import Agreement
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual
 from assay.score.ids import BIGRAM, COMPLEMENT, NOOP, SystemId, rival
@@ -58,7 +58,7 @@ class Yardsticks:
 
     compute: Compute
     length: Length
-    beside: Beside
+    agreement: Agreement
     residual: Residual
     checks: list[Check]
     own: Circuit | Pieces | None

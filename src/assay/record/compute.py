@@ -74,8 +74,13 @@ class Mark(Block):
 
 
 class Placed(Block):
-    """A floor, rival or smaller member on the curve: its loss, and what that is worth of the model's compute."""
+    """A floor, rival or smaller member on the curve: its loss, and what that is worth of the model's compute.
 
+    Attributes:
+        role: "floor", "rival" or another role of a system; name: of a floor its ablation, of others their own.
+    """
+
+    role: Text
     name: Text
     loss: Estimate
     share: Estimate
@@ -85,9 +90,14 @@ class Placed(Block):
 
 
 class Rung(Block):
-    """What a run that recovers this share of a floor's gap in loss is worth of the model's compute."""
+    """What a run that recovers this share of a floor's gap in loss is worth of the model's compute.
+
+    Attributes:
+        floor: its name, "mean" or "bigram"; own: whether it is the claim's own floor, under that ablation.
+    """
 
     floor: Text
+    own: bool
     recovered: Number
     loss: Estimate
     share: Estimate

@@ -1,4 +1,4 @@
-"""How much is recovered: the headline, the table of every floor and ablation, and what stands beside the loss."""
+"""How much is recovered: the headline, the table of every floor and ablation, and agreement by token."""
 
 from __future__ import annotations
 
@@ -13,16 +13,25 @@ class Nines(Block):
     Attributes:
         certified: at the upper end of the ratio's interval, at most the limit: an estimate that is its own lower end.
         value: the nines and their interval, all at most the limit.
-        text: as printed, "1.3 nines over mean".
+        shown: what is certified, as printed: "1.3", or ">4.2" at the limit; None where it is undefined.
+        remark: why none are certified, "no better than the floor".
         limit: the meter's resolution: the nines of the no-op run.
         floor: what they are counted over.
     """
 
     certified: Estimate
     value: Estimate
-    text: Text
+    shown: Text | None
+    remark: Text | None
     limit: Number | None
     floor: Text
+
+    @property
+    def text(self) -> str:
+        """In words: "1.3 nines over mean"."""
+        if self.shown is None:
+            return f"nines over {self.floor}: {self.value}"
+        return f"{self.shown} nines over {self.floor}" + (f": {self.remark}" if self.remark else "")
 
 
 class Headline(Block):
@@ -46,7 +55,7 @@ class Recovered(Block):
         cancellation: R_L − R_D, paired.
         kl_explained, kl_floor, loss_model, loss_explained, loss_floor: nats a scored token.
         gap: L_F − L_M, nats a scored token.
-        nines: over this floor; nines_text: certified.
+        nines: over this floor; nines_shown: those certified, as printed.
         necessity, nats: of a removal: N, and L_E − L_M.
     """
 
@@ -60,7 +69,7 @@ class Recovered(Block):
     loss_floor: Estimate
     gap: Estimate | None = None
     nines: Estimate
-    nines_text: Text | None = None
+    nines_shown: Text | None = None
     necessity: Estimate | None = None
     nats: Estimate | None = None
 
@@ -113,8 +122,8 @@ class HardTokens(Block):
     kept: dict[Text, Estimate]
 
 
-class Beside(Block):
-    """What stands beside the loss.
+class Agreement(Block):
+    """Agreement of the explained run with the model, token by token, which stands beside the loss.
 
     Attributes:
         agreement: share of tokens with the same most likely next token.

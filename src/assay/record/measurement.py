@@ -11,7 +11,7 @@ from assay.record.base import SCHEMA, Block, Number, Text
 from assay.record.circuit import Circuit
 from assay.record.compute import Compute, Length
 from assay.record.controls import Controls, Rival
-from assay.record.headline import Beside, Headline, Losses, Parts, Row
+from assay.record.headline import Agreement, Headline, Losses, Parts, Row
 from assay.record.pieces import Own
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
@@ -22,7 +22,7 @@ class MeasurementRecord(Block):
 
     Attributes:
         reference: what was taken from the reference; level_note: what its level means.
-        beside: what stands beside the loss; parts: each component alone.
+        agreement: of the explained run with the model, beside the loss; parts: each component alone.
         nines, recovered, recovered_loss: the headline's.
         own: what only this kind of explanation says.
         unmatched: the share of scored tokens about which the claim says nothing.
@@ -43,7 +43,7 @@ class MeasurementRecord(Block):
     recovered_loss: Estimate
     losses: Losses
     table: tuple[Row, ...]
-    beside: Beside
+    agreement: Agreement
     nines: Estimate
     compute: Compute
     parts: Parts

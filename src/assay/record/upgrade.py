@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 TASK = {"kind", "name", "metric", "documents", "rows", "tokens", "sources", "fingerprint", "reference", "notes"}
@@ -25,11 +26,62 @@ def upgraded(old: dict[str, Any]) -> dict[str, Any]:
             "pieces": [{"piece": "sentence", "text": f"{k}: {json.dumps(v)}"} for k, v in own.items()],
         }
     new |= {"own": own if circuit is None or isinstance(circuit, dict) else circuit, "tries": new.pop("register", None)}
+    new["agreement"] = new.pop("beside", None)
+    new |= _nines(old) | _compute(old)
     if isinstance(controls := old.get("controls"), dict) and isinstance(groups := controls.get("groups"), list):
         new["controls"] = {**controls, "groups": [_group(group) for group in groups]}
     if isinstance(bits := old.get("bits"), dict) and isinstance(points := bits.get("points"), list):
         new["bits"] = {**bits, "points": [_point(point) for point in points]}
     return new
+
+
+def _nines(old: dict[str, Any]) -> dict[str, Any]:
+    """The number, the floor and what there is to say stood in one text."""
+    new: dict[str, Any] = {}
+    if isinstance(headline := old.get("headline"), dict) and isinstance(nines := headline.get("nines"), dict):
+        shown, remark = _shown(nines.get("text"))
+        rest = {key: value for key, value in nines.items() if key != "text"}
+        new["headline"] = {**headline, "nines": rest | {"shown": shown, "remark": remark}}
+    if isinstance(table := old.get("table"), list):
+        new["table"] = [_row(row) for row in table]
+    if isinstance(parts := old.get("parts"), dict):
+        rows = parts.get("components")
+        new["parts"] = {**parts, "components": [_row(row) for row in rows] if isinstance(rows, list) else rows}
+        new["parts"] |= {"compound": _row(parts["compound"])} if "compound" in parts else {}
+    return new
+
+
+def _row(row: Any) -> Any:
+    if not isinstance(row, dict) or "nines_text" not in row:
+        return row
+    rest = {key: value for key, value in row.items() if key != "nines_text"}
+    return rest | {"nines_shown": _shown(row["nines_text"])[0]}
+
+
+def _shown(text: Any) -> tuple[Any, str | None]:
+    if not isinstance(text, str):
+        return text, None
+    number, found, over = text.partition(" nines over ")
+    return (number, over.partition(": ")[2] or None) if found else (None, None)
+
+
+def _compute(old: dict[str, Any]) -> dict[str, Any]:
+    """Systems were named by text, the claim's own floors with their role before it."""
+    if not isinstance(compute := old.get("compute"), dict):
+        return {}
+    new = {**compute}
+    if isinstance(systems := compute.get("systems"), list):
+        new["systems"] = [_named(one, "name", lambda role: {"role": role or "rival"}) for one in systems]
+    if isinstance(ladder := compute.get("ladder"), list):
+        new["ladder"] = [_named(one, "floor", lambda role: {"own": role == "floor"}) for one in ladder]
+    return {"compute": new}
+
+
+def _named(one: Any, key: str, more: Callable[[str], dict[str, Any]]) -> Any:
+    if not isinstance(one, dict) or not isinstance(name := one.get(key), str):
+        return one
+    role, found, rest = name.partition(":")
+    return {**one, key: rest if found else name} | more(role if found else "")
 
 
 def _group(group: Any) -> Any:

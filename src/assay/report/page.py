@@ -11,7 +11,7 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.about import Sample
 from assay.record.compute import Compute, Overtaken
-from assay.record.headline import Beside
+from assay.record.headline import Agreement
 from assay.record.measurement import MeasurementRecord
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual, Signal, Token, Worst
@@ -36,7 +36,6 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
     """
     compute, nines = record.compute, record.headline.nines
     own = record.own.pieces if isinstance(record.own, Pieces) else ()
-    nines_big, _, nines_rest = nines.text.partition(" ")
     return shell.render(
         "template.html",
         _specs(record, examples) | pieces.charts(own),
@@ -51,8 +50,7 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         level_note=record.level_note,
         checks_line=words.checks_line(record),
         tries=_capital(words.tries_line(record.tries)),
-        nines_big=nines_big if nines.value.defined else "",
-        nines_rest=nines_rest,
+        nines=nines,
         nines_interval=words.said(nines.value),
         compute=compute,
         placed=sorted(compute.systems, key=lambda row: row.loss.value or 0.0),
@@ -65,7 +63,7 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         length=record.bits,
         overtaken=[_overtaken(row) for row in record.bits.overtaken],
         facts=_facts(record),
-        beside=_beside(record.beside),
+        agreement=_agreement(record.agreement),
         parts=[*record.parts.components, *([record.parts.compound] if record.parts.compound else [])],
         circuit=record.circuit and circuit.block(record.circuit),
         pieces=own,
@@ -104,20 +102,20 @@ def _much(sample: Sample) -> str:
     return f"{words.count(sample.tokens)} tokens of {words.count(sample.documents)} documents"
 
 
-def _beside(beside: Beside) -> list[tuple[str, str]]:
-    rows = [("same most likely token", words.percent(beside.agreement))]
-    for bound, figure in beside.within.items():
+def _agreement(found: Agreement) -> list[tuple[str, str]]:
+    rows = [("same most likely token", words.percent(found.agreement))]
+    for bound, figure in found.within.items():
         rows.append((f"tokens with KL ≤ {bound}, of those where the floor's is above", words.percent(figure)))
     rows += [
-        ("accuracy of the model", words.percent(beside.accuracy_model)),
-        ("accuracy of the explained run", words.percent(beside.accuracy)),
-        ("accuracy of the floor", words.percent(beside.accuracy_floor)),
-        ("accuracy recovered: (explained − floor) / (model − floor)", words.said(beside.accuracy_recovered)),
+        ("accuracy of the model", words.percent(found.accuracy_model)),
+        ("accuracy of the explained run", words.percent(found.accuracy)),
+        ("accuracy of the floor", words.percent(found.accuracy_floor)),
+        ("accuracy recovered: (explained − floor) / (model − floor)", words.said(found.accuracy_recovered)),
     ]
-    if (hard := beside.hard_tokens) is not None:
+    if (hard := found.hard_tokens) is not None:
         name = f"recovered on the {words.percent(hard.share)} of tokens that {hard.by} finds hardest against this model"
         rows.append((name, words.said(hard.recovered)))
-    for name, quantiles in (("KL", beside.kl_quantiles), ("loss gap", beside.delta_loss_quantiles)):
+    for name, quantiles in (("KL", found.kl_quantiles), ("loss gap", found.delta_loss_quantiles)):
         listed = ", ".join(f"{_quantile(q)}\u00a0{words.value_text(x, 3)}" for q, x in quantiles.items())
         rows.append((f"{name} over tokens (quantiles)", listed))
     return rows
@@ -141,14 +139,15 @@ def _compute_facts(compute: Compute) -> list[tuple[str, Any]]:
 
 def _rungs(compute: Compute) -> dict[str, Any]:
     """What 50, 90, 99 and 99.9 % recovered of a floor's loss are worth: a row a floor; reasons stand below."""
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[tuple[bool, str], list[dict[str, Any]]] = {}
     reasons: list[str] = []
     for rung in compute.ladder:
         without = bool(words.ends_why(rung.share))
         reasons += [words.why(rung.share)] if without else []
         shown = {"figure": rung.share.value if without else rung.share, "without": without}
-        rows.setdefault(rung.floor.removeprefix("floor:"), []).append(shown)
-    return {"ladder": rows, "ladder_why": "; ".join(dict.fromkeys(reasons))}
+        rows.setdefault((rung.own, rung.floor), []).append(shown)
+    told = [(floor, shares) for (_, floor), shares in rows.items()]
+    return {"ladder": told, "ladder_why": "; ".join(dict.fromkeys(reasons))}
 
 
 def _overtaken(row: Overtaken) -> str:

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from assay.record import controls as blocks
 from assay.record.about import Task
-from assay.record.compute import Compute
+from assay.record.compute import Compute, Rung
 from assay.record.headline import Row
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
@@ -108,8 +108,8 @@ def worth_line(record: MeasurementRecord) -> str:
 
 def _ladder(compute: Compute) -> str:
     """What 90 and 99 % recovered of the headline floor's loss would be worth."""
-    rows = compute.ladder
-    told = [r for r in rows if r.floor == rows[0].floor and r.recovered in (0.9, 0.99) and r.share.defined]
+    first = [r for r in compute.ladder if (r.floor, r.own) == (compute.ladder[0].floor, compute.ladder[0].own)]
+    told = [r for r in first if r.recovered in (0.9, 0.99) and r.share.defined]
     if not told:
         return ""
     whys = list(dict.fromkeys(words.ends_why(r.share) for r in told))
@@ -119,12 +119,12 @@ def _ladder(compute: Compute) -> str:
     else:
         shown, tail = [words.said(r.share) for r in told], ""
     shares = ", ".join(f"{100 * r.recovered:g} % {share}" for r, share in zip(told, shown, strict=True))
-    return f"; of the model's compute, a loss recovered over {_floor_words(told[0].floor)} by {shares}{tail}"
+    return f"; of the model's compute, a loss recovered over {_floor_words(told[0])} by {shares}{tail}"
 
 
-def _floor_words(name: str) -> str:
-    """`floor:mean` as "the floor (mean)"; others as they are called."""
-    return f"this floor ({name.removeprefix('floor:')})" if name.startswith("floor:") else f"the {name}"
+def _floor_words(rung: Rung) -> str:
+    """The claim's own floor with its ablation; others as they are called."""
+    return plain_text(f"this floor ({rung.floor})" if rung.own else f"the {rung.floor}")
 
 
 def bits_line(record: MeasurementRecord) -> str:
@@ -170,8 +170,7 @@ def _undefined(record: MeasurementRecord) -> list[RenderableType]:
 
 def _nines_cell(row: Row) -> str:
     """The certified number alone: the row's name is the floor's name."""
-    text = row.nines_text
-    return plain_text(text).split(" over ")[0].removesuffix(" nines") if text else words.value_text(row.nines)
+    return plain_text(row.nines_shown) if row.nines_shown else words.value_text(row.nines)
 
 
 def _short(value: Estimate | None, least: int) -> str:

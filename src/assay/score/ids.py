@@ -29,6 +29,12 @@ class SystemId:
         said = (None if self.role == "rival" else self.role, self.ablation, self.part, self.draw)
         return ":".join(str(one) for one in said if one is not None)
 
+    @property
+    def label(self) -> str:
+        """What it is called where its role is known: the text without the role."""
+        said = (self.ablation, self.part, self.draw)
+        return ":".join(str(one) for one in said if one is not None) or self.role
+
 
 NOOP = SystemId("noop")  # the explained run with its edits out of force: what it reads is the meter's noise
 COMPLEMENT = SystemId("complement")  # of a set that is kept: the run of everything else

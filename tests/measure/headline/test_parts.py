@@ -130,7 +130,7 @@ def test_every_component_has_compute_figures_beside_the_compounds(monkeypatch):
         assert row.compute.share_explained.value == pytest.approx(1, abs=1e-3)
         assert row.compute.share_floor.value != pytest.approx(1, abs=1e-3)
         assert row.recovered.value > 0.999
-        assert row.nines_text
+        assert row.nines_shown
     assert record.parts.compound.recovered == record.recovered
     assert not any("part" in column for column in measured.examples.column_names)
 

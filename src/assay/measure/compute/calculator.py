@@ -18,6 +18,7 @@ from jaxtyping import Float64
 
 from assay.measure.compute.family import Endpoint
 from assay.record.compute import Linear, Mark, Placed, Rung, Worth
+from assay.score.ids import SystemId
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.fits import MonotoneCurve
@@ -125,20 +126,23 @@ class Calculator:
         found = logs.map(lambda log: float(np.exp(log)))
         return self._estimate(_recovered, columns) if found.low is None or found.high is None else found
 
-    def place(self, name: str, column: np.ndarray, model: np.ndarray) -> Placed:
+    def place(self, system: SystemId, column: np.ndarray, model: np.ndarray) -> Placed:
         """Where a system lies: its loss, and what that is worth as a share of the model's compute."""
-        mark, share = self.mark(column), self.share(column, model, name, own=True)
+        mark, share = self.mark(column), self.share(column, model, str(system), own=True)
         loss, linear = self.resamples.mean(column, self.counts), self._linear(share, column, model)
-        return Placed(name=name, loss=loss, share=share, linear=linear, where=mark.where, nearest=mark.nearest)
+        at = {"linear": linear, "where": mark.where, "nearest": mark.nearest}
+        return Placed(role=system.role, name=system.label, loss=loss, share=share, **at)
 
-    def rung(self, floor_name: str, recovered: float, model: np.ndarray, floor: np.ndarray) -> Rung:
+    def rung(self, over: SystemId, recovered: float, model: np.ndarray, floor: np.ndarray) -> Rung:
         """What a run that recovers this share of the floor's gap in loss is worth."""
         column = floor - recovered * (floor - model)
-        share = self.share(column, model, f"{100 * recovered:g} % recovered over {floor_name}")
+        share = self.share(column, model, f"{100 * recovered:g} % recovered over {over}")
         if share.high is not None and share.high > 1 and floor.sum() >= model.sum():
             share = replace(share, high=1.0)  # its loss is not below the model's, which the interval does not know
         loss, linear = self.resamples.mean(column, self.counts), self._linear(share, column, model)
-        return Rung(floor=floor_name, recovered=recovered, loss=loss, share=share, linear=linear)
+        return Rung(
+            floor=over.label, own=over.role == "floor", recovered=recovered, loss=loss, share=share, linear=linear
+        )
 
     def _linear(self, share: Estimate, top: np.ndarray, bottom: np.ndarray) -> float | None:
         """A share that is defined by log-linear interpolation."""

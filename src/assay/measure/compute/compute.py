@@ -84,11 +84,9 @@ def compute(
         power_law=_law(endpoints, calculator, marks, seed),
         marks=marks,
         parts={name: calculator.figures(loss_model, e, f, False) for name, (e, f) in (parts or {}).items()},
-        systems=tuple(calculator.place(str(one), column, loss_model) for one, column in (others or {}).items()),
+        systems=tuple(calculator.place(one, column, loss_model) for one, column in (others or {}).items()),
         ladder=tuple(
-            calculator.rung(str(one), share, loss_model, floor)
-            for one, floor in (floors or {}).items()
-            for share in LADDER
+            calculator.rung(one, share, loss_model, floor) for one, floor in (floors or {}).items() for share in LADDER
         ),
         text=_text(figures, marks, calculator.curve, len(parts or {}), whole_model),
     )

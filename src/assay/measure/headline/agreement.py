@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from assay.measure.tokens.residual import by_document
-from assay.record.headline import Beside, HardTokens
+from assay.record.headline import Agreement, HardTokens
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -30,7 +30,7 @@ def agreement(
     explained: SystemId,
     floor: SystemId | None,
     smaller: Sequence[SystemId] = (),
-) -> Beside:
+) -> Agreement:
     """The record's `beside` block.
 
     Args:
@@ -43,7 +43,7 @@ def agreement(
     hard = None
     if floor is not None and smaller:
         hard = hard_tokens(scored, resamples, explained=explained, floor=floor, smaller=smaller)
-    return Beside(
+    return Agreement(
         agreement=resamples.mean(by_document(scored, mine.agree), everything, least=0.0, most=1.0),
         within={f"{bound:g}": e for bound, e in within(scored, resamples, explained=explained, floor=floor).items()},
         kl_quantiles=_quantiles(kl),

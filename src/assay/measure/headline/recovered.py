@@ -99,7 +99,8 @@ def nines(
     share = recovered_kl(resamples, kl_explained, kl_floor, counts, noise=noise)
     ratio = share.map(lambda r: 1 - r, decreasing=True)
     if ratio.value is None:
-        return _nines(share, None, None, floor, f"nines over {floor}: {share}")
+        sure = Estimate.undefined(share.reason or "the ratio has no upper end", share.n)
+        return Nines(certified=sure, value=share, shown=None, remark=None, limit=None, floor=floor)
     mean_floor = float(np.maximum(kl_floor, 0.0).sum() / counts.sum())
     limit = max(0.0, -math.log10(max(noise, RESOLUTION) / mean_floor))
 
@@ -109,24 +110,15 @@ def nines(
     value = ratio.map(count, decreasing=True)
     # "0" is what is certified where the interval has no upper end, too: nothing better was shown.
     certified = 0.0 if ratio.high is None else count(ratio.high)
+    shown, remark = _shown(certified), None
     if certified >= limit > 0:
-        text = f">{_shown(limit)} nines over {floor}"
+        shown = f">{_shown(limit)}"
     elif ratio.value >= 1:
-        text = f"0 nines over {floor}: no better than the floor"
+        shown, remark = "0", "no better than the floor"
     elif certified == 0:
-        text = f"0 nines over {floor}: not shown to be better than the floor"
-    else:
-        text = f"{_shown(certified)} nines over {floor}"
-    return _nines(value, certified, limit, floor, text)
-
-
-def _nines(value: Estimate, certified: float | None, limit: float | None, floor: str, text: str) -> Nines:
-    """The block: what is certified is an estimate that is its own lower end."""
-    if certified is None:
-        sure = Estimate.undefined(value.reason or "the ratio has no upper end", value.n)
-    else:
-        sure = replace(value, value=certified, low=certified)
-    return Nines(certified=sure, value=value, text=text, limit=limit, floor=floor)
+        shown, remark = "0", "not shown to be better than the floor"
+    sure = replace(value, value=certified, low=certified)  # what is certified is its own lower end
+    return Nines(certified=sure, value=value, shown=shown, remark=remark, limit=limit, floor=floor)
 
 
 def measure_recovered(
@@ -163,7 +155,7 @@ def measure_recovered(
         recovered_loss=by_loss,
         cancellation=cancellation,
         nines=over.value,
-        nines_text=over.text,
+        nines_shown=over.shown,
         kl_explained=resamples.mean(kl_explained, counts, least=0.0),
         kl_floor=resamples.mean(kl_floor, counts, least=0.0),
         loss_model=resamples.mean(loss_model, counts),

@@ -87,7 +87,7 @@ def headline_table(
         lowest = min(costs, key=lambda a: costs[a].kl.value or 0.0)
         none = Estimate.undefined("a Remove claim has necessity and KL, and no recovered share")
         placed = explanation.headline_floor
-        nothing = Nines(value=none, certified=none, limit=None, floor=placed, text="no nines")
+        nothing = Nines(value=none, certified=none, limit=None, floor=placed, shown=None, remark=None)
         lead: dict[str, Any] = {"ablation": lowest, "floor": placed, "nines": nothing}
         head = Headline(**lead, recovered=none, recovered_loss=none, **vars(costs[lowest]))
         table = [
