@@ -28,7 +28,7 @@ def order_of(edges: Any) -> np.ndarray:
     return np.concatenate([np.arange(edges.offsets[r], edges.offsets[r + 1]) for r in readers])
 
 
-def threshold(bench: Any, share: float, known: dict[float, float], tries: int = 10) -> float:
+def threshold(workbench: Any, share: float, known: dict[float, float], tries: int = 10) -> float:
     """A tau at which about this share of the edges is kept.
 
     Args:
@@ -42,7 +42,7 @@ def threshold(bench: Any, share: float, known: dict[float, float], tries: int = 
     tau = 0.03
     for _ in range(tries):
         if tau not in known:
-            known[tau] = float(acdc(bench, "counterfactual", tau).mask.mean())
+            known[tau] = float(acdc(workbench, "counterfactual", tau).mask.mean())
         if misses(tau) < CLOSE:
             break
         more = [t for t, kept in known.items() if kept > share]  # too low
@@ -68,20 +68,20 @@ def compared(
     from assay.methods.acdc import acdc
 
     model = network(name)
-    bench = bench_of(model, prompts, TOKENS)
-    edges = bench.model.edges
+    workbench = bench_of(model, prompts, TOKENS)
+    edges = workbench.model.edges
     order = order_of(edges)
     some = order if only is None else order[np.linspace(0, len(order) - 1, only).astype(int)]
     with tempfile.TemporaryDirectory() as folder:
-        handed(model, bench, Path(folder) / "given.safetensors")
+        handed(model, workbench, Path(folder) / "given.safetensors")
         with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
             known: dict[float, float] = {}
             for share in shares:
-                tau = threshold(bench, share, known)
+                tau = threshold(workbench, share, known)
                 kept: dict[str, Any] = {}
 
                 def ours(tau: float = tau, kept: dict[str, Any] = kept) -> Seconds:
-                    taken, kept["ours"] = timed(lambda: acdc(bench, "counterfactual", tau))
+                    taken, kept["ours"] = timed(lambda: acdc(workbench, "counterfactual", tau))
                     return taken
 
                 def theirs(tau: float = tau, kept: dict[str, Any] = kept) -> Seconds:
@@ -122,15 +122,15 @@ def steps(name: str, threads: int, count: int, tau: float, every: bool) -> Itera
     from assay.methods.acdc import AcdcSearch
 
     model = network(name)
-    bench = bench_of(model, 1, TOKENS)
-    edges = bench.model.edges
+    workbench = bench_of(model, 1, TOKENS)
+    edges = workbench.model.edges
     readers, done, last = list(reversed(range(len(edges.readers)))), 0, 0
     for place, reader in enumerate(readers[1:], 1):
         done += edges.readers[reader].writers
         last = place
         if done >= count:
             break
-    search = AcdcSearch(bench, "counterfactual", tau)
+    search = AcdcSearch(workbench, "counterfactual", tau)
     search.reader(readers[0])
     taken, _ = timed(lambda: [search.reader(reader) for reader in readers[1 : last + 1]])
     note = f"{done} edges, {search.steps} steps, {taken.cpu / done * len(edges):.0f} s for all {len(edges)} at that"
@@ -140,7 +140,7 @@ def steps(name: str, threads: int, count: int, tau: float, every: bool) -> Itera
         note += f"; in fact {all_of.cpu:.0f} s, {int(search.result()[0].sum())} kept"
     order = order_of(edges)[edges.readers[-1].writers :][:done]
     with tempfile.TemporaryDirectory() as folder:
-        handed(model, bench, Path(folder) / "given.safetensors")
+        handed(model, workbench, Path(folder) / "given.safetensors")
         try:
             with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
                 whole, _ = peer("acdc", tau=tau, order=[edges[int(i)] for i in order[:count]])

@@ -16,10 +16,10 @@ SIZES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
 class Passes:
-    """The library's own forward pass of a bench's prompts, with the logits after the last token alone."""
+    """The library's own forward pass of a workbench's prompts, with the logits after the last token alone."""
 
-    def __init__(self, model: Any, bench: Any):
-        self.model, self.inputs = model, bench.task.tokens[:, :-1]
+    def __init__(self, model: Any, workbench: Any):
+        self.model, self.inputs = model, workbench.task.tokens[:, :-1]
 
     @torch.no_grad()
     def __call__(self) -> Seconds:
@@ -37,14 +37,14 @@ def band(name: str, prompts: int, repeats: int, count: int) -> Iterator[Row]:
     from assay.score.circuits import score_circuits
 
     model = network(name)
-    bench = bench_of(model, prompts, TOKENS)
-    edges = bench.model.edges
+    workbench = bench_of(model, prompts, TOKENS)
+    edges = workbench.model.edges
     size = np.array([max(10, len(edges) // 100)])
     masks = np.concatenate([paths(edges, size, seed) for seed in range(count)])
-    shares = live_shares(Circuits(bench, "counterfactual"), masks)
-    one = Passes(model, bench)
+    shares = live_shares(Circuits(workbench, "counterfactual"), masks)
+    one = Passes(model, workbench)
     taken = in_turn(
-        {"band": lambda: timed(lambda: score_circuits(bench, masks, "counterfactual"))[0], "pass": one}, repeats
+        {"band": lambda: timed(lambda: score_circuits(workbench, masks, "counterfactual"))[0], "pass": one}, repeats
     )
     what = f"{name}, {prompts} prompts: band of {count} circuits of 1 %"
     note = f"{shares.mean():.0%} of nodes live; the ratio aimed at is 1/1.5"
@@ -57,9 +57,9 @@ def live(name: str, prompts: int, repeats: int) -> Iterator[Row]:
     from assay.intervene.circuits import Circuits
 
     model = network(name)
-    bench = bench_of(model, prompts, TOKENS)
-    circuits = Circuits(bench, "counterfactual")
-    batch, one = circuits.batch(np.arange(prompts)), Passes(model, bench)
+    workbench = bench_of(model, prompts, TOKENS)
+    circuits = Circuits(workbench, "counterfactual")
+    batch, one = circuits.batch(np.arange(prompts)), Passes(model, workbench)
     batch.logits(np.ones((1, len(circuits.edges)), dtype=bool))
     sizes = np.unique((np.array(SIZES[:-1]) * len(circuits.edges)).astype(int))
     for mask in paths(circuits.edges, sizes[sizes > 0], seed=2):

@@ -17,7 +17,7 @@ from speed.timing import Row, Seconds, in_turn, timed
 TOKENS, COUNT, TOLERANCE = 15, 20, 1e-4
 
 
-def losses(bench: Any, logits: list[list[list[float]]], own: torch.Tensor) -> np.ndarray:
+def losses(workbench: Any, logits: list[list[list[float]]], own: torch.Tensor) -> np.ndarray:
     """KL(model || circuit) in nats of each prompt, from last logits by the plain definition."""
     log = torch.tensor(logits, dtype=torch.float64).log_softmax(-1)
     known = own.double().log_softmax(-1)
@@ -32,15 +32,15 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
     from assay.score.circuits import score_circuits
 
     model = network(name)
-    bench = bench_of(model, prompts, TOKENS)
-    edges = bench.model.edges
-    scores = integrated_attribution(Circuits(bench, "counterfactual"), loss="kl", check=False)
+    workbench = bench_of(model, prompts, TOKENS)
+    edges = workbench.model.edges
+    scores = integrated_attribution(Circuits(workbench, "counterfactual"), loss="kl", check=False)
     best = scores.best_first()
     every = log_sizes(len(edges), COUNT)
     with torch.no_grad():
-        own = model(bench.task.tokens[:, :-1]).logits[:, -1]
+        own = model(workbench.task.tokens[:, :-1]).logits[:, -1]
     with tempfile.TemporaryDirectory() as folder:
-        handed(model, bench, Path(folder) / "given.safetensors")
+        handed(model, workbench, Path(folder) / "given.safetensors")
         with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
             peer("rank", order=[edges[int(i)] for i in best])
             for sizes, target in ((every, 5.0), (every[every <= len(edges) // 100], 15.0)):
@@ -48,7 +48,7 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
                 kept: dict[str, Any] = {}
 
                 def ours(masks: np.ndarray = masks, kept: dict[str, Any] = kept) -> Seconds:
-                    taken, kept["ours"] = timed(lambda: score_circuits(bench, masks, "counterfactual"))
+                    taken, kept["ours"] = timed(lambda: score_circuits(workbench, masks, "counterfactual"))
                     return taken
 
                 def theirs(sizes: np.ndarray = sizes, kept: dict[str, Any] = kept) -> Seconds:
@@ -57,7 +57,7 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
 
                 taken = in_turn({"ours": ours, "theirs": theirs}, repeats)
                 mine = kept["ours"].stacked("kl")
-                gap = np.abs(mine - losses(bench, kept["theirs"], own))
+                gap = np.abs(mine - losses(workbench, kept["theirs"], own))
                 assert gap.max() < TOLERANCE * max(1.0, mine.max()), gap.max()
                 which = "" if len(sizes) == len(every) else " up to 1 %"
                 yield Row(

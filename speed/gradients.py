@@ -23,14 +23,14 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
     from assay.methods.integrated_attribution import integrated_attribution
 
     model = network(name)
-    bench = bench_of(model, prompts, TOKENS, metric="loss")
-    circuits = Circuits(bench, "counterfactual")
+    workbench = bench_of(model, prompts, TOKENS, metric="loss")
+    circuits = Circuits(workbench, "counterfactual")
 
     def along(path: str) -> Callable[[], EdgeScores]:
         return lambda: integrated_attribution(circuits, along=path, steps=STEPS, rule="ends", check=False)
 
     with tempfile.TemporaryDirectory() as folder:
-        handed(model, bench, Path(folder) / "given.safetensors")
+        handed(model, workbench, Path(folder) / "given.safetensors")
         with Peer("auto-circuit", Path(folder) / "given.safetensors", threads) as peer:
             # the peer's sum over masks 0, 1/n, ..., 1 has n + 1 gradients
             for what, call, asked, same in (
@@ -48,7 +48,7 @@ def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Ro
 
                 def theirs(asked: int = asked, found: dict[str, np.ndarray] = found) -> Seconds:
                     taken, scores = peer("gradients", steps=asked)
-                    found["theirs"] = np.array([scores[edge] for edge in bench.model.edges]) / (asked + 1)
+                    found["theirs"] = np.array([scores[edge] for edge in workbench.model.edges]) / (asked + 1)
                     return taken
 
                 taken = in_turn({"ours": ours, "theirs": theirs}, repeats)

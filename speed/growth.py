@@ -30,7 +30,7 @@ BESIDE = {
 LAYERS, HEADS, POSITIONS, PROMPTS = (2, 4, 8), (4, 8, 16), (15, 30, 60), (8, 16, 32)
 
 
-def work(bench: Any, case: str) -> Callable[[], object]:
+def work(workbench: Any, case: str) -> Callable[[], object]:
     """Ours, as in the other cases; circuits are chosen by chance, as that changes nothing here."""
     from assay.intervene.circuits import Circuits
     from assay.intervene.sweep import sweep
@@ -40,31 +40,31 @@ def work(bench: Any, case: str) -> Callable[[], object]:
 
     match case:
         case "sweep":
-            return lambda: sweep(bench, "counterfactual", [c for c in bench.model.components if ".h" in c])
+            return lambda: sweep(workbench, "counterfactual", [c for c in workbench.model.components if ".h" in c])
         case "acdc":
-            return lambda: acdc(bench, "counterfactual", TAU)
+            return lambda: acdc(workbench, "counterfactual", TAU)
         case "frontier":
-            masks = _masks(bench)
-            return lambda: score_circuits(bench, masks, "counterfactual")
+            masks = _masks(workbench)
+            return lambda: score_circuits(workbench, masks, "counterfactual")
         case "gradients":
-            return lambda: attribution(Circuits(bench, "counterfactual"))
+            return lambda: attribution(Circuits(workbench, "counterfactual"))
         case _:
             return lambda: None
 
 
-def _sizes(bench: Any) -> np.ndarray:
+def _sizes(workbench: Any) -> np.ndarray:
     from assay.methods.edge_sizes import log_sizes
 
-    return log_sizes(len(bench.model.edges), 20)
+    return log_sizes(len(workbench.model.edges), 20)
 
 
-def _order(bench: Any) -> np.ndarray:
-    return np.random.default_rng(0).permutation(len(bench.model.edges))
+def _order(workbench: Any) -> np.ndarray:
+    return np.random.default_rng(0).permutation(len(workbench.model.edges))
 
 
-def _masks(bench: Any) -> np.ndarray:
-    rank = np.argsort(_order(bench))
-    return rank < _sizes(bench)[:, None]
+def _masks(workbench: Any) -> np.ndarray:
+    rank = np.argsort(_order(workbench))
+    return rank < _sizes(workbench)[:, None]
 
 
 def bench_for(case: str, model: Any, prompts: int, tokens: int = TOKENS) -> Any:
@@ -77,12 +77,12 @@ def memory(name: str, prompts: int, threads: int) -> Iterator[str]:
     """Lines of the most memory that a process of each case has had, and one that only opened the model."""
     model = network(name)
     for case, (library, asked) in BESIDE.items():
-        bench = bench_for(case, model, prompts)
-        edges, names = bench.model.edges, list(bench.model.edges)
+        workbench = bench_for(case, model, prompts)
+        edges, names = workbench.model.edges, list(workbench.model.edges)
         ours, opened = _peak(name, case, prompts, threads), _peak(name, "open", prompts, threads)
         line = f"{name}, {prompts} prompts, {case}: {ours / 2**20:.0f} MiB ({opened / 2**20:.0f} with the model open)"
         with tempfile.TemporaryDirectory() as folder:
-            handed(model, bench, Path(folder) / "given.safetensors")
+            handed(model, workbench, Path(folder) / "given.safetensors")
             try:
                 with Peer(library, Path(folder) / "given.safetensors", threads, -1) as peer:
                     before = peer.peak
@@ -93,8 +93,8 @@ def memory(name: str, prompts: int, threads: int) -> Iterator[str]:
                             some = np.linspace(0, len(edges) - 1, EDGES).astype(int)
                             peer(asked, tau=TAU, order=[names[i] for i in reversed(some)])
                         case "frontier":
-                            peer("rank", order=[names[i] for i in _order(bench)])
-                            peer(asked, sizes=_sizes(bench)[[0, -1]].tolist())
+                            peer("rank", order=[names[i] for i in _order(workbench)])
+                            peer(asked, sizes=_sizes(workbench)[[0, -1]].tolist())
                         case _:
                             peer(asked, steps=0)
                     line += f"; {peer.name}: {peer.peak / 2**20:.0f} MiB ({before / 2**20:.0f} with the model open)"

@@ -49,7 +49,7 @@ def bench_of(
         metric: of the task; "loss" has a random token for answer. everywhere: it is read after every token, and not
             after the last alone.
     """
-    from assay.intervene.ablations import Workbench
+    from assay.intervene.ablations import PlanContext
     from assay.intervene.runner import Runner
     from assay.model.load import load
     from assay.model.transformer import Model
@@ -71,14 +71,14 @@ def bench_of(
         scored=scored, real=real, document=np.arange(prompts), offset=np.zeros(prompts, dtype=np.int64),
         counterfactual=other, documents=tuple(DocumentInfo(f"p{i}", "prompts", str(i)) for i in range(prompts)),
     )  # fmt: skip
-    return Workbench(Runner(view, task))
+    return PlanContext(Runner(view, task))
 
 
-def handed(model: Any, bench: Any, file: Path, more: Mapping[str, np.ndarray] | None = None) -> None:
+def handed(model: Any, workbench: Any, file: Path, more: Mapping[str, np.ndarray] | None = None) -> None:
     """Writes weights, prompts (`tokens` [2, prompts, pos + 1]: scored, donor) and more arrays for a peer to read."""
     from safetensors.torch import save_file
 
-    task = bench.task
+    task = workbench.task
     given = {f"weights.{name}": value.contiguous().clone() for name, value in model.state_dict().items()}
     given["tokens"] = torch.stack([task.tokens, task.counterfactual]).contiguous()
     for name, value in (more or {}).items():

@@ -28,9 +28,9 @@ Patch = tuple[int, int, int]  # layer, head, column
 class Hooks:
     """The plain way: a hook that replaces one head's z at one column, and the library's own forward pass."""
 
-    def __init__(self, model: Any, bench: Any):
-        self.model, self.task, self.width = model, bench.task, bench.model.config.d_head
-        self.tokens, other = bench.task.tokens[:, :TOKENS], bench.task.counterfactual[:, :TOKENS]
+    def __init__(self, model: Any, workbench: Any):
+        self.model, self.task, self.width = model, workbench.task, workbench.model.config.d_head
+        self.tokens, other = workbench.task.tokens[:, :TOKENS], workbench.task.counterfactual[:, :TOKENS]
         gpt2 = hasattr(model, "transformer")
         layers = model.transformer.h if gpt2 else model.model.layers
         self.out = [layer.attn.c_proj if gpt2 else layer.self_attn.o_proj for layer in layers]
@@ -78,16 +78,16 @@ def compared(name: str, everywhere: bool, repeats: int, threads: int, count: int
     from assay.intervene.sweep import sweep
 
     model = network(name)
-    bench = bench_of(model, 1, TOKENS, metric="loss", everywhere=everywhere)
-    shape = bench.model.config
-    names = [component for component in bench.model.components if ".h" in component]
+    workbench = bench_of(model, 1, TOKENS, metric="loss", everywhere=everywhere)
+    shape = workbench.model.config
+    names = [component for component in workbench.model.components if ".h" in component]
     every = [(a, b, c) for a in range(shape.layers) for b in range(shape.heads) for c in range(TOKENS)]
     some = np.linspace(0, len(every) - 1, min(count or len(every), len(every))).astype(int)
     chosen, wanted = [every[i] for i in some], np.zeros(0)
 
     def ours() -> Seconds:
         nonlocal wanted
-        taken, swept = timed(lambda: sweep(bench, "counterfactual", names))
+        taken, swept = timed(lambda: sweep(workbench, "counterfactual", names))
         wanted = swept.loss[..., 0].reshape(-1)[some]
         return taken.over(len(every))
 
@@ -99,10 +99,10 @@ def compared(name: str, everywhere: bool, repeats: int, threads: int, count: int
 
         return run
 
-    plain = Hooks(model, bench)
+    plain = Hooks(model, workbench)
     calls = {"assay": ours, "plain hooks": other(lambda: timed(lambda: plain(chosen)), 1e-4)}
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        handed(model, bench, Path(folder) / "given.safetensors")
+        handed(model, workbench, Path(folder) / "given.safetensors")
         for library in PEERS:
             for which in range(versions(library)):
                 try:

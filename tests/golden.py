@@ -23,7 +23,7 @@ import torch
 
 import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.find.circuit.plan import Plan
+from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.search import find_circuit
 from assay.find.circuit.split import split_task
 from assay.record.base import Block
@@ -52,7 +52,7 @@ def _repeat(claim: Any, **more: Any) -> Block:
 def _search(*methods: str, **more: Any) -> Block:
     model = tiny("llama", tokenizer=True)
     split = split_task(model, {"kind": "repeat", "length": 6}, documents=8, select=6, seed=2)
-    plan = Plan(methods=methods, sizes=(4, 12), controls=4, control_rows=4, seed=2, **more)
+    plan = SearchPlan(methods=methods, sizes=(4, 12), controls=4, control_rows=4, seed=2, **more)
     return find_circuit(model, split, plan).record
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.methods.acdc import AcdcSearch
 from assay.methods.circuit_states import Trial
 from assay.model.layer import Norm
@@ -134,12 +134,12 @@ def halves(search: AcdcSearch) -> list[bool]:
     return found
 
 
-def shares(bench: Workbench, tau: float) -> None:
-    model = bench.model
+def shares(workbench: PlanContext, tau: float) -> None:
+    model = workbench.model
     assert isinstance(model, Model)
-    edges, search = model.edges, AcdcSearch(bench, "counterfactual", tau)
+    edges, search = model.edges, AcdcSearch(workbench, "counterfactual", tau)
     with torch.no_grad():
-        bounds = Bounds(model, bench.task.tokens)
+        bounds = Bounds(model, workbench.task.tokens)
         deltas = torch.cat([scorer.batch.clean.delta for scorer in search.states.scorers], dim=1)
     known = halves(search)
     decided: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])  # edges, cut, of these by the bound, kept by half
@@ -161,7 +161,8 @@ def shares(bench: Workbench, tau: float) -> None:
             smallest[where].append(bound / tau)
         counts[3] += sum(known)
     print(
-        f"\n{len(bench.task.tokens)} prompts, tau {tau:g}: {int(search.result()[0].sum())} of {len(edges)} edges kept\n"
+        f"\n{len(workbench.task.tokens)} prompts, tau {tau:g}: "
+        f"{int(search.result()[0].sum())} of {len(edges)} edges kept\n"
     )
     print("| reader | edges | cut | by the bound | bound / tau, least and median | kept, by half of the items |")
     print("| --- | --- | --- | --- | --- | --- |")
@@ -181,8 +182,8 @@ def main() -> None:
     parser.add_argument("--tau", type=float, help="default: one that keeps a fifth of the edges")
     given = parser.parse_args()
     for prompts in given.prompts:
-        bench = bench_of(network("zoo:novel-4l"), prompts, TOKENS)
-        shares(bench, given.tau or threshold(bench, SHARES[-1], {}))
+        workbench = bench_of(network("zoo:novel-4l"), prompts, TOKENS)
+        shares(workbench, given.tau or threshold(workbench, SHARES[-1], {}))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import numpy as np
 import assay
 from assay.explanations.circuit.files import read_circuit
 from assay.explanations.claims.file import load_claim
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
@@ -35,9 +35,9 @@ def main() -> None:
     task = claim.build_task(model, claim.documents, claim.seed or 0)
     circuit = read_circuit(given.run / "circuit.json", model)
     ablation = (claim.ablation or ("mean",))[0]
-    bench, count = Workbench(Runner(model, task), claim.seed or 0), len(model.edges)
+    workbench, count = PlanContext(Runner(model, task), claim.seed or 0), len(model.edges)
     none, every = (EdgeSet.whole(np.full(count, kept)) for kept in (False, True))
-    scored = score_circuits(bench, [none, every, circuit.edges], ablation, draws=range(4))
+    scored = score_circuits(workbench, [none, every, circuit.edges], ablation, draws=range(4))
     used = scored.count > 0
     loss, kl = (scored.stacked(name)[:, used] / scored.count[used] for name in ("loss", "kl"))
     floor, whole, kept = loss

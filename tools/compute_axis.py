@@ -13,7 +13,7 @@ import numpy as np
 
 import assay
 from assay.explanations.components.sets import Keep
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.intervene.spec import RANDOM
 from assay.measure.compute.compute import compute
@@ -40,21 +40,21 @@ def main() -> None:
     task = Task.text(model, split=given.split)
     if len(task.documents) > given.documents:
         task = task.subset(np.linspace(0, len(task.documents) - 1, given.documents).round().astype(int))
-    bench, settings = Workbench(Runner(model, task)), Settings()
+    workbench, settings = PlanContext(Runner(model, task)), Settings()
     nothing = Keep([])
     empty = {
         SystemId("everything ablated", a): [
-            nothing.floor(bench, a, d) for d in range(given.draws if a in RANDOM else 1)
+            nothing.floor(workbench, a, d) for d in range(given.draws if a in RANDOM else 1)
         ]
         for a in ABLATIONS
     }
-    others = {r.id: r.system for r in rivals.contestants(bench, settings, None)}
-    scored = score(bench, {**empty, **others})
+    others = {r.id: r.system for r in rivals.contestants(workbench, settings, None)}
+    scored = score(workbench, {**empty, **others})
     used = scored.count > 0
     count = scored.count[used]
     resamples = Resamples(int(used.sum()), [task.documents[i].stratum for i in np.flatnonzero(used)])
     own, losses = scored.model.loss[used], {one: its.loss[used] for one, its in scored.systems.items()}
-    name, endpoints = family_of(bench, settings)
+    name, endpoints = family_of(workbench, settings)
     floors = {f: losses[f] for f in (*empty, *map(rival, OTHER_FLOORS)) if f in losses}
     found = compute(
         endpoints,

@@ -15,7 +15,7 @@ import numpy as np
 
 import assay
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.controls import rivals
 from assay.measure.headline.systems import systems
@@ -66,13 +66,13 @@ def sums(name: str, split: str = "test", documents: int | None = None) -> tuple[
     task = whole(model, split)
     chosen = [i for i, d in enumerate(task.documents) if split == "test" or d.source == "python"][:documents]
     task = task.subset(np.array(chosen))
-    bench = Workbench(Runner(model, task), 0)
+    workbench = PlanContext(Runner(model, task), 0)
     wanted = {column.partition("/")[0] for column in columns}
-    every = dict(systems(bench, claim, ABLATIONS, DRAWS).plans)
+    every = dict(systems(workbench, claim, ABLATIONS, DRAWS).plans)
     if "bigram" in wanted:
         settings = Settings.resolve(None, ablation=list(ABLATIONS))
-        every |= rivals.systems(bench, settings, claim, ablation=ABLATIONS[0])
-    scored = score(bench, {one: plan for one, plan in every.items() if str(one) in wanted})
+        every |= rivals.systems(workbench, settings, claim, ablation=ABLATIONS[0])
+    scored = score(workbench, {one: plan for one, plan in every.items() if str(one) in wanted})
     found = {"model": scored.model, **{str(one): its for one, its in scored.systems.items()}}
     return task, {f"{name}/{c}": getattr(found[c.split("/")[0]], c.split("/")[1]) for c in columns}
 

@@ -18,7 +18,7 @@ import numpy as np
 import assay
 from assay.explanations.base import Explanation
 from assay.explanations.components.sets import Keep, Remove
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import headline_table
@@ -58,16 +58,16 @@ def main() -> None:
             : given.documents
         ]  # a window of each document
         task = replace(task, **take(task, first, np.asarray(task.document)[first]))
-        bench = Workbench(Runner(model, task))
+        workbench = PlanContext(Runner(model, task))
         for name, claim in claims(model, given.head, given.layer).items():
             if given.only not in (None, claim.kind):
                 continue
             start = time.process_time()
-            plans = systems(bench, claim, ABLATIONS, DRAWS)
+            plans = systems(workbench, claim, ABLATIONS, DRAWS)
             print(
                 f"{name}: fitted, {time.process_time() - start:.0f} s, {task.count} tokens", file=sys.stderr, flush=True
             )
-            scored = score(bench, plans.plans)
+            scored = score(workbench, plans.plans)
             used = scored.count > 0
             numbers = headline_table(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)
             seconds = time.process_time() - start
@@ -82,7 +82,7 @@ def main() -> None:
                 cells[3] = f"{cells[3]}; {numbers.noise_kl:.1e} (no-op)"
                 print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} | {loss} | {seconds:.0f} |", flush=True)
         print(f"\n{dtype}: {task.count:,} scored tokens in {len(task)} rows of {given.context}, "
-              f"statistics over {bench.statistics.tokens:,} reference tokens\n", flush=True)  # fmt: skip
+              f"statistics over {workbench.statistics.tokens:,} reference tokens\n", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 import assay
 from assay.explanations.program.library import LEVELS, induction
 from assay.explanations.program.program import Program
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.controls import rivals
@@ -78,7 +78,7 @@ def main() -> None:
         task = task.subset(np.linspace(0, len(task.documents) - 1, given.documents).round().astype(int))
     top = head_scores(model, seed=given.seed).top("induction", given.most)
     heads = given.heads.split(",") if given.heads else [h for h, s in top if s >= ENOUGH] or [top[0][0]]
-    bench = Workbench(Runner(model, task), given.seed)
+    workbench = PlanContext(Runner(model, task), given.seed)
     groups = {head: [head] for head in heads} if given.alone else {"": heads}
     matches = {"all": MATCHES["all"]} if given.alone else MATCHES
     claims = {
@@ -92,24 +92,24 @@ def main() -> None:
     }
     say = partial(print, file=sys.stderr, flush=True)
     say(f"{len(task.documents)} documents, {task.count} tokens; fitting", time.process_time())
-    bench.store.gather([parse_site(head) for head in heads])  # one pass for all claims
-    plans = {name: claim.plan(bench, "mean", 0) for name, (_, claim) in claims.items()}
+    workbench.store.gather([parse_site(head) for head in heads])  # one pass for all claims
+    plans = {name: claim.plan(workbench, "mean", 0) for name, (_, claim) in claims.items()}
     every = [a for a in ABLATIONS if a != "counterfactual"]  # text has no counterfactuals
     ablations = given.ablations.split(",") if given.ablations else ALONE if given.alone else every
     floors = {
-        f"{group} {a}".strip(): [claim.floor(bench, a, d) for d in range(given.draws if a in RANDOM else 1)]
+        f"{group} {a}".strip(): [claim.floor(workbench, a, d) for d in range(given.draws if a in RANDOM else 1)]
         for group, claim in dict(claims.values()).items()
         for a in ablations
     }
     say("floors made; scoring", time.process_time())
-    others = {r.name: r.system for r in rivals.contestants(bench, Settings(), None) if r.name in FLOORS}
+    others = {r.name: r.system for r in rivals.contestants(workbench, Settings(), None) if r.name in FLOORS}
     done = [0]
 
     def advance(runs: int) -> None:
         done[0] += runs
         say(f"{done[0]} runs of a row", time.process_time())
 
-    scored = score(bench, {**plans, **floors, **others}, advance=advance)
+    scored = score(workbench, {**plans, **floors, **others}, advance=advance)
     used = scored.count > 0
     count = scored.count[used]
     strata = [task.documents[i].stratum for i in np.flatnonzero(used)]

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import assay
 from assay.explanations import Program, Remove, programs
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Call, Edit, EditRun, Plan
 from assay.intervene.runner import Runner
 from assay.measure.headline.recovered import recovered_kl
@@ -30,7 +30,7 @@ from assay.score.score import score
 from assay.task.task import Task
 
 
-def swapped(bench: Workbench, one: Site, other: Site, values: dict[Site, Tensor], real: Tensor) -> Plan:
+def swapped(workbench: PlanContext, one: Site, other: Site, values: dict[Site, Tensor], real: Tensor) -> Plan:
     """Each gets the other's values, brought to its own mean and spread."""
 
     def edit(site: Site, donor: Site) -> Edit:
@@ -39,7 +39,7 @@ def swapped(bench: Workbench, one: Site, other: Site, values: dict[Site, Tensor]
         given = (its - its[real].mean(0)) / its[real].std(0).clamp(min=1e-9) * spread + mean
         return Edit(site, Call(lambda batch: given[torch.from_numpy(batch.rows)]))
 
-    return bench.plan((edit(one, other), edit(other, one)))
+    return workbench.plan((edit(one, other), edit(other, one)))
 
 
 def main() -> None:
@@ -53,21 +53,21 @@ def main() -> None:
     given = parser.parse_args()
     model, names = assay.load(given.model), given.parts.split(",")
     task = Task.text(model, split="test", context=given.context, max_documents=given.documents, seed=given.seed)
-    bench, sites = Workbench(Runner(model, task), given.seed), [parse_site(name) for name in names]
-    bench.store.gather(sites)
+    workbench, sites = PlanContext(Runner(model, task), given.seed), [parse_site(name) for name in names]
+    workbench.store.gather(sites)
     run = EditRun("clean")
-    values = bench.runner.values(Plan((run,)), run, sites, np.arange(len(task)))
+    values = workbench.runner.values(Plan((run,)), run, sites, np.arange(len(task)))
     label = programs.label(source=given.source)
-    plans = {f"without {name}": Remove([name]).plan(bench, "mean", 0) for name in names}
-    plans["without all"] = Remove(names).plan(bench, "mean", 0)
-    plans |= {f"only {n}": Remove([m for m in names if m != n]).plan(bench, "mean", 0) for n in names}
-    plans |= {f"label {name}": Program({name: label}).plan(bench) for name in names}
-    plans["label all"] = Program(dict.fromkeys(names, label)).plan(bench)
+    plans = {f"without {name}": Remove([name]).plan(workbench, "mean", 0) for name in names}
+    plans["without all"] = Remove(names).plan(workbench, "mean", 0)
+    plans |= {f"only {n}": Remove([m for m in names if m != n]).plan(workbench, "mean", 0) for n in names}
+    plans |= {f"label {name}": Program({name: label}).plan(workbench) for name in names}
+    plans["label all"] = Program(dict.fromkeys(names, label)).plan(workbench)
     pairs = list(itertools.combinations(range(len(names)), 2))
     for i, j in pairs:
-        plans[f"without {i} {j}"] = Remove([names[i], names[j]]).plan(bench, "mean", 0)
-        plans[f"swapped {i} {j}"] = swapped(bench, sites[i], sites[j], values, task.real)
-    scored = score(bench, plans)
+        plans[f"without {i} {j}"] = Remove([names[i], names[j]]).plan(workbench, "mean", 0)
+        plans[f"swapped {i} {j}"] = swapped(workbench, sites[i], sites[j], values, task.real)
+    scored = score(workbench, plans)
     used = scored.count > 0
     count = scored.count[used]
     resamples = task.resamples(np.flatnonzero(used), given.seed, count)

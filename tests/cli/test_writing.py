@@ -97,7 +97,7 @@ def test_a_run_is_saved_whatever_the_register_does(run: Run, monkeypatch: pytest
 def test_a_run_is_saved_before_it_is_logged(run: Run, monkeypatch: pytest.MonkeyPatch):
     real, seen = register.log, []
 
-    def log(path: Path, entry: register.Entry) -> register.Tried:
+    def log(path: Path, entry: register.Try) -> register.Tried:
         seen.append((path, entry.p, Path("runs/claim/report.html").exists()))
         return real(path, entry)
 

@@ -11,7 +11,7 @@ from assay.errors import ClaimError
 from assay.explanations.circuit.path_sampled import PROFILE, misplaced
 from assay.frontier.bands import alikes
 from assay.frontier.frontier import Frontiers, frontiers, node_count
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.exact import exact_edges
@@ -24,9 +24,9 @@ DRAWS = (0, 1)
 
 
 @cache
-def bench(seed: int) -> Workbench:
+def workbench(seed: int) -> PlanContext:
     case = world(NAME)
-    return Workbench(Runner(case.model, case.task(n=36, seed=seed)), 0)
+    return PlanContext(Runner(case.model, case.task(n=36, seed=seed)), 0)
 
 
 @cache
@@ -37,9 +37,9 @@ def true_mask() -> np.ndarray:
 
 @cache
 def found() -> Frontiers:
-    scores = [exact_edges(bench(0), ABLATION), random_scores(bench(0).model.edges)]
+    scores = [exact_edges(workbench(0), ABLATION), random_scores(workbench(0).model.edges)]
     sizes = np.array([1, 3, 5, 8, 20, 46])
-    return frontiers(bench(1), scores, ABLATION, sizes=sizes, controls=20, draws=DRAWS, seed=0)
+    return frontiers(workbench(1), scores, ABLATION, sizes=sizes, controls=20, draws=DRAWS, seed=0)
 
 
 def test_exact_scores_recover_everything_from_the_true_size_on():
@@ -73,10 +73,10 @@ def test_random_circuits_of_the_true_size_lie_below():
 
 def test_figures_are_those_of_the_circuits_by_their_definitions():
     point = next(p for p in found().each[0].method.sizes if p.edges == 3)
-    edges = bench(1).model.edges
+    edges = workbench(1).model.edges
     mine = next(mask for mask in found().each[0].masks if mask.sum() == 3)
     masks = np.stack([mine, np.zeros(len(edges), dtype=bool), np.ones(len(edges), dtype=bool)])
-    scores = score_circuits(bench(1), masks, ABLATION, draws=DRAWS)
+    scores = score_circuits(workbench(1), masks, ABLATION, draws=DRAWS)
     kl, loss = scores.stacked("kl").sum(1), scores.stacked("loss").sum(1)
     assert point.recovered.value == pytest.approx(1 - kl[0] / kl[1], abs=1e-9)
     by_loss = (loss[1] - loss[0]) / (loss[1] - loss[2])
@@ -116,17 +116,17 @@ def test_sizes_that_give_one_circuit_are_listed_once():
 
 def test_a_methods_controls_are_like_its_own_circuits_whatever_else_is_asked_for():
     """Beside another method the band of a circuit is the one that it has alone."""
-    scores = [first_layers(bench(0).model.edges), random_scores(bench(0).model.edges)]
+    scores = [first_layers(workbench(0).model.edges), random_scores(workbench(0).model.edges)]
     options = {"sizes": np.array([8, 20, 46]), "controls": 12, "draws": (0,), "seed": 3}
-    alone = frontiers(bench(1), scores[:1], ABLATION, **options).each[0]
-    beside = frontiers(bench(1), scores, ABLATION, **options)
+    alone = frontiers(workbench(1), scores[:1], ABLATION, **options).each[0]
+    beside = frontiers(workbench(1), scores, ABLATION, **options)
     for mine, same in zip(alone.method.sizes, beside.each[0].method.sizes, strict=True):
         assert (mine.control is None) == (same.control is None)
         for key in ("n", "median", "low", "high", "best", "mine", "p"):
             assert mine.control is None or getattr(mine.control, key) == pytest.approx(
                 getattr(same.control, key), abs=1e-6
             )
-    edges = bench(1).model.edges
+    edges = workbench(1).model.edges
     circuits = [mask for one in beside.each for mask in one.masks if mask.sum() < 46]
     groups = alikes(edges, circuits)
     assert beside.bands <= len(groups)
@@ -136,9 +136,9 @@ def test_a_methods_controls_are_like_its_own_circuits_whatever_else_is_asked_for
 
 
 def test_ties_fall_in_the_declared_order():
-    edges = bench(1).model.edges
+    edges = workbench(1).model.edges
     flat = EdgeScores(np.zeros(len(edges)), "flat", {}, 0.0)
-    one = frontiers(bench(1), [flat], "zero", sizes=np.array([20, 46]), controls=0).each[0]
+    one = frontiers(workbench(1), [flat], "zero", sizes=np.array([20, 46]), controls=0).each[0]
     point, mask = one.method.sizes[0], one.masks[0]
     assert point.edges >= 20
     assert not mask[point.taken :].any()
@@ -147,13 +147,13 @@ def test_ties_fall_in_the_declared_order():
 
 
 def test_nodes_are_counted_by_what_they_write():
-    edges = bench(1).model.edges
+    edges = workbench(1).model.edges
     assert node_count(edges, true_mask()) == 2
     assert node_count(edges, edges.mask(["input->logits"])) == 0
 
 
 def test_what_gives_no_frontier_is_refused():
-    scores = random_scores(bench(1).model.edges)
+    scores = random_scores(workbench(1).model.edges)
     for several, sizes, controls in (([], [1, 2], 0), ([scores], [3], 0), ([scores], [1, 2], -1)):
         with pytest.raises(ClaimError, match="give no frontier"):
-            frontiers(bench(1), several, "zero", sizes=np.array(sizes), controls=controls)
+            frontiers(workbench(1), several, "zero", sizes=np.array(sizes), controls=controls)

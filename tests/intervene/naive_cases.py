@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.donors import donors
 from assay.intervene.edit_runner import CleanRuns, Seen
 from assay.intervene.learned import optimal_constants
@@ -76,19 +76,19 @@ def prompt_task(model: Any) -> Task:
 
 
 @cache
-def bench_of(kind: str, dtype: torch.dtype, counterfactual: bool = False) -> Workbench:
+def bench_of(kind: str, dtype: torch.dtype, counterfactual: bool = False) -> PlanContext:
     model, _ = make(kind, dtype)
-    return Workbench(Runner(model, prompt_task(model) if counterfactual else text_task(model)), seed=5)
+    return PlanContext(Runner(model, prompt_task(model) if counterfactual else text_task(model)), seed=5)
 
 
-def logits(bench: Workbench, plan: Plan, *, reuse: bool = True) -> Tensor:
+def logits(workbench: PlanContext, plan: Plan, *, reuse: bool = True) -> Tensor:
     """The plan's logits on all rows, batch by batch, with the clean run's prefix reused or not."""
-    rows = np.arange(len(bench.task.tokens))
+    rows = np.arange(len(workbench.task.tokens))
     if not reuse:
-        bench.runner.cleans = CleanRuns()  # a run of the same rows would start from it
+        workbench.runner.cleans = CleanRuns()  # a run of the same rows would start from it
     with torch.no_grad():
-        parts = [bench.runner.logits(plan, b, bench.runner.clean("scored", b) if reuse else None)
-                 for b in bench.runner.batches(rows)]  # fmt: skip
+        parts = [workbench.runner.logits(plan, b, workbench.runner.clean("scored", b) if reuse else None)
+                 for b in workbench.runner.batches(rows)]  # fmt: skip
     return torch.cat(parts)
 
 
@@ -115,12 +115,12 @@ def naive_fill(
     kind: str, dtype: torch.dtype, names: tuple[str, ...], ablation: str, draw: int = 0
 ) -> dict[str, Tensor]:
     """What every part takes: the definition of each ablation, from library runs of the rows that it names."""
-    bench, (_, network) = bench_of(kind, dtype, ablation == "counterfactual"), make(kind, dtype)
-    task = bench.task
+    workbench, (_, network) = bench_of(kind, dtype, ablation == "counterfactual"), make(kind, dtype)
+    task = workbench.task
     assert task.reference is not None
     if ablation == "optimal":
         sites = tuple(parse_site(name) for name in names)
-        return dict(zip(names, optimal_constants(bench, sites), strict=True))
+        return dict(zip(names, optimal_constants(workbench, sites), strict=True))
     out: dict[str, Tensor] = {}
     for name in names:
         bare = name.split("@")[0]
@@ -130,12 +130,12 @@ def naive_fill(
             case "mean" | "mean_position":
                 out[name] = naive_mean(kind, dtype, bare, ablation == "mean_position")
             case "resample_joint" | "resample_independent":
-                rows = donors(task, bench.seed, draw, "" if ablation == "resample_joint" else bare)
+                rows = donors(task, workbench.seed, draw, "" if ablation == "resample_joint" else bare)
                 out[name] = hooks.values(network, task.reference.tokens[torch.from_numpy(rows)], [bare])[bare]
             case "counterfactual":
                 assert task.counterfactual is not None
                 out[name] = hooks.values(network, task.counterfactual, [bare])[bare]
             case "noise":
                 rows = np.arange(len(task.tokens))
-                out[name] = bench._noise(parse_site(name), draw)(Seen(task.tokens, rows, "scored"))
+                out[name] = workbench._noise(parse_site(name), draw)(Seen(task.tokens, rows, "scored"))
     return out

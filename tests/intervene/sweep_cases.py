@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.fills import sources
 from assay.intervene.plan import Edit, EditRun, From, Plan
 from assay.intervene.runner import Runner
@@ -24,7 +24,7 @@ Positions = Sequence[int | str | None]
 
 
 @cache
-def prompt_bench(kind: str, dtype: torch.dtype) -> Workbench:
+def prompt_bench(kind: str, dtype: torch.dtype) -> PlanContext:
     """Prompts of several lengths with counterfactuals and a named column, which is another one in every row."""
     model, _ = make(kind, dtype)
 
@@ -33,37 +33,37 @@ def prompt_bench(kind: str, dtype: torch.dtype) -> Workbench:
         answers = {"correct": f" w{34 + i}", "incorrect": f" w{33 - i}"}
         return {"clean": clean, "corrupted": other, "group": f"g{i}", "subject": str(2 + i % 4), **answers}
 
-    return Workbench(Runner(model, Task.prompts(model, [row(i) for i in range(8)])), seed=5)
+    return PlanContext(Runner(model, Task.prompts(model, [row(i) for i in range(8)])), seed=5)
 
 
 def by_edits(
-    bench: Workbench, ablation: str, names: Sequence[str], positions: Positions, reverse: bool = False
+    workbench: PlanContext, ablation: str, names: Sequence[str], positions: Positions, reverse: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """(loss difference, KL) [components, positions, rows] with one plan for each patch."""
-    rows = np.arange(len(bench.task))
-    clean = bench.runner.clean("scored", rows).logits
+    rows = np.arange(len(workbench.task))
+    clean = workbench.runner.clean("scored", rows).logits
     base = Plan((EditRun("base", "counterfactual"),)) if reverse else Plan()
-    before = _scores(bench.task, bench.runner.logits(base, rows), clean)[0]
+    before = _scores(workbench.task, workbench.runner.logits(base, rows), clean)[0]
     loss, kl = np.zeros((2, len(names), len(positions), len(rows)))
     for i, name in enumerate(names):
-        source = sources(bench, [parse_site(name)], ablation, 0)[0]
+        source = sources(workbench, [parse_site(name)], ablation, 0)[0]
         for j, position in enumerate(positions):
             edit = Edit(parse_site(name).at(position), From("clean") if reverse else source)
-            plan = bench.plan((edit,))
+            plan = workbench.plan((edit,))
             if reverse:
                 plan = Plan((EditRun("clean"), EditRun("explained", "counterfactual", (edit,))))
-            after, kl[i, j] = _scores(bench.task, bench.runner.logits(plan, rows), clean)
+            after, kl[i, j] = _scores(workbench.task, workbench.runner.logits(plan, rows), clean)
             loss[i, j] = after - before
     return loss, kl
 
 
 def by_hooks(
-    network: Any, bench: Workbench, fill: dict[str, Tensor], columns: np.ndarray
+    network: Any, workbench: PlanContext, fill: dict[str, Tensor], columns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The same on the library's model; `fill` gives each component's values, `columns` [positions, rows] where."""
-    tokens, rows = bench.task.tokens, torch.arange(len(bench.task))
+    tokens, rows = workbench.task.tokens, torch.arange(len(workbench.task))
     clean = hooks.run(network, tokens, {})
-    before = _scores(bench.task, clean, clean)[0]
+    before = _scores(workbench.task, clean, clean)[0]
     loss, kl = np.zeros((2, len(fill), len(columns), len(rows)))
     for i, (name, value) in enumerate(fill.items()):
         for j, column in enumerate(torch.from_numpy(columns)):
@@ -74,7 +74,7 @@ def by_hooks(
                 return new
 
             inside, streams = ({}, {0: patched}) if name == "input" else ({name: patched}, None)
-            after, kl[i, j] = _scores(bench.task, hooks.run(network, tokens, inside, streams=streams), clean)
+            after, kl[i, j] = _scores(workbench.task, hooks.run(network, tokens, inside, streams=streams), clean)
             loss[i, j] = after - before
     return loss, kl
 

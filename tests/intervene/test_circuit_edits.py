@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.errors import ComponentError
 from assay.explanations import Program, programs
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_plans import circuit_plan
 from assay.intervene.plan import Batch, Call, CircuitRun, Edit, EditRun, From, Plan, Value
 from assay.intervene.runner import Runner
@@ -28,9 +28,9 @@ def previous(values: Tensor) -> Tensor:
     return torch.cat([values[:, :1], values[:, :-1]], 1)
 
 
-def stand_ins(bench: Workbench) -> tuple[Edit, ...]:
+def stand_ins(workbench: PlanContext) -> tuple[Edit, ...]:
     """A rule for a head's attention, a constant for another head, a function of the tokens for an MLP."""
-    shape = bench.model.config
+    shape = workbench.model.config
     group = Site("kv", HEAD.layer, (HEAD.index or 0) // (shape.heads // shape.kv_heads))
     constant = torch.linspace(-1, 1, shape.d_head, dtype=DOUBLE)
     return (
@@ -52,8 +52,8 @@ def by_token(width: int):
 @pytest.mark.parametrize("kind", [*KINDS, "deep"])
 def test_circuits_with_stand_ins_equal_plain_hooks(kind: str, ablation: str, frozen: bool):
     model, network = make(kind, DOUBLE)
-    bench = Workbench(Runner(model, text_task(model)), bench_of(kind, DOUBLE).seed, frozen_norm=frozen)
-    edits, tokens = stand_ins(bench), bench.task.tokens[torch.from_numpy(ROWS)]
+    workbench = PlanContext(Runner(model, text_task(model)), bench_of(kind, DOUBLE).seed, frozen_norm=frozen)
+    edits, tokens = stand_ins(workbench), workbench.task.tokens[torch.from_numpy(ROWS)]
     written = (tokens.unsqueeze(-1) + torch.arange(model.config.d_model)).double().sin()
     assert isinstance(edits[1].source, Value)
     given = {
@@ -65,42 +65,42 @@ def test_circuits_with_stand_ins_equal_plain_hooks(kind: str, ablation: str, fro
     fills = {name: value[torch.from_numpy(ROWS)] if value.ndim == 3 else value for name, value in fills.items()}
     chance = np.random.default_rng(len(kind))
     masks = [chance.random(len(model.edges)) < density for density in (0.1, 0.5, 0.9)]
-    plans = [circuit_plan(bench, EdgeSet.whole(mask), ablation, 0, edits) for mask in masks]
-    scored = score(bench, dict(enumerate(plans)), rows=ROWS)
-    items = bench.task.items(ROWS)
+    plans = [circuit_plan(workbench, EdgeSet.whole(mask), ablation, 0, edits) for mask in masks]
+    scored = score(workbench, dict(enumerate(plans)), rows=ROWS)
+    items = workbench.task.items(ROWS)
     for place, (mask, plan) in enumerate(zip(masks, plans, strict=True)):
         live = dict(zip(model.edges, torch.as_tensor(mask), strict=True))
         wanted = naive.run(network, tokens, live, fills, frozen=frozen, given=given)
         with torch.no_grad():
-            got = bench.runner.logits(plan, ROWS)
-        gathered = (bench.task.gather(x, items) for x in (got, wanted))
+            got = workbench.runner.logits(plan, ROWS)
+        gathered = (workbench.task.gather(x, items) for x in (got, wanted))
         assert_close(*gathered, tolerance_of(kind, DOUBLE, rounded=True))
-        known = bench.task.gather(wanted, items).log_softmax(-1)
-        nll = -known.gather(1, bench.task.targets(ROWS, items)[:, None]).sum()
+        known = workbench.task.gather(wanted, items).log_softmax(-1)
+        nll = -known.gather(1, workbench.task.targets(ROWS, items)[:, None]).sum()
         assert scored[place].loss.sum() == pytest.approx(float(nll), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *DEEPER])
 def test_the_circuit_of_every_edge_is_the_model_with_the_edits(kind: str):
     """Also of values from another run, at one column, and for a program of the registry."""
-    bench = bench_of(kind, DOUBLE)
-    whole = EdgeSet.whole(np.ones(len(bench.model.edges), dtype=bool))
-    (donated,) = bench.ablate([LATER], "resample_independent", 1)
+    workbench = bench_of(kind, DOUBLE)
+    whole = EdgeSet.whole(np.ones(len(workbench.model.edges), dtype=bool))
+    (donated,) = workbench.ablate([LATER], "resample_independent", 1)
     assert isinstance(donated.source, From)
-    program = Program({"a0.h2": programs.previous_token()}).edits(bench, "mean")
-    edits = (*program, donated, Edit(HEAD.at(2), Value(torch.ones(bench.model.config.d_head, dtype=DOUBLE))))
+    program = Program({"a0.h2": programs.previous_token()}).edits(workbench, "mean")
+    edits = (*program, donated, Edit(HEAD.at(2), Value(torch.ones(workbench.model.config.d_head, dtype=DOUBLE))))
     with torch.no_grad():
-        got = bench.runner.logits(circuit_plan(bench, whole, "resample_joint", 0, edits), ROWS)
-        wanted = bench.runner.logits(bench.plan(edits), ROWS)
+        got = workbench.runner.logits(circuit_plan(workbench, whole, "resample_joint", 0, edits), ROWS)
+        wanted = workbench.runner.logits(workbench.plan(edits), ROWS)
     assert_close(got, wanted, tolerance_of(kind, DOUBLE, rounded=True))
 
 
 def test_what_a_circuit_has_no_single_value_of_is_refused_in_one_sentence():
-    bench = bench_of("llama", DOUBLE)
-    nothing = EdgeSet.whole(np.zeros(len(bench.model.edges), dtype=bool))
+    workbench = bench_of("llama", DOUBLE)
+    nothing = EdgeSet.whole(np.zeros(len(workbench.model.edges), dtype=bool))
 
     def run(*edits: Edit) -> None:
-        bench.runner.logits(circuit_plan(bench, nothing, "mean", 0, edits), ROWS)
+        workbench.runner.logits(circuit_plan(workbench, nothing, "mean", 0, edits), ROWS)
 
     with pytest.raises(ComponentError, match=r"the program of 'a1.h2' reads 'a0.h1', of which every reader"):
         run(Edit(LATER, Call(lambda batch: batch.read(HEAD), (HEAD,))))
@@ -109,16 +109,16 @@ def test_what_a_circuit_has_no_single_value_of_is_refused_in_one_sentence():
     with pytest.raises(
         ComponentError, match=r"the program of 'a0.h1' gives its output in the stream, and inside a circuit"
     ):
-        run(*Program({"a0.h1": programs.copy("full")}).edits(bench, "mean"))
+        run(*Program({"a0.h1": programs.copy("full")}).edits(workbench, "mean"))
 
 
 def test_a_circuit_can_be_taken_values_from_only_where_it_has_one():
     """Its run is no unedited one, whose values would be given in its place."""
-    bench = bench_of("llama", DOUBLE)
-    some = EdgeSet.whole(np.arange(len(bench.model.edges)) % 2 == 0)
-    fill, inner = circuit_plan(bench, some, "mean").runs[:-1], CircuitRun("inner", some, "fill")
+    workbench = bench_of("llama", DOUBLE)
+    some = EdgeSet.whole(np.arange(len(workbench.model.edges)) % 2 == 0)
+    fill, inner = circuit_plan(workbench, some, "mean").runs[:-1], CircuitRun("inner", some, "fill")
     plan = Plan((*fill, inner, EditRun("outer", edits=(Edit(LATER, From("inner")),))))
     with pytest.raises(ComponentError, match="only the final stream can be read"):
-        bench.runner.logits(plan, ROWS)
+        workbench.runner.logits(plan, ROWS)
     with pytest.raises(ComponentError, match="the circuit 'outer' is filled from the circuit 'inner'"):
-        bench.runner.logits(Plan((*fill, inner, CircuitRun("outer", some, "inner"))), ROWS)
+        workbench.runner.logits(Plan((*fill, inner, CircuitRun("outer", some, "inner"))), ROWS)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.rows import EXACT
 from assay.intervene.runner import Runner
@@ -19,7 +19,7 @@ ROWS = np.array([0, 2, 3])
 DOUBLE = torch.float64
 
 
-def bench_of(kind: str, each: int, frozen: bool = False) -> Workbench:
+def bench_of(kind: str, each: int, frozen: bool = False) -> PlanContext:
     """Prompts with one scored item (at different columns), or text with so many, differently placed, in each row."""
     model, _ = make(kind, DOUBLE)
     task = prompt_task(model) if each == 1 else text_task(model)
@@ -28,7 +28,7 @@ def bench_of(kind: str, each: int, frozen: bool = False) -> Workbench:
         scored = torch.zeros_like(task.scored)
         scored[torch.arange(len(scored))[:, None], torch.from_numpy(columns[:, :each])] = True
         task = replace(task, scored=scored & task.real)
-    return Workbench(Runner(model, task), seed=5, frozen_norm=frozen)
+    return PlanContext(Runner(model, task), seed=5, frozen_norm=frozen)
 
 
 def both(circuits: Circuits) -> tuple[CircuitBatch, CircuitBatch]:
@@ -84,12 +84,12 @@ def test_frozen_norms_are_those_of_the_items(kind):
 
 
 def test_rows_with_other_numbers_of_items_are_computed_everywhere():
-    bench = bench_of("gpt2", 2)
-    scored = bench.task.scored.clone()
+    workbench = bench_of("gpt2", 2)
+    scored = workbench.task.scored.clone()
     scored[0] = False
     scored[0, 3] = True
-    task = replace(bench.task, scored=scored)
-    assert Circuits(Workbench(Runner(bench.model, task), seed=5), "zero").batch(ROWS).items.few == 0
+    task = replace(workbench.task, scored=scored)
+    assert Circuits(PlanContext(Runner(workbench.model, task), seed=5), "zero").batch(ROWS).items.few == 0
 
 
 def test_a_head_that_the_logits_alone_read_costs_the_items_alone():
@@ -100,7 +100,7 @@ def test_a_head_that_the_logits_alone_read_costs_the_items_alone():
     with torch.no_grad():
         for batch in (fast, plain):
             _ = batch.empty, batch.clean
-            before = circuits.bench.runner.forwards
+            before = circuits.workbench.runner.forwards
             batch.logits(mask[None])
-            taken.append(circuits.bench.runner.forwards - before)
+            taken.append(circuits.workbench.runner.forwards - before)
     assert taken[0] == pytest.approx(taken[1] / fast.tokens.shape[1], abs=1 / EXACT)  # each is counted in such parts

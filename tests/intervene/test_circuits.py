@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from assay.errors import ComponentError
 from assay.explanations import Keep, Remove
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
@@ -40,11 +40,11 @@ SINGLE, DOUBLE = torch.float32, torch.float64
 
 @cache
 def circuits_of(kind: str, dtype: torch.dtype, ablation: str, frozen: bool = False, draw: int = 0) -> Circuits:
-    bench = bench_of(kind, dtype, ablation == "counterfactual")
+    workbench = bench_of(kind, dtype, ablation == "counterfactual")
     if frozen:
         model, _ = make(kind, dtype)
-        bench = Workbench(Runner(model, text_task(model)), bench.seed, frozen_norm=True)
-    return Circuits(bench, ablation, draw)
+        workbench = PlanContext(Runner(model, text_task(model)), workbench.seed, frozen_norm=True)
+    return Circuits(workbench, ablation, draw)
 
 
 @cache
@@ -70,11 +70,11 @@ def plainly(
 ) -> Tensor:
     """Logits of the scored items of one circuit; the mask [edges] or [edges, pos] is turned into names of edges."""
     model, network = make(kind, dtype)
-    bench = bench_of(kind, dtype, ablation == "counterfactual")
+    workbench = bench_of(kind, dtype, ablation == "counterfactual")
     live: Mapping[str, Any] = dict(zip(model.edges, torch.as_tensor(mask), strict=True))
-    tokens = bench.task.tokens[torch.from_numpy(ROWS)]
+    tokens = workbench.task.tokens[torch.from_numpy(ROWS)]
     out = naive.run(network, tokens, live, fills_of(kind, dtype, ablation, draw), frozen=frozen)
-    return bench.task.gather(out, bench.task.items(ROWS))
+    return workbench.task.gather(out, workbench.task.items(ROWS))
 
 
 def agree(kind: str, dtype: torch.dtype, ablation: str, masks: np.ndarray, got: Tensor | None = None, **more: Any):
@@ -177,32 +177,32 @@ def test_norms_frozen_at_the_clean_runs_scales_equal_plain_hooks(kind, ablation)
 @pytest.mark.parametrize("kind", [*KINDS, *DEEPER])
 def test_all_edges_are_the_model_and_no_edges_are_fills_alone(kind):
     model, network = make(kind, SINGLE)
-    bench, every = bench_of(kind, SINGLE), np.arange(5)
+    workbench, every = bench_of(kind, SINGLE), np.arange(5)
     both = np.stack([np.ones(len(model.edges), dtype=bool), np.zeros(len(model.edges), dtype=bool)])
     for ablation in ("mean", "resample_independent"):
         circuits = circuits_of(kind, SINGLE, ablation)
         with torch.no_grad():
             got = circuits.batch(every).logits(both)
-            wanted = network(bench.task.tokens).logits, bench.runner.logits(circuits.plan, every)
+            wanted = network(workbench.task.tokens).logits, workbench.runner.logits(circuits.plan, every)
         for one, whole in zip(got, wanted, strict=True):
-            assert_close(one, bench.task.gather(whole, bench.task.items(every)), 1e-5)
+            assert_close(one, workbench.task.gather(whole, workbench.task.items(every)), 1e-5)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "deep"])
 @pytest.mark.parametrize("ablation", ["mean_position", "resample_joint", "noise"])
 def test_a_node_without_out_edges_is_ablated_and_kept_nodes_are_keep(kind, ablation):
-    bench, edges = bench_of(kind, DOUBLE), make(kind, DOUBLE)[0].edges
-    items = bench.task.items(ROWS)
+    workbench, edges = bench_of(kind, DOUBLE), make(kind, DOUBLE)[0].edges
+    items = workbench.task.items(ROWS)
     _, writer = edges.ends(np.arange(len(edges)))
     nodes = edges.writers[1:]
     kept = [nodes[:3], nodes[2:-1], nodes[-2:], ()]
     masks = [writer != place for place in range(1, len(edges.writers))] + [edges.node_edges(k) for k in kept]
-    plans = [Remove([name]).plan(bench, ablation) for name in nodes]
-    plans += [Keep(k).plan(bench, ablation) for k in kept]
+    plans = [Remove([name]).plan(workbench, ablation) for name in nodes]
+    plans += [Keep(k).plan(workbench, ablation) for k in kept]
     with torch.no_grad():
         got = batch_of(kind, DOUBLE, ablation).logits(np.stack(masks))
         for one, plan in zip(got, plans, strict=True):
-            assert_close(one, bench.task.gather(bench.runner.logits(plan, ROWS), items), 1e-10)
+            assert_close(one, workbench.task.gather(workbench.runner.logits(plan, ROWS), items), 1e-10)
 
 
 @pytest.mark.parametrize(
@@ -324,21 +324,21 @@ def test_a_state_changed_step_by_step_is_the_final_circuit(kind, start, ablation
 def test_only_what_matters_is_computed(kind):
     """Cutting edges to the logits costs nothing; edges that nothing leads on from cost nothing either."""
     circuits = circuits_of(kind, SINGLE, "zero")
-    bench, edges, batch = circuits.bench, circuits.edges, circuits.batch(ROWS)
+    workbench, edges, batch = circuits.workbench, circuits.edges, circuits.batch(ROWS)
     _ = batch.clean, batch.empty
     last = np.ones((2, len(edges)), dtype=bool)
     last[0, -1] = last[1, -3:] = False
     loose = np.zeros((1, len(edges)), dtype=bool)
     loose[0, : edges.offsets[-2]] = True
-    before = bench.runner.forwards
+    before = workbench.runner.forwards
     with torch.no_grad():
         batch.logits(last)
         batch.logits(loose)
-        assert bench.runner.forwards == before
+        assert workbench.runner.forwards == before
         first = np.ones((1, len(edges)), dtype=bool)
         first[0, 0] = False
         batch.logits(first)
-    assert before < bench.runner.forwards <= before + len(ROWS)
+    assert before < workbench.runner.forwards <= before + len(ROWS)
 
 
 def test_differences_are_clean_outputs_less_fills():
@@ -365,7 +365,7 @@ def test_draws_differ_and_rows_do_not_depend_on_their_neighbours():
 
 def test_scored_items_of_prompts_are_their_answers():
     circuits = circuits_of("qwen3", SINGLE, "counterfactual")
-    rows = np.arange(len(circuits.bench.task.tokens))
+    rows = np.arange(len(circuits.workbench.task.tokens))
     with torch.no_grad():
         assert circuits.batch(rows).logits(random_masks("qwen3", "items")).shape == (3, len(rows), 50)
 
@@ -374,8 +374,8 @@ def test_what_has_no_edges_is_said():
     module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     task = Task.classify(module, torch.randn(20, 4), torch.arange(20) % 3)
     with pytest.raises(ComponentError, match="has no edges; circuits need a transformer"):
-        Circuits(Workbench(Runner(load(module), task)), "zero")
+        Circuits(PlanContext(Runner(load(module), task)), "zero")
     model, _ = make("gpt2", SINGLE)
     with pytest.raises(ComponentError, match="'refit' does not apply to circuits"):
-        Circuits(Workbench(Runner(model, prompt_task(model)), refit=True), "zero")
+        Circuits(PlanContext(Runner(model, prompt_task(model)), refit=True), "zero")
     assert isinstance(circuits_of("gpt2", SINGLE, "zero").plan, Plan)

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from assay.explanations import Circuit, Keep
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import expand
 from assay.intervene.learned import optimal_constants
 from assay.intervene.runner import Runner
@@ -37,16 +37,16 @@ def network() -> Any:
 
 
 @cache
-def bench() -> Workbench:
+def workbench() -> PlanContext:
     model = load(network(), tokenizer=tiny_tokenizer(50))
     words = np.random.default_rng(0)
     texts = [" ".join(f"w{i}" for i in words.integers(2, 50, 16)) for _ in range(54)]
-    return Workbench(Runner(model, Task.text(model, texts=texts[:6], reference=texts[6:])))  # type: ignore[arg-type]
+    return PlanContext(Runner(model, Task.text(model, texts=texts[:6], reference=texts[6:])))  # type: ignore[arg-type]
 
 
 def divergence(constants: dict[str, Tensor]) -> Tensor:
     """KL(model || model with these constants) on the whole reference, in plain hooks."""
-    reference = bench().task.reference
+    reference = workbench().task.reference
     assert reference is not None
     with torch.no_grad():
         own = network()(reference.tokens).logits.log_softmax(-1)
@@ -77,37 +77,37 @@ def independent(widths: dict[str, int], length: int) -> float:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_optimal_constants_are_as_good_as_an_independent_fit(size: str):
-    sites = tuple(expand(SIZES[size], bench().model))
-    before = len(bench().used.fits)
-    constants = optimal_constants(bench(), sites)
+    sites = tuple(expand(SIZES[size], workbench().model))
+    before = len(workbench().used.fits)
+    constants = optimal_constants(workbench(), sites)
     named = {str(site): value for site, value in zip(sites, constants, strict=True)}
     reached = float(divergence(named).detach())
     widths = {name: value.shape[-1] for name, value in named.items()}
     assert reached < 1.03 * independent(widths, constants[0].shape[0])
-    (fit,) = bench().used.fits[before:]
+    (fit,) = workbench().used.fits[before:]
     assert fit.settled
     assert fit.what == f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}"
     assert fit.reached < fit.start
     assert fit.reached == pytest.approx(reached, rel=0.2)  # on a third of the reference
-    optimal_constants(bench(), sites)
-    assert len(bench().used.fits) == before + 1  # kept
+    optimal_constants(workbench(), sites)
+    assert len(workbench().used.fits) == before + 1  # kept
 
 
 def test_keeping_everything_leaves_nothing_to_fit():
-    model = bench().model
+    model = workbench().model
     claim = Keep([name for name in model.components if name != "input"])
-    untouched = bench().plan(())
-    torch.testing.assert_close(logits(bench(), claim.plan(bench(), "optimal")), logits(bench(), untouched))
+    untouched = workbench().plan(())
+    torch.testing.assert_close(logits(workbench(), claim.plan(workbench(), "optimal")), logits(workbench(), untouched))
     whole = Circuit(nodes=[name for name in model.components if name != "input"])
-    torch.testing.assert_close(logits(bench(), whole.plan(bench(), "optimal")), logits(bench(), untouched))
+    torch.testing.assert_close(logits(workbench(), whole.plan(workbench(), "optimal")), logits(workbench(), untouched))
 
 
 def test_parts_kept_at_a_column_are_fitted_with_all_the_others():
     """One by one, each in a model that is otherwise whole, their constants are worse together than nothing kept."""
-    model = bench().model
+    model = workbench().model
     claim = Keep([f"{name}@5" for name in model.components if name != "input"])
     kept, floor = (
-        {str(e.site): e.source for e in plan(bench(), "optimal").final.edits} for plan in (claim.plan, claim.floor)
+        {str(e.site): e.source for e in plan(workbench(), "optimal").final.edits} for plan in (claim.plan, claim.floor)
     )
     for name, source in floor.items():
         torch.testing.assert_close(kept[name].tensor, source.tensor, rtol=0, atol=0)

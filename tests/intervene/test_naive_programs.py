@@ -11,7 +11,7 @@ from torch import Tensor
 from assay.errors import ClaimError
 from assay.explanations import Program, programs
 from assay.explanations.program import fits
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.names import parse_site
 from tests.intervene.naive_cases import (
     KINDS,
@@ -36,9 +36,9 @@ RULES = {
 }
 
 
-def naive_program(bench: Workbench, network: Any, name: str, program: Any, alpha: Tensor | None):
+def naive_program(workbench: PlanContext, network: Any, name: str, program: Any, alpha: Tensor | None):
     """(z to be given, what is added to the attention's output), query by query."""
-    task, site = bench.task, parse_site(name)
+    task, site = workbench.task, parse_site(name)
     width = network.config.vocab_size
     embedding = network.get_input_embeddings().weight.detach()
     unembedding = network.get_output_embeddings().weight.detach()
@@ -84,7 +84,7 @@ def naive_program(bench: Workbench, network: Any, name: str, program: Any, alpha
 @pytest.mark.parametrize("kind", KINDS)
 def test_programs_at_every_level_equal_a_naive_implementation(kind, level):
     dtype = torch.float64
-    bench = bench_of(kind, dtype)
+    workbench = bench_of(kind, dtype)
     _, network = make(kind, dtype)
     for name, simple in RULES.items():
         if level == "full" and name not in ("recent", "prefix", "previous"):
@@ -95,33 +95,33 @@ def test_programs_at_every_level_equal_a_naive_implementation(kind, level):
             site = parse_site(part)
             alpha = None
             if level == "full":
-                alpha = claim.strengths(bench, claim.assigned(bench.model))[site]
-            explained = naive_program(bench, network, part, program, alpha)
-            z, written = explained(hooks.stream(network, bench.task.tokens, site.layer))
-            wanted = hooks.run(network, bench.task.tokens, {part: z}, added={site.layer: written})
+                alpha = claim.strengths(workbench, claim.assigned(workbench.model))[site]
+            explained = naive_program(workbench, network, part, program, alpha)
+            z, written = explained(hooks.stream(network, workbench.task.tokens, site.layer))
+            wanted = hooks.run(network, workbench.task.tokens, {part: z}, added={site.layer: written})
             tolerance = ROUNDED  # means without a match, α and weights of patterns are float32
-            assert_close(logits(bench, claim.plan(bench)), wanted, tolerance)
+            assert_close(logits(workbench, claim.plan(workbench)), wanted, tolerance)
 
 
 def test_several_programs_see_each_others_outputs_and_every_floor_is_the_ablated_scope():
-    bench = bench_of("gpt2", torch.float64)
+    workbench = bench_of("gpt2", torch.float64)
     _, network = make("gpt2", torch.float64)
     claim = Program({"a0.h1": RULES["previous"], "a1.h0": RULES["recent"]})
-    first, _ = naive_program(bench, network, "a0.h1", RULES["previous"], None)(
-        hooks.stream(network, bench.task.tokens, 0)
+    first, _ = naive_program(workbench, network, "a0.h1", RULES["previous"], None)(
+        hooks.stream(network, workbench.task.tokens, 0)
     )
-    after = hooks.stream(network, bench.task.tokens, 1, {"a0.h1": first})
-    second, _ = naive_program(bench, network, "a1.h0", RULES["recent"], None)(after)
-    wanted = hooks.run(network, bench.task.tokens, {"a0.h1": first, "a1.h0": second})
-    assert_close(logits(bench, claim.plan(bench)), wanted, ROUNDED)
+    after = hooks.stream(network, workbench.task.tokens, 1, {"a0.h1": first})
+    second, _ = naive_program(workbench, network, "a1.h0", RULES["recent"], None)(after)
+    wanted = hooks.run(network, workbench.task.tokens, {"a0.h1": first, "a1.h0": second})
+    assert_close(logits(workbench, claim.plan(workbench)), wanted, ROUNDED)
     for ablation in ("zero", "resample_independent"):
         given = naive_fill("gpt2", torch.float64, ("a0.h1", "a1.h0"), ablation, 1)
-        got = logits(bench, claim.floor(bench, ablation, 1))
-        assert_close(got, hooks.run(network, bench.task.tokens, given), 1e-10)
+        got = logits(workbench, claim.floor(workbench, ablation, 1))
+        assert_close(got, hooks.run(network, workbench.task.tokens, given), 1e-10)
 
 
 def test_a_callable_reads_what_an_earlier_program_put_there():
-    bench = bench_of("gpt2", torch.float64)
+    workbench = bench_of("gpt2", torch.float64)
     _, network = make("gpt2", torch.float64)
     seen: list[Tensor] = []
 
@@ -130,18 +130,18 @@ def test_a_callable_reads_what_an_earlier_program_put_there():
         return torch.tanh(earlier.mean(-1, keepdim=True)).expand(*tokens.shape, 32)
 
     claim = Program({"m0": programs.ngram(1), "m1": programs.custom(reader, returns="output", reads=["m0"])})
-    table = fits.ngram_table(bench, parse_site("m0"), programs.ngram(1))
-    put = table.look_up(bench.task.tokens).double()
+    table = fits.ngram_table(workbench, parse_site("m0"), programs.ngram(1))
+    put = table.look_up(workbench.task.tokens).double()
     wanted = hooks.run(
-        network, bench.task.tokens, {"m0": put, "m1": torch.tanh(put.mean(-1, keepdim=True)).expand(*put.shape)}
+        network, workbench.task.tokens, {"m0": put, "m1": torch.tanh(put.mean(-1, keepdim=True)).expand(*put.shape)}
     )
-    got = logits(bench, claim.plan(bench))
+    got = logits(workbench, claim.plan(workbench))
     assert_close(torch.cat(seen), put, 1e-10)
     assert_close(got, wanted, 1e-10)
 
 
 def test_a_head_whose_output_is_given_in_the_stream_has_no_z_to_read():
-    bench = bench_of("gpt2", torch.float64)
+    workbench = bench_of("gpt2", torch.float64)
 
     def written(ids: Tensor, *read: Tensor) -> Tensor:
         return torch.zeros(*ids.shape, 32)
@@ -149,13 +149,13 @@ def test_a_head_whose_output_is_given_in_the_stream_has_no_z_to_read():
     reader = programs.custom(written, returns="output", reads=["a0.h1"])
     claim = Program({"a0.h1": programs.custom(written, returns="output"), "m1": reader})
     with pytest.raises(ClaimError, match=r"reads 'a0\.h1', whose own program gives its output in the stream"):
-        logits(bench, claim.plan(bench))
+        logits(workbench, claim.plan(workbench))
 
 
 def test_a_callables_pattern_and_output_for_a_head_equal_hooks():
-    bench = bench_of("gpt2", torch.float64)
+    workbench = bench_of("gpt2", torch.float64)
     _, network = make("gpt2", torch.float64)
-    tokens = bench.task.tokens
+    tokens = workbench.task.tokens
     layer, head = 1, 3
 
     def uniform(ids: Tensor) -> Tensor:
@@ -167,16 +167,16 @@ def test_a_callables_pattern_and_output_for_a_head_equal_hooks():
     x = hooks.stream(network, tokens, layer)
     z = uniform(tokens).double() @ hooks.attention_values(network, layer, x)[:, :, head]
     claim = Program({"a1.h3": programs.custom(uniform, returns="pattern")})
-    assert_close(logits(bench, claim.plan(bench)), hooks.run(network, tokens, {"a1.h3": z}), 1e-10)
+    assert_close(logits(workbench, claim.plan(workbench)), hooks.run(network, tokens, {"a1.h3": z}), 1e-10)
     claim = Program({"a1.h3": programs.custom(written, returns="output")})
     wanted = hooks.run(network, tokens, {"a1.h3": torch.zeros(1)}, added={1: written(tokens)})
-    assert_close(logits(bench, claim.plan(bench)), wanted, 1e-10)
+    assert_close(logits(workbench, claim.plan(workbench)), wanted, 1e-10)
 
 
 def test_ngrams_back_off_and_labels_split_the_mean():
-    bench = bench_of("gpt2", torch.float64)
+    workbench = bench_of("gpt2", torch.float64)
     _, network = make("gpt2", torch.float64)
-    reference, tokens = bench.task.reference, bench.task.tokens
+    reference, tokens = workbench.task.reference, workbench.task.tokens
     value = hooks.values(network, reference.tokens, ["m0"])["m0"]
     pairs: dict[tuple[int, ...], list[Tensor]] = {}
     for r, row in enumerate(reference.tokens.tolist()):
@@ -192,7 +192,7 @@ def test_ngrams_back_off_and_labels_split_the_mean():
         for i in range(len(row)):
             known = [key for key in (tuple(row[i - 1 : i + 1]) if i else (), (row[i],)) if len(pairs.get(key, [])) >= 2]
             wanted[r, i] = torch.stack(pairs[known[0]]).mean(0) if known else base
-    got = fits.ngram_table(bench, parse_site("m0"), programs.ngram(2)).look_up(tokens)
+    got = fits.ngram_table(workbench, parse_site("m0"), programs.ngram(2)).look_up(tokens)
     assert_close(got.double(), wanted, ROUNDED)
     chosen = (23, 25, 27)
     label = Program({"m0": programs.label(tokens=chosen)})
@@ -200,4 +200,4 @@ def test_ngrams_back_off_and_labels_split_the_mean():
     parts = [value[:, 1:][(holds[:, 1:] == state) & reference.real[:, 1:]].mean(0) for state in (False, True)]
     put = torch.where(torch.isin(tokens, torch.tensor(chosen)).unsqueeze(-1), parts[1], parts[0])
     put[:, 0] = value[:, 0].mean(0)
-    assert_close(logits(bench, label.plan(bench)), hooks.run(network, tokens, {"m0": put}), 1e-6)
+    assert_close(logits(workbench, label.plan(workbench)), hooks.run(network, tokens, {"m0": put}), 1e-6)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from assay.errors import TaskError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement
 from assay.intervene.plan import Edit, Own
 from assay.intervene.runner import Runner
@@ -26,17 +26,17 @@ from tests.measure.planted import planted, text_task
 
 @pytest.mark.parametrize("layer", [0, 1])
 def test_values_of_a_run_with_frozen_norms_are_those_that_its_logits_come_from(layer: int):
-    bench = Workbench(Runner(planted(), text_task()), frozen_norm=True)
+    workbench = PlanContext(Runner(planted(), text_task()), frozen_norm=True)
     rows = np.arange(4)
     site = parse_site(f"r{layer + 1}")
-    nothing = bench.plan(())
+    nothing = workbench.plan(())
     torch.testing.assert_close(
-        bench.runner.values(nothing, nothing.final, [site], rows)[site],
-        bench.runner.values(plain := Workbench(bench.runner).plan(()), plain.final, [site], rows)[site],
+        workbench.runner.values(nothing, nothing.final, [site], rows)[site],
+        workbench.runner.values(plain := PlanContext(workbench.runner).plan(()), plain.final, [site], rows)[site],
     )
-    frozen = bench.plan(bench.ablate([parse_site(f"m{layer}"), parse_site(f"a{layer}.h1")], "mean"))
-    free = Workbench(bench.runner).plan(frozen.final.edits)
-    there, other = (bench.runner.values(plan, plan.final, [site], rows)[site] for plan in (frozen, free))
+    frozen = workbench.plan(workbench.ablate([parse_site(f"m{layer}"), parse_site(f"a{layer}.h1")], "mean"))
+    free = PlanContext(workbench.runner).plan(frozen.final.edits)
+    there, other = (workbench.runner.values(plan, plan.final, [site], rows)[site] for plan in (frozen, free))
     assert torch.isfinite(there).all()
     assert not torch.equal(there, other) or layer == 0  # what is ablated in layer 0 is read by no norm before r1
 
@@ -46,12 +46,12 @@ def test_a_model_without_a_stream_refuses_the_options(option: str):
     module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
     task = Task.classify(module, torch.randn(20, 4), torch.arange(20) % 3)
     with pytest.raises(TaskError, match=f"the option '{option}' needs a transformer of a supported family"):
-        Workbench(Runner(load(module), task), **{option: True})
+        PlanContext(Runner(load(module), task), **{option: True})
 
 
 def test_what_constants_replace_whole_is_not_computed_and_changes_nothing():
     runner, rows = Runner(planted(), text_task()), np.arange(4)
-    bench = Workbench(runner)
+    workbench = PlanContext(runner)
     everything = complement([], planted())
     some = [site for site in everything if str(site) not in ("a0.h3", "m1")]
     unread: list[int] = []
@@ -64,10 +64,10 @@ def test_what_constants_replace_whole_is_not_computed_and_changes_nothing():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Model, "normed", watched)
         for sites, count in ((everything, 4), (some, 2)):
-            plan = bench.plan(bench.ablate(sites, "mean"))
+            plan = workbench.plan(workbench.ablate(sites, "mean"))
             got = runner.logits(plan, rows)
             assert unread[-1] == count
             own = tuple(Edit(site, Own()) for site in sites)  # a second edit that looks at the value
-            slow = bench.plan((*own, *plan.final.edits))
+            slow = workbench.plan((*own, *plan.final.edits))
             torch.testing.assert_close(got, runner.logits(slow, rows), rtol=0, atol=0)
             assert unread[-1] == 0

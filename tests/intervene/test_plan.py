@@ -12,18 +12,18 @@ from torch import Tensor
 import assay
 from assay.errors import TaskError
 from assay.explanations import Remove
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.learned import _on_reference
 from assay.intervene.plan import Call, Data, Edit, EditRun, From, Mix, Own, Plan, Value
 from assay.intervene.runner import Runner
 from assay.names import Site, parse_site
-from tests.measure.planted import bench, planted, text_task
+from tests.measure.planted import planted, text_task, workbench
 
 HEAD = parse_site("a0.h1")
 
 
 def test_a_mix_of_donors_has_its_donors_run_in_the_plan():
-    at, rows = bench(), np.arange(4)
+    at, rows = workbench(), np.arange(4)
     width = planted().config.d_head
     basis = torch.linalg.qr(torch.randn(width, 2, generator=torch.Generator().manual_seed(0))).Q
     (edit,) = at.ablate([HEAD], "resample_joint", 1)
@@ -44,7 +44,7 @@ def with_counterfactual():
 
 
 def test_a_refit_of_counterfactuals_is_refused_as_the_reference_has_none():
-    at = Workbench(Runner(planted(), with_counterfactual()), refit=True)
+    at = PlanContext(Runner(planted(), with_counterfactual()), refit=True)
     for source in (From("counterfactual"), Mix(torch.eye(4), From("counterfactual"), Own())):
         with pytest.raises(TaskError, match="fitted on the reference, whose examples have no counterfactual run"):
             at.plan((Edit(HEAD, source),))
@@ -55,7 +55,7 @@ def test_a_refit_of_counterfactuals_is_refused_as_the_reference_has_none():
 
 @pytest.mark.parametrize(("ablation", "shared"), [("resample_joint", True), ("resample_independent", False)])
 def test_donors_of_reference_rows_are_shared_as_those_of_scored_rows_are(ablation: str, shared: bool):
-    at = bench()
+    at = workbench()
     first, second = _on_reference(at, at.ablate([HEAD, parse_site("a1.h0")], ablation))
     rows = [
         edit.source.rows for edit in (first, second) if isinstance(edit.source, From) and edit.source.rows is not None
@@ -66,7 +66,7 @@ def test_donors_of_reference_rows_are_shared_as_those_of_scored_rows_are(ablatio
 
 @pytest.mark.parametrize("seed", range(6))
 def test_no_reference_row_is_its_own_donor_in_a_refit(seed: int):
-    at = Workbench(bench().runner, seed)
+    at = PlanContext(workbench().runner, seed)
     (edit,) = _on_reference(at, at.ablate([HEAD], "resample_joint"))
     assert isinstance(edit.source, From)
     rows = edit.source.rows
@@ -79,7 +79,7 @@ def test_no_reference_row_is_its_own_donor_in_a_refit(seed: int):
 def test_donors_are_run_once_for_all_heads_of_a_layer_however_few_rows_run_together(together: int):
     runner = Runner(planted(), text_task())
     runner.batch = together
-    at, rows, heads = Workbench(runner), np.arange(4), range(planted().config.heads)
+    at, rows, heads = PlanContext(runner), np.arange(4), range(planted().config.heads)
     plans = [at.plan(at.ablate([Site("head", 1, head)], "resample_joint")) for head in [*heads] * 9]
     (source,) = {id(edit.source): edit.source for edit in plans[0].final.edits}.values()
     assert isinstance(source, From)
@@ -108,7 +108,7 @@ class Given:
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("ablation", ["zero", "mean", "noise", "resample_joint", "optimal"])
 def test_a_refit_is_of_the_run_as_it_is_edited_with_frozen_norms_too(ablation: str, frozen: bool):
-    at = Workbench(Runner(planted(), text_task()), 1, frozen_norm=frozen, refit=True)
+    at = PlanContext(Runner(planted(), text_task()), 1, frozen_norm=frozen, refit=True)
     reference, site = at.task.reference, parse_site("r2")
     assert reference is not None
     edits = at.ablate([HEAD, parse_site("m1")], ablation)

@@ -12,7 +12,7 @@ from assay.intervene.runner import Runner
 from assay.names import parse_site
 from assay.record.about import Taken
 from assay.task.task import Task
-from tests.measure.planted import bench
+from tests.measure.planted import workbench
 from tests.model.tiny import tiny
 
 
@@ -91,7 +91,7 @@ def test_one_pass_gives_the_means_of_every_component_that_it_goes_through():
 
 
 def test_covariances_of_several_parts_take_one_pass_and_are_those_of_their_values():
-    at = bench()
+    at = workbench()
     sites = [parse_site(name) for name in ("a0.h1", "a1.h3", "m1")]
     at.statistics.need(sites)
     before = at.runner.forwards

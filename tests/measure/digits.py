@@ -10,7 +10,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.model.load import load
 from assay.model.module import ModuleModel
@@ -70,5 +70,5 @@ def task() -> Task:
     return Task.classify(digits(), x[1_200:1_500], y[1_200:1_500], reference=(x[1_500:], y[1_500:]))
 
 
-def bench(seed: int = 0) -> Workbench:
-    return Workbench(Runner(digits(), task()), seed)
+def workbench(seed: int = 0) -> PlanContext:
+    return PlanContext(Runner(digits(), task()), seed)

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.model.load import load
 from assay.model.transformer import Model
@@ -62,5 +62,5 @@ def text_task(count: int = 8) -> Task:
     return Task.text(planted(), texts=list(texts(count, 0)), reference=list(texts(24, 1)))
 
 
-def bench(seed: int = 0) -> Workbench:
-    return Workbench(Runner(planted(), text_task()), seed)
+def workbench(seed: int = 0) -> PlanContext:
+    return PlanContext(Runner(planted(), text_task()), seed)

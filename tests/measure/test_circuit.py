@@ -21,7 +21,7 @@ from assay.explanations.circuit.trials import (
     restored,
 )
 from assay.explanations.circuit.writing import write_circuit
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.length.length import reads
 from assay.measure.length.quantise import quantised, read_bits
@@ -37,21 +37,21 @@ LEAST = 0.05  # nats a token: what is cut of a planted circuit costs far more, w
 
 
 @cache
-def bench(name: str) -> Workbench:
+def workbench(name: str) -> PlanContext:
     case = world(name)
-    return Workbench(Runner(case.model, case.task(n=32, seed=7)), seed=1)
+    return PlanContext(Runner(case.model, case.task(n=32, seed=7)), seed=1)
 
 
 def rows(name: str) -> np.ndarray:
-    return np.arange(len(bench(name).task.tokens))
+    return np.arange(len(workbench(name).task.tokens))
 
 
 def true_edges(name: str, ablation: str) -> EdgeSet:
-    return EdgeSet.whole(bench(name).model.edges.mask(world(name).truth(ablation).edges))
+    return EdgeSet.whole(workbench(name).model.edges.mask(world(name).truth(ablation).edges))
 
 
 def one_of(name: str, ablation: str, which: int = 0) -> EdgeSet:
-    return EdgeSet.whole(bench(name).model.edges.mask(world(name).truth(ablation).circuits[which]))
+    return EdgeSet.whole(workbench(name).model.edges.mask(world(name).truth(ablation).circuits[which]))
 
 
 def decoy_of(labels) -> str:
@@ -63,7 +63,7 @@ def decoy_of(labels) -> str:
 def measured(name: str, ablation: str, controls: int = 8) -> Measurement:
     circuit = Circuit.of(true_edges(name, ablation))
     return assay.measure(
-        circuit, world(name).model, bench(name).task, ablation=ablation, controls=controls, quick=True, seed=1
+        circuit, world(name).model, workbench(name).task, ablation=ablation, controls=controls, quick=True, seed=1
     )
 
 
@@ -83,7 +83,7 @@ def test_the_true_edges_suffice_and_everything_else_is_the_floor(name, ablation)
     assert record.headline.floor == "empty"
     assert record.residual.signal.value == block.necessity.recovered
     assert block.completeness.worst < 1e-3  # no part of the program is left out
-    assert (block.total, block.edges) == (len(bench(name).model.edges), true_edges(name, ablation).count)
+    assert (block.total, block.edges) == (len(workbench(name).model.edges), true_edges(name, ablation).count)
 
 
 def test_random_paths_of_the_same_size_do_not_suffice():
@@ -103,8 +103,8 @@ def test_a_part_of_the_program_costs_and_a_decoy_does_not():
     for name, ablation in (("induction", "counterfactual"), ("or_gate", "mean")):
         edges, labels = true_edges(name, ablation), world(name).truth(ablation).labels
         decoy = decoy_of(labels)
-        more = edges.adding(bench(name).model.edges.mask([decoy]))
-        found = minimality(bench(name), more, ablation, rows=rows(name))
+        more = edges.adding(workbench(name).model.edges.mask([decoy]))
+        found = minimality(workbench(name), more, ablation, rows=rows(name))
         assert found.parts == "edges"
         rises = {row.part: row.increase.value for row in found.rows}
         for edge, rise in rises.items():
@@ -115,7 +115,7 @@ def test_a_part_of_the_program_costs_and_a_decoy_does_not():
 
 def test_a_circuit_without_the_backup_is_sufficient_and_incomplete():
     """Zero ablation of the first head wakes the second: a circuit of the first is right until that is knocked out."""
-    at, all_rows = bench("backup"), rows("backup")
+    at, all_rows = workbench("backup"), rows("backup")
     alone = [one_of("backup", "zero", i) for i in range(len(world("backup").truth("zero").circuits))]
     first = next(one for one in alone if not (one.anywhere & node_out(at.model, "a1.h0")).any())
     found = score_circuits(at, [first], "zero", rows=all_rows)
@@ -130,7 +130,7 @@ def test_a_circuit_without_the_backup_is_sufficient_and_incomplete():
 
 
 def test_uses_tell_what_is_redundant_from_what_is_frivolous():
-    at = bench("or_gate")
+    at = workbench("or_gate")
     edges, labels = true_edges("or_gate", "mean"), world("or_gate").truth("mean").labels
     decoy = decoy_of(labels)
     found = circuit_uses(at, edges.adding(at.model.edges.mask([decoy])), "mean", rows("or_gate"))
@@ -145,7 +145,7 @@ def test_uses_tell_what_is_redundant_from_what_is_frivolous():
 
 
 def test_a_node_put_back_closes_what_it_alone_left():
-    at, ablation = bench("induction"), "counterfactual"
+    at, ablation = workbench("induction"), "counterfactual"
     edges = true_edges("induction", ablation)
     cut = edges.without(node_out(at.model, "a1.h0"))
     back = restored(at.model, cut, "a1.h0")
@@ -156,7 +156,7 @@ def test_a_node_put_back_closes_what_it_alone_left():
 
 
 def test_the_distance_between_circuits_is_not_the_one_to_the_model():
-    at, everything = bench("or_gate"), EdgeSet.whole(np.ones(len(bench("or_gate").model.edges), dtype=bool))
+    at, everything = workbench("or_gate"), EdgeSet.whole(np.ones(len(workbench("or_gate").model.edges), dtype=bool))
     nothing = EdgeSet.whole(~everything.anywhere)
     some = rows("or_gate")
     to_model = score_circuits(at, [everything, nothing], "mean", rows=some, base=everything)
@@ -187,7 +187,7 @@ def test_bits_of_a_set_of_edges_are_those_of_a_subset():
 @pytest.mark.parametrize("bits", [4, 8])
 def test_the_full_circuit_costs_exactly_the_quantised_model(bits, ablation):
     model = tiny("llama", tokenizer=True)
-    at = Workbench(Runner(model, text_task()))
+    at = PlanContext(Runner(model, text_task()))
     circuit = Circuit.of(np.ones(len(model.edges), dtype=bool))
     coded = quantised(model, bits)
     assert read_bits(coded, reads(circuit, model, ablation)) == pytest.approx(coded.total)
@@ -197,7 +197,7 @@ def test_the_full_circuit_costs_exactly_the_quantised_model(bits, ablation):
 
 def test_weights_are_read_by_nodes_that_lead_to_the_logits_and_fills_by_those_that_are_computed():
     model = tiny("gpt2", tokenizer=True)
-    at = Workbench(Runner(model, text_task_of(model)))
+    at = PlanContext(Runner(model, text_task_of(model)))
     circuit = Circuit(edges=["input->m0", "m0->logits", "m0->a1.h2<q>"])  # the last one dangles
     assert used_nodes(model, circuit.mask(model)) == {"input", "m0"}
     read = reads(circuit, model, "mean")
@@ -220,7 +220,7 @@ def text_task_of(model):
 
 def test_small_circuits_are_taken_apart_by_edges_and_large_ones_by_nodes():
     model = tiny("llama", tokenizer=True)
-    at = Workbench(Runner(model, text_task()))
+    at = PlanContext(Runner(model, text_task()))
     small = parts_of(at, Circuit(nodes=["m0"]).kept(model))
     assert (small.kind, small.of, set(small.names)) == ("edges", 3, {"input->m0", "m0->logits", "input->logits"})
     every = EdgeSet.whole(np.ones(len(model.edges), dtype=bool))
@@ -232,7 +232,7 @@ def test_small_circuits_are_taken_apart_by_edges_and_large_ones_by_nodes():
 
 
 def test_the_drawing_has_the_strongest_live_edges_first_and_counts_the_rest(monkeypatch):
-    at = bench("induction")
+    at = workbench("induction")
     model = at.model
     edges = true_edges("induction", "counterfactual")
     strengths = np.arange(len(model.edges), dtype=float) - 40
@@ -273,7 +273,7 @@ def test_a_search_that_cannot_be_run_again_is_said_to_be_so(tmp_path):
 
 
 def test_a_shuffled_task_has_the_same_tokens_in_every_row_in_another_order():
-    at = Workbench(Runner(tiny("llama", tokenizer=True), text_task()))
+    at = PlanContext(Runner(tiny("llama", tokenizer=True), text_task()))
     other = shuffled(at, 1)
     mine, theirs = at.task.tokens.numpy(), other.task.tokens.numpy()
     assert (np.sort(mine, 1) == np.sort(theirs, 1)).all()
@@ -300,7 +300,7 @@ def test_a_circuit_at_positions_is_measured_from_end_to_end():
     edges = world(name).truth("counterfactual").edges
     last = [f"{edge}@-1" if edge.endswith("->logits") else edge for edge in edges]
     record = assay.measure(
-        Circuit(edges=last), world(name).model, bench(name).task, ablation="counterfactual", controls=4, quick=True
+        Circuit(edges=last), world(name).model, workbench(name).task, ablation="counterfactual", controls=4, quick=True
     ).record
     assert record.circuit.positions is True
     assert record.recovered.value > 0.999  # only the last position is scored
@@ -312,7 +312,7 @@ def test_the_sentence_names_single_controls_that_do_as_well():
     name = "reversal"
     edges = world(name).truth("resample_joint").edges
     record = assay.measure(
-        Circuit(edges=edges), world(name).model, bench(name).task, ablation="resample_joint", controls=4, quick=True
+        Circuit(edges=edges), world(name).model, workbench(name).task, ablation="resample_joint", controls=4, quick=True
     ).record
     groups = {group.name: group.difference for group in record.controls.groups}
     assert groups["top attribution"].low <= 0 < groups["top weight norm"].low

@@ -124,8 +124,8 @@ class Other:
     def scope(self, model):
         return CLAIMS["remove"].scope(model)
 
-    def plan(self, bench, ablation, draw=0):
-        return CLAIMS["remove"].plan(bench, ablation, draw)
+    def plan(self, workbench, ablation, draw=0):
+        return CLAIMS["remove"].plan(workbench, ablation, draw)
 
     floor = plan
 

@@ -9,7 +9,7 @@ import torch
 import assay
 from assay.errors import ModelError, TaskError
 from assay.explanations import Constant, Keep, Remove
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.controls.controls import controls
 from assay.measure.controls.random_weights import randomised
@@ -22,7 +22,7 @@ from assay.model.load import load
 from assay.model.module import ModuleModel
 from assay.names import Site
 from assay.stats.fits import p_value
-from tests.measure.digits import Spared, bench, digits, task
+from tests.measure.digits import Spared, digits, task, workbench
 from tests.oracles import two_components
 
 CLAIMS = {
@@ -51,36 +51,38 @@ def test_the_classifier_has_learned_something():
 
 
 def test_shapes_are_those_of_the_submodules_that_are_called():
-    found = module_parts.shapes(bench())
+    found = module_parts.shapes(workbench())
     assert found == {"conv1": (6, 6, 6), "conv2": (8, 4, 4), "hidden": (24,), "out": (10,)}
-    assert module_parts.channels(bench()) == 6 + 8 + 24 + 10
+    assert module_parts.channels(workbench()) == 6 + 8 + 24 + 10
     spared = load(Spared().eval())
     assert isinstance(spared, ModuleModel)
-    assert module_parts.shapes(Workbench(Runner(spared, task()))) == found
+    assert module_parts.shapes(PlanContext(Runner(spared, task()))) == found
 
 
 def test_channels_are_exchanged_within_their_submodule_and_fewer_than_a_thousand_are_enumerated():
-    draws = other_sets(bench(), sites("conv2[0]", "conv2[2]"), most=100, seed=0)
+    draws = other_sets(workbench(), sites("conv2[0]", "conv2[2]"), most=100, seed=0)
     assert draws.possible == len(draws.items) == 8 * 7 // 2 - 1
     assert draws.enumerated
     assert all(site.module == "conv2" for item in draws.items for site in item)
     assert "channels of the same submodules" in draws.how
-    mixed = other_sets(bench(), sites("conv1[1]", "conv2[0]"), most=100, seed=0)
+    mixed = other_sets(workbench(), sites("conv1[1]", "conv2[0]"), most=100, seed=0)
     assert mixed.possible == 6 * 8 - 1
-    many = other_sets(bench(), sites(*(f"hidden[{i}]" for i in range(12))), most=20, seed=0)
+    many = other_sets(workbench(), sites(*(f"hidden[{i}]" for i in range(12))), most=20, seed=0)
     assert len(many.items) == 20 < many.possible
     assert not many.enumerated
 
 
 def test_submodules_are_exchanged_within_their_class_and_else_with_any():
-    assert named(other_sets(bench(), sites("conv1", "conv2", "out"), 10, 0)) == [{"conv1", "conv2", "hidden"}]
-    both = other_sets(bench(), sites("hidden", "out"), 10, 0)
+    assert named(other_sets(workbench(), sites("conv1", "conv2", "out"), 10, 0)) == [{"conv1", "conv2", "hidden"}]
+    both = other_sets(workbench(), sites("hidden", "out"), 10, 0)
     assert {frozenset(item) for item in named(both)} == {
         frozenset(pair)
         for pair in (("conv1", "conv2"), ("conv1", "hidden"), ("conv1", "out"), ("conv2", "hidden"), ("conv2", "out"))
     }
     assert "any submodules" in both.how
-    every = other_sets(bench(), sites(*(f"conv1[{i}]" for i in range(6))), 5, 0)  # all there are: another convolution's
+    every = other_sets(
+        workbench(), sites(*(f"conv1[{i}]" for i in range(6))), 5, 0
+    )  # all there are: another convolution's
     assert "of the same class" in every.how
     assert {site.module for item in every.items for site in item} == {"conv1", "conv2"}
 
@@ -92,7 +94,7 @@ def test_no_set_holds_a_submodule_and_something_within_it():
     )
     model = load(network.eval())
     assert isinstance(model, ModuleModel)
-    at = Workbench(Runner(model, task()))
+    at = PlanContext(Runner(model, task()))
     assert [site.module for site in module_parts.population(at, ("container 0", "Sequential", None))] == ["0", "1"]
     draws = other_sets(at, dict.fromkeys([Site("module", module="0"), Site("module", module="1.1")]), 10, 0)
     assert all(not module_parts.nested(model, item) for item in draws.items)
@@ -101,7 +103,7 @@ def test_no_set_holds_a_submodule_and_something_within_it():
 
 
 def test_attribution_is_gradient_times_deviation_from_the_mean():
-    at = bench()
+    at = workbench()
     everything = exchangeable(at, sites("hidden[0]"))
     norm, attribution = sizes(at, everything)
     assert len(norm) == len(attribution) == 24
@@ -141,7 +143,7 @@ def test_controls_rank_the_claim_among_others_of_its_kind(record):
 
 def test_removal_controls_cost_what_removing_them_would():
     settings = Settings(controls=30, ablation=("mean",))
-    block = controls(bench(), CLAIMS["remove"], settings, ablation="mean", random_weights=False)
+    block = controls(workbench(), CLAIMS["remove"], settings, ablation="mean", random_weights=False)
     group = block.groups[0]
     assert group.enumerated
     name = group.names[3]
@@ -211,7 +213,7 @@ def test_a_module_without_a_gradient_has_no_attribution_and_says_so():
         torch.manual_seed(0)
         model = load(Blind().eval())
     assert isinstance(model, ModuleModel)
-    at = Workbench(Runner(model, task()))
+    at = PlanContext(Runner(model, task()))
     claim = dict.fromkeys([Site("module", module="one", index=0)])
     assert sizes(at, list(claim))[1] == {}
     with pytest.raises(TaskError, match="no gradient"):
@@ -227,6 +229,6 @@ def test_a_randomised_copy_leaves_the_module_alone_and_is_keyed():
     first, again, other = (randomised(digits(), "permuted", seed) for seed in (0, 0, 1))
     assert digits().fingerprint == before != first.fingerprint
     assert first.fingerprint == again.fingerprint != other.fingerprint
-    found, how = by_attention(Workbench(Runner(first, task())), sites("conv2[0]", "conv2[2]"), {})
+    found, how = by_attention(PlanContext(Runner(first, task())), sites("conv2[0]", "conv2[2]"), {})
     assert {site.module for site in found} == {"conv2"}
     assert "attribution" in how

@@ -185,7 +185,7 @@ def test_what_was_not_asked_for_says_so_in_record_page_and_terminal():
     assert "No check was asked for" in record.sentence
     page = render(record, found.examples)
     assert f"because {NOT_ASKED}" in page
-    assert "fired" not in terminal.worth_line(record)
+    assert "fired" not in terminal.compute_line(record)
     assert f"no check was made, because {NOT_ASKED}" in page
 
 
@@ -229,4 +229,4 @@ def test_the_residual_of_a_program_is_taken_from_what_its_fit_read_of_the_refere
     assert at.runner.forwards == before
     for own, other in zip(found, fresh.centred("reference", rows), strict=True):
         torch.testing.assert_close(own, other)
-    assert fresh.bench.runner.forwards > 0
+    assert fresh.workbench.runner.forwards > 0

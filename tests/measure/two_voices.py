@@ -16,8 +16,8 @@ import torch
 from assay.model.transformer import Model
 from assay.planted.compiled_world import CompiledWorld
 from assay.planted.gadgets import at, pick
-from assay.planted.inputs import Drawn, Inputs
-from assay.planted.program import Head, Program
+from assay.planted.inputs import DrawnExample, Inputs
+from assay.planted.program import Head, PlantedProgram
 from assay.task.task import Task
 
 WORDS = tuple("abcdef")
@@ -35,13 +35,15 @@ def voices(answer: float = 3.0, other: float = 1.5) -> CompiledWorld:
     )
     said = pick(WORDS, TOKENS)
     sizes = {"answer": len(WORDS), "other": len(WORDS)}
-    program = Program("two voices", TOKENS, context, sizes, heads, {"answer": answer * said, "other": other * said})
+    program = PlantedProgram(
+        "two voices", TOKENS, context, sizes, heads, {"answer": answer * said, "other": other * said}
+    )
 
-    def draw(random: np.random.Generator, split: str) -> Drawn:
+    def draw(random: np.random.Generator, split: str) -> DrawnExample:
         f = [str(w) for w in random.choice(FILLERS, 2)]
         x, d = (str(w) for w in random.choice(WORDS, 2, replace=False))
         y, e = (str(w) for w in random.choice(WORDS, 2, replace=False))
-        return Drawn(("<s>", x, f[0], d, f[1], "|", x), ("<s>", y, f[0], e, f[1], "|", y), d)
+        return DrawnExample(("<s>", x, f[0], d, f[1], "|", x), ("<s>", y, f[0], e, f[1], "|", y), d)
 
     alphabet = (("<s>",), WORDS, FILLERS, WORDS, FILLERS, ("|",), WORDS)
     return CompiledWorld(program, Inputs(program.name, TOKENS, draw, (6,), alphabet))

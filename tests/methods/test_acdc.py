@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits
 from assay.methods.acdc import acdc
 from tests.intervene.naive_cases import DEEPER, KINDS, bench_of
@@ -18,9 +18,9 @@ from tests.naive import acdc as naive
 ROWS = np.array([0, 2])
 
 
-def compare(bench: Workbench, ablation: str, tau: float, order=None, draws=(0,), rows=ROWS, memory=1 << 30):
-    found = acdc(bench, ablation, tau, order=order, draws=draws, rows=rows, memory=memory)
-    batches = [Circuits(bench, ablation, draw).batch(rows) for draw in draws]
+def compare(workbench: PlanContext, ablation: str, tau: float, order=None, draws=(0,), rows=ROWS, memory=1 << 30):
+    found = acdc(workbench, ablation, tau, order=order, draws=draws, rows=rows, memory=memory)
+    batches = [Circuits(workbench, ablation, draw).batch(rows) for draw in draws]
     mask, increase = naive.acdc(batches, tau, order)
     assert not len(found.close)
     np.testing.assert_array_equal(found.mask, mask)
@@ -46,42 +46,42 @@ def test_decisions_are_those_of_one_edge_at_a_time(kind, tau):
     ("ablation", "draws"), [("zero", (0,)), ("resample_joint", (0, 2)), ("resample_independent", (0, 2))]
 )
 def test_other_fills_several_draws_and_an_order(ablation, draws):
-    bench = bench_of("llama", torch.float64)
-    order = np.random.default_rng(0).permutation(len(bench.model.edges))
-    ordered = compare(bench, ablation, 0.02, order, draws)
-    plain = acdc(bench, ablation, 0.02, draws=draws, rows=ROWS)
+    workbench = bench_of("llama", torch.float64)
+    order = np.random.default_rng(0).permutation(len(workbench.model.edges))
+    ordered = compare(workbench, ablation, 0.02, order, draws)
+    plain = acdc(workbench, ablation, 0.02, draws=draws, rows=ROWS)
     assert (plain.mask != ordered.mask).any()
 
 
 def test_counterfactuals_of_prompts_and_rows_in_several_batches():
-    bench = bench_of("parallel", torch.float64, counterfactual=True)
-    rows = np.arange(len(bench.task.tokens))
-    found = compare(bench, "counterfactual", 0.02, rows=rows)
-    split = acdc(bench, "counterfactual", 0.02, rows=rows, memory=1)
+    workbench = bench_of("parallel", torch.float64, counterfactual=True)
+    rows = np.arange(len(workbench.task.tokens))
+    found = compare(workbench, "counterfactual", 0.02, rows=rows)
+    split = acdc(workbench, "counterfactual", 0.02, rows=rows, memory=1)
     np.testing.assert_array_equal(split.mask, found.mask)
     assert found.increase[found.mask].min() >= 0.02
 
 
 def test_frozen_norms():
-    bench = Workbench(bench_of("gpt2", torch.float64).runner, seed=1, frozen_norm=True)
-    compare(bench, "mean", 0.01)
+    workbench = PlanContext(bench_of("gpt2", torch.float64).runner, seed=1, frozen_norm=True)
+    compare(workbench, "mean", 0.01)
 
 
 def test_what_leads_nowhere_is_cut_without_a_run():
-    bench = bench_of("deep", torch.float64)
-    found = acdc(bench, "mean", 50.0)  # cuts everything
+    workbench = bench_of("deep", torch.float64)
+    found = acdc(workbench, "mean", 50.0)  # cuts everything
     assert not found.mask.any()
-    last = len(bench.model.edges.writers)
+    last = len(workbench.model.edges.writers)
     assert found.tried == last  # the edges into `logits`; no other reader leads anywhere then
     assert not found.increase[:-last].any()
 
 
 def test_decisions_next_to_tau_are_listed():
-    bench = bench_of("gpt2", torch.float64)
-    edge = int(bench.model.edges.offsets[-2])  # the first that is tried
-    rise = float(acdc(bench, "mean", 0.01, rows=ROWS).increase[edge])
+    workbench = bench_of("gpt2", torch.float64)
+    edge = int(workbench.model.edges.offsets[-2])  # the first that is tried
+    rise = float(acdc(workbench, "mean", 0.01, rows=ROWS).increase[edge])
     for factor, close in ((1 + 1e-5, True), (1 - 1e-5, True), (1.01, False)):
-        found = acdc(bench, "mean", rise * factor, rows=ROWS)
+        found = acdc(workbench, "mean", rise * factor, rows=ROWS)
         assert (edge in found.close) == close
         assert found.mask[edge] == (factor < 1)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.reader_gradients import forward, reader_gradients
 from assay.intervene.runner import Runner
@@ -30,19 +30,19 @@ SMALL = 1 << 16  # so few bytes that every row is a batch of its own
 
 @cache
 def circuits_of(kind: str, dtype: torch.dtype, ablation: str = "resample_joint", frozen: bool = False) -> Circuits:
-    bench = bench_of(kind, dtype, ablation == "counterfactual")
+    workbench = bench_of(kind, dtype, ablation == "counterfactual")
     if frozen:
-        bench = Workbench(bench.runner, seed=5, frozen_norm=True)
-    return Circuits(bench, ablation)
+        workbench = PlanContext(workbench.runner, seed=5, frozen_norm=True)
+    return Circuits(workbench, ablation)
 
 
 def everything(circuits: Circuits) -> CircuitBatch:
-    return circuits.batch(np.arange(len(circuits.bench.task.tokens)))
+    return circuits.batch(np.arange(len(circuits.workbench.task.tokens)))
 
 
 def items_loss(circuits: Circuits, logits: Tensor) -> Tensor:
     """The mean loss of logits at the items, by the plain formula."""
-    task = circuits.bench.task
+    task = circuits.workbench.task
     items = task.items(np.arange(len(task.tokens)))
     whole = logits.new_zeros(*task.tokens.shape, logits.shape[-1])
     whole = whole.index_put((torch.from_numpy(items.row), torch.from_numpy(items.position - 1)), logits)
@@ -59,7 +59,7 @@ def mask_gradient(circuits: Circuits, share: float = 1.0) -> np.ndarray:
 def fills_of(circuits: Circuits) -> Tensor:
     """[writers, rows, pos, d_model] what each writes in the model's own run less the engine's difference."""
     with torch.no_grad():
-        own = torch.stack(naive.forward(circuits.model, circuits.bench.task.tokens)[1])
+        own = torch.stack(naive.forward(circuits.model, circuits.workbench.task.tokens)[1])
     return own - everything(circuits).deltas()
 
 
@@ -75,9 +75,9 @@ def test_attribution_equals_the_gradient_of_soft_masks(kind, dtype):
     ablations = ("resample_joint", "mean", "counterfactual") if dtype == torch.float64 else ("counterfactual",)
     for ablation in ablations:
         circuits = circuits_of(kind, dtype, ablation)
-        wanted, before = mask_gradient(circuits), circuits.bench.runner.forwards
+        wanted, before = mask_gradient(circuits), circuits.workbench.runner.forwards
         batch = everything(circuits)
-        fill = circuits.bench.runner.forwards - before
+        fill = circuits.workbench.runner.forwards - before
         found = attribution(circuits)
         assert_same(found.signed, wanted, EXACT[dtype])
         np.testing.assert_array_equal(found.scores, np.abs(found.signed))
@@ -96,7 +96,7 @@ def test_attribution_with_frozen_norms_equals_the_gradient_of_soft_masks(kind):
 @pytest.mark.parametrize("kind", KINDS)
 def test_gim_equals_plain_copies_with_a_changed_backward_pass(kind):
     circuits = circuits_of(kind, torch.float64, "counterfactual" if kind == "gpt2" else "resample_joint")
-    wanted = naive.scores(circuits.bench.task, circuits.model, fills_of(circuits), at=[{}], soft=True)
+    wanted = naive.scores(circuits.workbench.task, circuits.model, fills_of(circuits), at=[{}], soft=True)
     found, plain = gim(circuits), attribution(circuits)
     assert_same(found.signed, circuits.edges.flat(wanted.numpy()), 1e-9)
     assert np.abs(found.scores - plain.scores).max() > 0.1 * plain.scores.max()
@@ -112,7 +112,7 @@ def test_batches_of_rows_change_nothing():
 @pytest.mark.parametrize("kind", KINDS)
 def test_plain_copies_agree_with_the_engine_and_with_steps_along_the_input(kind):
     circuits = circuits_of(kind, torch.float64, "counterfactual" if kind == "gpt2" else "resample_joint")
-    task, model, fills = circuits.bench.task, circuits.model, fills_of(circuits)
+    task, model, fills = circuits.workbench.task, circuits.model, fills_of(circuits)
     own = model.embed(task.tokens)
     plain = naive.scores(task, model, fills, at=[{}])
     assert_same(circuits.edges.flat(plain.numpy()), mask_gradient(circuits), 1e-9)
@@ -127,7 +127,7 @@ def test_plain_copies_agree_with_the_engine_and_with_steps_along_the_input(kind)
 @pytest.mark.parametrize("kind", ["gpt2", "parallel", "qwen3"])
 def test_steps_along_activations_equal_plain_copies(kind, each):
     circuits = circuits_of(kind, torch.float64)
-    task, model, fills = circuits.bench.task, circuits.model, fills_of(circuits)
+    task, model, fills = circuits.workbench.task, circuits.model, fills_of(circuits)
     with torch.no_grad():
         own = torch.stack(naive.forward(model, task.tokens)[1])
     names = circuits.edges.writers
@@ -183,7 +183,7 @@ def one_layer() -> Circuits:
     network = build("gpt2", layers=1, d_mlp=None)
     model = load(network, tokenizer=tiny_tokenizer(50))
     assert isinstance(model, Model)
-    return Circuits(Workbench(Runner(model, prompt_task(model)), seed=5, frozen_norm=True), "counterfactual")
+    return Circuits(PlanContext(Runner(model, prompt_task(model)), seed=5, frozen_norm=True), "counterfactual")
 
 
 def test_attribution_is_exact_where_the_model_is_linear_in_an_edge():
@@ -206,7 +206,7 @@ def test_a_head_that_writes_nothing_scores_nothing():
         network.model.layers[0].self_attn.o_proj.weight[:, 8:16] = 0  # head 1
     model = load(network, tokenizer=tiny_tokenizer(50))
     task = Task.text(model, texts=list(sentences(3, 0, 14)), reference=list(sentences(8, 1, 14)))
-    circuits = Circuits(Workbench(Runner(model, task)), "mean")
+    circuits = Circuits(PlanContext(Runner(model, task)), "mean")
     silent = np.array([n.startswith("a0.h1->") or n.endswith("->a0.h1<q>") for n in circuits.edges])
     for found in (attribution(circuits), integrated_attribution(circuits, steps=2), saliency(circuits)):
         assert silent.any()
@@ -216,7 +216,7 @@ def test_a_head_that_writes_nothing_scores_nothing():
 
 def test_saliency_is_gradient_times_input():
     circuits = circuits_of("neox", torch.float64)
-    task, model = circuits.bench.task, circuits.model
+    task, model = circuits.workbench.task, circuits.model
     wanted = naive.scores(task, model, torch.zeros_like(fills_of(circuits)), at=[{}])
     assert_same(saliency(circuits).signed, circuits.edges.flat(wanted.numpy()), 1e-9)
 
@@ -235,7 +235,7 @@ def test_losses_without_a_gradient_are_refused():
     task = Task.text(
         model, texts=list(sentences(3, 0, 14)), reference=list(sentences(8, 1, 14)), metric=metric_of("accuracy")
     )
-    counted = Circuits(Workbench(Runner(model, task)), "mean")
+    counted = Circuits(PlanContext(Runner(model, task)), "mean")
     with pytest.raises(TaskError, match="'accuracy' has no gradient"):
         attribution(counted)
     assert integrated_attribution(counted, loss="kl", steps=2).scores.max() > 0

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.edge_methods import searches
 from assay.methods.edge_scores import EdgeScores
@@ -24,14 +24,14 @@ ABLATION = "resample_joint"
 
 
 @cache
-def bench() -> Workbench:
+def workbench() -> PlanContext:
     case = world("and_gate")
-    return Workbench(Runner(case.model, case.task(n=12, seed=2)), 0)
+    return PlanContext(Runner(case.model, case.task(n=12, seed=2)), 0)
 
 
 def run(*methods: str, **options) -> tuple[EdgeScores, ...]:
-    size = int(bench().model.edges.mask(world("and_gate").truth(ABLATION).edges).sum())
-    return searches(bench(), ABLATION, methods, Options(size, **options), lambda stage, done, total: None)
+    size = int(workbench().model.edges.mask(world("and_gate").truth(ABLATION).edges).sum())
+    return searches(workbench(), ABLATION, methods, Options(size, **options), lambda stage, done, total: None)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -47,7 +47,7 @@ def test_true_edges_come_first(method):
     true = world("and_gate").truth(ABLATION).edges
     (scores,) = run(method)
     assert scores.method.startswith(method)
-    assert set(bench().model.edges.names(scores.top(len(true)))) == set(true)
+    assert set(workbench().model.edges.names(scores.top(len(true)))) == set(true)
 
 
 def test_acdc_puts_first_what_more_of_its_runs_keep():
@@ -70,15 +70,18 @@ def test_another_methods_scores_seed_a_search():
     assert all(one.passes > found[0].passes for one in found[1:])
     (plain,) = run("masks", steps=12)
     assert plain.settings["seeded_by"] is None
-    true = bench().model.edges.mask(world("and_gate").truth(ABLATION).edges)
+    true = workbench().model.edges.mask(world("and_gate").truth(ABLATION).edges)
     rank = found[2].ranks()[true].mean() - plain.ranks()[true].mean()
     assert rank > 0  # in 12 steps what was begun with still shows
 
 
 def test_a_components_score_is_the_kl_when_it_alone_is_filled():
-    effects = component_effects(bench(), ABLATION)
-    systems = {name: bench().plan(bench().ablate([parse_site(name)], ABLATION)) for name in bench().model.components}
-    scored = score(bench(), systems)
+    effects = component_effects(workbench(), ABLATION)
+    systems = {
+        name: workbench().plan(workbench().ablate([parse_site(name)], ABLATION))
+        for name in workbench().model.components
+    }
+    scored = score(workbench(), systems)
     total = scored.count.sum()
     for name, value in effects.items():
         assert value == pytest.approx(float(scored[name].kl.sum() / total), abs=2e-5)
@@ -113,4 +116,4 @@ def test_what_cannot_be_searched_is_named(methods, seed_with, message):
 
 def test_a_size_that_the_model_does_not_have():
     with pytest.raises(ClaimError, match="a circuit of 19 edges was asked for; planted:and_gate has 1 to 18"):
-        searches(bench(), ABLATION, ["random"], Options(19), lambda *_: None)
+        searches(workbench(), ABLATION, ["random"], Options(19), lambda *_: None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
 from assay.methods.attribution import gim
@@ -30,7 +30,7 @@ def test_scores_of_the_inputs_edges_add_up_to_the_peers_attributions(monkeypatch
     model, network = make("gpt2", torch.float64)
     task = prompt_task(model)
     assert task.answers is not None
-    circuits = Circuits(Workbench(Runner(model, task), 5), "counterfactual")
+    circuits = Circuits(PlanContext(Runner(model, task), 5), "counterfactual")
     found = gim(circuits)
     assert found.signed is not None
     into = circuits.edges.matrix(found.signed)[:, 0].sum()  # the gradient at the input is that of all its readers

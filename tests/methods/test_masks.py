@@ -38,9 +38,9 @@ def test_a_shift_opens_so_many_gates_and_keeps_their_order():
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "parallel"])
 def test_the_gradient_of_the_loss_is_that_of_finite_differences(kind):
-    bench = bench_of(kind, torch.float64)
-    target = CircuitTarget(Circuits(bench, "mean").batch(ROWS))
-    gates = torch.rand(1, len(bench.model.edges), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    workbench = bench_of(kind, torch.float64)
+    target = CircuitTarget(Circuits(workbench, "mean").batch(ROWS))
+    gates = torch.rand(1, len(workbench.model.edges), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     gates = (0.1 + 0.8 * gates).requires_grad_()
 
     def loss(values: torch.Tensor) -> torch.Tensor:
@@ -56,26 +56,26 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences(kind):
 
 
 def test_gates_come_to_the_size_and_are_better_than_chance():
-    bench = bench_of("deep", torch.float32)
-    edges = len(bench.model.edges)
+    workbench = bench_of("deep", torch.float32)
+    edges = len(workbench.model.edges)
     size = edges // 3
-    found = learned_masks(bench, "mean", size, steps=120, together=3, seed=4)
+    found = learned_masks(workbench, "mean", size, steps=120, together=3, seed=4)
     final = float(open_share(torch.from_numpy(found.scores.scores)).sum())
     assert final == pytest.approx(size, rel=1e-3)
     assert found.sizes[0] > 0.8 * edges
     assert len(found.kl) == len(found.sizes) == 120
     chance = np.random.default_rng(0)
     random = np.array([chance.permutation(edges) < size for _ in range(10)])
-    scored = score_circuits(bench, np.concatenate([found.scores.top(size)[None], random]), "mean")
+    scored = score_circuits(workbench, np.concatenate([found.scores.top(size)[None], random]), "mean")
     kl = scored.stacked("kl").sum(1)
     assert kl[0] < 0.5 * kl[1:].min()
     assert found.scores.passes > 2 * 120
 
 
 def test_the_seed_alone_decides():
-    bench = bench_of("llama", torch.float32)
+    workbench = bench_of("llama", torch.float32)
     several = [
-        learned_masks(bench, "resample_joint", 20, steps=4, together=2, draws=(0, 1), seed=seed, memory=memory)
+        learned_masks(workbench, "resample_joint", 20, steps=4, together=2, draws=(0, 1), seed=seed, memory=memory)
         for seed, memory in ((1, 1 << 30), (1, 0), (2, 1 << 30))
     ]
     assert several[0].scores.scores.tobytes() == several[1].scores.scores.tobytes()

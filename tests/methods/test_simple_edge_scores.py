@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assay.errors import ComponentError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
 from assay.methods.activation_norm import activation_norm
@@ -37,7 +37,7 @@ def ends(edge: str) -> tuple[str, str]:
 
 def streams(circuits: Circuits) -> dict[str, torch.Tensor]:
     """What each reader reads in the model's own run, from the parts that were written."""
-    model, task = circuits.model, circuits.bench.task
+    model, task = circuits.model, circuits.workbench.task
     _, own = naive.forward(model, task.tokens)
     out = {}
     for reader in circuits.edges.readers:
@@ -49,7 +49,7 @@ def streams(circuits: Circuits) -> dict[str, torch.Tensor]:
 
 def counted(circuits: Circuits, reader: str) -> torch.Tensor:
     """[rows, pos] which places count for a reader: real tokens, or those that predict a scored one."""
-    task = circuits.bench.task
+    task = circuits.workbench.task
     if reader != "logits":
         return task.real
     return torch.cat([task.scored[:, 1:], torch.zeros_like(task.scored[:, :1])], 1)
@@ -78,14 +78,14 @@ def test_random_scores_are_keyed():
 def test_activation_norms_are_root_mean_squares_of_what_is_carried(kind):
     circuits = circuits_of(kind, "mean")
     model, seen, edges = circuits.model, streams(circuits), circuits.edges
-    deltas = circuits.batch(np.arange(len(circuits.bench.task.tokens))).deltas()
+    deltas = circuits.batch(np.arange(len(circuits.workbench.task.tokens))).deltas()
     sizes, read = activation_norm(circuits, of="written").scores, activation_norm(circuits, of="read").scores
     with torch.no_grad():
         for number in range(0, len(edges), 3):
             (place,), (writer,) = edges.ends(np.array([number]))
             reader = edges.readers[place]
             at = counted(circuits, reader.name)
-            real = circuits.bench.task.real
+            real = circuits.workbench.task.real
             wanted = deltas[writer][real].square().sum(-1).mean().sqrt()
             assert sizes[number] == pytest.approx(float(wanted), rel=1e-9)
             weights = model.weights.layers[min(reader.layer, model.config.layers - 1)]
@@ -108,7 +108,7 @@ def test_information_flow_routes_at_a_threshold_are_those_found_by_walking_down(
     circuits = circuits_of(kind)
     edges, seen = circuits.edges, streams(circuits)
     with torch.no_grad():
-        _, own = naive.forward(circuits.model, circuits.bench.task.tokens)
+        _, own = naive.forward(circuits.model, circuits.workbench.task.tokens)
     share = {}
     for reader in edges.readers:
         at = counted(circuits, reader.name)
@@ -182,15 +182,15 @@ def test_a_head_that_writes_nothing_is_last_in_every_score_that_looks():
         network.transformer.h[0].attn.c_proj.weight[8:16] = 0  # head 1
     model = load(network, tokenizer=tiny_tokenizer(50))
     task = Task.text(model, texts=list(sentences(3, 0, 14)), reference=list(sentences(8, 1, 14)))
-    circuits = Circuits(Workbench(Runner(model, task)), "mean")
+    circuits = Circuits(PlanContext(Runner(model, task)), "mean")
     silent = np.array([name.startswith("a0.h1->") for name in circuits.edges])
     for name in (name for name, method in METHODS.items() if method.needs in ("passes", "weights")):
-        found = edge_scores(name, circuits.bench, circuits.ablation)
+        found = edge_scores(name, circuits.workbench, circuits.ablation)
         assert (found.scores[silent] == 0).all(), name
         assert (found.scores[~silent] > 0).mean() > 0.5, name
         assert found.passes >= 0
     with pytest.raises(ComponentError, match="'attribution'"):
-        edge_scores("atribution", circuits.bench, circuits.ablation)
+        edge_scores("atribution", circuits.workbench, circuits.ablation)
     with pytest.raises(ComponentError, match="'read'"):
         activation_norm(circuits, of="reed")
     with pytest.raises(ComponentError, match="'output'"):

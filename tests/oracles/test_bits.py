@@ -266,18 +266,18 @@ def test_claims_of_several_programs_are_a_prefix_code():
 
 def test_a_mean_without_a_match_is_two_vectors_a_head():
     """The first position has one of its own."""
-    bench = world()
+    workbench = world()
     one, zero = (Program({"a0.h1": programs.copy(without_match=rest)}) for rest in ("mean", "zero"))
     d_head = tiny(tokenizer=True).config.d_head
-    assert one.constants_bits(bench, "mean") - zero.constants_bits(bench, "mean") == 2 * 16 * d_head
+    assert one.constants_bits(workbench, "mean") - zero.constants_bits(workbench, "mean") == 2 * 16 * d_head
 
 
 def test_a_full_program_is_charged_for_what_stands_in_its_heads_place():
     """α once, with the claim; a mean without a match as it is added to the stream, since no output matrix is read."""
-    bench, model = world(), tiny(tokenizer=True)
+    workbench, model = world(), tiny(tokenizer=True)
     one, zero, first = (Program({"a0.h1": programs.copy("full", without_match=w)}) for w in ("mean", "zero", "first"))
-    assert zero.constants_bits(bench, "mean") == 0
-    assert one.constants_bits(bench, "mean") == 2 * 16 * model.config.d_model
+    assert zero.constants_bits(workbench, "mean") == 0
+    assert one.constants_bits(workbench, "mean") == 2 * 16 * model.config.d_model
     read = reads(first, model, "mean")  # the first position's value is made by the head's own V and O
     assert (0, 1) in read.values
     assert (0, 1) in read.outputs

@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from assay.explanations.base import Explanation, Level
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import headline_table
 from assay.score.score import score
 from assay.stats.bootstrap import Resamples
-from tests.oracles.two_components import bench
+from tests.oracles.two_components import workbench
 
 
 @dataclass(frozen=True)
@@ -33,24 +33,24 @@ class Planted(Explanation):
     def scope(self, model):
         return expand(["a"], model)
 
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0):
-        (site,) = self.scope(bench.model)
-        mean = bench.statistics.mean(site)
+    def plan(self, workbench: PlanContext, ablation: str, draw: int = 0):
+        (site,) = self.scope(workbench.model)
+        mean = workbench.statistics.mean(site)
 
         def program(batch):
             own = batch.read(site)
             return torch.where(torch.from_numpy(self.right[batch.rows]).unsqueeze(-1), own, mean.to(own))
 
-        return bench.plan((Edit(site, Call(program, (site,))),))
+        return workbench.plan((Edit(site, Call(program, (site,))),))
 
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0):
-        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0):
+        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         return f"a of {model_name} is what it is, mostly"
 
 
-def read(right: np.ndarray, at: Workbench):
+def read(right: np.ndarray, at: PlanContext):
     claim = Planted(right)
     plans = systems(at, claim, ("mean",), 4)
     scored = score(at, plans.plans)
@@ -60,7 +60,7 @@ def read(right: np.ndarray, at: Workbench):
 
 @pytest.mark.parametrize(("q", "nines"), [(0.0, 0.0), (0.5, 0.30103), (0.9, 1.0), (0.99, 2.0), (0.999, 3.0)])
 def test_a_program_that_is_right_on_a_share_q_reads_so_many_nines(q, nines):
-    at = bench(times=1000, ones=(100, 500, 500, 900))
+    at = workbench(times=1000, ones=(100, 500, 500, 900))
     right = np.random.default_rng(7).random(len(at.task.tokens)) < q
     row = read(right, at)
     estimate = row.nines.value
@@ -74,7 +74,7 @@ def test_a_program_that_is_right_on_a_share_q_reads_so_many_nines(q, nines):
 
 def test_every_rung_is_exact_where_the_wrong_inputs_carry_an_equal_share_of_the_floor():
     """Wrong on exactly every k-th group of four pairs: the ratio of KLs is exactly 1/k."""
-    at = bench(times=1000, ones=(100, 500, 500, 900))
+    at = workbench(times=1000, ones=(100, 500, 500, 900))
     group = np.arange(len(at.task.tokens)) // 4
     for k in (2, 10, 100, 1000):
         row = read(group % k != 0, at)
@@ -84,6 +84,6 @@ def test_every_rung_is_exact_where_the_wrong_inputs_carry_an_equal_share_of_the_
 
 
 def test_a_program_that_is_always_right_reads_the_meters_limit():
-    row = read(np.ones(160, dtype=bool), bench(times=40, ones=(4, 20, 20, 36)))
+    row = read(np.ones(160, dtype=bool), workbench(times=40, ones=(4, 20, 20, 36)))
     assert row.nines.text.startswith(">")
     assert row.nines.value.value == pytest.approx(row.nines.limit)

@@ -12,7 +12,7 @@ from assay.measure.headline.agreement import accuracy
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.stats.bootstrap import Resamples
-from tests.oracles.two_components import bench, model, task
+from tests.oracles.two_components import model, task, workbench
 
 # KL(model || coin) with one part at 0, one at its mean, both at either: see test_two_components.py
 ZERO, MEAN, BOTH = 0.2197225, 0.1081507, 0.1840321
@@ -46,7 +46,7 @@ def test_accuracy_of_the_four_pairs():
     # class 1 in 0, 5, 20 and 20 of 20 (0,0), (0,1), (1,0), (1,1); a tie goes to class 0
     # model: −2u, 0, 0, 2u says 0, 0, 0, 1: right in 20 + 15 + 0 + 20 of 80
     # a = u: −u, u, −u, u says 0, 1, 0, 1: 20 + 5 + 0 + 20;   a = 0: −2u, 0, −2u, 0 says 0: 20 + 15 + 0 + 0
-    at = bench(ones=(0, 5, 20, 20))
+    at = workbench(ones=(0, 5, 20, 20))
     claim = Constant(["a"], "mean")
     explained, floor = SystemId("explained", "zero"), SystemId("floor", "zero")
     plans = {explained: claim.plan(at, "zero"), floor: claim.floor(at, "zero")}

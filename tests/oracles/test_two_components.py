@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Remove
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.donors import donors
 from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS, RANDOM
@@ -22,7 +22,18 @@ from assay.score.score import score
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from tests.measure.ids import EXPLAINED, FLOOR
-from tests.oracles.two_components import PAIRS, bench, divergence, inputs, kl_of, labels, model, task
+from tests.oracles.two_components import (
+    PAIRS,
+    divergence,
+    inputs,
+    kl_of,
+    labels,
+    model,
+    task,
+)
+from tests.oracles.two_components import (
+    workbench as new_workbench,
+)
 
 # KL(model || a coin), nats, in the order (0,0), (0,1), (1,0), (1,1); the model's chances are .1, .5, .5, .9.
 #
@@ -45,8 +56,8 @@ FLIPPED_A = 0.4394449
 MODEL_LOSS = 0.5091151
 
 
-def run(explanation, ablations=("zero", "mean"), workbench: Workbench | None = None, **others):
-    at = workbench or bench()
+def run(explanation, ablations=("zero", "mean"), workbench: PlanContext | None = None, **others):
+    at = workbench or new_workbench()
     plans = systems(at, explanation, ablations, 4)
     scored = score(at, {**plans.plans, **{rival(name): system for name, system in others.items()}})
     scored.systems.update({SystemId("explained", a): scored[name] for a, name in plans.explained.items()})
@@ -70,11 +81,11 @@ def test_the_constants_above_are_what_the_formulas_give():
     assert pytest.approx(0.1 * log(9), abs=1e-7) == ZERO_A
 
 
-def with_counterfactual() -> Workbench:
+def with_counterfactual() -> PlanContext:
     made = task()
     flipped = made.tokens.clone()
     flipped[:, 0] = 1 - flipped[:, 0]
-    return Workbench(Runner(model(), replace(made, counterfactual=flipped)), seed=0)
+    return PlanContext(Runner(model(), replace(made, counterfactual=flipped)), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +106,7 @@ def test_removing_a_costs_what_was_worked_by_hand(ablation, expected):
 
 @pytest.mark.parametrize("ablation", ["resample_joint", "resample_independent"])
 def test_resampling_averages_over_exactly_the_donors_that_it_names(ablation):
-    at = bench()
+    at = new_workbench()
     scored, _, _ = run(Remove(["a", "b"]), (ablation,), at)
     values = {0: (0, -2), 1: (2, 0)}  # of a and b, in units of u
     own = dict(zip(PAIRS, (0.1, 0.5, 0.5, 0.9), strict=True))
@@ -116,7 +127,7 @@ def test_resampling_averages_over_exactly_the_donors_that_it_names(ablation):
 
 def test_noise_has_the_mean_and_variance_of_the_part():
     # a is 0 or 2u with equal chances: mean u, variance u²; E KL over a Gaussian a, by quadrature
-    scored, _, _ = run(Remove(["a"]), ("noise",), bench(times=100, ones=(10, 50, 50, 90)))
+    scored, _, _ = run(Remove(["a"]), ("noise",), new_workbench(times=100, ones=(10, 50, 50, 90)))
     nodes, weights = np.polynomial.hermite_e.hermegauss(40)
     total = 0.0
     for (_, second), own in zip(PAIRS, (0.1, 0.5, 0.5, 0.9), strict=True):
@@ -166,7 +177,7 @@ def test_predicting_the_mean_scores_nothing_over_the_mean_floor():
 
 
 def test_the_identity_scores_1_and_a_permuted_model_below_0():
-    at = bench()
+    at = new_workbench()
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(at.task.tokens)))
 
     def permuted(given, rows):
@@ -184,7 +195,7 @@ def test_the_identity_scores_1_and_a_permuted_model_below_0():
 def test_a_harmful_head_has_no_share_of_the_loss():
     # Labels that go by x1 alone, with chance 1/4 or 3/4: the floor (a at its mean) is right, the model is not.
     # Floor: H(1/4) = .5623351. Model: (.6548161 + ln 2) / 2 = .6739816, where .75·(−ln .9) + .25·(−ln .1) = .6546666.
-    scored, _, numbers = run(Constant(["a"], "zero"), ("mean",), bench(ones=(25, 75, 25, 75), times=100))
+    scored, _, numbers = run(Constant(["a"], "zero"), ("mean",), new_workbench(ones=(25, 75, 25, 75), times=100))
     row = numbers.table[0]
     assert row.gap.value == pytest.approx(0.5623351 - (0.6546666 + log(2)) / 2, abs=1e-5)
     assert "harmful scope" in (row.recovered_loss.reason or "")
@@ -196,7 +207,7 @@ def test_a_harmful_head_has_no_share_of_the_loss():
 def test_a_gap_that_is_not_resolved_is_said():
     # For (1,1) the gap is ln(.9/.75) = .1823216 for label 1 and ln(.1/.25) = −.9162907 for label 0: at five to one it
     # sums to −.0047; (0,0) likewise; for the others it is ln(.5/.25) or ln(.5/.75), 0 at .415/.585 (7 to 5: .03)
-    _, _, numbers = run(Constant(["a"]), ("mean",), bench(ones=(2, 7, 5, 10), times=12))
+    _, _, numbers = run(Constant(["a"]), ("mean",), new_workbench(ones=(2, 7, 5, 10), times=12))
     row = numbers.table[0]
     assert row.gap.low is not None
     assert row.gap.low < 0 < row.gap.high
@@ -233,7 +244,7 @@ def test_a_mean_of_ratios_would_be_another_number():
 
 
 def test_a_systems_list_names_the_runs_of_every_ablation_and_a_no_op():
-    plans = systems(bench(), Keep(["a"]), ("mean", "resample_joint"), 5)
+    plans = systems(new_workbench(), Keep(["a"]), ("mean", "resample_joint"), 5)
     assert isinstance(plans, Systems)
     assert {n: len(p) for n, p in plans.plans.items()} == {
         EXPLAINED: 1,

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.model.load import load
 from assay.task.task import Task
@@ -74,8 +74,8 @@ def task(ones: tuple[int, int, int, int] = (2, 10, 10, 18), times: int = 20) -> 
     return Task.classify(model(), inputs(times), labels(ones, times), reference=reference)
 
 
-def bench(**changes) -> Workbench:
-    return Workbench(Runner(model(), task(**changes)), seed=0)
+def workbench(**changes) -> PlanContext:
+    return PlanContext(Runner(model(), task(**changes)), seed=0)
 
 
 def divergence(p: float, q: float) -> float:

@@ -15,7 +15,7 @@ from assay.model.transformer import Model
 from assay.planted import worlds
 from assay.planted.compiler import network_of
 from assay.planted.execute import execute
-from assay.planted.program import Head, Match, Program
+from assay.planted.program import Head, Match, PlantedProgram
 from assay.planted.program_truth import ABLATIONS, CHANGED, ProgramTruth
 from assay.planted.worlds import WORLDS, world
 from tests.planted import by_hand
@@ -281,4 +281,4 @@ def test_mistakes_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         world("reversal").inputs.rows(1_400)
     wrong = Head(0, 0, (Match(None, "token", np.ones((1, 3))),), {"token": np.ones((3, 1))}, "out")
     with pytest.raises(ValueError, match=r"a0.h0<k> reads 'token' with 3 rows"):
-        Program("wrong", ("<s>", "a"), 4, {"out": 1}, (wrong,), {"out": np.ones((1, 2))})
+        PlantedProgram("wrong", ("<s>", "a"), 4, {"out": 1}, (wrong,), {"out": np.ones((1, 2))})

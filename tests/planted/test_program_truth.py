@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
 from assay.planted.program_truth import ABLATIONS
@@ -18,7 +18,7 @@ from tests.planted.test_compiled_world import NAMES
 def test_engine_finds_planted_edges_true(name: str, ablation: str) -> None:
     case, found, rows = world(name), world(name).truth(ablation), np.arange(12)
     edges = case.model.edges
-    batch = Circuits(Workbench(Runner(case.model, case.task(n=12, seed=3))), ablation).batch(rows)
+    batch = Circuits(PlanContext(Runner(case.model, case.task(n=12, seed=3))), ablation).batch(rows)
     sufficient = [np.ones(len(edges), dtype=bool), edges.mask(found.edges), *map(edges.mask, found.circuits)]
     less_one = ~np.eye(len(edges), dtype=bool)
     probabilities = batch.logits(np.concatenate([np.stack(sufficient), less_one])).softmax(-1)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from assay.errors import ModelError
-from assay.planted.trained import ASKED, COLUMN_U, COLUMN_V, Settings, TrainedWorld, forward, train
+from assay.planted.trained import ASKED, COLUMN_U, COLUMN_V, TrainedWorld, TrainingSettings, forward, train
 from assay.planted.worlds import world
 from tests.naive import hooks
 from tests.planted import by_hand
@@ -99,7 +99,7 @@ def test_its_circuit_suffices(ablation: str) -> None:
 
 def test_training_is_keyed_and_says_when_it_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("assay.planted.trained.STUCK", 99.0)
-    short = Settings(steps=6, attempts=1)
+    short = TrainingSettings(steps=6, attempts=1)
     with pytest.raises(ModelError, match=r"steps=6.*did not settle") as first:
         train(settings=short)
     with pytest.raises(ModelError) as again:
@@ -107,5 +107,5 @@ def test_training_is_keyed_and_says_when_it_fails(monkeypatch: pytest.MonkeyPatc
     assert str(first.value) == str(again.value)
     assert "worst change" in str(first.value)
     with pytest.raises(ModelError) as other:
-        train(settings=Settings(steps=6, attempts=1, seed=1))
+        train(settings=TrainingSettings(steps=6, attempts=1, seed=1))
     assert str(other.value).split("scores")[1] != str(first.value).split("scores")[1]

@@ -11,7 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.planted.compiler import tokenizer_of
-from assay.planted.inputs import Drawn, Inputs
+from assay.planted.inputs import DrawnExample, Inputs
 from assay.planted.world import Truth
 from assay.stats.estimate import Undefined
 from assay.task.task import Task
@@ -19,12 +19,12 @@ from assay.task.task import Task
 WORDS = ("<s>", *"abcdefghijklmnop")
 
 
-def _draw(random: Any, split: str) -> Drawn:
+def _draw(random: Any, split: str) -> DrawnExample:
     def row() -> tuple[str, ...]:
         x, y = (str(word) for word in random.choice(WORDS[1:], 2))
         return ("<s>", x, x, y, y)
 
-    return Drawn(row(), row())
+    return DrawnExample(row(), row())
 
 
 class Echo:

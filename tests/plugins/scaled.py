@@ -18,13 +18,13 @@ from assay.explanations.base import AnyModel, ClaimBits, Explanation, Level, Nei
 from assay.explanations.bits import parts_bits
 from assay.explanations.claims.block import NamesParts
 from assay.explanations.program.library import CustomProgram
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits
 from assay.intervene.components import expand
 from assay.intervene.plan import Call, Edit, Plan
 from assay.methods.edge_scores import EdgeScores
 from assay.names import Site
-from assay.record.pieces import Pieces, Sentence, Table
+from assay.record.pieces import Pieces, Sentence, TablePiece
 from assay.task.metrics import Metric
 
 FACTORS = (0.0, 0.25, 0.5, 2.0)
@@ -43,16 +43,16 @@ class Scaled(Explanation):
     def scope(self, model: AnyModel) -> list[Site]:
         return expand(self.components, model)
 
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(
+    def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(
             tuple(
                 Edit(site, Call(lambda batch, site=site: self.factor * batch.read(site), (site,)))
-                for site in self.scope(bench.model)
+                for site in self.scope(workbench.model)
             )
         )
 
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         return f"of {', '.join(self.components)} of {model_name} the share {self.factor:g} is enough"
@@ -61,12 +61,12 @@ class Scaled(Explanation):
         where = parts_bits(self.scope(model), model, channels)
         return ClaimBits(where.bits + 16, f"{where.how} + a factor of 16 bits")
 
-    def block(self, bench: Workbench, ablation: str, rows: np.ndarray, sides: object) -> Pieces:
-        parts = tuple((str(site), self.factor) for site in self.scope(bench.model))
-        table = Table(title="What each part keeps", columns=("part", "factor"), rows=parts)
+    def block(self, workbench: PlanContext, ablation: str, rows: np.ndarray, sides: object) -> Pieces:
+        parts = tuple((str(site), self.factor) for site in self.scope(workbench.model))
+        table = TablePiece(title="What each part keeps", columns=("part", "factor"), rows=parts)
         return Pieces(block=self.kind, pieces=(Sentence(text=f"Every part keeps {self.factor:g} of its value."), table))
 
-    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
+    def neighbours(self, workbench: PlanContext, ablation: str, most: int) -> Iterator[Neighbours]:
         others = [factor for factor in FACTORS if factor != self.factor][: most if self.rivals else 0]
         items = [(f"factor {f:g}", lambda aside, f=f: Scaled(self.components, f).plan(aside, "mean")) for f in others]
         yield Neighbours("other factors", "the same parts times another factor", items, len(FACTORS) - 1)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.record.circuit import Drawing, Edge
+from assay.record.circuit import Drawing, EdgeRecord
 from assay.report import circuit, drawing
 from assay.report.drawing_places import layout
 from tests.report import records
@@ -24,13 +24,13 @@ def _edges(root: ET.Element) -> list[ET.Element]:
     return list(group)
 
 
-def _block(*edges: Edge, **sizes: Any) -> Drawing:
+def _block(*edges: EdgeRecord, **sizes: Any) -> Drawing:
     given = {"layers": 2, "heads": 2, "kv_heads": 2, "mlps": (True, True), "left_out": 0} | sizes
     return Drawing(**given, edges=edges)
 
 
-def _edge(writer: str, reader: str, part: str | None = None, strength: float | None = 1.0) -> Edge:
-    return Edge(writer=writer, reader=reader, part=part, strength=strength)
+def _edge(writer: str, reader: str, part: str | None = None, strength: float | None = 1.0) -> EdgeRecord:
+    return EdgeRecord(writer=writer, reader=reader, part=part, strength=strength)
 
 
 def _random(layers: int = 12, heads: int = 12, edges: int = 300, mlp: bool = True) -> Drawing:
@@ -39,7 +39,7 @@ def _random(layers: int = 12, heads: int = 12, edges: int = 300, mlp: bool = Tru
     order = ["input"]
     for layer in range(layers):
         order += [f"a{layer}.h{h}" for h in range(heads)] + ([f"m{layer}"] if mlp else [])
-    found: dict[tuple[str, str, str | None], Edge] = {}
+    found: dict[tuple[str, str, str | None], EdgeRecord] = {}
     while len(found) < edges:
         to = int(rng.integers(1, len(order) + 1))
         reader = "logits" if to == len(order) else order[to]

@@ -198,7 +198,7 @@ def test_undefined_is_said_with_its_reason_and_never_as_zero():
     record = records.data()
     nothing = records.estimate(None, reason="the gap is not resolved")
     record["headline"] |= {"recovered": nothing, "recovered_loss": nothing}
-    record["headline"]["nines"] |= {"value": nothing, "certified": nothing, "text": "nines over mean: undefined"}
+    record["headline"]["nines"] |= {"value": nothing, "certified": nothing, "shown": None}
     record |= {"recovered": nothing, "recovered_loss": nothing, "nines": nothing}
     record["table"] = [record["table"][0] | dict.fromkeys(("recovered", "recovered_loss", "nines"), nothing)]
     record["compute"] |= {"reason": "no family of models was given", "recovered": nothing, "share_floor": nothing}

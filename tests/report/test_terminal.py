@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from assay.record.controls import Group
+from assay.record.controls import ControlGroup
 from assay.report import compared, find_terminal, terminal, words
 from assay.stats.estimate import Estimate
 from tests.report import records
@@ -72,7 +72,7 @@ def _once(record: dict[str, Any]) -> str:
     return " ".join(_printed(terminal.measurement(records.measured(record))).split())
 
 
-def group(**changes: Any) -> Group:
+def group(**changes: Any) -> ControlGroup:
     """The first group of the demo's controls, changed."""
     values = changes.get("values", ())
     return records.measured().controls.groups[0].model_copy(update={"n": len(values), "p": None, **changes})

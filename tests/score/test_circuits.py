@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import budget, grouped, live_shares
 from assay.intervene.circuits import Circuits
 from assay.intervene.side_by_side import side_by_side
@@ -21,10 +21,10 @@ from tests.intervene.naive_cases import bench_of
 DOUBLE = torch.float64
 
 
-def circuits_in(bench: Workbench, count: int, seed: int = 0) -> np.ndarray:
+def circuits_in(workbench: PlanContext, count: int, seed: int = 0) -> np.ndarray:
     """Random circuits of all sizes: nested ones, unrelated ones, none, all, and all but one edge."""
     chance = np.random.default_rng(seed)
-    edges = len(bench.model.edges)
+    edges = len(workbench.model.edges)
     order = chance.random(edges)
     nested = order[None] < np.linspace(0, 1, count // 2)[:, None]
     apart = chance.random((count - count // 2, edges)) < chance.random((count - count // 2, 1))
@@ -33,14 +33,14 @@ def circuits_in(bench: Workbench, count: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([nested, apart])
 
 
-def naive_scores(bench: Workbench, masks: np.ndarray, ablation: str, draw: int, rows: np.ndarray) -> np.ndarray:
+def naive_scores(workbench: PlanContext, masks: np.ndarray, ablation: str, draw: int, rows: np.ndarray) -> np.ndarray:
     """[columns, variants, documents], a row and a circuit at a time, against the model's own forward pass."""
-    task, circuits = bench.task, Circuits(bench, ablation, draw)
+    task, circuits = workbench.task, Circuits(workbench, ablation, draw)
     out = np.zeros((4, len(masks), len(task.documents)))
     for row in rows:
         one = np.array([row])
         items = task.items(one)
-        own = task.gather(bench.model(task.tokens[one]), items).log_softmax(-1)
+        own = task.gather(workbench.model(task.tokens[one]), items).log_softmax(-1)
         for variant, mask in enumerate(masks):
             with torch.no_grad():
                 logits = circuits.batch(one).logits(mask[None])[0]
@@ -53,26 +53,26 @@ def naive_scores(bench: Workbench, masks: np.ndarray, ablation: str, draw: int, 
 @pytest.mark.parametrize("kind", ["gpt2", "parallel"])
 @pytest.mark.parametrize("ablation", ["mean", "resample_joint", "resample_independent"])
 def test_scores_are_those_of_each_circuit_alone(kind, ablation):
-    bench = bench_of(kind, DOUBLE)
-    masks, rows = circuits_in(bench, 8), np.array([0, 2, 3])
-    found = score_circuits(bench, masks, ablation, draws=(0, 3), rows=rows)
+    workbench = bench_of(kind, DOUBLE)
+    masks, rows = circuits_in(workbench, 8), np.array([0, 2, 3])
+    found = score_circuits(workbench, masks, ablation, draws=(0, 3), rows=rows)
     draws = (0,) if ablation == "mean" else (0, 3)
-    naive = np.stack([naive_scores(bench, masks, ablation, draw, rows) for draw in draws])
+    naive = np.stack([naive_scores(workbench, masks, ablation, draw, rows) for draw in draws])
     for column, name in enumerate(("draw_loss", "draw_kl", "draw_agree", "draw_correct")):
         values = found.stacked(name).transpose(2, 0, 1)
         np.testing.assert_allclose(values, naive[:, column], rtol=1e-7, atol=1e-9)
     np.testing.assert_allclose(found.stacked("kl"), naive[:, 1].mean(0), rtol=1e-7, atol=1e-9)
-    scored = bench.task.scored.sum(1).numpy()
-    assert [found.count[bench.task.document[row]] for row in rows] == [scored[row] for row in rows]
+    scored = workbench.task.scored.sum(1).numpy()
+    assert [found.count[workbench.task.document[row]] for row in rows] == [scored[row] for row in rows]
     assert found.count.sum() == scored[rows].sum()
 
 
 def test_small_memory_changes_nothing():
-    bench = bench_of("llama", DOUBLE)
-    masks = circuits_in(bench, 8)
-    circuits = Circuits(bench, "mean")
+    workbench = bench_of("llama", DOUBLE)
+    masks = circuits_in(workbench, 8)
+    circuits = Circuits(workbench, "mean")
     assert budget(circuits, 5, 1).rows == budget(circuits, 5, 1).variants == 1
-    one, many = (score_circuits(bench, masks, "mean", memory=memory) for memory in (1, 1 << 30))
+    one, many = (score_circuits(workbench, masks, "mean", memory=memory) for memory in (1, 1 << 30))
     np.testing.assert_allclose(one.stacked("kl"), many.stacked("kl"), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(one.stacked("loss"), many.stacked("loss"), rtol=1e-12)
 
@@ -85,13 +85,13 @@ def threads():
 
 
 def test_side_by_side_is_one_after_the_other(threads):
-    bench = bench_of("llama", DOUBLE)
-    masks = circuits_in(bench, 24)
+    workbench = bench_of("llama", DOUBLE)
+    masks = circuits_in(workbench, 24)
     found, forwards = [], [0.0]
     for count in (1, 3, 3):
         threads(count)
-        found.append(score_circuits(bench, masks, "resample_joint", draws=(0, 1), memory=1 << 22))
-        forwards.append(bench.runner.forwards)
+        found.append(score_circuits(workbench, masks, "resample_joint", draws=(0, 1), memory=1 << 22))
+        forwards.append(workbench.runner.forwards)
         assert torch.get_num_threads() == count
     one, three, again = found
     np.testing.assert_allclose(one.stacked("draw_kl"), three.stacked("draw_kl"), rtol=1e-9, atol=1e-12)
@@ -121,24 +121,24 @@ def test_side_by_side_keeps_the_order_and_drops_what_has_not_begun(threads):
 
 
 def test_all_edges_are_the_model_and_positions_count():
-    bench = bench_of("llama", DOUBLE)
-    edges = len(bench.model.edges)
+    workbench = bench_of("llama", DOUBLE)
+    edges = len(workbench.model.edges)
     third = np.arange(edges) == 3
     half = EdgeSet(np.repeat(third[:, None], 7, 1), tuple(range(7))).complement()  # the edge is cut in seven columns
     masks = np.stack([np.ones(edges, dtype=bool), ~third])
-    found = score_circuits(bench, [EdgeSet.whole(masks[0]), half, EdgeSet.whole(masks[1])], "mean")
-    np.testing.assert_allclose(found[0].loss, score(bench, {}).model.loss, rtol=1e-6)
+    found = score_circuits(workbench, [EdgeSet.whole(masks[0]), half, EdgeSet.whole(masks[1])], "mean")
+    np.testing.assert_allclose(found[0].loss, score(workbench, {}).model.loss, rtol=1e-6)
     assert found[0].kl.max() < 1e-15
     assert found[0].agree.sum() == found.count.sum()
     assert 0 < found[1].kl.sum() != pytest.approx(found[2].kl.sum(), rel=1e-3)
-    whole = score_circuits(bench, masks, "mean")
+    whole = score_circuits(workbench, masks, "mean")
     np.testing.assert_allclose(found[2].kl, whole[1].kl, rtol=1e-9)
     assert whole[0].kl.max() < 1e-15
 
 
 def test_circuits_that_need_the_same_nodes_share_a_call():
-    bench = bench_of("deep", DOUBLE)
-    circuits, edges = Circuits(bench, "mean"), bench.model.edges
+    workbench = bench_of("deep", DOUBLE)
+    circuits, edges = Circuits(workbench, "mean"), workbench.model.edges
     single = np.ones((edges.readers[2].writers * 3, len(edges)), dtype=bool)
     single[np.arange(len(single)), np.arange(len(single)) + edges.offsets[13]] = False  # edges into the second layer
     found = grouped(circuits, single, rows=1, most=64, call=0.0)
@@ -149,8 +149,8 @@ def test_circuits_that_need_the_same_nodes_share_a_call():
 
 
 def test_unrelated_circuits_run_alone_unless_calls_are_dear():
-    bench = bench_of("deep", DOUBLE)
-    edges, circuits = bench.model.edges, Circuits(bench, "resample_joint")
+    workbench = bench_of("deep", DOUBLE)
+    edges, circuits = workbench.model.edges, Circuits(workbench, "resample_joint")
     paths = [[f"input->a0.kv{h // 2}<v>", f"a0.h{h}->m2", "m2->logits"] for h in range(4)]
     masks = np.stack([edges.mask(path) for path in paths])
     apart, together = (grouped(circuits, masks, rows=1, most=64, call=call) for call in (0.0, 1e12))

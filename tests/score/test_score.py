@@ -12,7 +12,7 @@ import torch
 
 from assay.explanations import Keep, Remove
 from assay.intervene import output
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.edit_runner import CleanRuns
 from assay.intervene.runner import Runner
 from assay.measure.checks.knockouts import divergences, knockouts
@@ -22,7 +22,7 @@ from assay.model.transformer import Model
 from assay.score.score import score
 from assay.task.metrics import METRICS, Metric
 from tests.measure.ids import EXPLAINED
-from tests.measure.planted import bench, planted, text_task
+from tests.measure.planted import planted, text_task, workbench
 from tests.naive.scores import scores as naive
 
 LAST = planted().config.layers - 1
@@ -53,7 +53,7 @@ def counted() -> Iterator[dict[str, int]]:
 @pytest.mark.parametrize("block", [1_000, output.BLOCK])
 def test_scores_are_those_of_whole_distributions(kind: str, block: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(output, "BLOCK", block)
-    at, rows = bench(), np.arange(len(text_task()))
+    at, rows = workbench(), np.arange(len(text_task()))
     plans = systems(at, CLAIMS[kind], ("mean", "resample_joint"), 3).plans
     scored = score(at, plans, keep=list(plans))
     targets = dict.fromkeys(plans, plans[EXPLAINED][0])
@@ -91,7 +91,7 @@ def test_a_loss_that_looks_at_whole_distributions_is_scored_by_them(metric: str)
     task = text_task()
     object.__setattr__(task, "metric", METRICS.get(metric, entropy))
     try:
-        at = bench()
+        at = workbench()
         plan = at.plan(at.ablate(CLAIMS["remove"].scope(at.model), "zero"))
         scored = score(at, {"it": plan})
         items = task.items(np.arange(len(task)))
@@ -113,7 +113,7 @@ def test_a_loss_that_looks_at_whole_distributions_is_scored_by_them(metric: str)
 
 
 def test_a_run_starts_at_its_first_edit_and_unembeds_what_is_scored():
-    at = bench()
+    at = workbench()
     layers, rows, items = planted().config.layers, len(text_task()), text_task().count
     edits = at.ablate(CLAIMS["remove"].scope(planted()), "zero")
     with counted() as cost:
@@ -133,7 +133,7 @@ def test_a_run_starts_at_its_first_edit_and_unembeds_what_is_scored():
 
 
 def test_values_of_an_edited_run_start_at_its_first_edit_where_the_clean_run_is_known():
-    at, rows = bench(), np.arange(len(text_task()))
+    at, rows = workbench(), np.arange(len(text_task()))
     edits = at.ablate(CLAIMS["remove"].scope(planted()), "zero")
     plan = at.plan(edits)
     site = edits[1].site
@@ -148,20 +148,20 @@ def test_values_of_an_edited_run_start_at_its_first_edit_where_the_clean_run_is_
 
 
 def test_clean_runs_are_kept_within_their_room(monkeypatch: pytest.MonkeyPatch):
-    at = Workbench(Runner(planted(), text_task()))
+    at = PlanContext(Runner(planted(), text_task()))
     size = at.runner.clean("scored", np.arange(2)).nbytes
     monkeypatch.setattr(CleanRuns, "room", 2 * size)
     for start in (2, 4, 0):
         at.runner.clean("scored", np.arange(start, start + 2))
     assert len(at.runner.cleans) == 2
     monkeypatch.setattr(CleanRuns, "room", size - 1)
-    other = Workbench(Runner(planted(), text_task()))
+    other = PlanContext(Runner(planted(), text_task()))
     assert other.runner.clean("scored", np.arange(2)).nbytes == size
     assert not other.runner.cleans
 
 
 def test_some_of_the_scored_rows_start_from_the_run_of_all_of_them():
-    at, some = Workbench(Runner(planted(), text_task())), np.array([1, 4, 6])
+    at, some = PlanContext(Runner(planted(), text_task())), np.array([1, 4, 6])
     at.runner.batch = 4
     alone = at.runner.clean("scored", some)
     at.runner.cleans = CleanRuns()
@@ -177,7 +177,7 @@ def test_some_of_the_scored_rows_start_from_the_run_of_all_of_them():
 
 
 def test_scales_of_the_clean_run_are_taken_once():
-    at = Workbench(Runner(planted(), text_task()), frozen_norm=True)
+    at = PlanContext(Runner(planted(), text_task()), frozen_norm=True)
     plans = [at.plan(at.ablate(CLAIMS["remove"].scope(planted()), ablation)) for ablation in ("zero", "mean", "zero")]
     rows = np.arange(4)
     before = at.runner.forwards
@@ -188,7 +188,7 @@ def test_scales_of_the_clean_run_are_taken_once():
 
 
 def test_sizes_of_the_same_parts_are_computed_once():
-    at = bench()
+    at = workbench()
     sites = CLAIMS["keep"].scope(planted())
     with counted() as cost:
         first = sizes(at, sites)
@@ -202,7 +202,7 @@ def test_sizes_of_the_same_parts_are_computed_once():
 
 def test_equal_runs_of_knock_outs_are_made_once():
     """One part: with it and without it, alone, with what follows frozen, and under two fills of one knock-out."""
-    at, rows = bench(), np.arange(4)
+    at, rows = workbench(), np.arange(4)
     items = len(at.task.items(rows).row)
     with counted() as cost:
         found = knockouts(at, Remove(["a1.h1"]), ablation="mean", contexts=1, rows=rows)

@@ -10,11 +10,11 @@ import pytest
 
 from assay.errors import RunError
 from assay.store import register
-from assay.store.register import Adjusted, Entry, Tried
+from assay.store.register import Adjusted, Tried, Try
 
 
 def _try(claim="c1", ablations=("mean",), split="s", **more):
-    return Entry(split, claim, tuple(ablations), **more)
+    return Try(split, claim, tuple(ablations), **more)
 
 
 def test_each_try_gets_its_place_and_a_repeat_counts_once(tmp_path):

@@ -115,13 +115,13 @@ def circuit(
     Prints how much circuits of growing size recover beside random ones of the same size, and writes frontier.json, the
     circuit, a claim file that `assay measure` takes, and report.html into the run folder.
     """
-    from assay.find.circuit.plan import Plan, sizes_of
+    from assay.find.circuit.plan import SearchPlan, sizes_of
     from assay.find.circuit.request import request
 
     options = {"split": split, "length": length, "context": context, "metric": metric}
     wanted = request(source, task, text or [], {k: v for k, v in options.items() if v is not None})
     seed = seed if seed is not None else wanted.seed or 0
-    plan = Plan(
+    plan = SearchPlan(
         methods=tuple(method or ["attribution"]),
         ablation=ablation or wanted.ablation(source) or "mean",
         sizes=sizes_of(sizes),

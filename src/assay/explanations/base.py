@@ -16,13 +16,13 @@ from jaxtyping import Int
 
 from assay.explanations.bits import ClaimBits, names_bits
 from assay.explanations.levels import Level
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement
 from assay.intervene.plan import Edit, EditRun, Own, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
-from assay.record.circuit import Circuit, RunFigures
+from assay.record.circuit import CircuitRecord, RunScores
 from assay.record.pieces import Pieces
 from assay.stats.estimate import Undefined
 
@@ -118,7 +118,7 @@ class Neighbours:
 
     name: str
     what: str
-    items: Sequence[tuple[str, Callable[[Workbench], Plan]]]
+    items: Sequence[tuple[str, Callable[[PlanContext], Plan]]]
     possible: int
     near: bool = False
     reason: str | None = None
@@ -168,11 +168,11 @@ class Explanation(ABC):
         """The parts that the claim names, expanded and checked against the model."""
 
     @abstractmethod
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+    def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
         """The explained run under an ablation and draw."""
 
     @abstractmethod
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
         """The run in which nothing of the claim's scope is explained."""
 
     @abstractmethod
@@ -181,18 +181,18 @@ class Explanation(ABC):
 
     # -- what is run beside it
 
-    def edits(self, bench: Workbench, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
+    def edits(self, workbench: PlanContext, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
         """The explained run's edits, without what the option `refit` adds."""
-        edits = self.plan(bench, ablation, draw).final.edits
-        return tuple(edit for edit in edits if edit.site.kind != "stream") if bench.refit else edits
+        edits = self.plan(workbench, ablation, draw).final.edits
+        return tuple(edit for edit in edits if edit.site.kind != "stream") if workbench.refit else edits
 
-    def unedited(self, bench: Workbench, ablation: str) -> Plan | Undefined:
+    def unedited(self, workbench: PlanContext, ablation: str) -> Plan | Undefined:
         """The explained run with its edits out of force: what it differs from the model by is the meter's noise."""
-        touched = [edit.site for edit in self.plan(bench, ablation).final.edits] or complement([], bench.model)
+        touched = [edit.site for edit in self.plan(workbench, ablation).final.edits] or complement([], workbench.model)
         if not touched:
             return Undefined("the claim keeps every part of a model that has no other, so there is nothing to measure")
         own = tuple(Edit(site, Own()) for site in dict.fromkeys(site.at(None) for site in touched))
-        run = EditRun("noop", edits=own, frozen_norm=bench.frozen_norm)  # never refitted: it measures the meter
+        run = EditRun("noop", edits=own, frozen_norm=workbench.frozen_norm)  # never refitted: it measures the meter
         return Plan((run,))
 
     def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
@@ -201,37 +201,37 @@ class Explanation(ABC):
             f"a {self.kind} claim's parts are not claims of their own: kept alone, each would leave all others ablated"
         )
 
-    def restorable(self, bench: Workbench, ablation: str) -> list[Site]:
+    def restorable(self, workbench: PlanContext, ablation: str) -> list[Site]:
         """Parts that the explained run changes, each of which can be put back to the model's own."""
-        return list(dict.fromkeys(edit.site for edit in self.edits(bench, ablation)))
+        return list(dict.fromkeys(edit.site for edit in self.edits(workbench, ablation)))
 
-    def restored(self, bench: Workbench, ablation: str, site: Site, draw: int = 0) -> Plan:
+    def restored(self, workbench: PlanContext, ablation: str, site: Site, draw: int = 0) -> Plan:
         """The explained run with this part left as the model has it."""
-        return bench.plan(tuple(edit for edit in self.edits(bench, ablation, draw) if edit.site != site))
+        return workbench.plan(tuple(edit for edit in self.edits(workbench, ablation, draw) if edit.site != site))
 
-    def complement(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan | None:
+    def complement(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan | None:
         """For sets that are kept: the run of everything else, which is their residual."""
         return None
 
-    def values(self, bench: Workbench) -> tuple[Edit, ...] | Undefined:
+    def values(self, workbench: PlanContext) -> tuple[Edit, ...] | Undefined:
         """The edits that give each explained part its value, whose error is the residual."""
         return Undefined(f"a {self.kind} claim gives no value that could leave a residual")
 
-    def presence(self, bench: Workbench, ablation: str) -> Presence | None:
+    def presence(self, workbench: PlanContext, ablation: str) -> Presence | None:
         """What it means that a part is there; None where parts are not said to matter."""
         return None
 
-    def uses(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses | None:
+    def uses(self, workbench: PlanContext, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses | None:
         """Whether each part matters, where the kind looks at its parts in its own way; None: as `presence` says."""
         return None
 
     def block(
         self,
-        bench: Workbench,
+        workbench: PlanContext,
         ablation: str,
         rows: Int[np.ndarray, "rows"],
-        sides: Callable[[], tuple[RunFigures, RunFigures] | None],
-    ) -> Circuit | Pieces | None:
+        sides: Callable[[], tuple[RunScores, RunScores] | None],
+    ) -> CircuitRecord | Pieces | None:
         """What only this kind says: pieces that the record holds and the report draws without knowing the kind.
 
         Args:
@@ -240,11 +240,11 @@ class Explanation(ABC):
         """
         return None
 
-    def coarser(self, bench: Workbench) -> dict[str, tuple[Edit, ...]]:
+    def coarser(self, workbench: PlanContext) -> dict[str, tuple[Edit, ...]]:
         """Every way to merge one distinction of the claim: its name -> the edits of the merged run."""
         return {}
 
-    def unmatched(self, bench: Workbench) -> float | None:
+    def unmatched(self, workbench: PlanContext) -> float | None:
         """The share of scored tokens about which the claim says nothing; None where it has no such part."""
         return None
 
@@ -266,7 +266,7 @@ class Explanation(ABC):
         """What of the model the explained run no longer reads; a part filled from other examples is run for them."""
         return Undefined(f"which weights a {self.kind} claim still reads is not said")
 
-    def constants_bits(self, bench: Workbench, ablation: str) -> float:
+    def constants_bits(self, workbench: PlanContext, ablation: str) -> float:
         """Bits of everything that was fitted on the reference and is put in the model's place."""
         return 0.0
 
@@ -292,10 +292,10 @@ class Explanation(ABC):
         """Whether each run needs a fit by gradient, so that few controls are drawn."""
         return ablation == "optimal"
 
-    def foresee(self, bench: Workbench, sites: Sequence[Site]) -> None:  # noqa: B027 (most kinds ask for nothing)
+    def foresee(self, workbench: PlanContext, sites: Sequence[Site]) -> None:  # noqa: B027 (most kinds ask for nothing)
         """Gathers in one pass what plans about these parts will ask of the reference."""
 
-    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
+    def neighbours(self, workbench: PlanContext, ablation: str, most: int) -> Iterator[Neighbours]:
         """Groups of explanations with the claim's own floor that should not score as well.
 
         Args:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from scipy.special import gammaln
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.donors import POOL
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -74,12 +74,12 @@ def width_of(model: Model, site: Site) -> int:
     return {"head": model.config.d_head, "neuron": 1}.get(site.kind, model.config.d_model)
 
 
-def filled_bits(bench: Workbench, how: str, sites: Sequence[Site]) -> float:
+def filled_bits(workbench: PlanContext, how: str, sites: Sequence[Site]) -> float:
     """What these parts take under an ablation: constants, or the tokens of the donors."""
-    model = bench.model
+    model = workbench.model
     assert isinstance(model, Model)
-    positions = {"mean": 2, "optimal": 2, "mean_position": bench.task.tokens.shape[1], "zero": 0}.get(how)
+    positions = {"mean": 2, "optimal": 2, "mean_position": workbench.task.tokens.shape[1], "zero": 0}.get(how)
     if positions is None:
-        assert bench.task.reference is not None  # donors: the tokens of the pool
-        return POOL * bench.task.tokens.shape[1] * math.log2(model.config.vocab)
+        assert workbench.task.reference is not None  # donors: the tokens of the pool
+        return POOL * workbench.task.tokens.shape[1] * math.log2(model.config.vocab)
     return float(NUMBER * positions * sum(width_of(model, site) for site in sites))

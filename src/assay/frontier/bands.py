@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.explanations.circuit.path_sampled import PROFILE, SIZE, different, misplaced
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuits import transformer_of
 from assay.methods.edge_sizes import SizedCircuits
@@ -28,7 +28,7 @@ from assay.stats.fits import p_value
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class RandomCircuits:
     """Random circuits, all different, that serve as controls of circuits of about one size and one profile of layers.
 
     Attributes:
@@ -49,7 +49,7 @@ class Bands:
         rows, draws: how many of them.
     """
 
-    each: Mapping[bytes, Drawn]
+    each: Mapping[bytes, RandomCircuits]
     own: Mapping[bytes, Estimate]
     rows: int
     draws: int
@@ -68,7 +68,7 @@ class Bands:
         return Band(**middle, best=float(found.max()), mine=mine, own=own, p=p_value(mine, found))
 
 
-class Table:
+class CircuitTable:
     """Circuits to be scored, each once."""
 
     def __init__(self, edges: Edges):
@@ -87,7 +87,7 @@ class Table:
 
 
 def bands(
-    bench: Workbench,
+    workbench: PlanContext,
     sized: Sequence[SizedCircuits],
     ablation: str,
     *,
@@ -99,11 +99,11 @@ def bands(
     advance: Advance | None = None,
 ) -> Bands:
     """Random circuits like each of the methods' circuits, and what both recover on these rows."""
-    edges = transformer_of(bench).edges
+    edges = transformer_of(workbench).edges
     circuits = [mask for one in sized for mask in one.masks if 0 < mask.sum() < len(edges)]
     if not controls or not circuits:
         return Bands({}, {}, 0, 0)
-    table = Table(edges)
+    table = CircuitTable(edges)
     table.add(np.zeros(len(edges), dtype=bool))
     own = {np.packbits(mask).tobytes(): table.add(mask) for mask in circuits}
     drawn = []
@@ -111,17 +111,17 @@ def bands(
         masks = different(edges, like, controls, seed)
         if len(masks):
             drawn.append((alike, masks, [table.add(mask) for mask in masks]))
-    scored = score_circuits(bench, table.masks, ablation, draws=draws, rows=rows, memory=memory, advance=advance)
+    scored = score_circuits(workbench, table.masks, ablation, draws=draws, rows=rows, memory=memory, advance=advance)
     by_document = scored.stacked("kl")
     kl = by_document.sum(1)
     if not kl[0] > 0:  # the run with every edge cut is the model's
         return Bands({}, {}, 0, 0)
     share = 1 - kl / kl[0]
-    each: dict[bytes, Drawn] = {}
+    each: dict[bytes, RandomCircuits] = {}
     for alike, masks, at in drawn:
-        each |= dict.fromkeys((np.packbits(mask).tobytes() for mask in alike), Drawn(masks, share[at]))
+        each |= dict.fromkeys((np.packbits(mask).tobytes() for mask in alike), RandomCircuits(masks, share[at]))
     used = scored.count > 0
-    resamples = bench.task.resamples(np.flatnonzero(used), seed, scored.count[used])
+    resamples = workbench.task.resamples(np.flatnonzero(used), seed, scored.count[used])
     sums = by_document[:, used]
     intervals = {key: _own(resamples, sums[place], sums[0], float(share[place])) for key, place in own.items()}
     return Bands(each, intervals, len(rows), len(draws))

@@ -14,16 +14,16 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from assay.errors import ClaimError
-from assay.frontier.bands import Bands, Table, bands
+from assay.frontier.bands import Bands, CircuitTable, bands
 from assay.frontier.curves import Curve, area_linear, area_log, cmd, cpr, not_below_zero
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuits import transformer_of
 from assay.measure.headline.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits
 from assay.model.edges import Edges
-from assay.record.search import Area, Method, Mib, Point, SearchLosses
+from assay.record.search import Area, MethodRecord, Mib, Point, SearchLosses
 from assay.score.circuits import draws_of, score_circuits
 from assay.score.score import Advance
 from assay.score.scores import Scored
@@ -37,7 +37,7 @@ DRAWS = 4
 class Frontier:
     """A method's circuits, smallest first: the record's block, and the edges of each."""
 
-    method: Method
+    method: MethodRecord
     masks: tuple[Bool[np.ndarray, "edges"], ...]
 
 
@@ -63,13 +63,13 @@ class Frontiers:
     control_rows: int = 0
 
 
-def frontier(bench: Workbench, scores: EdgeScores, ablation: str, **options: Any) -> Frontier:
+def frontier(workbench: PlanContext, scores: EdgeScores, ablation: str, **options: Any) -> Frontier:
     """The frontier of one method's scores; options as in `frontiers`."""
-    return frontiers(bench, [scores], ablation, **options).each[0]
+    return frontiers(workbench, [scores], ablation, **options).each[0]
 
 
 def frontiers(
-    bench: Workbench,
+    workbench: PlanContext,
     several: Sequence[EdgeScores],
     ablation: str,
     *,
@@ -100,22 +100,22 @@ def frontiers(
     Raises:
         ClaimError: for no methods, fewer than two sizes, or a number of controls below 0.
     """
-    edges, before = transformer_of(bench).edges, bench.runner.forwards
+    edges, before = transformer_of(workbench).edges, workbench.runner.forwards
     sizes = log_sizes(len(edges)) if sizes is None else np.unique(sizes)
     if not several or len(sizes) < 2 or controls < 0:
         raise ClaimError(f"{len(several)} methods, {len(sizes)} sizes and {controls} controls give no frontier")
     sized = [_distinct(sized_circuits(edges, scores, sizes, fill_up=True)) for scores in several]
-    table = Table(edges)
+    table = CircuitTable(edges)
     empty, whole = table.add(np.zeros(len(edges), dtype=bool)), table.add(np.ones(len(edges), dtype=bool))
     places = [[table.add(mask) for mask in one.masks] for one in sized]
     used_draws = draws_of(ablation, draws)
     scores_of = score_circuits(
-        bench, table.masks, ablation, draws=used_draws, rows=rows, memory=memory, advance=advance
+        workbench, table.masks, ablation, draws=used_draws, rows=rows, memory=memory, advance=advance
     )
-    mine = _Scored(bench, scores_of, empty, whole, seed)
-    few = control_rows(bench.task, rows_of_controls) if rows is None else np.asarray(rows)
+    mine = _Scored(workbench, scores_of, empty, whole, seed)
+    few = control_rows(workbench.task, rows_of_controls) if rows is None else np.asarray(rows)
     around = bands(
-        bench, sized, ablation, controls=controls, draws=used_draws[: max(1, control_draws)], rows=few,
+        workbench, sized, ablation, controls=controls, draws=used_draws[: max(1, control_draws)], rows=few,
         seed=seed, memory=memory, advance=advance,
     )  # fmt: skip
     each = tuple(_frontier(edges, s, one, at, mine, around) for s, one, at in zip(several, sized, places, strict=True))
@@ -126,7 +126,7 @@ def frontiers(
         bands=len({id(band) for band in around.each.values()}),
         documents=mine.resamples.n,
         tokens=int(mine.counts.sum()),
-        forwards=bench.runner.forwards - before,
+        forwards=workbench.runner.forwards - before,
         draws={"methods": len(used_draws), "controls": around.draws},
         control_rows=around.rows,
     )
@@ -141,10 +141,10 @@ def _distinct(sized: SizedCircuits) -> SizedCircuits:
 class _Scored:
     """Scores by document as estimates over the documents in which something was scored."""
 
-    def __init__(self, bench: Workbench, scores: Scored[int], empty: int, whole: int, seed: int):
+    def __init__(self, workbench: PlanContext, scores: Scored[int], empty: int, whole: int, seed: int):
         used = scores.count > 0
         self.counts = scores.count[used]
-        self.resamples = bench.task.resamples(np.flatnonzero(used), seed, self.counts)
+        self.resamples = workbench.task.resamples(np.flatnonzero(used), seed, self.counts)
         self.kl, self.loss, self.correct = (scores.stacked(name)[:, used] for name in ("kl", "loss", "correct"))
         self.empty, self.whole = empty, whole
         mean = self.resamples.mean
@@ -209,7 +209,7 @@ def _frontier(
         resamples=scored.resamples,
     )
     over = [p.edges for p in points if p.recovered_loss.low is not None and p.recovered_loss.low > 1]
-    method = Method(
+    method = MethodRecord(
         method=scores.method,
         settings=dict(scores.settings),
         passes=float(scores.passes),

@@ -26,7 +26,7 @@ from assay.names import Site
 NEEDS_STREAM = "needs a transformer of a supported family, which has a residual stream"
 
 
-class Workbench(FitContext):
+class PlanContext(FitContext):
     """A model on a task with everything that plans are made from: runner, reference statistics, fitted constants.
 
     Args:
@@ -57,19 +57,19 @@ class Workbench(FitContext):
                 raise TaskError(f"the option {option!r} {NEEDS_STREAM}; {self.model.name} is none, so leave it out")
         self.frozen_norm, self.refit = frozen_norm, refit
 
-    def for_claim(self, *, frozen_norm: bool = False, refit: bool = False) -> Workbench:
+    def for_claim(self, *, frozen_norm: bool = False, refit: bool = False) -> PlanContext:
         """The same workbench with these options for one more claim: what that uses is noted anew."""
         out = copy.copy(self)
         out._take(frozen_norm, refit)
         out.used = Used(self.runner.forwards)
         return out
 
-    def on(self, runner: EditRunner) -> Workbench:
+    def on(self, runner: EditRunner) -> PlanContext:
         """A workbench without a refit on other scored rows, or on a copy of the model, with all that was fitted here;
         what is fitted there stays there."""
-        return Workbench(runner, self.seed, frozen_norm=self.frozen_norm, store=self.store.beside(runner))
+        return PlanContext(runner, self.seed, frozen_norm=self.frozen_norm, store=self.store.for_runner(runner))
 
-    def without_refit(self) -> Workbench:
+    def without_refit(self) -> PlanContext:
         """The same workbench but for the option `refit`."""
         out = copy.copy(self)
         out.refit = False

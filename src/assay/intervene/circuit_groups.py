@@ -70,7 +70,7 @@ def live_shares(
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class VariantGroup:
     """Variants that are run in one call.
 
     Attributes:
@@ -89,7 +89,7 @@ def grouped(
     most: int,
     *,
     call: float = CALL,
-) -> list[Group]:
+) -> list[VariantGroup]:
     """Variants that need the same nodes run together, others apart.
 
     Args:
@@ -102,7 +102,7 @@ def grouped(
     found = [_nearer(circuits, masks[i : i + 1]) for i in range(len(masks))]
     # equal ones come side by side, nested ones in order
     order = sorted(range(len(found)), key=lambda i: (found[i][0], weights @ found[i][1], found[i][1].tobytes()))
-    out: list[Group] = []
+    out: list[VariantGroup] = []
     union = np.zeros(0, dtype=bool)
     members: list[int] = []
     for i in order:
@@ -115,9 +115,9 @@ def grouped(
                 union = joined
                 continue
         if members:
-            out.append(Group(found[members[0]][0], np.array(members)))
+            out.append(VariantGroup(found[members[0]][0], np.array(members)))
         members, union = [i], nodes
-    return [*out, Group(found[members[0]][0], np.array(members))] if members else out
+    return [*out, VariantGroup(found[members[0]][0], np.array(members))] if members else out
 
 
 def _nearer(

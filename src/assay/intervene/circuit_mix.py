@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.intervene.circuit_rows import Fills, Items
+from assay.intervene.circuit_rows import Fills, ScoredItems
 from assay.intervene.circuit_schedule import Schedule
 from assay.intervene.circuit_state import State, Written
 from assay.model.edges import Edges
@@ -16,7 +16,7 @@ At = tuple[Tensor, Tensor] | None
 DENSE = 6  # a sum over edges one by one takes about as long as a product of matrices with one live edge in so many
 
 
-class Mix:
+class ReaderInputs:
     """Inputs of readers, in the order in which writers are computed.
 
     Args:
@@ -29,7 +29,7 @@ class Mix:
         self,
         edges: Edges,
         fills: Fills,
-        items: Items,
+        items: ScoredItems,
         base: State,
         weights: Tensor,
         plan: Schedule,

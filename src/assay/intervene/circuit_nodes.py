@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.intervene.circuit_rows import Items
+from assay.intervene.circuit_rows import ScoredItems
 from assay.model.layer import Norm
 from assay.model.transformer import Model
 
@@ -26,7 +26,7 @@ class Nodes:
             norms are frozen. Norms go by the names of the taps that see their scales.
     """
 
-    def __init__(self, model: Model, items: Items, like: Float[Tensor, "rows pos d_model"]):
+    def __init__(self, model: Model, items: ScoredItems, like: Float[Tensor, "rows pos d_model"]):
         self.model, self.items, self.layers = model, items, model.weights.layers
         self.rotation = model.weights.rotation(like)
         self.scales: dict[tuple[str, int], Tensor] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.kept import Kept
 from assay.intervene.plan import CircuitRun, Edit, EditRun, Plan, Run
 from assay.model.edge_sets import EdgeSet
@@ -18,7 +18,9 @@ class FillRuns(Kept[tuple[str, int, bool], tuple[Run, ...]]):
     them again."""
 
 
-def circuit_plan(bench: Workbench, edges: EdgeSet, ablation: str, draw: int = 0, edits: tuple[Edit, ...] = ()) -> Plan:
+def circuit_plan(
+    workbench: PlanContext, edges: EdgeSet, ablation: str, draw: int = 0, edits: tuple[Edit, ...] = ()
+) -> Plan:
     """The run in which these edges carry their writers' own values, and all others the ablation's.
 
     Args:
@@ -27,20 +29,22 @@ def circuit_plan(bench: Workbench, edges: EdgeSet, ablation: str, draw: int = 0,
     Raises:
         ClaimError: for the option `refit`, which circuits do not have.
     """
-    without_refit(bench)
+    without_refit(workbench)
 
     def made() -> tuple[Run, ...]:
-        assert isinstance(bench.model, Model)
-        filled = bench.plan(bench.ablate([parse_site(name) for name in bench.model.edges.writers], ablation, draw))
+        assert isinstance(workbench.model, Model)
+        filled = workbench.plan(
+            workbench.ablate([parse_site(name) for name in workbench.model.edges.writers], ablation, draw)
+        )
         return *filled.runs[:-1], EditRun(FILL, edits=filled.final.edits)
 
-    fill = bench.store.of(FillRuns).once((ablation, draw, bench.frozen_norm), made)
+    fill = workbench.store.of(FillRuns).once((ablation, draw, workbench.frozen_norm), made)
     there = {run.name for run in fill}
-    beside = [run for run in bench.plan(edits).runs[:-1] if run.name not in there]
-    return Plan((*beside, *fill, CircuitRun("explained", edges, FILL, edits, bench.frozen_norm)))
+    beside = [run for run in workbench.plan(edits).runs[:-1] if run.name not in there]
+    return Plan((*beside, *fill, CircuitRun("explained", edges, FILL, edits, workbench.frozen_norm)))
 
 
-def without_refit(bench: Workbench) -> None:
+def without_refit(workbench: PlanContext) -> None:
     """Refuses the option `refit`."""
-    if bench.refit:
+    if workbench.refit:
         raise ClaimError("the option 'refit' does not apply to circuits: every edge would need a map of its own")

@@ -14,7 +14,7 @@ from assay.model.transformer import Model
 Where = tuple[Tensor, Tensor]  # rows and columns of scored items
 
 
-class Items:
+class ScoredItems:
     """Scored items of a batch of rows.
 
     Attributes:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.intervene.circuit_groups import MEMORY, Group, budget, grouped
+from assay.intervene.circuit_groups import MEMORY, VariantGroup, budget, grouped
 from assay.intervene.circuit_runs import engine_of, row_masks
 from assay.intervene.circuits import CircuitBatch, CircuitEngine
 from assay.intervene.edit_runner import EditRunner
@@ -39,10 +39,10 @@ class CircuitPart:
     members: Sequence[int]
     masks: Bool[np.ndarray, "members edges *pos"]
     where: Int[np.ndarray, "items"]
-    first: Sequence[Group]
-    groups: Sequence[Group]
+    first: Sequence[VariantGroup]
+    groups: Sequence[VariantGroup]
 
-    def run(self, group: Group) -> Iterator[tuple[int, Float[Tensor, "items vocab"]]]:
+    def run(self, group: VariantGroup) -> Iterator[tuple[int, Float[Tensor, "items vocab"]]]:
         """Each of the group's plans, by its place, with its logits of these rows' items."""
         base = self.batch.clean if group.clean else self.batch.empty
         with torch.no_grad():
@@ -97,7 +97,10 @@ class CircuitSystems:
             before = np.array([member in self.first for member in one.members])
             for some, masks in row_masks(self.runner.task, one.sets, rows):
                 first, groups = (
-                    [Group(group.clean, places[group.members]) for group in grouped(one.engine, masks[places], *size)]
+                    [
+                        VariantGroup(group.clean, places[group.members])
+                        for group in grouped(one.engine, masks[places], *size)
+                    ]
                     for places, size in (
                         (np.flatnonzero(before), (calls.rows, calls.variants)),
                         (np.flatnonzero(~before), (calls.rows, most)),

@@ -16,11 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ComponentError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_edits import CircuitEdits
-from assay.intervene.circuit_mix import Mix
+from assay.intervene.circuit_mix import ReaderInputs
 from assay.intervene.circuit_nodes import Nodes
-from assay.intervene.circuit_rows import Fills, Items
+from assay.intervene.circuit_rows import Fills, ScoredItems
 from assay.intervene.circuit_schedule import schedule
 from assay.intervene.circuit_state import Masks, State, Variants, as_matrix
 from assay.intervene.edit_runner import EditRunner, Seen
@@ -46,9 +46,9 @@ def with_edges(model: Model | ModuleModel) -> Model:
     return model
 
 
-def transformer_of(bench: Workbench) -> Model:
+def transformer_of(workbench: PlanContext) -> Model:
     """`with_edges` of the workbench's model."""
-    return with_edges(bench.model)
+    return with_edges(workbench.model)
 
 
 class CircuitEngine:
@@ -92,20 +92,22 @@ class Circuits(CircuitEngine):
     """Circuits of a workbench's model on its task under one ablation and draw.
 
     Args:
-        bench: model, task, reference statistics; its `frozen_norm` holds for circuits too.
+        workbench: model, task, reference statistics; its `frozen_norm` holds for circuits too.
 
     Raises:
         ComponentError: for a module that is not a transformer, and for the option `refit`, which circuits do not have.
     """
 
-    def __init__(self, bench: Workbench, ablation: str, draw: int = 0):
-        model, self.bench = transformer_of(bench), bench
-        if bench.refit:
+    def __init__(self, workbench: PlanContext, ablation: str, draw: int = 0):
+        model, self.workbench = transformer_of(workbench), workbench
+        if workbench.refit:
             raise ComponentError("the option 'refit' does not apply to circuits: every edge would need its own map")
-        plan = bench.plan(bench.ablate(map(parse_site, model.edges.writers), ablation, draw))
+        plan = workbench.plan(workbench.ablate(map(parse_site, model.edges.writers), ablation, draw))
         consistent = ablation in CONSISTENT
         assert isinstance(plan.final, EditRun)
-        super().__init__(bench.runner, plan, plan.final, ablation, frozen_norm=bench.frozen_norm, consistent=consistent)
+        super().__init__(
+            workbench.runner, plan, plan.final, ablation, frozen_norm=workbench.frozen_norm, consistent=consistent
+        )
 
 
 class CircuitBatch:
@@ -132,7 +134,7 @@ class CircuitBatch:
         else:
             items = circuits.task.items(rows)
             where = torch.from_numpy(items.row), torch.from_numpy(items.position - 1)
-        self.items = Items(where, self.tokens)
+        self.items = ScoredItems(where, self.tokens)
         self.nodes = Nodes(self.model, self.items, self.fills.input)
         if circuits.frozen_norm:
             _ = self.clean  # keeps its scales
@@ -238,7 +240,7 @@ class CircuitBatch:
             few = self.items.few / self.tokens.shape[1] if hard is not None and edits is None else 0.0
             plan = schedule(self.edges, base, live, exact=matrix, few=few)
             weights = torch.from_numpy(matrix).to(self.fills.input)
-        mix = Mix(self.edges, self.fills, self.items, base, weights, plan, hard)
+        mix = ReaderInputs(self.edges, self.fills, self.items, base, weights, plan, hard)
         parts: dict[tuple[int, str, bool], tuple[np.ndarray, Tensor]] = {}
         for layer, found in enumerate(plan.layers):
             if not found:

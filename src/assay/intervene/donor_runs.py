@@ -16,7 +16,7 @@ from torch import Tensor
 from assay.intervene.components import pick, tap
 from assay.intervene.kept import Kept, nbytes
 from assay.intervene.plan import Data, From, Plan, Run, origins
-from assay.intervene.rows import Key, Rows, UneditedRun
+from assay.intervene.rows import Key, RowBatches, UneditedRun
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -60,7 +60,7 @@ class Donors(Kept[tuple[Data, bytes], Donated]):
     room = 512 << 20
 
 
-class Beside(Kept[tuple[Data, bytes], Donated]):
+class OtherData(Kept[tuple[Data, bytes], Donated]):
     """Runs of other data on the rows of a micro-batch, such as their counterfactuals."""
 
     room = 128 << 20
@@ -69,9 +69,9 @@ class Beside(Kept[tuple[Data, bytes], Donated]):
 class DonorRuns:
     """The unedited runs that plans take values from."""
 
-    def __init__(self, inputs: Rows):
+    def __init__(self, inputs: RowBatches):
         self.inputs = inputs
-        self.donors, self.beside = Donors(), Beside()
+        self.donors, self.other_data = Donors(), OtherData()
         self._last: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
 
     def value(
@@ -88,7 +88,7 @@ class DonorRuns:
             return None
         unique = ids if own else pool
         key: tuple[Data, bytes] = run.data, unique.tobytes()
-        kept = self.beside if own else self.donors
+        kept = self.other_data if own else self.donors
         found = kept.once(key, lambda: Donated(UneditedRun(self.inputs, run.data, unique)))
         missing = {tap(site) for site in sites}.difference(found.values)
         if missing:

@@ -21,7 +21,7 @@ from assay.intervene.donor_runs import DonorRuns
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output, Traced, joined
 from assay.intervene.plan import Call, CircuitRun, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
-from assay.intervene.rows import STREAMS, Key, Rows
+from assay.intervene.rows import STREAMS, Key, RowBatches
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
@@ -66,7 +66,7 @@ class Scales(Kept[tuple[Data, bytes], dict[Key, Tensor]]):
     room = 256 << 20
 
 
-class EditRunner(Rows):
+class EditRunner(RowBatches):
     """Runs plans of one model on one task; circuits are left to `Runner`.
 
     Attributes:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import pick, tap
 from assay.intervene.edit_runner import Seen
 from assay.intervene.plan import Call, Data, From, Source, Stream, Value
@@ -18,20 +18,20 @@ from assay.model.transformer import Model
 from assay.names import Site
 
 
-def sources(bench: Workbench, sites: Sequence[Site], ablation: str, draw: int) -> list[Source]:
+def sources(workbench: PlanContext, sites: Sequence[Site], ablation: str, draw: int) -> list[Source]:
     """Where each site's fill comes from when it is ablated alone; `optimal` constants are fitted one site at a time."""
     if ablation == "optimal":
-        return [bench.ablate([site], ablation)[0].source for site in sites]
-    return [edit.source for edit in bench.ablate(sites, ablation, draw)]
+        return [workbench.ablate([site], ablation)[0].source for site in sites]
+    return [edit.source for edit in workbench.ablate(sites, ablation, draw)]
 
 
 def fills(
-    bench: Workbench, sites: Sequence[Site], given: Sequence[Source], rows: Int[np.ndarray, "rows"]
+    workbench: PlanContext, sites: Sequence[Site], given: Sequence[Source], rows: Int[np.ndarray, "rows"]
 ) -> dict[Key, Tensor]:
     """What the sites take, in the shape of the taps that hold them; heads that are not asked about are undefined."""
-    model, runner = bench.model, bench.runner
+    model, runner = workbench.model, workbench.runner
     assert isinstance(model, Model)
-    width, shape = bench.task.tokens.shape[1], model.config
+    width, shape = workbench.task.tokens.shape[1], model.config
     out: dict[Key, Tensor] = {}
     for key in {tap(site) for site in sites}:
         inner = (shape.heads, shape.d_head) if key[0] == "z" else (shape.d_model,)

@@ -22,20 +22,20 @@ class OptimalConstants(Kept[tuple[tuple[Site, ...], bool], tuple[dict[Site, Tens
     """Constants by the parts that they were fitted for together, in order, and whether norms were frozen."""
 
 
-def optimal_constants(bench: FitContext, sites: tuple[Site, ...]) -> list[Tensor]:
+def optimal_constants(workbench: FitContext, sites: tuple[Site, ...]) -> list[Tensor]:
     """The constant of each part ([pos, width], the first position apart) that together minimise KL on the reference."""
     if not sites:
         return []
     ordered = tuple(sorted(sites, key=str))  # one fit of the same parts in whatever order
-    kept = bench.store.of(OptimalConstants)
-    constants, fit = kept.once((ordered, bench.frozen_norm), lambda: _fitted(bench, ordered))
-    bench.note(fit)
+    kept = workbench.store.of(OptimalConstants)
+    constants, fit = kept.once((ordered, workbench.frozen_norm), lambda: _fitted(workbench, ordered))
+    workbench.note(fit)
     return [constants[site] for site in sites]
 
 
-def _fitted(bench: FitContext, sites: tuple[Site, ...]) -> tuple[dict[Site, Tensor], Fit]:
-    bench.statistics.need(sites)
-    means = [bench.statistics.mean(site) for site in sites]
+def _fitted(workbench: FitContext, sites: tuple[Site, ...]) -> tuple[dict[Site, Tensor], Fit]:
+    workbench.statistics.need(sites)
+    means = [workbench.statistics.mean(site) for site in sites]
     scale = [(mean.std() if mean.numel() > 1 else mean.abs().sum()).clamp(min=1e-3) for mean in means]
     # a shift in units of the component's own spread, so that one rate suits all
     shifts = [torch.zeros(mean.shape if site.kind == "module" else (2, mean.shape[-1]))
@@ -51,11 +51,11 @@ def _fitted(bench: FitContext, sites: tuple[Site, ...]) -> tuple[dict[Site, Tens
     def edits() -> tuple[Edit, ...]:
         return tuple(Edit(site, Value(value)) for site, value in zip(sites, constants(shifts), strict=True))
 
-    best, fit = fit_by_kl(bench, shifts, edits, f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}")
+    best, fit = fit_by_kl(workbench, shifts, edits, f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}")
     return {site: value.detach() for site, value in zip(sites, constants(best), strict=True)}, fit
 
 
-def refitted(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+def refitted(workbench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     """The edits and, after the last edited layer, the affine map of the stream that best undoes them.
 
     One ridge regression of the clean stream on the edited one, over all real positions of at most `REFIT_ROWS`
@@ -66,18 +66,18 @@ def refitted(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     Raises:
         TaskError: for edits that take values from runs that reference rows do not have, such as counterfactuals.
     """
-    assert isinstance(bench.model, Model)
-    assert bench.task.reference is not None
+    assert isinstance(workbench.model, Model)
+    assert workbench.task.reference is not None
     layer = max(edit.site.layer or 0 for edit in edits) + 1
     site = Site("stream", layer)
-    rows = spread(len(bench.task.reference.tokens), REFIT_ROWS)
+    rows = spread(len(workbench.task.reference.tokens), REFIT_ROWS)
     clean = EditRun("clean", "reference")
-    edited = EditRun("edited", "reference", _on_reference(bench, edits), frozen_norm=bench.frozen_norm)
+    edited = EditRun("edited", "reference", _on_reference(workbench, edits), frozen_norm=workbench.frozen_norm)
     with torch.no_grad():
         plan = Plan((EditRun("donor", "reference"), clean, edited))
-        target = bench.runner.values(plan, clean, [site], rows)[site]
-        value = bench.runner.values(plan, edited, [site], rows)[site]
-    real = bench.task.reference.real[torch.from_numpy(rows)]
+        target = workbench.runner.values(plan, clean, [site], rows)[site]
+        value = workbench.runner.values(plan, edited, [site], rows)[site]
+    real = workbench.task.reference.real[torch.from_numpy(rows)]
     x, y = value[real].double(), target[real].double()
     mean_x, mean_y = x.mean(0), y.mean(0)
     gram = (x - mean_x).T @ (x - mean_x)
@@ -94,12 +94,12 @@ def refitted(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     return (*edits, Edit(site, Call(affine, (site,))))
 
 
-def _on_reference(bench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+def _on_reference(workbench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     """The same edits for reference rows: a donor of a reference row is another reference row, one for all sites that
     share theirs."""
-    assert bench.task.reference is not None
-    total = len(bench.task.reference.tokens)
-    random = np.random.default_rng([bench.seed, 72])
+    assert workbench.task.reference is not None
+    total = len(workbench.task.reference.tokens)
+    random = np.random.default_rng([workbench.seed, 72])
     donors: dict[bytes, np.ndarray] = {}
 
     def other(source: Origin) -> Source:

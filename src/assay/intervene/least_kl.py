@@ -29,14 +29,14 @@ SETTLED, PATIENCE = 0.001, 2  # after so many looks in a row that gain a smaller
 
 
 def fit_by_kl(
-    bench: FitContext, parameters: list[Tensor], edits: Callable[[], tuple[Edit, ...]], what: str
+    workbench: FitContext, parameters: list[Tensor], edits: Callable[[], tuple[Edit, ...]], what: str
 ) -> tuple[list[Tensor], Fit]:
     """The parameters, which `edits()` uses, of the least KL(model || edited model) on the reference; what it reached.
 
     There is one at least; they should be of size one (in units of what they move), and start at 0.
     """
-    fitted, held = _rows(bench)
-    seen, unseen = _Divergence(bench, edits, fitted), _Divergence(bench, edits, held)
+    fitted, held = _rows(workbench)
+    seen, unseen = _Divergence(workbench, edits, fitted), _Divergence(workbench, edits, held)
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.LBFGS(
@@ -63,18 +63,18 @@ def fit_by_kl(
     return best, Fit(**fit, evaluations=evaluations, settled=idle == PATIENCE)
 
 
-def _rows(bench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:
+def _rows(workbench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:
     """Reference rows to fit on and half as many to stop by, keyed, both spread over the reference: it may be ordered by
     source. A lone row is both."""
-    assert bench.task.reference is not None
-    total = len(bench.task.reference.tokens)
+    assert workbench.task.reference is not None
+    total = len(workbench.task.reference.tokens)
     if total == 1:
         return np.arange(1), np.arange(1)
     most = EXAMPLES
-    if isinstance(bench.model, Model):
-        most = max(FEWEST, POSITIONS // bench.task.reference.tokens.shape[1])
+    if isinstance(workbench.model, Model):
+        most = max(FEWEST, POSITIONS // workbench.task.reference.tokens.shape[1])
     count = min(total, most + most // 2)
-    random = np.random.default_rng([bench.seed, 71])
+    random = np.random.default_rng([workbench.seed, 71])
     edges = np.linspace(0, total, count + 1).round().astype(np.int64)  # one row of each of so many equal stretches
     rows = random.integers(edges[:-1], edges[1:])
     held = np.arange(count) % 3 == random.integers(min(count, 3))
@@ -84,11 +84,11 @@ def _rows(bench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray,
 class _Divergence:
     """KL(model || edited model) on some reference rows, nats a scored token."""
 
-    def __init__(self, bench: FitContext, edits: Callable[[], tuple[Edit, ...]], rows: Int[np.ndarray, "rows"]):
-        assert bench.task.reference is not None
-        self.bench, self.edits, self.reference = bench, edits, bench.task.reference
-        chunk = bench.runner.batch
-        if isinstance(bench.model, Model):
+    def __init__(self, workbench: FitContext, edits: Callable[[], tuple[Edit, ...]], rows: Int[np.ndarray, "rows"]):
+        assert workbench.task.reference is not None
+        self.workbench, self.edits, self.reference = workbench, edits, workbench.task.reference
+        chunk = workbench.runner.batch
+        if isinstance(workbench.model, Model):
             chunk = min(chunk, max(FEWEST, CHUNK // self.reference.tokens.shape[1]))
         self.parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
         self.scored = [self._scored(part) for part in self.parts]
@@ -99,12 +99,12 @@ class _Divergence:
 
     def __call__(self, backward: float | None = None) -> float:
         """The divergence. With `backward`, so many times its gradient is added to the parameters' `.grad`."""
-        bench, total = self.bench, 0.0
+        workbench, total = self.workbench, 0.0
         for index, (part, where) in enumerate(zip(self.parts, self.scored, strict=True)):
             target = self._target(index, part)
             with torch.set_grad_enabled(backward is not None):
-                run = EditRun("fitted", "reference", self.edits(), frozen_norm=bench.frozen_norm)
-                own = self._log_probs(bench.runner.output(Plan((run,)), part), where)
+                run = EditRun("fitted", "reference", self.edits(), frozen_norm=workbench.frozen_norm)
+                own = self._log_probs(workbench.runner.output(Plan((run,)), part), where)
                 loss = kl_div(own, target, log_target=True, reduction="sum") / self.count
                 if backward is not None:
                     (loss * backward).backward()
@@ -112,9 +112,9 @@ class _Divergence:
         return total * (1.0 if backward is None else backward)
 
     def _scored(self, rows: Int[np.ndarray, "rows"]) -> Tensor | None:
-        if self.bench.task.kind == "classify":
+        if self.workbench.task.kind == "classify":
             return None
-        return self.reference.scored[torch.from_numpy(rows)][:, 1:].to(self.bench.model.device)
+        return self.reference.scored[torch.from_numpy(rows)][:, 1:].to(self.workbench.model.device)
 
     def _log_probs(self, output: Output, where: Tensor | None) -> Tensor:
         read = output.values if where is None else output.values[:, :-1][where]
@@ -124,7 +124,7 @@ class _Divergence:
         if index in self.kept:
             return self.kept[index]
         with torch.no_grad():
-            target = self._log_probs(self.bench.runner.clean("reference", rows).output, self.scored[index])
+            target = self._log_probs(self.workbench.runner.clean("reference", rows).output, self.scored[index])
         size = target.numel() * target.element_size()
         if self.bytes + size <= KEPT:
             self.kept[index], self.bytes = target, self.bytes + size

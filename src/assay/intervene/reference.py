@@ -15,7 +15,7 @@ from torch import Tensor
 from assay.errors import TaskError
 from assay.intervene.components import pick, tap
 from assay.intervene.kept import Kept
-from assay.intervene.rows import Rows, UneditedRun
+from assay.intervene.rows import RowBatches, UneditedRun
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 
@@ -55,7 +55,7 @@ class ReferenceStatistics:
         real: which positions of those rows are no padding; tokens: how many.
     """
 
-    def __init__(self, inputs: Rows, rows: int | None = None):
+    def __init__(self, inputs: RowBatches, rows: int | None = None):
         assert inputs.task.reference is not None
         self.inputs = inputs
         rows = affordable(inputs.model.parameters, inputs.task.reference.tokens) if rows is None else rows

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Batch, Call, Data, Edit, EditRun, Own, Plan, Source, Stream, Value
 from assay.model.transformer import Model
 from assay.names import Site
@@ -38,16 +38,16 @@ class CleanBatch:
 class CleanRun:
     """Values of sites in the clean run of whatever rows are asked for: one forward pass serves all sites."""
 
-    def __init__(self, bench: Workbench, sites: Iterable[Site]):
-        self.bench, self.sites = bench, tuple(dict.fromkeys(site.at(None) for site in sites))
+    def __init__(self, workbench: PlanContext, sites: Iterable[Site]):
+        self.workbench, self.sites = workbench, tuple(dict.fromkeys(site.at(None) for site in sites))
         self._last: tuple[tuple[str, bytes], CleanBatch] | None = None
 
     def of(self, data: Data, rows: Int[np.ndarray, "batch"]) -> CleanBatch:
         """The clean values of these rows; those of the last rows asked for are kept."""
         key = (data, rows.tobytes())
         if self._last is None or self._last[0] != key:
-            runner, run = self.bench.runner, EditRun("clean", data)
-            values = self.bench.store.known(self.sites, rows) if data == "reference" else None
+            runner, run = self.workbench.runner, EditRun("clean", data)
+            values = self.workbench.store.known(self.sites, rows) if data == "reference" else None
             if values is None:
                 with torch.no_grad():
                     values = runner.values(Plan((run,)), run, self.sites, rows)
@@ -70,20 +70,20 @@ class Residue:
         TypeError: for a source that is not a function of the clean run (another run's value, a subspace).
     """
 
-    def __init__(self, bench: Workbench, edits: Sequence[Edit]):
-        assert isinstance(bench.model, Model)
+    def __init__(self, workbench: PlanContext, edits: Sequence[Edit]):
+        assert isinstance(workbench.model, Model)
         for edit in edits:
             if not isinstance(edit.source, (Value, Call, Own)):
                 raise TypeError(f"{str(edit.site)!r} takes a {type(edit.source).__name__}, which leaves no residual")
-        self.bench, self.model, self.edits = bench, bench.model, tuple(edits)
+        self.workbench, self.model, self.edits = workbench, workbench.model, tuple(edits)
         sites = [edit.site for edit in edits]
         reads = [site for edit in edits if isinstance(edit.source, Call) for site in edit.source.reads]
-        self._clean = CleanRun(bench, [*sites, *reads])
+        self._clean = CleanRun(workbench, [*sites, *reads])
         self._last: tuple[tuple[str, bytes], list[Tensor]] | None = None
-        bench.statistics.need(sites)
+        workbench.statistics.need(sites)
         probe = np.arange(1)
         self._stream = [isinstance(self._claimed(edit, self._clean.of("scored", probe)), Stream) for edit in self.edits]
-        self.means = [self._written(i, bench.statistics.mean(edit.site)) for i, edit in enumerate(self.edits)]
+        self.means = [self._written(i, workbench.statistics.mean(edit.site)) for i, edit in enumerate(self.edits)]
         self.widths = [mean.shape[-1] for mean in self.means]
         self._moments: tuple[list[Tensor], list[tuple[Tensor, Tensor]]] | None = None
 
@@ -135,7 +135,7 @@ class Residue:
 
             return Edit(self.edits[index].site, Call(value))
 
-        return self.bench.plan(tuple(edit(index) for index in range(len(self.edits))), name)
+        return self.workbench.plan(tuple(edit(index) for index in range(len(self.edits))), name)
 
     def _claimed(self, edit: Edit, batch: CleanBatch) -> Tensor | Stream:
         match edit.source:
@@ -157,14 +157,14 @@ class Residue:
     def _statistics(self) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
         """E[y − ŷ] of each part, [pos, width], and roots of the covariance at the first and at other positions."""
         if self._moments is None:
-            reference = self.bench.task.reference
+            reference = self.workbench.task.reference
             assert reference is not None
-            rows = self.bench.statistics.rows  # the rows that μ is over, so that E[y − μ] is exactly 0
-            real = self.bench.statistics.real
+            rows = self.workbench.statistics.rows  # the rows that μ is over, so that E[y − μ] is exactly 0
+            real = self.workbench.statistics.real
             joint = sum(self.widths) <= WIDEST_JOINT
-            sums = [_Sums(width) for width in ([sum(self.widths)] if joint else self.widths)]
-            firsts = [_Sums(total.width) for total in sums]
-            for batch in self.bench.runner.batches(rows):
+            sums = [_CovarianceSums(width) for width in ([sum(self.widths)] if joint else self.widths)]
+            firsts = [_CovarianceSums(total.width) for total in sums]
+            for batch in self.workbench.runner.batches(rows):
                 values = [value.double().cpu() for value in self.raw("reference", batch)]
                 values = [torch.cat(values, -1)] if joint else values
                 seen = real[torch.from_numpy(np.searchsorted(rows, batch))]
@@ -182,7 +182,7 @@ class Residue:
         return self._moments
 
 
-class _Sums:
+class _CovarianceSums:
     """Mean and covariance of rows, as sums."""
 
     def __init__(self, width: int):

@@ -22,7 +22,7 @@ EXACT = 1 << 20  # passes that threads count come in such parts of one, which ad
 STREAMS = 256 << 20  # bytes of streams that an unedited run keeps to go on from
 
 
-class Rows:
+class RowBatches:
     """A model's inputs on one task, in micro-batches of a fixed size.
 
     Args:
@@ -108,7 +108,7 @@ class Rows:
 class UneditedRun:
     """The unedited run of some rows: made through as many layers as somebody asked for, and gone on with from there."""
 
-    def __init__(self, inputs: Rows, data: Data, rows: Int[np.ndarray, "rows"]):
+    def __init__(self, inputs: RowBatches, data: Data, rows: Int[np.ndarray, "rows"]):
         self.inputs, self.rows = inputs, rows
         self.data: Data = data
         self.reached = 0  # layers that were run, of which the streams behind the last are kept

@@ -101,7 +101,7 @@ class Store:
         width = {"head": model.config.d_head, "kv": model.config.d_head, "mlp": model.config.d_model}.get(site.kind, 1)
         return self.runner.examples("reference").tokens.numel() * width * model.dtype.itemsize
 
-    def beside(self, runner: EditRunner) -> Store:
+    def for_runner(self, runner: EditRunner) -> Store:
         """What is known so far, for other scored rows or a copy of the model; what is added to one stays there."""
         out = Store(runner)
         if self.runner.task.reference is not None:

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float64, Int
 
 from assay.errors import ComponentError, TaskError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import check
 from assay.intervene.fills import sources
 from assay.intervene.patches import sites_of
@@ -66,7 +66,7 @@ class Sweep:
 
 
 def sweep(
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     components: Iterable[str] | None = None,
     positions: Sequence[Position] | None = None,
@@ -93,24 +93,24 @@ def sweep(
         TaskError: for an ablation that the task has no data for, an unknown column, or a reversed sweep that no run
             can be patched for.
     """
-    model, task = bench.model, bench.task
+    model, task = workbench.model, workbench.task
     if not isinstance(model, Model):
         raise ComponentError(f"{model.name} has no positions to sweep over; a sweep needs a transformer")
-    if bench.frozen_norm or bench.refit:
+    if workbench.frozen_norm or workbench.refit:
         raise TaskError("the options 'frozen_norm' and 'refit' do not apply to a sweep over positions")
     names = model.components if components is None else tuple(components)
     sites = sites_of(names, model)
-    given = sources(bench, sites, ablation, draw)
+    given = sources(workbench, sites, ablation, draw)
     rows = np.arange(len(task)) if rows is None else np.asarray(rows, dtype=np.int64)
     longest = int(task.last[rows].max()) + 1 if len(rows) else 0
     columns = tuple(range(longest)) if positions is None else tuple(positions)
     loss, kl = (np.zeros((len(sites), len(columns), len(rows))) for _ in range(2))
     sums = np.zeros((4, len(rows)))
-    size = together(bench, memory)
+    size = together(workbench, memory)
     with torch.no_grad():
         for start in range(0, len(rows), size):
             some = slice(start, start + size)
-            batch = SweepBatch(bench, sites, given, rows[some], reverse=reverse, memory=memory)
+            batch = SweepBatch(workbench, sites, given, rows[some], reverse=reverse, memory=memory)
             asked = batch.columns(columns, named=positions is not None)
             loss[:, :, some], kl[:, :, some] = batch.run(asked)
             sums[:, some] = batch.sums

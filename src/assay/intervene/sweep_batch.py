@@ -10,14 +10,14 @@ from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import tap
 from assay.intervene.edit_runner import Seen
 from assay.intervene.fills import fills
 from assay.intervene.patches import Patches, entry
 from assay.intervene.plan import From, Source
 from assay.intervene.readout import Readout
-from assay.model.suffix import Group, suffix, trace
+from assay.model.suffix import PatchGroup, suffix, trace
 from assay.model.transformer import Model
 from assay.names import Site
 
@@ -25,13 +25,13 @@ Position = int | str | None
 EVERYWHERE = -1  # in place of a column: all of them at once
 
 
-def together(bench: Workbench, memory: int) -> int:
+def together(workbench: PlanContext, memory: int) -> int:
     """How many rows are kept at a time: as many as the runner's, if their streams, keys and values fit in memory."""
-    assert isinstance(bench.model, Model)
-    shape = bench.model.config
+    assert isinstance(workbench.model, Model)
+    shape = workbench.model.config
     inner = shape.d_head * (shape.heads * 3 + shape.kv_heads * 2) + 3 * shape.d_model
-    row = bench.task.tokens.shape[1] * shape.layers * inner * torch.finfo(bench.model.dtype).bits // 8
-    return max(1, min(bench.runner.batch, memory // row))
+    row = workbench.task.tokens.shape[1] * shape.layers * inner * torch.finfo(workbench.model.dtype).bits // 8
+    return max(1, min(workbench.runner.batch, memory // row))
 
 
 class SweepBatch:
@@ -46,7 +46,7 @@ class SweepBatch:
 
     def __init__(
         self,
-        bench: Workbench,
+        workbench: PlanContext,
         sites: Sequence[Site],
         given: Sequence[Source],
         rows: Int[np.ndarray, "rows"],
@@ -54,9 +54,14 @@ class SweepBatch:
         reverse: bool,
         memory: int,
     ):
-        assert isinstance(bench.model, Model)
-        self.bench, self.model, self.rows, self.sites = bench, bench.model, rows, tuple(sites)
-        runner, task, layers, device = bench.runner, bench.task, bench.model.config.layers, bench.model.device
+        assert isinstance(workbench.model, Model)
+        self.workbench, self.model, self.rows, self.sites = workbench, workbench.model, rows, tuple(sites)
+        runner, task, layers, device = (
+            workbench.runner,
+            workbench.task,
+            workbench.model.config.layers,
+            workbench.model.device,
+        )
         items = task.items(rows)
         self.item_row, self.item_column = items.row, items.position - 1
         self.stop = np.zeros(len(rows), dtype=np.int64)  # one past the last column that is read
@@ -81,7 +86,7 @@ class SweepBatch:
             clean = self.fills["stream", layers]
         else:
             self.kept = trace(self.model, tokens)
-            self.fills = fills(bench, self.sites, given, rows)
+            self.fills = fills(workbench, self.sites, given, rows)
             clean = self.kept.streams[layers]
         where = torch.from_numpy(self.item_row).to(device), torch.from_numpy(self.item_column).to(device)
         self.readout = Readout(self.model, task.metric, clean[where], task.targets(rows, items), memory)
@@ -103,7 +108,7 @@ class SweepBatch:
             return None
         assert isinstance(first, From)
         data = "counterfactual" if first.run == "counterfactual" else "reference"
-        return self.bench.runner.inputs(data, _ids(first, self.rows))[:, : self.width]
+        return self.workbench.runner.inputs(data, _ids(first, self.rows))[:, : self.width]
 
     def _bytes(self) -> int:
         """What a token of a patch takes while it passes through a layer."""
@@ -122,7 +127,7 @@ class SweepBatch:
         Args:
             named: columns were asked for, so one that a row does not have is an error.
         """
-        seen = Seen(self.bench.runner.inputs("scored", self.rows), self.rows, "scored")
+        seen = Seen(self.workbench.runner.inputs("scored", self.rows), self.rows, "scored")
         out = np.empty((len(positions), len(self.rows)), dtype=np.int64)
         for index, position in enumerate(positions):
             if position is None:
@@ -130,7 +135,7 @@ class SweepBatch:
             elif not named:
                 out[index] = position
             else:
-                columns = self.bench.runner.columns(Site("input", position=position), seen)
+                columns = self.workbench.runner.columns(Site("input", position=position), seen)
                 assert columns is not None
                 out[index] = columns.cpu().numpy()
         return out
@@ -185,7 +190,7 @@ class SweepBatch:
         if wave:
             yield wave, slice(0, sites)
 
-    def _group(self, column: int, rows: np.ndarray) -> tuple[Group, Bool[np.ndarray, "rows reads"]]:
+    def _group(self, column: int, rows: np.ndarray) -> tuple[PatchGroup, Bool[np.ndarray, "rows reads"]]:
         """The group of patches at a column of these rows, and which of its reads are not repeats."""
         start = int(self.changed[rows].min()) if column == EVERYWHERE else column
         stop = int(self.stop[rows].max())
@@ -195,7 +200,7 @@ class SweepBatch:
         reads = np.repeat(self.stop[rows, None] - 1, counts.max(), 1)
         reads[valid] = np.nonzero(read)[1] + start
         device, in_place = self.model.device, (reads == start + np.arange(reads.shape[1]))[valid].all()
-        group = Group(
+        group = PatchGroup(
             torch.from_numpy(rows).to(device),
             start,
             stop,
@@ -207,13 +212,13 @@ class SweepBatch:
         return group, valid
 
     def _wave(self, pairs: list[tuple[int, np.ndarray]], sites: slice, found: np.ndarray) -> None:
-        layers, width, chosen = self.model.config.layers, self.bench.task.tokens.shape[1], self.sites[sites]
+        layers, width, chosen = self.model.config.layers, self.workbench.task.tokens.shape[1], self.sites[sites]
         groups, valid = zip(*(self._group(column, rows) for column, rows in pairs), strict=True)
         last = suffix(self.model, self.kept, groups, Patches(self.model, self.kept, self.fills, chosen))
         depth = sum(layers - entry(site) for site in chosen) / layers
         streams, items, spots = [], [], []
         for (column, rows), group, real, stream in zip(pairs, groups, valid, last, strict=True):
-            self.bench.runner.forwards += depth * len(rows) * group.width / width
+            self.workbench.runner.forwards += depth * len(rows) * group.width / width
             row, read = np.nonzero(real)
             streams.append(stream[torch.from_numpy(row).to(stream.device), torch.from_numpy(read).to(stream.device)])
             items.append(self.item[rows[row], group.reads.cpu().numpy()[row, read]])

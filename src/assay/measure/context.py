@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.controls.rivals import Rival
 from assay.measure.headline.systems import Systems
@@ -32,7 +32,7 @@ class Context:
     """
 
     job: Job
-    bench: Workbench
+    workbench: PlanContext
     plans: Systems
     rivals: Sequence[Rival]
     scored: Scored[SystemId]

@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from assay.record.about import Check
 from assay.record.compute import Compute, Length
-from assay.record.controls import Controls, Rival
-from assay.record.headline import Losses, Row
+from assay.record.controls import Controls, RivalRecord
+from assay.record.headline import Losses, TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
@@ -51,7 +51,7 @@ class Measurement:
         return self.record.nines
 
     @property
-    def table(self) -> tuple[Row, ...]:
+    def table(self) -> tuple[TableRow, ...]:
         """Every floor x ablation."""
         return self.record.table
 
@@ -72,7 +72,7 @@ class Measurement:
         return self.record.controls
 
     @property
-    def rivals(self) -> tuple[Rival, ...]:
+    def rivals(self) -> tuple[RivalRecord, ...]:
         return self.record.rivals
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.explanations.base import Undefined
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.intervene.spec import RANDOM
 from assay.measure.resolve import resolve
@@ -37,7 +37,7 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     The passes are within about a third for programs. Claims with fewer possible controls than asked for cost less.
     """
     job = resolve(claim, None, None, replace(settings, register=False), {})  # nothing is tried
-    bench = Workbench(Runner(job.model, job.task), settings.seed)
+    workbench = PlanContext(Runner(job.model, job.task), settings.seed)
     rows = len(job.task.tokens)
     draws = sum(settings.draws if a in RANDOM else 1 for a in settings.ablation)
     runs = 2 + draws + (1 if job.explanation.once else draws)
@@ -51,14 +51,14 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     trials = job.explanation.trials
     if trials:  # parts left out, put back, knocked out; fills and known runs beside each
         forwards += (draws + ALIKE) * rows + trials * len(control_rows(job.task, TRIAL_ROWS))
-    few = np.arange(min(rows, bench.runner.batch))
-    score(bench, {}, rows=few)
+    few = np.arange(min(rows, workbench.runner.batch))
+    score(workbench, {}, rows=few)
     started = time.perf_counter()
-    score(bench, {"again": lambda inputs, at: bench.model.forward(inputs)}, rows=few)
+    score(workbench, {"again": lambda inputs, at: workbench.model.forward(inputs)}, rows=few)
     seconds = (time.perf_counter() - started) / (2 * len(few))
     memory = 0.6
     if isinstance(job.model, Model):
-        logits = bench.runner.batch * job.task.tokens.shape[1] * job.model.config.vocab * 4
+        logits = workbench.runner.batch * job.task.tokens.shape[1] * job.model.config.vocab * 4
         memory += (8 * logits + 4 * job.model.parameters) / 1e9
     memory += runs * job.task.count * 12 / 1e9
     return {"forwards": int(forwards), "minutes": round(forwards * seconds / 60, 1), "memory_gb": round(memory, 1)}

@@ -15,7 +15,7 @@ import torch
 
 from assay.errors import RunError
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, rivals
 from assay.measure.headline.parts_block import parts_block
@@ -26,15 +26,15 @@ from assay.measure.yardsticks import Yardsticks
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.record import about
-from assay.record.about import Assay, Check, Claim, Noise, Shape, Timing, Tries, Versions
-from assay.record.compute import Worth
-from assay.record.controls import Controls, Group
+from assay.record.about import Assay, Check, ClaimRecord, Noise, ShapeRecord, Timing, Tries, Versions
+from assay.record.compute import ComputeFigures
+from assay.record.controls import ControlGroup, Controls
 from assay.record.headline import Losses
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
 from assay.score.scores import Scores
 from assay.stats.estimate import Estimate
-from assay.store.register import Adjusted, Entry, Tried, adjusted, foreseen, log, register_path
+from assay.store.register import Adjusted, Tried, Try, adjusted, foreseen, log, register_path
 from assay.version import VERSION
 
 
@@ -73,14 +73,20 @@ def _foreseen(job: Job, p: float | None) -> Tries | None:
     return None if tried is None else Tries(tried=tried.tried, this=tried.this, **adjusted)
 
 
-def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) -> tuple[Path, Entry]:
+def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) -> tuple[Path, Try]:
     split = f"{claim.model} {claim.task.model_dump(exclude_none=True)}"
-    return register_path(out), Entry(split, claim.hash, tuple(ablations), p=p)
+    return register_path(out), Try(split, claim.hash, tuple(ablations), p=p)
 
 
 def measurement_record(context: Context, measured: Yardsticks, controls: Controls, started: float) -> MeasurementRecord:
     """The whole record of a finished measurement."""
-    job, bench, scored, numbers, plans = context.job, context.bench, context.scored, context.numbers, context.plans
+    job, workbench, scored, numbers, plans = (
+        context.job,
+        context.workbench,
+        context.scored,
+        context.numbers,
+        context.plans,
+    )
     resamples, head, model, explanation = context.resamples, numbers.headline, job.model, job.explanation
 
     def loss(its: Scores) -> Estimate:
@@ -96,7 +102,7 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
     source = None if job.claim is None else job.claim.source
     return MeasurementRecord(
         assay=Assay(version=VERSION, revision=revision()),
-        claim=Claim(
+        claim=ClaimRecord(
             sentence=explanation.sentence(model.name),
             kind=explanation.kind,
             level=explanation.level,
@@ -107,7 +113,7 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
         arguments=job.settings.arguments(),
         model=model_block(model, Noise(kl=numbers.noise_kl, loss=numbers.noise_loss, proof=model.noise)),
         task=job.task.description,
-        reference=bench.on_reference(),
+        reference=workbench.on_reference(),
         level=explanation.level,
         level_note=words.LEVELS[explanation.level],
         headline=head,
@@ -126,19 +132,21 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
         rivals_reason=_no_rivals(job, context.rivals),
         checks=found,
         residual=measured.residual,
-        unmatched=explanation.unmatched(bench),
+        unmatched=explanation.unmatched(workbench),
         sentence=verdict(job, numbers, measured.compute, controls, found),
         tries=tries,
-        versions=versions(bench),
+        versions=versions(workbench),
         timing=Timing(
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             seconds=round(time.time() - started, 1),
-            forwards=round(bench.runner.forwards - bench.used.before),
+            forwards=round(workbench.runner.forwards - workbench.used.before),
         ),
     )
 
 
-def verdict(job: Job, numbers: HeadlineTable, worth: Worth, controls: Controls, found: Sequence[Check]) -> str:
+def verdict(
+    job: Job, numbers: HeadlineTable, computed: ComputeFigures, controls: Controls, found: Sequence[Check]
+) -> str:
     """One plain sentence: how much, over what, worth what, and whether the controls and checks stand against it."""
     fired = sum(check.state == "fired" for check in found)
     tail = f" {fired} check{'s' * (fired != 1)} fired." if fired else " No check fired."
@@ -164,8 +172,8 @@ def verdict(job: Job, numbers: HeadlineTable, worth: Worth, controls: Controls, 
         return f"How much is explained by “{what}” is undefined, because {share.reason}.{tail}"
     text = f"{what}: that recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} ablation"
     text += f", {numbers.headline.nines.text}"
-    if worth.recovered.value is not None:
-        text += f"; in training compute {_percent(worth.recovered)}"
+    if computed.recovered.value is not None:
+        text += f"; in training compute {_percent(computed.recovered)}"
     beaten = [group for group in controls.groups if group.p is not None]
     if beaten:
         group = max(beaten, key=lambda g: g.p or 0.0)
@@ -176,13 +184,13 @@ def verdict(job: Job, numbers: HeadlineTable, worth: Worth, controls: Controls, 
     return text + "." + tail
 
 
-def _not_beaten(group: Group) -> bool:
+def _not_beaten(group: ControlGroup) -> bool:
     """Whether it is a single control, with no p of its own, that the claim's figure is not told to be above."""
     found = group.difference
     return found is not None and found.value is not None and (found.low is None or found.low <= 0)
 
 
-def versions(bench: Workbench) -> Versions:
+def versions(workbench: PlanContext) -> Versions:
     """Versions, thread count, device, precision and the micro-batch: what the numbers' last digits depend on."""
     return Versions(
         python=platform.python_version(),
@@ -190,9 +198,9 @@ def versions(bench: Workbench) -> Versions:
         transformers=version("transformers"),
         numpy=np.__version__,
         threads=torch.get_num_threads(),
-        device=str(bench.model.device),
-        precision=str(bench.model.dtype).removeprefix("torch."),
-        micro_batch=bench.runner.batch,
+        device=str(workbench.model.device),
+        precision=str(workbench.model.dtype).removeprefix("torch."),
+        micro_batch=workbench.runner.batch,
         platform=f"{sys.platform} {platform.machine()}",
     )
 
@@ -216,15 +224,15 @@ def _no_rivals(job: Job, rivals: Sequence[Rival]) -> str | None:
     return "n-grams and smaller models predict tokens; sets of parts compete with Keep and Remove claims only"
 
 
-def model_block(model: Model | ModuleModel, noise: Noise | None = None) -> about.Model:
+def model_block(model: Model | ModuleModel, noise: Noise | None = None) -> about.ModelRecord:
     """The model's name, sizes and fingerprint."""
     shape = None
     if isinstance(model, Model):
         names = ("layers", "d_model", "heads", "kv_heads", "d_head", "vocab", "context")
         sizes = {name: getattr(model.config, name) for name in names}
-        shape = Shape(**sizes, d_mlp=tuple(model.config.d_mlp))
+        shape = ShapeRecord(**sizes, d_mlp=tuple(model.config.d_mlp))
     own = {name: getattr(model, name) for name in ("name", "fingerprint", "family", "parameters")}
-    return about.Model(**own, shape=shape, noise=noise)
+    return about.ModelRecord(**own, shape=shape, noise=noise)
 
 
 def _percent(estimate: Estimate) -> str:

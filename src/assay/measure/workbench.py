@@ -43,7 +43,7 @@ class KnownScores(Kept[SystemId, Scores]):
     """Scores of systems that no claim changes, on everything that is scored: n-grams, smaller models, floor models."""
 
 
-class Workbench(ablations.Workbench):
+class Workbench(ablations.PlanContext):
     """A model on a task, on which many claims are measured.
 
     What one claim asks of the model the next one finds done: the clean run, means and donors of the reference, fitted
@@ -144,15 +144,15 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     """The measurement of a job; nothing is written."""
     settings, explanation = job.settings, job.explanation
     torch.manual_seed(settings.seed)  # nothing draws from it; a library that would is at least repeatable
-    bench = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
+    plan_context = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
     say("fitting on the reference", 0, None)
     none = None if settings.asks("parts") else NOT_ASKED
-    plans = systems(bench, explanation, settings.ablation, settings.draws, without_parts=none)
+    plans = systems(plan_context, explanation, settings.ablation, settings.draws, without_parts=none)
     rows = control_rows(job.task)
     if settings.asks("rivals"):
-        others = rivals.contestants(bench, settings, explanation, ablation=settings.ablation[0], rows=rows)
+        others = rivals.contestants(plan_context, settings, explanation, ablation=settings.ablation[0], rows=rows)
     else:
-        others = [rival for rival in rivals.ngrams(bench) if rival.name in OTHER_FLOORS]
+        others = [rival for rival in rivals.ngrams(plan_context) if rival.name in OTHER_FLOORS]
     others += model_floors.as_rivals(job.floors, others)
     every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
     scored = workbench.score_all(every, every.keys() - {NOOP} - plans.parts.ids, say)
@@ -160,7 +160,9 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
     numbers = headline_table(explanation, scored, resamples, plans, settings.floors)
     say("controls", 0, None)
-    context = Context(job, bench, plans, others, scored, resamples, numbers)
-    block = controls(bench, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=others, own=context.own)
+    context = Context(job, plan_context, plans, others, scored, resamples, numbers)
+    block = controls(
+        plan_context, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=others, own=context.own
+    )
     record = measurement_record(context, gather(context, block.nearest, say), block, started)
     return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)

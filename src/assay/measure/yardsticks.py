@@ -10,7 +10,7 @@ import numpy as np
 
 from assay.errors import UserError
 from assay.explanations.base import Undefined
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.measure.checks.checks import run_checks, unknown_checks
 from assay.measure.checks.evidence import Evidence, self_match
 from assay.measure.checks.knockouts import knockouts
@@ -32,7 +32,7 @@ from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.record.about import Check
-from assay.record.circuit import Circuit, RunFigures
+from assay.record.circuit import CircuitRecord, RunScores
 from assay.record.compute import Compute, Length
 from assay.record.controls import Nearest
 from assay.record.headline import Agreement
@@ -61,7 +61,7 @@ class Yardsticks:
     agreement: Agreement
     residual: Residual
     checks: list[Check]
-    own: Circuit | Pieces | None
+    own: CircuitRecord | Pieces | None
 
 
 def gather(context: Context, near: Nearest | None, say: Progress) -> Yardsticks:
@@ -70,33 +70,38 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Yardsticks:
     Args:
         near: the control or rival nearest to the explained run.
     """
-    scored, model, asks = context.scored, context.bench.model, context.job.settings.asks
-    worth = worth_of(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
+    scored, model, asks = context.scored, context.workbench.model, context.job.settings.asks
+    computed = compute_block(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
     say("length in bits", 0, None)
     long = _length(context) if asks("bits") else claim_alone(Undefined(NOT_ASKED), NOT_ASKED)
     members = map(rival, smaller_members(model)) if isinstance(model, Model) else ()
     small = [member for member in members if member in scored.systems]
     around = agreement(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
     say("residual", 0, None)
-    apart = cache(lambda: complement(context.bench, context.explanation, scored, context.ablation))
+    apart = cache(lambda: complement(context.workbench, context.explanation, scored, context.ablation))
     rest = _residual(context, apart) if asks("residual") else Residual.undefined(NOT_ASKED)
     block = _own(context, apart) if asks("own") else None
     say("checks", 0, None)
     found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
-    return Yardsticks(worth, long, around, rest, found, block)
+    return Yardsticks(computed, long, around, rest, found, block)
 
 
 def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Residual:
     """The record's block; `apart`: the run of what was not kept, where something is."""
-    bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
-    explained, floor, task = context.explained, context.floor, context.bench.task
+    workbench, explanation, scored, resamples = (
+        context.workbench,
+        context.explanation,
+        context.scored,
+        context.resamples,
+    )
+    explained, floor, task = context.explained, context.floor, context.workbench.task
     over = context.plans.floors.get(context.ablation)
     return Residual(
         slices={by: tuple(rows) for by, rows in residual.slices(scored, task, resamples, explained=explained).items()},
         worst=tuple(residual.worst(scored, task, explained=explained, floor=floor)),
         parts=tuple(
             residual.parts(
-                bench,
+                workbench,
                 explanation,
                 scored,
                 resamples,
@@ -105,14 +110,14 @@ def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) ->
                 plans=context.plans.plans[explained],
             )
         ),
-        signal=residual_signal(bench, explanation, scored, resamples, floor=over, rest=apart()),
+        signal=residual_signal(workbench, explanation, scored, resamples, floor=over, rest=apart()),
     )
 
 
-def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Circuit | Pieces | None:
+def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> CircuitRecord | Pieces | None:
     """What only the claim's kind says."""
 
-    def sides() -> tuple[RunFigures, RunFigures] | None:
+    def sides() -> tuple[RunScores, RunScores] | None:
         rest, over = apart(), context.plans.floors.get(context.ablation)
         if rest is None or over is None:
             return None
@@ -120,14 +125,19 @@ def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Circ
         kept = _run_figures(both, context.resamples, context.explained, over)
         return kept, _run_figures(both, context.resamples, COMPLEMENT, over)
 
-    rows = control_rows(context.bench.task, TRIAL_ROWS)
-    return context.explanation.block(context.bench, context.ablation, rows, sides)
+    rows = control_rows(context.workbench.task, TRIAL_ROWS)
+    return context.explanation.block(context.workbench, context.ablation, rows, sides)
 
 
 def _checks(context: Context, near: Nearest | None) -> list[Check]:
-    bench, explanation, scored, resamples = context.bench, context.explanation, context.scored, context.resamples
+    workbench, explanation, scored, resamples = (
+        context.workbench,
+        context.explanation,
+        context.scored,
+        context.resamples,
+    )
     ablation, explained, numbers = context.ablation, context.explained, context.numbers
-    model, task, settings = bench.model, bench.task, context.job.settings
+    model, task, settings = workbench.model, workbench.task, context.job.settings
     over, found = context.plans.floors.get(ablation), context.job.found
     evidence = Evidence(
         ablation=ablation,
@@ -142,22 +152,22 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
         scope=explained if explanation.floor_takes is None else context.floor,
         noise=numbers.noise_loss,
         nearest=near,
-        self_match=self_match(bench, settings.ablation, settings.draws),
+        self_match=self_match(workbench, settings.ablation, settings.draws),
         ngram_tokens=_ngram_tokens(model.config.vocab, context.rivals) if isinstance(model, Model) else None,
         found_on=settings.found_on,
         overlap=None if found is None else shared_with(task, found),
         tried=None,
-        knockouts=knockouts(bench, explanation, ablation=ablation),
-        merges=merges(bench, explanation, scored, resamples, explained=explained, floor=over),
+        knockouts=knockouts(workbench, explanation, ablation=ablation),
+        merges=merges(workbench, explanation, scored, resamples, explained=explained, floor=over),
         off_manifold=_off_manifold(context),
     )
     return run_checks(evidence)
 
 
-def _run_figures(scored: Scored[SystemId], resamples: Resamples, run: SystemId, floor: SystemId) -> RunFigures:
+def _run_figures(scored: Scored[SystemId], resamples: Resamples, run: SystemId, floor: SystemId) -> RunScores:
     used = scored.count > 0
     count, its = scored.count[used], scored[run]
-    return RunFigures(
+    return RunScores(
         kl=resamples.mean(its.kl[used], count, least=0.0),
         loss=resamples.mean(its.loss[used], count),
         recovered=resamples.recovered(its.kl[used], scored[floor].kl[used]),
@@ -166,8 +176,8 @@ def _run_figures(scored: Scored[SystemId], resamples: Resamples, run: SystemId, 
 
 
 def _length(context: Context) -> Length:
-    bench, explanation, model = context.bench, context.explanation, context.bench.model
-    claim = explanation.claim_bits(model, 0 if isinstance(model, Model) else module_parts.channels(bench))
+    workbench, explanation, model = context.workbench, context.explanation, context.workbench.model
+    claim = explanation.claim_bits(model, 0 if isinstance(model, Model) else module_parts.channels(workbench))
     if isinstance(claim, Undefined):
         return claim_alone(claim, f"the claim's own length is undefined: {claim.reason}")
     if not isinstance(model, Model):
@@ -179,8 +189,8 @@ def _length(context: Context) -> Length:
     if isinstance(unread, Undefined):
         return claim_alone(claim, unread.reason)
     others = {r.name: (r.system, r.bits) for r in context.rivals if r.bits is not None and callable(r.system)}
-    rows, seed = control_rows(bench.task, LENGTH_ROWS), context.job.settings.seed
-    return length(bench, explanation, context.ablation, claim, context.own[0], rows=rows, others=others, seed=seed)
+    rows, seed = control_rows(workbench.task, LENGTH_ROWS), context.job.settings.seed
+    return length(workbench, explanation, context.ablation, claim, context.own[0], rows=rows, others=others, seed=seed)
 
 
 def _equal(task: Task, scored: Scored[SystemId]) -> int:
@@ -200,32 +210,32 @@ def _off_manifold(context: Context) -> dict[str, OffManifold]:
     plans = context.plans
     once = context.explanation.once
     named = {str(one) if once else ablation: one for ablation, one in plans.explained.items()}
-    return {name: off_manifold(context.bench, plans.plans[one][0]) for name, one in named.items()}
+    return {name: off_manifold(context.workbench, plans.plans[one][0]) for name, one in named.items()}
 
 
-def worth_of(context: Context) -> Compute:
+def compute_block(context: Context) -> Compute:
     """The compute block, with each component's own figures, on the zoo's own family or on a family file."""
-    bench, scored, plans, settings = context.bench, context.scored, context.plans, context.job.settings
+    workbench, scored, plans, settings = context.workbench, context.scored, context.plans, context.job.settings
     used, resamples, floor, explained = context.used, context.resamples, context.floor, context.explained
     n = int(used.sum())
-    if bench.task.metric.name != "loss":
+    if workbench.task.metric.name != "loss":
         return Compute.undefined(
-            f"the family's losses are in nats, and the task's metric is {bench.task.metric.name!r}", n=n
+            f"the family's losses are in nats, and the task's metric is {workbench.task.metric.name!r}", n=n
         )
     try:
-        name, endpoints = family_of(bench, settings)
+        name, endpoints = family_of(workbench, settings)
     except UserError as problem:
         if settings.family is not None:
             raise
         return Compute.undefined(str(problem), n=n)
     if floor is None:
         return Compute.undefined("the claim has no floor on this task", n=n)
-    names = [document.name for document in bench.task.documents]
+    names = [document.name for document in workbench.task.documents]
     stored = used & np.array([all(name in endpoint.documents for endpoint in endpoints) for name in names])
     partly = 2 * stored.sum() >= n and int(stored.sum()) < n  # with fewer the reason why there is no figure is given
     if partly:
         used = stored
-        resamples = bench.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
+        resamples = workbench.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
     inside = stored[scored.count > 0] if partly else np.ones(n, dtype=bool)
     found = compute(
         endpoints,
@@ -257,14 +267,14 @@ def _placed(scored: Scored[SystemId], plans: Systems) -> list[SystemId]:
     return [one for one in scored.systems if one not in skipped]
 
 
-def family_of(bench: Workbench, settings: Settings) -> tuple[str, list[Endpoint]]:
+def family_of(workbench: PlanContext, settings: Settings) -> tuple[str, list[Endpoint]]:
     """The family that a model belongs to, or that the settings name, and its endpoints."""
     if settings.family not in (None, "novel"):
         assert settings.family is not None
         return load_family(settings.family)
-    own = bench.model.name.removeprefix(index.PREFIX)
+    own = workbench.model.name.removeprefix(index.PREFIX)
     if settings.family is None and own not in RECIPES:
-        raise UserError(f"no family of models trained alike is known for {bench.model.name}")
+        raise UserError(f"no family of models trained alike is known for {workbench.model.name}")
     members = [n for n, r in RECIPES.items() if r.scaling and n in index.names()]
     if len(members) < LEAST:
         raise UserError(f"the family 'novel' has {len(members)} of the {LEAST} trained members that a curve needs")

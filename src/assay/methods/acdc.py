@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuits import transformer_of
 from assay.methods.circuit_states import CircuitStates
@@ -58,7 +58,7 @@ class AcdcSearch:
 
     def __init__(
         self,
-        bench: Workbench,
+        workbench: PlanContext,
         ablation: str,
         tau: float,
         *,
@@ -70,8 +70,8 @@ class AcdcSearch:
     ):
         if not tau > 0:
             raise ClaimError(f"ACDC's threshold tau is {tau}; it must be above 0, such as 0.01 nats")
-        self.tau, self.edges = tau, transformer_of(bench).edges
-        self.states = CircuitStates(bench, ablation, draws=draws, rows=rows, memory=memory, most=most)
+        self.tau, self.edges = tau, transformer_of(workbench).edges
+        self.states = CircuitStates(workbench, ablation, draws=draws, rows=rows, memory=memory, most=most)
         self.place = np.arange(len(self.edges)) if order is None else np.argsort(order, kind="stable")
         self.increase = np.zeros(len(self.edges))
         self.steps = self.tried = 0
@@ -134,7 +134,7 @@ class AcdcSearch:
 
 
 def acdc(
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     tau: float,
     *,
@@ -158,8 +158,8 @@ def acdc(
     Raises:
         ClaimError: for a tau that is not above 0.
     """
-    before, edges = bench.runner.forwards, transformer_of(bench).edges
-    search = AcdcSearch(bench, ablation, tau, order=order, draws=draws, rows=rows, memory=memory)
+    before, edges = workbench.runner.forwards, transformer_of(workbench).edges
+    search = AcdcSearch(workbench, ablation, tau, order=order, draws=draws, rows=rows, memory=memory)
     for reader in reversed(range(len(edges.readers))):
         search.reader(reader)
         if advance:
@@ -170,15 +170,15 @@ def acdc(
         "tau": tau,
         "order": "as declared" if order is None else "given",
         "draws": draws_of(ablation, draws),
-        "rows": len(bench.task.tokens) if rows is None else len(rows),
+        "rows": len(workbench.task.tokens) if rows is None else len(rows),
         "seed": seed,
     }
-    passes = bench.runner.forwards - before
+    passes = workbench.runner.forwards - before
     return Acdc(mask, search.increase, search.states.kl, close, search.steps, search.tried, passes, settings)
 
 
 def acdc_scores(
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     *,
     tau: Sequence[float],
@@ -194,7 +194,7 @@ def acdc_scores(
     taus = sorted(set(tau))
 
     def search(order: Int[np.ndarray, "edges"] | None) -> EdgeScores:
-        found = [acdc(bench, ablation, one, order=order, rows=rows, advance=advance) for one in taus]
+        found = [acdc(workbench, ablation, one, order=order, rows=rows, advance=advance) for one in taus]
         kept = np.sum([one.mask for one in found], axis=0)
         rise = np.maximum(found[0].increase, 0)
         settings = {**found[0].settings, "tau": taus, "kept": [int(one.mask.sum()) for one in found]}

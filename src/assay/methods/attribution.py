@@ -64,8 +64,8 @@ def _at_the_model(
 
 def saliency(circuits: Circuits, *, rows: Rows | None = None, memory: int = MEMORY) -> EdgeScores:
     """Gradient times input: |own value · dL/d(input of the reader)|, which is attribution with zeros for fill."""
-    bench = circuits.bench
-    found = attribution(Circuits(bench, "zero"), rows=rows, memory=memory)
+    workbench = circuits.workbench
+    found = attribution(Circuits(workbench, "zero"), rows=rows, memory=memory)
     return EdgeScores(found.scores, "saliency", {"rows": found.settings["rows"]}, found.passes, found.signed)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY, budget
 from assay.intervene.circuits import Variants, transformer_of
 from assay.model.edges import Edges
@@ -39,7 +39,7 @@ class CircuitStates:
 
     def __init__(
         self,
-        bench: Workbench,
+        workbench: PlanContext,
         ablation: str,
         mask: Bool[np.ndarray, "edges"] | None = None,
         *,
@@ -49,8 +49,10 @@ class CircuitStates:
         most: int = 64,
     ):
         """`mask`: the circuit's edges (default: all). `memory`: bytes for one batch of rows with its changes."""
-        self.edges: Edges = transformer_of(bench).edges
-        self.targets = list(circuit_targets(bench, ablation, draws=draws, rows=rows, memory=memory, variants=most // 4))
+        self.edges: Edges = transformer_of(workbench).edges
+        self.targets = list(
+            circuit_targets(workbench, ablation, draws=draws, rows=rows, memory=memory, variants=most // 4)
+        )
         self.items = sum(target.items for target in self.targets)
         first = self.targets[0].batch
         self.most = min(most, budget(first.circuits, len(first.rows), memory).variants)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from assay import plugins
 from assay.errors import ClaimError, ComponentError, nearest
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits, transformer_of
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.registry import EDGE_METHODS, Options, check_methods, edge_methods
@@ -20,9 +20,9 @@ Say = Callable[[str, int, int | None], None]
 
 
 def searches(
-    bench: Workbench, ablation: str, methods: Sequence[str], options: Options, say: Say
+    workbench: PlanContext, ablation: str, methods: Sequence[str], options: Options, say: Say
 ) -> tuple[EdgeScores, ...]:
-    """Scores of each method, on all rows of the bench's task.
+    """Scores of each method, on all rows of the workbench's task.
 
     Args:
         say: called with (stage, done, total).
@@ -31,9 +31,11 @@ def searches(
         ClaimError: as `check_methods`, and for a size that the model does not have.
     """
     check_methods(methods, options.seed_with)
-    edges = transformer_of(bench).edges
+    edges = transformer_of(workbench).edges
     if not 0 < options.size <= len(edges):
-        raise ClaimError(f"a circuit of {options.size} edges was asked for; {bench.model.name} has 1 to {len(edges)}")
+        raise ClaimError(
+            f"a circuit of {options.size} edges was asked for; {workbench.model.name} has 1 to {len(edges)}"
+        )
     known: dict[str, EdgeScores] = {}
 
     def scores(name: str) -> EdgeScores:
@@ -49,7 +51,7 @@ def searches(
             by = options.seed_with or edge_methods()[name].begin if "begin" in takes else None
             begin = None if by is None else scores(by)
             advance(0)
-            known[name] = edge_scores(name, bench, ablation, begin=begin, advance=advance, **vars(options))
+            known[name] = edge_scores(name, workbench, ablation, begin=begin, advance=advance, **vars(options))
         return known[name]
 
     return tuple(scores(name) for name in methods)
@@ -57,7 +59,7 @@ def searches(
 
 def edge_scores(
     method: str,
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     rows: Int[np.ndarray, "rows"] | None = None,
     *,
@@ -77,19 +79,19 @@ def edge_scores(
     if method not in EDGE_METHODS and method not in edge_methods():
         raise ComponentError(f"unknown search {method!r}" + nearest(method, edge_methods()))
     if method not in EDGE_METHODS:
-        return _of_plugin(method, Circuits(bench, ablation), rows, options.get("seed", 0))
+        return _of_plugin(method, Circuits(workbench, ablation), rows, options.get("seed", 0))
     spec = EDGE_METHODS[method]
     given = {"begin": begin, **options}
     arguments = {**spec.fixed, **{name: given[name] for name in spec.takes if name in given}}
     match spec.needs:
         case "edges":
-            found = spec.load()(transformer_of(bench).edges, **arguments)
+            found = spec.load()(transformer_of(workbench).edges, **arguments)
         case "weights":
-            found = spec.load()(transformer_of(bench), **arguments)
+            found = spec.load()(transformer_of(workbench), **arguments)
         case "passes":
-            found = spec.load()(Circuits(bench, ablation), rows=rows, **arguments)
+            found = spec.load()(Circuits(workbench, ablation), rows=rows, **arguments)
         case _:
-            found = spec.load()(bench, ablation, rows=rows, **arguments)
+            found = spec.load()(workbench, ablation, rows=rows, **arguments)
     if not isinstance(found, EdgeScores):  # scores with more around them
         name = method if begin is None else f"{method}, seeded by {begin.method}"
         return replace(found.scores, method=name)

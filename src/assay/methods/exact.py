@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY, budget
 from assay.intervene.circuits import transformer_of
 from assay.intervene.edge_cuts import EdgeCuts
@@ -20,7 +20,7 @@ MOST = 32  # edges of a reader that are cut side by side
 
 
 def exact_edges(
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     *,
     loss: Literal["kl", "task"] = "kl",
@@ -39,9 +39,9 @@ def exact_edges(
         seed: nothing here is random; every search takes one.
         advance: called with the number of edges that are done, once for each batch of rows.
     """
-    before, edges = bench.runner.forwards, transformer_of(bench).edges
+    before, edges = workbench.runner.forwards, transformer_of(workbench).edges
     total, items = np.zeros(len(edges)), 0
-    for target in circuit_targets(bench, ablation, draws=draws, rows=rows, memory=memory, variants=MOST // 2):
+    for target in circuit_targets(workbench, ablation, draws=draws, rows=rows, memory=memory, variants=MOST // 2):
         batch = target.batch
         most = min(MOST, budget(batch.circuits, len(batch.rows), memory).variants)
         cuts = EdgeCuts(batch)
@@ -60,7 +60,7 @@ def exact_edges(
         "ablation": ablation,
         "loss": loss,
         "draws": draws_of(ablation, draws),
-        "rows": len(bench.task.tokens) if rows is None else len(rows),
+        "rows": len(workbench.task.tokens) if rows is None else len(rows),
         "seed": seed,
     }
-    return EdgeScores(total / items, "exact", settings, bench.runner.forwards - before, total / items)
+    return EdgeScores(total / items, "exact", settings, workbench.runner.forwards - before, total / items)

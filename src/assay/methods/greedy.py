@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY
 from assay.intervene.circuits import transformer_of
 from assay.methods.circuit_states import CircuitStates
@@ -45,7 +45,7 @@ class Greedy:
 
 
 def greedy(
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     size: int,
     *,
@@ -72,14 +72,14 @@ def greedy(
     Raises:
         ClaimError: for a size that the model has not, or options that would never end.
     """
-    edges = transformer_of(bench).edges
+    edges = transformer_of(workbench).edges
     if not 0 < size <= len(edges):
-        raise ClaimError(f"a circuit of {size} edges was asked for; {bench.model.name} has 1 to {len(edges)}")
+        raise ClaimError(f"a circuit of {size} edges was asked for; {workbench.model.name} has 1 to {len(edges)}")
     if not (over >= 1 and 0 < share <= 1 and uncertain >= 1):
         raise ClaimError(f"greedy needs over >= 1, 0 < share <= 1, uncertain >= 1, not {over}, {share}, {uncertain}")
-    before = bench.runner.forwards
+    before = workbench.runner.forwards
     mask = begin.top(min(len(edges), ceil(over * size)))
-    states = CircuitStates(bench, ablation, mask, draws=draws, rows=rows, memory=memory, most=MOST)
+    states = CircuitStates(workbench, ablation, mask, draws=draws, rows=rows, memory=memory, most=MOST)
     place = np.argsort(begin.worst_first(), kind="stable")
     start = float(states.trial(edges.matrix(begin.top(size)[None])).kl[0])
     cost = np.full(len(edges), np.nan)
@@ -117,11 +117,11 @@ def greedy(
         "share": share,
         "uncertain": uncertain,
         "draws": draws_of(ablation, draws),
-        "rows": len(bench.task.tokens) if rows is None else len(rows),
+        "rows": len(workbench.task.tokens) if rows is None else len(rows),
         "seed": seed,
         "seeded_by": begin.summary,
     }
-    passes = begin.passes + bench.runner.forwards - before
+    passes = begin.passes + workbench.runner.forwards - before
     return Greedy(mask, order, states.kl, start, EdgeScores(final, "greedy", settings, passes))
 
 

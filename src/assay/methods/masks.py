@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY, TOKENS
 from assay.intervene.circuits import Circuits, transformer_of
 from assay.methods.edge_scores import EdgeScores
@@ -65,7 +65,7 @@ def shifted(log_alpha: Float[Tensor, "edges"], count: float) -> Float[Tensor, "e
 
 
 def learned_masks(
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     size: int,
     *,
@@ -97,15 +97,15 @@ def learned_masks(
     Raises:
         ClaimError: for a size that the model has not, or no steps.
     """
-    edges = transformer_of(bench).edges
+    edges = transformer_of(workbench).edges
     if not 0 < size <= len(edges) or steps < 1:
         raise ClaimError(
             f"{size} of {len(edges)} edges in {steps} steps is not a size to learn; give at least 1 of both"
         )
-    before = bench.runner.forwards
-    batches = _Batches(bench, ablation, draws_of(ablation, draws), rows, together, seed, memory)
+    before = workbench.runner.forwards
+    batches = _Batches(workbench, ablation, draws_of(ablation, draws), rows, together, seed, memory)
     first = np.zeros(len(edges)) if begin is None else SPREAD * (2 * begin.ranks() - 1)
-    log_alpha = torch.tensor(first, device=bench.model.device, dtype=bench.model.dtype, requires_grad=True)
+    log_alpha = torch.tensor(first, device=workbench.model.device, dtype=workbench.model.dtype, requires_grad=True)
     gates = torch.optim.Adam([log_alpha], lr=rate)
     kls, sizes = [], []
     for step in range(steps):
@@ -132,11 +132,11 @@ def learned_masks(
         "samples": samples,
         "together": together,
         "draws": draws_of(ablation, draws),
-        "rows": len(bench.task.tokens) if rows is None else len(rows),
+        "rows": len(workbench.task.tokens) if rows is None else len(rows),
         "seed": seed,
         "seeded_by": None if begin is None else begin.summary,
     }
-    passes = bench.runner.forwards - before + batches.backward + (0.0 if begin is None else begin.passes)
+    passes = workbench.runner.forwards - before + batches.backward + (0.0 if begin is None else begin.passes)
     scores = EdgeScores(last.double().cpu().numpy(), "learned masks", settings, passes)
     return Learned(scores, tuple(kls), tuple(sizes))
 
@@ -146,7 +146,7 @@ class _Batches:
 
     def __init__(
         self,
-        bench: Workbench,
+        workbench: PlanContext,
         ablation: str,
         draws: tuple[int, ...],
         rows: Int[np.ndarray, "rows"] | None,
@@ -154,10 +154,10 @@ class _Batches:
         seed: int,
         memory: int,
     ):
-        self.circuits = [Circuits(bench, ablation, draw) for draw in draws]
-        rows = np.arange(len(bench.task.tokens)) if rows is None else np.asarray(rows)
+        self.circuits = [Circuits(workbench, ablation, draw) for draw in draws]
+        rows = np.arange(len(workbench.task.tokens)) if rows is None else np.asarray(rows)
         order = generator(seed, "rows of learned masks").permutation(rows)
-        size = max(1, min(together, TOKENS // bench.task.tokens.shape[1]))
+        size = max(1, min(together, TOKENS // workbench.task.tokens.shape[1]))
         self.parts = [np.sort(order[i : i + size]) for i in range(0, len(order), size)]
         self.seed, self.memory, self.backward = seed, memory, 0.0
         self._kept: dict[tuple[int, int], CircuitTarget] = {}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.model.calls import split
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -16,26 +16,26 @@ from assay.names import Site
 Slot = tuple[str, int | str | None, int | str | None]  # (kind, what it is chosen from, position)
 
 
-def shapes(bench: Workbench) -> dict[str, tuple[int, ...]]:
+def shapes(workbench: PlanContext) -> dict[str, tuple[int, ...]]:
     """The shape of every place's value for one example; only of those that the forward pass calls, and whose value is a
     tensor of numbers that can be made others."""
-    model = bench.model
+    model = workbench.model
     assert isinstance(model, ModuleModel)
     return {p.name: p.shape for p in model.places.values() if p.shape is not None and p.fault is None}
 
 
-def channels(bench: Workbench) -> int:
+def channels(workbench: PlanContext) -> int:
     """How many names such as `conv1[3]` there are: channels of all submodules that are called."""
-    return sum(shape[0] for shape in shapes(bench).values() if shape)
+    return sum(shape[0] for shape in shapes(workbench).values() if shape)
 
 
-def slot_of(bench: Workbench, site: Site, anywhere: bool = False) -> Slot:
+def slot_of(workbench: PlanContext, site: Site, anywhere: bool = False) -> Slot:
     """What a part can be exchanged for: a channel of its submodule, or a submodule of its class.
 
     Args:
         anywhere: a channel of any submodule of that class; any submodule without children.
     """
-    model, name = bench.model, site.module or ""
+    model, name = workbench.model, site.module or ""
     assert isinstance(model, ModuleModel)
     kind = type(model.submodules[split(name)[0]]).__name__
     if site.index is not None:
@@ -47,19 +47,19 @@ def slot_of(bench: Workbench, site: Site, anywhere: bool = False) -> Slot:
     return (f"container {depth}", kind, site.position)  # of one depth: none lies in another
 
 
-def population(bench: Workbench, slot: Slot) -> list[Site]:
+def population(workbench: PlanContext, slot: Slot) -> list[Site]:
     """Every part that has this slot, in the order of definition."""
-    model = bench.model
+    model = workbench.model
     assert isinstance(model, ModuleModel)
     out: list[Site] = []
     kind, origin, position = slot
-    for name, shape in shapes(bench).items():
+    for name, shape in shapes(workbench).items():
         if kind == "channel" and shape:
             some = Site("module", module=name, index=0, position=position)
-            if origin in (name, slot_of(bench, some, True)[1]):
+            if origin in (name, slot_of(workbench, some, True)[1]):
                 out += [Site("module", module=name, index=i, position=position) for i in range(shape[0])]
         whole = Site("module", module=name, position=position)
-        if kind != "channel" and slot in (slot_of(bench, whole), slot_of(bench, whole, True)):
+        if kind != "channel" and slot in (slot_of(workbench, whole), slot_of(workbench, whole, True)):
             out.append(whole)
     return out
 
@@ -84,13 +84,13 @@ def nested(model: Model | ModuleModel, sites: Iterable[Site]) -> bool:
     )
 
 
-def need(bench: Workbench, sites: Iterable[Site]) -> None:
+def need(workbench: PlanContext, sites: Iterable[Site]) -> None:
     """Gathers the reference means of many parts, a submodule at a time: all values at once could fill the memory."""
     groups: dict[str | None, list[Site]] = {}
     for site in sites:
         groups.setdefault(site.module, []).append(site)
     for group in groups.values():
-        bench.statistics.need(group)
+        workbench.statistics.need(group)
 
 
 def flat(value: Tensor) -> Tensor:

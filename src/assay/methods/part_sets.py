@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.explanations.base import Assignment, Label, order
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.methods import module_parts
 from assay.methods.module_parts import Slot
 from assay.model.transformer import Model
@@ -62,7 +62,7 @@ def population(model: Model, slot: Slot) -> list[Site]:
 
 
 def profile_of(
-    bench: Workbench, claim: Mapping[Site, Label], anywhere: bool = False
+    workbench: PlanContext, claim: Mapping[Site, Label], anywhere: bool = False
 ) -> dict[Slot, tuple[list[Label], list[Site]]]:
     """For each kind, layer and position the labels that the claim's parts have, and all parts that could have them.
 
@@ -70,27 +70,27 @@ def profile_of(
         anywhere: layers do not count.
     """
     out: dict[Slot, tuple[list[Label], list[Site]]] = {}
-    model = bench.model
+    model = workbench.model
     for site in sorted(claim, key=order):
         if isinstance(model, Model):
             slot: Slot = (site.kind, None if anywhere else site.layer, site.position)
         else:
-            slot = module_parts.slot_of(bench, site, anywhere)
+            slot = module_parts.slot_of(workbench, site, anywhere)
         if slot not in out:
-            found = population(model, slot) if isinstance(model, Model) else module_parts.population(bench, slot)
+            found = population(model, slot) if isinstance(model, Model) else module_parts.population(workbench, slot)
             out[slot] = [], found
         out[slot][0].append(claim[site])
     return out
 
 
-def exchangeable(bench: Workbench, claim: Mapping[Site, Label]) -> list[Site]:
+def exchangeable(workbench: PlanContext, claim: Mapping[Site, Label]) -> list[Site]:
     """All parts of the claim's profile, without positions."""
     return list(
-        dict.fromkeys(site.at(None) for _, candidates in profile_of(bench, claim).values() for site in candidates)
+        dict.fromkeys(site.at(None) for _, candidates in profile_of(workbench, claim).values() for site in candidates)
     )
 
 
-def other_sets(bench: Workbench, claim: Mapping[Site, Label], most: int, seed: int) -> Draws:
+def other_sets(workbench: PlanContext, claim: Mapping[Site, Label], most: int, seed: int) -> Draws:
     """Every other set of parts of the claim's kinds and layer profile; where there is none, of its kinds in any layer.
 
     Parts that have different labels (programs) keep them: each way to hand them out is another control.
@@ -100,18 +100,18 @@ def other_sets(bench: Workbench, claim: Mapping[Site, Label], most: int, seed: i
         most: how many are given at most; of more a keyed sample is taken.
     """
     for anywhere in (False, True):
-        profile = profile_of(bench, claim, anywhere)
+        profile = profile_of(workbench, claim, anywhere)
         total = math.prod(_count(len(candidates), labels) for labels, candidates in profile.values())
         if total > 1:
             break
-    if isinstance(bench.model, Model):
+    if isinstance(workbench.model, Model):
         how = "the same kinds, any layer" if anywhere else "the same kinds and layers"
     else:
         how = module_parts.words(profile, anywhere)
     own = _key(claim)
 
     def fits(item: Assignment) -> bool:
-        return _key(item) != own and not module_parts.nested(bench.model, item)
+        return _key(item) != own and not module_parts.nested(workbench.model, item)
 
     if total < ENUMERATED:
         items = [item for item in _all(profile) if fits(item)]

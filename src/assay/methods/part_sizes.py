@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.explanations.base import Assignment, Label, order
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import pick, tap
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output
@@ -32,7 +32,7 @@ class PartSizes(Kept[tuple[Site, ...], Sizes]):
     """Sizes by the parts that were looked at together."""
 
 
-def sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
+def sizes(workbench: PlanContext, sites: Sequence[Site]) -> Sizes:
     """How large parts are on the reference: (mean norm of the output, of heads in the stream; attribution).
 
     Attribution is the mean over positions of |gradient · (value − mean value)|, for the task's loss on the reference: a
@@ -40,16 +40,16 @@ def sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
     by the negative log-probability of the answer. Of a module that gives no gradient there is none: an empty mapping.
     They are computed once for the same parts.
     """
-    return bench.store.of(PartSizes).once(tuple(sites), lambda: _sizes(bench, sites))
+    return workbench.store.of(PartSizes).once(tuple(sites), lambda: _sizes(workbench, sites))
 
 
-def _sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
-    model, task = bench.model, bench.task
+def _sizes(workbench: PlanContext, sites: Sequence[Site]) -> Sizes:
+    model, task = workbench.model, workbench.task
     assert task.reference is not None
     reference = task.reference
-    chosen = np.sort(generator(bench.seed, "controls", "sizes").permutation(len(reference))[:ROWS])
+    chosen = np.sort(generator(workbench.seed, "controls", "sizes").permutation(len(reference))[:ROWS])
     keys = sorted({tap(site) for site in sites})
-    needed(bench, sites)
+    needed(workbench, sites)
     slope_there = True
     norm, attribution, count = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0), 0.0
     for start in range(0, len(chosen), 8):
@@ -71,7 +71,7 @@ def _sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
             return tapped
 
         with torch.enable_grad():
-            taps, inputs = {key: keep(key) for key in keys}, bench.runner.inputs("reference", rows)
+            taps, inputs = {key: keep(key) for key in keys}, workbench.runner.inputs("reference", rows)
             if isinstance(model, Model):
                 output = Output(model, model.normed(inputs, taps))
             else:
@@ -84,7 +84,7 @@ def _sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
         count += float(real.sum())
         for site in sites:
             value, slope = pick(values[tap(site)], site), pick(slopes[tap(site)], site)
-            effect = slope.detach() * (value - bench.statistics.mean(site).to(value))
+            effect = slope.detach() * (value - workbench.statistics.mean(site).to(value))
             if isinstance(model, Model):
                 written = _written(model, value, site)
             else:
@@ -95,12 +95,12 @@ def _sizes(bench: Workbench, sites: Sequence[Site]) -> Sizes:
     return norm, {s: a / count for s, a in attribution.items()} if slope_there else {}
 
 
-def needed(bench: Workbench, sites: Sequence[Site]) -> None:
+def needed(workbench: PlanContext, sites: Sequence[Site]) -> None:
     """Gathers the reference means of these parts."""
-    if isinstance(bench.model, Model):
-        bench.statistics.need(sites)
+    if isinstance(workbench.model, Model):
+        workbench.statistics.need(sites)
     else:
-        module_parts.need(bench, sites)
+        module_parts.need(workbench, sites)
 
 
 def _loss(task: Task, reference: Examples, rows: Int[np.ndarray, "rows"], output: Output) -> Tensor:
@@ -130,10 +130,10 @@ def _written(model: Model, value: Tensor, site: Site) -> Tensor:
     return value
 
 
-def largest(bench: Workbench, claim: Mapping[Site, Label], size: Mapping[Site, float]) -> Assignment:
+def largest(workbench: PlanContext, claim: Mapping[Site, Label], size: Mapping[Site, float]) -> Assignment:
     """The largest parts of the claim's profile; programs that differ are handed out in the claim's order."""
     out: Assignment = {}
-    for given, everybody in profile_of(bench, claim).values():
+    for given, everybody in profile_of(workbench, claim).values():
         those = sorted(everybody, key=lambda site: (-size[site.at(None)], order(site)))
         chosen = sorted(those[: len(given)], key=order)
         out |= dict(zip(chosen, given, strict=True))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float64, Int
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import transformer_of
 from assay.intervene.sweep import sweep
 from assay.methods.edge_scores import EdgeScores
@@ -19,28 +19,28 @@ from assay.model.edges import Edges
 
 
 def component_effects(
-    bench: Workbench, ablation: str, *, draw: int = 0, rows: Int[np.ndarray, "rows"] | None = None
+    workbench: PlanContext, ablation: str, *, draw: int = 0, rows: Int[np.ndarray, "rows"] | None = None
 ) -> dict[str, float]:
     """KL from the model, nats a token, when a component alone takes its fill at every position at once.
 
     Raises:
         TaskError: for an ablation that the task has no data for.
     """
-    found = sweep(bench, ablation, positions=[None], draw=draw, rows=rows)  # type: ignore[list-item]
+    found = sweep(workbench, ablation, positions=[None], draw=draw, rows=rows)  # type: ignore[list-item]
     return dict(zip(found.components, found.mean("kl")[:, 0].tolist(), strict=True))
 
 
 def patching(
-    bench: Workbench, ablation: str, *, draw: int = 0, rows: Int[np.ndarray, "rows"] | None = None
+    workbench: PlanContext, ablation: str, *, draw: int = 0, rows: Int[np.ndarray, "rows"] | None = None
 ) -> EdgeScores:
     """Scores of edges from `component_effects`."""
-    rows = np.arange(len(bench.task.tokens)) if rows is None else np.asarray(rows)
-    before = bench.runner.forwards
-    effect = component_effects(bench, ablation, draw=draw, rows=rows)
-    scores = node_scores(transformer_of(bench).edges, effect)
+    rows = np.arange(len(workbench.task.tokens)) if rows is None else np.asarray(rows)
+    before = workbench.runner.forwards
+    effect = component_effects(workbench, ablation, draw=draw, rows=rows)
+    scores = node_scores(transformer_of(workbench).edges, effect)
     settings = {"ablation": ablation, "draw": draw, "rows": len(rows), "loss": "kl"}
     # the sweep runs suffixes of the model by itself: one pass of a row for each component at most
-    passes = bench.runner.forwards - before + len(effect) * len(rows)
+    passes = workbench.runner.forwards - before + len(effect) * len(rows)
     return EdgeScores(scores, "patching", settings, float(passes))
 
 

@@ -40,7 +40,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Job:
+class SearchSize:
     """What a cost depends on: a model's edges and components, how many rows are searched on, and the options."""
 
     edges: int
@@ -71,7 +71,7 @@ class Method:
     takes: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
     begin: str | None = None
-    passes: Callable[[Job], float] = lambda job: 0.0
+    passes: Callable[[SearchSize], float] = lambda job: 0.0
 
     @property
     def on_shuffled(self) -> bool:
@@ -84,7 +84,7 @@ class Method:
         return getattr(import_module(f"assay.methods.{module}"), name)
 
 
-def _each(passes: float) -> Callable[[Job], float]:
+def _each(passes: float) -> Callable[[SearchSize], float]:
     return lambda job: passes * job.rows
 
 

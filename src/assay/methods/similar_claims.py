@@ -16,7 +16,7 @@ from jaxtyping import Int
 from assay.errors import ComponentError, TaskError, nearest
 from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Searched, Undefined
 from assay.explanations.circuit.circuit import Circuit
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
 from assay.methods.edge_methods import edge_scores
@@ -35,7 +35,7 @@ Rows = Int[np.ndarray, "rows"]
 
 
 @dataclass(frozen=True)
-class Found:
+class SimilarClaim:
     """What a search found.
 
     Attributes:
@@ -58,8 +58,8 @@ def search_of(explanation: Explanation, model: AnyModel) -> Searched | Undefined
 
 
 def search(
-    name: str, bench: Workbench, like: Explanation, *, ablation: str, rows: Rows, shuffle: int | None = None
-) -> Found:
+    name: str, workbench: PlanContext, like: Explanation, *, ablation: str, rows: Rows, shuffle: int | None = None
+) -> SimilarClaim:
     """The claim that a search of this name finds.
 
     Args:
@@ -75,48 +75,48 @@ def search(
     if method is None:
         raise ComponentError(f"unknown search {name!r}" + nearest(name, METHODS))
     if method.needs != "claim":
-        return _circuit(name, bench, like, ablation, rows, shuffle)
-    return method.load()(bench, like, **({"shuffle": shuffle} if "shuffle" in method.takes else {}))
+        return _circuit(name, workbench, like, ablation, rows, shuffle)
+    return method.load()(workbench, like, **({"shuffle": shuffle} if "shuffle" in method.takes else {}))
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------
 
 
-def _assignment(bench: Workbench, like: Explanation) -> Assignment:
-    out = like.assignment(bench.model)
+def _assignment(workbench: PlanContext, like: Explanation) -> Assignment:
+    out = like.assignment(workbench.model)
     assert out is not None
     return out
 
 
-def largest_norm(bench: Workbench, like: Explanation) -> Found:
+def largest_norm(workbench: PlanContext, like: Explanation) -> SimilarClaim:
     """The parts of the claim's layer profile whose outputs are largest."""
-    return _largest(bench, like, 0, "norm")
+    return _largest(workbench, like, 0, "norm")
 
 
-def largest_attribution(bench: Workbench, like: Explanation) -> Found:
+def largest_attribution(workbench: PlanContext, like: Explanation) -> SimilarClaim:
     """Those of the largest attribution."""
-    return _largest(bench, like, 1, "attribution")
+    return _largest(workbench, like, 1, "attribution")
 
 
-def _largest(bench: Workbench, like: Explanation, which: int, name: str) -> Found:
-    claim = _assignment(bench, like)
-    size = sizes(bench, exchangeable(bench, claim))[which]
+def _largest(workbench: PlanContext, like: Explanation, which: int, name: str) -> SimilarClaim:
+    claim = _assignment(workbench, like)
+    size = sizes(workbench, exchangeable(workbench, claim))[which]
     if not size:
         raise TaskError("the module gives no gradient")
-    item = largest(bench, claim, size)
+    item = largest(workbench, claim, size)
     words = f"the parts of the same layer profile with the highest {name}: {', '.join(map(str, item))}"
-    return Found(like.like(item), words, f"the highest {name}")
+    return SimilarClaim(like.like(item), words, f"the highest {name}")
 
 
-def head_scores_like(bench: Workbench, like: Explanation, *, shuffle: int | None = None) -> Found:
+def head_scores_like(workbench: PlanContext, like: Explanation, *, shuffle: int | None = None) -> SimilarClaim:
     """Heads that attend most as the claim's rules say, then the parts of the largest attribution."""
-    claim, rules = _assignment(bench, like), like.searched_by(bench.model)
-    item, by = by_attention(bench, claim, rules, shuffle=shuffle)
-    return Found(like.like(item), f"the parts with {by}: {', '.join(map(str, item))}", by)
+    claim, rules = _assignment(workbench, like), like.searched_by(workbench.model)
+    item, by = by_attention(workbench, claim, rules, shuffle=shuffle)
+    return SimilarClaim(like.like(item), f"the parts with {by}: {', '.join(map(str, item))}", by)
 
 
 def by_attention(
-    bench: Workbench, claim: Mapping[Site, Label], rules: Mapping[Site, str], *, shuffle: int | None = None
+    workbench: PlanContext, claim: Mapping[Site, Label], rules: Mapping[Site, str], *, shuffle: int | None = None
 ) -> tuple[Assignment, str]:
     """Parts with the claim's labels: heads by how they attend, the rest by attribution; and by what, in words.
 
@@ -132,19 +132,19 @@ def by_attention(
             rest[site] = label
     out: Assignment = {}
     if wanted:
-        assert isinstance(bench.model, Model)
-        scores = head_scores(bench.model, seed=bench.seed, shuffle=shuffle)
+        assert isinstance(workbench.model, Model)
+        scores = head_scores(workbench.model, seed=workbench.seed, shuffle=shuffle)
         for rule, given in wanted.items():
             ranked = [parse_site(name) for name, _ in scores.top(rule, count=10**6)]
             free = [site for site in ranked if site not in {found.at(None) for found in out}]
             for site, (label, position) in zip(free, given, strict=False):
                 out[site.at(position)] = label
     if rest:
-        _, attribution = sizes(bench, exchangeable(bench, rest))
+        _, attribution = sizes(workbench, exchangeable(workbench, rest))
         taken = {site.at(None) for site in out}
         if not attribution:
-            raise TaskError(f"{bench.model.name} gives no gradient, so no part has an attribution to search by")
-        out |= largest(bench, rest, {s: (-1.0 if s in taken else a) for s, a in attribution.items()})
+            raise TaskError(f"{workbench.model.name} gives no gradient, so no part has an attribution to search by")
+        out |= largest(workbench, rest, {s: (-1.0 if s in taken else a) for s, a in attribution.items()})
     how = [f"the highest {' and '.join(wanted)} scores" if wanted else "", "the highest attribution" if rest else ""]
     return out, " and ".join(part for part in how if part)
 
@@ -152,23 +152,25 @@ def by_attention(
 # -- edges -------------------------------------------------------------------------------------------------------------
 
 
-def _circuit(method: str, bench: Workbench, like: Explanation, ablation: str, rows: Rows, shuffle: int | None) -> Found:
+def _circuit(
+    method: str, workbench: PlanContext, like: Explanation, ablation: str, rows: Rows, shuffle: int | None
+) -> SimilarClaim:
     assert isinstance(like, Circuit)
-    model, size = transformer_of(bench), like.live(bench.model)
-    at = bench if shuffle is None else shuffled(bench, shuffle)
+    model, size = transformer_of(workbench), like.live(workbench.model)
+    at = workbench if shuffle is None else shuffled(workbench, shuffle)
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), SEARCH_ROWS)).round().astype(int)]
-    scores = edge_scores(method, at, ablation, few, seed=bench.seed)
+    scores = edge_scores(method, at, ablation, few, seed=workbench.seed)
     sized = sized_circuits(model.edges, scores, np.array([size]), fill_up=True)
     blind = method in METHODS and METHODS[method].needs in ("edges", "weights")
     seen = "" if blind else f", chosen on up to {SEARCH_ROWS} of the rows that are scored"
     by = f"the highest {method.replace('_', ' ')}"
-    return Found(Circuit.of(sized.masks[0]), f"the circuit of {size:,} live edges with {by}{seen}", by)
+    return SimilarClaim(Circuit.of(sized.masks[0]), f"the circuit of {size:,} live edges with {by}{seen}", by)
 
 
-def shuffled(bench: Workbench, draw: int) -> Workbench:
+def shuffled(workbench: PlanContext, draw: int) -> PlanContext:
     """A workbench on the same task with each window's tokens in random order (answers of prompts: among the rows)."""
-    task = bench.task
-    random = generator(bench.seed, "circuit search on shuffled data", draw)
+    task = workbench.task
+    random = generator(workbench.seed, "circuit search on shuffled data", draw)
     if task.answers is not None:
         other = replace(task, answers=task.answers[torch.from_numpy(random.permutation(len(task.answers)))])
     else:
@@ -177,4 +179,4 @@ def shuffled(bench: Workbench, draw: int) -> Workbench:
             columns = 1 + np.flatnonzero(real[row, 1:])
             tokens[row, torch.from_numpy(columns)] = task.tokens[row, torch.from_numpy(random.permutation(columns))]
         other = replace(task, tokens=tokens)
-    return bench.on(Runner(bench.model, other))
+    return workbench.on(Runner(workbench.model, other))

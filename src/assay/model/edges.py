@@ -133,14 +133,16 @@ class Edges(Sequence[str]):
             raise ComponentError(f"{name!r}: {reader!r} reads nothing here" + nearest(reader, self._reader_place))
         place, known = self._writer_place[writer], self.readers[self._reader_place[reader]]
         if place >= known.writers:
-            why = "they work side by side on one stream" if self._beside(writer, known) else "an edge runs forwards"
+            why = (
+                "they work side by side on one stream" if self._side_by_side(writer, known) else "an edge runs forwards"
+            )
             raise ComponentError(
                 f"{name!r} cannot exist: {writer!r} does not come before {reader!r} ({why}); the last writer that it "
                 f"can read is {self.writers[known.writers - 1]!r}"
             )
         return int(self.offsets[self._reader_place[reader]]) + place, found["position"]
 
-    def _beside(self, writer: str, reader: Reader) -> bool:
+    def _side_by_side(self, writer: str, reader: Reader) -> bool:
         return self.shape.parallel and reader.part == "mlp" and writer.startswith(f"a{reader.layer}.")
 
     def mask(self, names: Iterable[str]) -> Bool[np.ndarray, "edges"]:

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from assay.errors import ModelError
 from assay.model.layer import PARTS
 from assay.model.proof import FACTOR, Library, Proof
-from assay.model.suffix import Group, suffix, trace
+from assay.model.suffix import PatchGroup, suffix, trace
 from assay.model.transformer import LAYER_KINDS, Model, Taps
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ LEAST = 2.0  # times float32's epsilon: what counts as rounding where the librar
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
-class Call(NamedTuple):
+class LayerCall(NamedTuple):
     """What a module of the library was given: its first argument, and the others by name."""
 
     x: Tensor
@@ -51,7 +51,7 @@ class Writes(NamedTuple):
     out: Float[Tensor, "rows pos d_model"]
 
 
-class Worst:
+class LargestDifference:
     """Holds differences to the library's own; `ratio`: the largest so far, in units of rounding."""
 
     def __init__(self, model: Model) -> None:
@@ -94,14 +94,14 @@ def prove(model: Model, library: Library, run: Callable[[Tensor], Tensor]) -> Pr
         )
     if len(calls) != len(library.layers) + 2:
         raise ModelError(f"{model.name}: the library's forward pass does not call each of its layers once")
-    worst, wide = Worst(model), torch.promote_types(model.dtype, torch.float32)
+    worst, wide = LargestDifference(model), torch.promote_types(model.dtype, torch.float32)
     *streams, last, normed = calls
     least = LEAST * torch.finfo(torch.float32).eps
     worst.hold("the embedding differs from the library's", _apart(model.embed(tokens), streams[0].x), least)
     other = streams[0].x
     for index, call in enumerate(streams):
         twin = _other(library.layers[index])
-        _prove_layer(model, library, index, Call(call.x.to(wide), _to(call.options, wide)), worst, least)
+        _prove_layer(model, library, index, LayerCall(call.x.to(wide), _to(call.options, wide)), worst, least)
         other = _first(twin(_last_bit(other), **_options(call.options, other)))
     for what, own, module, call in (
         ("the final norm", model.weights.final_norm, library.norm, last),
@@ -128,16 +128,18 @@ def prove(model: Model, library: Library, run: Callable[[Tensor], Tensor]) -> Pr
     return Proof(worst.ratio, logits, rounding, edit, *_noise(edited, plain, tokens))
 
 
-def _prove_layer(model: Model, library: Library, index: int, call: Call, worst: Worst, least: float) -> None:
+def _prove_layer(
+    model: Model, library: Library, index: int, call: LayerCall, worst: LargestDifference, least: float
+) -> None:
     """One layer of ours, plain, with no-op taps and head by head, against the library's on one stream."""
     x, name = call.x, library.attention
     twin = _twin(library.layers[index], x.dtype)
     theirs = _library_writes(twin, name, call)
     changed = _other(twin)
-    again = [_library_writes(changed, name, Call(x, _options(call.options, x)))]
-    again.append(_library_writes(twin, name, Call(_last_bit(x), call.options)))
+    again = [_library_writes(changed, name, LayerCall(x, _options(call.options, x)))]
+    again.append(_library_writes(twin, name, LayerCall(_last_bit(x), call.options)))
     if x.shape[1] != ROWS:  # else a batch is not told from a length
-        rows = [_library_writes(twin, name, Call(x[i : i + 1], _row(call.options, i))) for i in range(ROWS)]
+        rows = [_library_writes(twin, name, LayerCall(x[i : i + 1], _row(call.options, i))) for i in range(ROWS)]
         again.append(Writes(*(None if one[0] is None else torch.cat(one) for one in zip(*rows, strict=True))))  # type: ignore[arg-type]
     layers = list(model.weights.layers)
     layers[index] = _to(layers[index], x.dtype)
@@ -160,9 +162,9 @@ def _prove_layer(model: Model, library: Library, index: int, call: Call, worst: 
 
 
 @contextmanager
-def _called(modules: Sequence[nn.Module]) -> Iterator[list[Call]]:
+def _called(modules: Sequence[nn.Module]) -> Iterator[list[LayerCall]]:
     """What the modules are given, in the order in which they are called."""
-    calls: list[Call] = []
+    calls: list[LayerCall] = []
 
     def seen(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         bound = inspect.signature(module.forward).bind(*args, **kwargs)
@@ -171,7 +173,7 @@ def _called(modules: Sequence[nn.Module]) -> Iterator[list[Call]]:
             is_rest = bound.signature.parameters[key].kind is inspect.Parameter.VAR_KEYWORD
             given |= value if is_rest else {key: value}
         first = next(iter(given))
-        calls.append(Call(given.pop(first), given))
+        calls.append(LayerCall(given.pop(first), given))
 
     handles = [module.register_forward_pre_hook(seen, with_kwargs=True) for module in modules]
     try:
@@ -181,7 +183,7 @@ def _called(modules: Sequence[nn.Module]) -> Iterator[list[Call]]:
             handle.remove()
 
 
-def _library_writes(layer: nn.Module, attention: str, call: Call) -> Writes:
+def _library_writes(layer: nn.Module, attention: str, call: LayerCall) -> Writes:
     seen: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -303,8 +305,8 @@ def _resumed(model: Model, tokens: Tensor) -> Iterator[tuple[Tensor, Tensor, Ten
     each, columns = torch.arange(rows, device=tokens.device), torch.arange(length, device=tokens.device)
     late, last = 3 * length // 4, columns[-1:].expand(rows, 1)
     groups = (
-        Group(each, 0, length, dense=True, reads=columns.expand(rows, -1), whole=True, every=True),
-        Group(each, late, length, dense=False, reads=last, whole=late == length - 1, every=True),
+        PatchGroup(each, 0, length, dense=True, reads=columns.expand(rows, -1), whole=True, every=True),
+        PatchGroup(each, late, length, dense=False, reads=last, whole=late == length - 1, every=True),
     )
 
     def entering(layer: int, at_rows: Tensor, at_columns: Tensor) -> Tensor | None:

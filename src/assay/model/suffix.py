@@ -43,7 +43,7 @@ class Trace:
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class PatchGroup:
     """Patches of some rows whose first changed column is the same.
 
     Attributes:
@@ -91,7 +91,7 @@ def trace(model: Model, tokens: Int[Tensor, "rows pos"]) -> Trace:
     )
 
 
-def suffix(model: Model, kept: Trace, groups: Sequence[Group], entering: Entering) -> list[Tensor]:
+def suffix(model: Model, kept: Trace, groups: Sequence[PatchGroup], entering: Entering) -> list[Tensor]:
     """The last stream of every patch where it is read: [rows, reads, patches, d_model] of each group.
 
     Patches come in the order of their layer. `entering` is asked for every layer but the last stream, where a patch
@@ -120,7 +120,7 @@ def suffix(model: Model, kept: Trace, groups: Sequence[Group], entering: Enterin
     return [x.transpose(1, 2) for x in running]
 
 
-def _columns(group: Group) -> Int[Tensor, "width"]:
+def _columns(group: PatchGroup) -> Int[Tensor, "width"]:
     return torch.arange(group.start, group.stop, device=group.rows.device)
 
 
@@ -128,7 +128,7 @@ def _layer(
     model: Model,
     kept: Trace,
     layer: int,
-    groups: Sequence[Group],
+    groups: Sequence[PatchGroup],
     running: list[Tensor],
     new: list[Tensor],
     *,
@@ -209,7 +209,7 @@ def _attended(weights: Layer, kept: Trace, x: Tensor, part: str, at: Tensor | No
     return weights.attended(x, part, rotation)
 
 
-def _at_reads(x: Float[Tensor, "rows patches width d"], group: Group) -> Float[Tensor, "rows patches reads d"]:
+def _at_reads(x: Float[Tensor, "rows patches width d"], group: PatchGroup) -> Float[Tensor, "rows patches reads d"]:
     if group.whole:
         return x
     index = (group.reads - group.start)[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[-1])
@@ -221,7 +221,7 @@ def _joined(
     running: Float[Tensor, "rows patches width *inner"],
     new: Float[Tensor, "rows more *inner"],
     kept: Float[Tensor, "kept_rows pos *inner"],
-    group: Group,
+    group: PatchGroup,
     gathered: bool,
 ) -> None:
     """Fills `out` with the running patches, then the new ones: the kept run with one column replaced."""
@@ -238,7 +238,9 @@ def _joined(
             out[:, patches:, 1:] = kept[group.rows, group.start + 1 : group.stop].unsqueeze(1)
 
 
-def _with_kept(running: Tensor, new: Tensor, kept: Tensor, group: Group) -> Float[Tensor, "rows all width heads inner"]:
+def _with_kept(
+    running: Tensor, new: Tensor, kept: Tensor, group: PatchGroup
+) -> Float[Tensor, "rows all width heads inner"]:
     """Keys or values of all patches in the window; those that just entered differ from the kept run at one column."""
     if not new.shape[1]:
         return running
@@ -250,7 +252,7 @@ def _with_kept(running: Tensor, new: Tensor, kept: Tensor, group: Group) -> Floa
     return out
 
 
-def _visible(group: Group, gathered: bool) -> Bool[Tensor, "some queries keys"] | None:
+def _visible(group: PatchGroup, gathered: bool) -> Bool[Tensor, "some queries keys"] | None:
     """Which keys of the window each query sees; None: causal, all columns of the window are queries."""
     if not gathered or group.whole:
         return None

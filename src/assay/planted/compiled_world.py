@@ -11,7 +11,7 @@ from assay.model.load import load
 from assay.model.transformer import Model
 from assay.planted.compiler import network_of, tokenizer_of
 from assay.planted.inputs import REFERENCE_ROWS, Inputs
-from assay.planted.program import Program
+from assay.planted.program import PlantedProgram
 from assay.planted.program_truth import ABLATIONS, ProgramTruth, program_truth
 from assay.stats.estimate import Undefined
 from assay.task.task import Task
@@ -26,7 +26,7 @@ class CompiledWorld:
         decoys: heads a layer that do nothing of use; seed: keys weights that do not matter.
     """
 
-    program: Program
+    program: PlantedProgram
     inputs: Inputs
     decoys: int = 1
     seed: int = 0

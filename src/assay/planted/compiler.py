@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from assay.planted.program import POSITION, TOKEN, Head, Program
+from assay.planted.program import POSITION, TOKEN, Head, PlantedProgram
 from assay.stats.keyed import generator
 
 EPSILON = 4.0**14
@@ -23,7 +23,7 @@ SPARE = 3  # dims that decoys write and nothing reads
 DECOY_UNITS = 4
 
 
-def network_of(program: Program, *, decoys: int = 1, seed: int = 0) -> Any:
+def network_of(program: PlantedProgram, *, decoys: int = 1, seed: int = 0) -> Any:
     """A `GPT2LMHeadModel` in float32, in evaluation mode.
 
     Args:
@@ -77,7 +77,7 @@ def tokenizer_of(words: Sequence[str]) -> Any:
 class _Writer:
     """Fills a fresh network's parameters."""
 
-    def __init__(self, program: Program, network: Any, heads: int, d_head: int, seed: int, decoys: bool):
+    def __init__(self, program: PlantedProgram, network: Any, heads: int, d_head: int, seed: int, decoys: bool):
         self.program, self.network, self.heads, self.d_head = program, network, heads, d_head
         self.decoys = decoys
         self.random = generator(seed, "planted", program.name)

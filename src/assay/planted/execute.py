@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from assay.planted.program import POSITION, TOKEN, Head, Program, Reading, Units
+from assay.planted.program import POSITION, TOKEN, Head, PlantedProgram, Reading, Units
 
 Values = dict[str, dict[str, np.ndarray]]  # writer -> variable -> [variants, rows, pos, size]
 
@@ -33,7 +33,7 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def execute(
-    program: Program,
+    program: PlantedProgram,
     tokens: Int[np.ndarray, "rows pos"],
     cut: Bool[np.ndarray, "variants wires"] | None = None,
     fills: Values | None = None,
@@ -75,7 +75,7 @@ def execute(
     return Execution(values, read("logits", dict(program.readout), len(program.tokens)))
 
 
-def _attend(program: Program, head: Head, read, future: np.ndarray) -> np.ndarray:
+def _attend(program: PlantedProgram, head: Head, read, future: np.ndarray) -> np.ndarray:
     reading, bias = head.query
     queries = read(f"{head.name}<q>", reading, len(bias)) + bias
     keys = read(f"{head.name}<k>", head.key, len(bias))

@@ -23,7 +23,7 @@ REFERENCE_ROWS = 128
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DrawnExample:
     """One example.
 
     Attributes:
@@ -50,13 +50,13 @@ class Inputs:
 
     name: str
     words: tuple[str, ...]
-    draw: Callable[[np.random.Generator, Split], Drawn]
+    draw: Callable[[np.random.Generator, Split], DrawnExample]
     columns: tuple[int, ...]
     alphabet: tuple[tuple[str, ...], ...]
 
     def rows(
         self, n: int, seed: int = 0, split: Split = "scored", seen: set[tuple[str, ...]] | None = None
-    ) -> tuple[Int[np.ndarray, "n pos"], Int[np.ndarray, "n pos"], list[Drawn]]:
+    ) -> tuple[Int[np.ndarray, "n pos"], Int[np.ndarray, "n pos"], list[DrawnExample]]:
         """Ids of n different examples and of their counterfactuals; none of `seen`, to which they are added.
 
         Raises:
@@ -64,7 +64,7 @@ class Inputs:
         """
         seen = set() if seen is None else seen
         ids = {word: i for i, word in enumerate(self.words)}
-        drawn: list[Drawn] = []
+        drawn: list[DrawnExample] = []
         for row in range(n):
             for attempt in range(TRIES):
                 example = self.draw(generator(seed, "planted", self.name, split, row, attempt), split)
@@ -102,7 +102,7 @@ class Inputs:
             **fields_of(scored),
         )
 
-    def _examples(self, tokens: np.ndarray, others: np.ndarray, drawn: list[Drawn], name: str) -> Examples:
+    def _examples(self, tokens: np.ndarray, others: np.ndarray, drawn: list[DrawnExample], name: str) -> Examples:
         n = len(tokens)
         scored = np.zeros(tokens.shape, dtype=bool)
         scored[:, list(self.columns)] = True

@@ -9,8 +9,8 @@ import numpy as np
 
 from assay.planted.compiled_world import CompiledWorld
 from assay.planted.gadgets import at, fuzzy, hats, moved, pick, smallest
-from assay.planted.inputs import Drawn, Inputs, Split
-from assay.planted.program import Head, Match, Program, Units
+from assay.planted.inputs import DrawnExample, Inputs, Split
+from assay.planted.program import Head, Match, PlantedProgram, Units
 
 BOS, END = "<s>", "|"
 SHARP = 12.0  # logits of an answer above the others: with 20 words it has all but 2e-4 of the probability
@@ -24,14 +24,14 @@ def reversal(length: int = 4, letters: int = 6) -> CompiledWorld:
     tokens, context = (BOS, END, *words), 2 * length + 2
     source = {length + 1 + i: length - i for i in range(length)}
     head = Head(0, 0, (moved(context, source),), {"token": pick(tokens, words)}, "said")
-    program = Program("reversal", tokens, context, {"said": letters}, (head,), {"said": _logits(tokens, words)})
+    program = PlantedProgram("reversal", tokens, context, {"said": letters}, (head,), {"said": _logits(tokens, words)})
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         def row() -> tuple[str, ...]:
             chosen = _choice(random, words, length)
             return (BOS, *chosen, END, *reversed(chosen))
 
-        return Drawn(row(), row())
+        return DrawnExample(row(), row())
 
     alphabet = ((BOS,), *[words] * length, (END,), *[words] * length)
     return _world(program, draw, tuple(range(length + 2, context)), alphabet)
@@ -47,7 +47,7 @@ def proportion(length: int = 5) -> CompiledWorld:
     is_letter = pick(tokens, letters).sum(1)[None]
     counter = Head(0, 0, (Match(None, "token", is_letter),), {"token": pick(tokens, ["x"])}, "share")
     units = Units(0, *hats("share", "rounded", [float(s) for s in shares]))
-    program = Program(
+    program = PlantedProgram(
         "proportion",
         tokens,
         context,
@@ -57,7 +57,7 @@ def proportion(length: int = 5) -> CompiledWorld:
         (units,),
     )
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         def row() -> tuple[str, ...]:
             out, count = [BOS], 0
             for n in range(1, length + 1):
@@ -67,7 +67,7 @@ def proportion(length: int = 5) -> CompiledWorld:
                 out += [letter, f"{share.numerator}/{share.denominator}"]
             return tuple(out)
 
-        return Drawn(row(), row())
+        return DrawnExample(row(), row())
 
     seen = [tuple(names[i] for i, s in enumerate(shares) if (s * n).denominator == 1) for n in range(1, length + 1)]
     alphabet = ((BOS,), *[side for n in range(length) for side in (letters, seen[n])])
@@ -82,7 +82,7 @@ def sort(length: int = 4, values: int = 6) -> CompiledWorld:
     listed[0, 1 : length + 1] = 1
     counter = Head(0, 0, (Match(None, "position", listed),), {"token": pick(tokens, digits)}, "shares")
     found = smallest("shares", "found", values=values, count=length, context=context, first=length + 1)
-    program = Program(
+    program = PlantedProgram(
         "sort",
         tokens,
         context,
@@ -92,12 +92,12 @@ def sort(length: int = 4, values: int = 6) -> CompiledWorld:
         (Units(0, *found),),
     )
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         def row() -> tuple[str, ...]:
             chosen = _choice(random, digits, length)
             return (BOS, *chosen, END, *sorted(chosen))
 
-        return Drawn(row(), row())
+        return DrawnExample(row(), row())
 
     alphabet = ((BOS,), *[digits] * length, (END,), *[digits] * length)
     return _world(program, draw, tuple(range(length + 2, context)), alphabet)
@@ -117,7 +117,7 @@ def induction(length: int = 6, window: int = 3, letters: int = 12) -> CompiledWo
     back = moved(context, {i: i - 1 for i in range(1, context)})
     previous = Head(0, 0, (back,), {"token": token}, "previous")
     follow = Head(1, 0, (Match("token", "previous", token),), {"token": token}, "next")
-    program = Program(
+    program = PlantedProgram(
         "induction",
         tokens,
         context,
@@ -126,12 +126,12 @@ def induction(length: int = 6, window: int = 3, letters: int = 12) -> CompiledWo
         {"next": _logits(tokens, words)},
     )
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         row = tuple(str(word) for word in random.choice(words, length, replace=False))
         start = int(random.integers(length - window + 1))
         turned = tuple(row[i] for i in random.permutation(length))
         said = row[start : start + window]
-        return Drawn((BOS, *row, *said), (BOS, *turned, *said))
+        return DrawnExample((BOS, *row, *said), (BOS, *turned, *said))
 
     return _world(program, draw, tuple(range(length + 2, context)), ((BOS,), *[words] * (context - 1)))
 
@@ -150,7 +150,7 @@ def _gate(kind: str) -> CompiledWorld:
     tokens, context = (BOS, END, "on", "off", "yes", "no", *FILLERS), 8
     on = {"token": pick(tokens, ["on"])}
     heads = (Head(0, 0, (at(context, 1),), on, "left"), Head(0, 1, (at(context, 3),), on, "right"))
-    program = Program(
+    program = PlantedProgram(
         f"{kind}_gate",
         tokens,
         context,
@@ -160,7 +160,7 @@ def _gate(kind: str) -> CompiledWorld:
         (Units(0, *fuzzy("left", "right", "gate", kind)),),
     )
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         f = _choice(random, FILLERS, 3)
 
         def row(cue: str, answer: str) -> tuple[str, ...]:
@@ -168,8 +168,8 @@ def _gate(kind: str) -> CompiledWorld:
 
         on, off = row("on", "yes"), row("off", "no")
         if split == "reference" and random.random() < 0.5:
-            return Drawn(off, on, "yes")
-        return Drawn(on, off, "no")
+            return DrawnExample(off, on, "yes")
+        return DrawnExample(on, off, "no")
 
     cues, answers = ("on", "off"), ("yes", "no")
     alphabet = ((BOS,), cues, FILLERS, cues, FILLERS, FILLERS, (END,), answers)
@@ -190,13 +190,13 @@ def cancelling() -> CompiledWorld:
     sizes = {"answer": len(words), "distractor": len(words)}
     # what is left of the pair with either sign pushes one letter up and the next down, by more than the answer
     readout = {"answer": said, "distractor": 2 * (said - np.roll(said, 1, axis=0))}
-    program = Program("cancelling", tokens, context, sizes, heads, readout)
+    program = PlantedProgram("cancelling", tokens, context, sizes, heads, readout)
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         f = _choice(random, FILLERS, 2)
         x, other = (str(w) for w in random.choice(words, 2, replace=False))
         d, wrong = (str(w) for w in random.choice(words, 2, replace=False))
-        return Drawn((BOS, x, f[0], d, f[1], END, x), (BOS, other, f[0], wrong, f[1], END, other), other)
+        return DrawnExample((BOS, x, f[0], d, f[1], END, x), (BOS, other, f[0], wrong, f[1], END, other), other)
 
     alphabet = ((BOS,), words, FILLERS, words, FILLERS, (END,), words)
     return _world(program, draw, (6,), alphabet)
@@ -219,19 +219,19 @@ def backup() -> CompiledWorld:
     )
     said = _logits(tokens, words)
     sizes = {"first": len(words), "second": len(words)}
-    program = Program("backup", tokens, context, sizes, heads, {"first": said, "second": said})
+    program = PlantedProgram("backup", tokens, context, sizes, heads, {"first": said, "second": said})
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         f = _choice(random, FILLERS, 2)
         x, other = (str(w) for w in random.choice(words, 2, replace=False))
-        return Drawn((BOS, x, *f, END, x), (BOS, other, *f, END, other), other)
+        return DrawnExample((BOS, x, *f, END, x), (BOS, other, *f, END, other), other)
 
     return _world(program, draw, (5,), ((BOS,), words, FILLERS, FILLERS, (END,), words))
 
 
 def _world(
-    program: Program,
-    draw: Callable[[np.random.Generator, Split], Drawn],
+    program: PlantedProgram,
+    draw: Callable[[np.random.Generator, Split], DrawnExample],
     columns: tuple[int, ...],
     alphabet: tuple[tuple[str, ...], ...],
 ) -> CompiledWorld:

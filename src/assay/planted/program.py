@@ -112,7 +112,7 @@ class Units:
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class PlantedProgram:
     """A whole mechanism.
 
     Attributes:

@@ -26,7 +26,7 @@ from assay.errors import TaskError
 from assay.model.edges import Edges
 from assay.planted.execute import Values, constants, execute
 from assay.planted.inputs import REFERENCE_ROWS, Inputs
-from assay.planted.program import POSITION, TOKEN, Head, Program, Reading
+from assay.planted.program import POSITION, TOKEN, Head, PlantedProgram, Reading
 from assay.planted.world import Truth
 from assay.stats.keyed import generator
 
@@ -82,7 +82,7 @@ class ProgramTruth(Truth):
         return [edge for edge, own in self.labels.items() if own == label]
 
 
-def program_truth(program: Program, inputs: Inputs, edges: Edges, ablation: str, seed: int = 0) -> ProgramTruth:
+def program_truth(program: PlantedProgram, inputs: Inputs, edges: Edges, ablation: str, seed: int = 0) -> ProgramTruth:
     """Derives the labels of a program's edges.
 
     Args:
@@ -129,7 +129,7 @@ def _edge(wire: tuple[str, str]) -> str:
     return f"{wire[0]}->{wire[1]}"
 
 
-def _classes(program: Program, inputs: Inputs) -> dict[tuple[str, str], Varies]:
+def _classes(program: PlantedProgram, inputs: Inputs) -> dict[tuple[str, str], Varies]:
     """With what the value varies that each wire carries, whatever else is cut."""
     written: dict[str, Varies] = {}
     out: dict[tuple[str, str], Varies] = {}
@@ -159,7 +159,7 @@ def _classes(program: Program, inputs: Inputs) -> dict[tuple[str, str], Varies]:
     return out
 
 
-def _input_class(program: Program, inputs: Inputs, reading: Reading) -> Varies:
+def _input_class(program: PlantedProgram, inputs: Inputs, reading: Reading) -> Varies:
     """From the words that can stand at each position."""
     ids = {word: i for i, word in enumerate(program.tokens)}
     width = next(iter(reading.values())).shape[1]
@@ -185,7 +185,7 @@ class _Table:
         reach: [wires] the largest change that cutting it makes, whatever else is cut.
     """
 
-    def __init__(self, program: Program, inputs: Inputs, ablation: str, live: list[int], seed: int):
+    def __init__(self, program: PlantedProgram, inputs: Inputs, ablation: str, live: list[int], seed: int):
         if len(live) > MOST:
             raise TaskError(f"a truth table over {len(live)} edges is too large; planted programs use at most {MOST}")
         self.program, self.live = program, live
@@ -230,7 +230,9 @@ class _Table:
         return [tuple(bit for bit in range(len(self.live)) if k >> bit & 1) for k in found]
 
 
-def _inputs(program: Program, inputs: Inputs, ablation: str, seed: int) -> tuple[Int[np.ndarray, "rows pos"], Values]:
+def _inputs(
+    program: PlantedProgram, inputs: Inputs, ablation: str, seed: int
+) -> tuple[Int[np.ndarray, "rows pos"], Values]:
     """Scored rows (each once a donor), and what is filled in for each writer and variable."""
     seen: set[tuple[str, ...]] = set()
     tokens, others, _ = inputs.rows(ROWS, seed, "scored", seen)

@@ -25,7 +25,7 @@ from assay.errors import ModelError
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.planted.compiler import tokenizer_of
-from assay.planted.inputs import REFERENCE_ROWS, Drawn, Inputs, Split
+from assay.planted.inputs import REFERENCE_ROWS, DrawnExample, Inputs, Split
 from assay.planted.world import Truth
 from assay.stats.estimate import Undefined
 from assay.stats.keyed import generator, torch_generator
@@ -44,7 +44,7 @@ QUIET = 0.2  # of what idle parts write at first, against the others
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """Of the training: `steps` of `rows` rows each, begun anew at most `attempts` times where it does not settle."""
 
     steps: int = 600
@@ -103,7 +103,7 @@ class TrainedWorld:
 
 def sums(seed: int = 0) -> TrainedWorld:
     """The sum of two digits below 5, trained with this seed."""
-    return train(settings=Settings(seed=seed))
+    return train(settings=TrainingSettings(seed=seed))
 
 
 def sum_inputs(size: int = 5) -> Inputs:
@@ -111,7 +111,7 @@ def sum_inputs(size: int = 5) -> Inputs:
     numbers = tuple(str(d) for d in range(2 * size - 1))
     words = (BOS, END, *numbers, *FILLERS)
 
-    def draw(random: np.random.Generator, split: Split) -> Drawn:
+    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
         first, second = (str(f) for f in random.choice(FILLERS, 2))
         (u, other_u), (v, other_v) = (random.choice(size, 2, replace=False).tolist() for _ in range(2))
 
@@ -119,19 +119,19 @@ def sum_inputs(size: int = 5) -> Inputs:
             return BOS, str(left), first, str(right), second, END, str(left + right)
 
         wrong = (u + v + 1 + int(random.integers(len(numbers) - 1))) % len(numbers)
-        return Drawn(row(u, v), row(other_u, other_v), str(wrong))
+        return DrawnExample(row(u, v), row(other_u, other_v), str(wrong))
 
     terms = numbers[:size]
     return Inputs("sums", words, draw, (6,), ((BOS,), terms, FILLERS, terms, FILLERS, (END,), numbers))
 
 
-def train(size: int = 5, settings: Settings | None = None) -> TrainedWorld:
+def train(size: int = 5, settings: TrainingSettings | None = None) -> TrainedWorld:
     """Trains from scratch, on one thread in well under a minute; the same settings give the same weights.
 
     Raises:
         ModelError: when the variables did not settle where they were to, in any attempt.
     """
-    settings = settings or Settings()
+    settings = settings or TrainingSettings()
     inputs = sum_inputs(size)
     scores: dict[str, float] = {}
     for attempt in range(settings.attempts):
@@ -145,7 +145,7 @@ def train(size: int = 5, settings: Settings | None = None) -> TrainedWorld:
     raise ModelError(f"strict interchange training with {settings} did not settle; the last scores are {scores}")
 
 
-def _attempt(inputs: Inputs, size: int, settings: Settings, attempt: int) -> Any:
+def _attempt(inputs: Inputs, size: int, settings: TrainingSettings, attempt: int) -> Any:
     """The trained network, or None where it is stuck half-way."""
     network = _fresh(len(inputs.words), settings.seed, attempt)
     every = torch.tensor(list(product(range(size), repeat=2)))

@@ -21,7 +21,7 @@ PREFIX = "planted:"
 
 
 @dataclass(frozen=True)
-class Entry:
+class WorldEntry:
     """A world of our own.
 
     Attributes:
@@ -36,15 +36,15 @@ class Entry:
 
 
 WORLDS = {
-    "reversal": Entry(1, 2, "library.reversal"),
-    "proportion": Entry(1, 2, "library.proportion"),
-    "sort": Entry(1, 2, "library.sort"),
-    "induction": Entry(2, 2, "library.induction"),
-    "and_gate": Entry(1, 3, "library.and_gate"),
-    "or_gate": Entry(1, 3, "library.or_gate"),
-    "cancelling": Entry(1, 4, "library.cancelling"),
-    "backup": Entry(2, 2, "library.backup"),
-    **{f"sums_{seed}": Entry(2, 4, "trained.sums", (seed,)) for seed in range(3)},
+    "reversal": WorldEntry(1, 2, "library.reversal"),
+    "proportion": WorldEntry(1, 2, "library.proportion"),
+    "sort": WorldEntry(1, 2, "library.sort"),
+    "induction": WorldEntry(2, 2, "library.induction"),
+    "and_gate": WorldEntry(1, 3, "library.and_gate"),
+    "or_gate": WorldEntry(1, 3, "library.or_gate"),
+    "cancelling": WorldEntry(1, 4, "library.cancelling"),
+    "backup": WorldEntry(2, 2, "library.backup"),
+    **{f"sums_{seed}": WorldEntry(2, 4, "trained.sums", (seed,)) for seed in range(3)},
 }
 
 

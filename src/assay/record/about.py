@@ -15,7 +15,7 @@ class Assay(Block):
     revision: Text | None
 
 
-class Claim(Block):
+class ClaimRecord(Block):
     """What is claimed. `text` and `hash`: of the claim file, where there was one."""
 
     sentence: Text
@@ -34,7 +34,7 @@ class Arguments(Block):
     command: Text | None = None
 
 
-class Shape(Block):
+class ShapeRecord(Block):
     """Sizes of a transformer; `d_mlp`: of each layer, None where it has no MLP."""
 
     layers: Count
@@ -55,16 +55,16 @@ class Noise(Block):
     proof: Number | None
 
 
-class Model(Block):
+class ModelRecord(Block):
     name: Text
     fingerprint: Text
     family: Text | None
     parameters: Count
-    shape: Shape | None
+    shape: ShapeRecord | None
     noise: Noise | None = None
 
 
-class Sample(Block):
+class DataRecord(Block):
     """How much data there is, and its fingerprint."""
 
     documents: Count
@@ -75,13 +75,13 @@ class Sample(Block):
     name: Text | None = None
 
 
-class Reference(Sample):
+class Reference(DataRecord):
     """What is never scored; `how` says how it was chosen."""
 
     how: Text | None = None
 
 
-class Task(Sample):
+class TaskRecord(DataRecord):
     """What was scored; `notes`: what only this kind of task says."""
 
     kind: Text

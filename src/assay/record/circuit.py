@@ -12,7 +12,7 @@ from assay.stats.estimate import Estimate
 MOST = 1_000  # layers, and heads in one, that are drawn
 
 
-class Edge(Block):
+class EdgeRecord(Block):
     """An edge; `part`: what of a head reads it; `strength`: its score, or by how much KL rises without it."""
 
     writer: Text
@@ -36,7 +36,7 @@ class Drawing(Block):
     heads: Annotated[int, Field(ge=0, le=MOST)]
     kv_heads: Count
     mlps: tuple[bool, ...]
-    edges: tuple[Edge, ...]
+    edges: tuple[EdgeRecord, ...]
     left_out: Count
 
     @model_validator(mode="after")
@@ -83,7 +83,7 @@ class Minimality(Block):
     of: Count
 
 
-class RunFigures(Block):
+class RunScores(Block):
     """KL, loss, R_D, and nats over the model's loss."""
 
     kl: Estimate
@@ -92,7 +92,7 @@ class RunFigures(Block):
     nats: Estimate | None = None
 
 
-class Circuit(Block):
+class CircuitRecord(Block):
     """What only a circuit claim says.
 
     Attributes:
@@ -115,5 +115,5 @@ class Circuit(Block):
     trial_rows: Count
     drawing: Drawing
     notes: tuple[Text, ...]
-    sufficiency: RunFigures | None = None
-    necessity: RunFigures | None = None
+    sufficiency: RunScores | None = None
+    necessity: RunScores | None = None

@@ -13,15 +13,15 @@ Where = Literal["inside", "below", "above"]
 Place = Literal["model", "explained", "floor"]
 
 
-class Linear(Block):
-    """The shares of `Worth` by log-linear interpolation: how much the curve between members matters."""
+class LinearShares(Block):
+    """The shares of `ComputeFigures` by log-linear interpolation: how much the curve between members matters."""
 
     recovered: Number | None = None
     share_explained: Number | None = None
     share_floor: Number | None = None
 
 
-class Worth(Block):
+class ComputeFigures(Block):
     """The figures of one explained run.
 
     Attributes:
@@ -32,7 +32,7 @@ class Worth(Block):
     recovered: Estimate
     share_explained: Estimate
     share_floor: Estimate
-    linear: Linear | None = None
+    linear: LinearShares | None = None
 
 
 class Member(Block):
@@ -49,7 +49,7 @@ class CurvePoint(Block):
     loss: Number
 
 
-class PowerLaw(Block):
+class PowerLawRecord(Block):
     """loss = linf + a / FLOPs^b on the envelope; `warning`: where it differs from the curve at a mark."""
 
     a: Number
@@ -104,7 +104,7 @@ class Rung(Block):
     linear: Number | None = None
 
 
-class Compute(Worth):
+class Compute(ComputeFigures):
     """What the claim is worth; of one with several components, the compound.
 
     Attributes:
@@ -123,9 +123,9 @@ class Compute(Worth):
     share_model: Estimate
     points: tuple[Member, ...] = ()
     curve: tuple[CurvePoint, ...] = ()
-    power_law: PowerLaw | None = None
+    power_law: PowerLawRecord | None = None
     marks: dict[Place, Mark] = Field(default_factory=dict)
-    parts: dict[Text, Worth] = Field(default_factory=dict)
+    parts: dict[Text, ComputeFigures] = Field(default_factory=dict)
     systems: tuple[Placed, ...] = ()
     ladder: tuple[Rung, ...] = ()
     text: Text
@@ -136,7 +136,7 @@ class Compute(Worth):
         """No family, or none that can be used, and why."""
         none = Estimate.undefined(reason, n)
         shares: dict[str, Any] = {"recovered": none, "share_explained": none, "share_floor": none, "share_model": none}
-        return cls(**shares, linear=Linear(), family=family, reason=reason, text=f"undefined, because {reason}")
+        return cls(**shares, linear=LinearShares(), family=family, reason=reason, text=f"undefined, because {reason}")
 
 
 class Bits(Block):
@@ -176,7 +176,7 @@ class LengthPoint(Block):
     kind: Literal["claim", "rival"]
 
 
-class Rows(Block):
+class RowCount(Block):
     rows: Count
 
 
@@ -188,5 +188,5 @@ class Length(Block):
     two_part: tuple[TwoPart, ...] = ()
     overtaken: tuple[Overtaken, ...] = ()
     points: tuple[LengthPoint, ...] = ()
-    measured_on: Rows | None = None
+    measured_on: RowCount | None = None
     reason: Text | None = None

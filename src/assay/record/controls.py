@@ -8,7 +8,7 @@ from assay.record.base import Block, Count, Number, Text
 from assay.stats.estimate import Estimate
 
 
-class Group(Block):
+class ControlGroup(Block):
     """Controls of one sort, and the claim's rank among them.
 
     Attributes:
@@ -85,7 +85,7 @@ class Nearest(Block):
 class Controls(Block):
     """All groups, on some rows and one draw; `reason`, `random_weights_reason`: why there are none."""
 
-    groups: tuple[Group, ...] = ()
+    groups: tuple[ControlGroup, ...] = ()
     random_weights: Randomised | None = None
     random_weights_reason: Text | None = None
     nearest: Nearest | None = None
@@ -102,7 +102,7 @@ class Controls(Block):
         return max((group.p for group in self.groups if group.p is not None), default=None)
 
 
-class Rival(Block):
+class RivalRecord(Block):
     """A simpler system: its loss and KL, R_D over the headline's floor, its stand-alone length where it has one."""
 
     name: Text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assay.record.base import Block, Count, Number, Text
-from assay.record.compute import Worth
+from assay.record.compute import ComputeFigures
 from assay.stats.estimate import Estimate
 
 
@@ -74,7 +74,7 @@ class Recovered(Block):
     nats: Estimate | None = None
 
 
-class Row(Recovered):
+class TableRow(Recovered):
     """A row of the table."""
 
     ablation: Text
@@ -88,10 +88,10 @@ class PartRow(Recovered):
 
     component: Text
     floor: Text
-    compute: Worth | None = None
+    compute: ComputeFigures | None = None
 
 
-class Parts(Block):
+class PartsTable(Block):
     """Each component alone under `ablation`, and all of them; `reason`: why there are none."""
 
     ablation: Text

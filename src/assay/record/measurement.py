@@ -6,12 +6,24 @@ from typing import Literal
 
 from pydantic import Field
 
-from assay.record.about import Arguments, Assay, Check, Claim, Level, Model, OnReference, Task, Timing, Tries, Versions
+from assay.record.about import (
+    Arguments,
+    Assay,
+    Check,
+    ClaimRecord,
+    Level,
+    ModelRecord,
+    OnReference,
+    TaskRecord,
+    Timing,
+    Tries,
+    Versions,
+)
 from assay.record.base import SCHEMA, Block, Number, Text
-from assay.record.circuit import Circuit
+from assay.record.circuit import CircuitRecord
 from assay.record.compute import Compute, Length
-from assay.record.controls import Controls, Rival
-from assay.record.headline import Agreement, Headline, Losses, Parts, Row
+from assay.record.controls import Controls, RivalRecord
+from assay.record.headline import Agreement, Headline, Losses, PartsTable, TableRow
 from assay.record.pieces import Own
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
@@ -31,10 +43,10 @@ class MeasurementRecord(Block):
 
     schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
     assay: Assay
-    claim: Claim
+    claim: ClaimRecord
     arguments: Arguments
-    model: Model
-    task: Task
+    model: ModelRecord
+    task: TaskRecord
     reference: OnReference = OnReference(statistics=None, fits=())
     level: Level
     level_note: Text
@@ -42,15 +54,15 @@ class MeasurementRecord(Block):
     recovered: Estimate
     recovered_loss: Estimate
     losses: Losses
-    table: tuple[Row, ...]
+    table: tuple[TableRow, ...]
     agreement: Agreement
     nines: Estimate
     compute: Compute
-    parts: Parts
+    parts: PartsTable
     bits: Length
     own: Own | None
     controls: Controls
-    rivals: tuple[Rival, ...]
+    rivals: tuple[RivalRecord, ...]
     rivals_reason: Text | None
     checks: tuple[Check, ...]
     residual: Residual
@@ -61,9 +73,9 @@ class MeasurementRecord(Block):
     timing: Timing
 
     @property
-    def circuit(self) -> Circuit | None:
+    def circuit(self) -> CircuitRecord | None:
         """The kind's own block, where it is that of circuits."""
-        return self.own if isinstance(self.own, Circuit) else None
+        return self.own if isinstance(self.own, CircuitRecord) else None
 
     @property
     def removal(self) -> bool:
@@ -71,7 +83,7 @@ class MeasurementRecord(Block):
         return self.headline.necessity is not None
 
     @property
-    def headline_row(self) -> Row | None:
+    def headline_row(self) -> TableRow | None:
         return next((row for row in self.table if row.headline), None)
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from assay.record.base import Block, Count, Number, Text
-from assay.record.circuit import Circuit
+from assay.record.circuit import CircuitRecord
 from assay.record.residual import Token
 from assay.stats.estimate import Estimate
 
@@ -17,7 +17,7 @@ class Sentence(Block):
     text: Text
 
 
-class Table(Block):
+class TablePiece(Block):
     """Rows of texts and figures under a title."""
 
     piece: Literal["table"] = "table"
@@ -70,7 +70,7 @@ class TokenStrip(Block):
     tokens: tuple[Token, ...]
 
 
-Piece = Annotated[Sentence | Table | Series | HeatMap | TokenStrip, Field(discriminator="piece")]
+Piece = Annotated[Sentence | TablePiece | Series | HeatMap | TokenStrip, Field(discriminator="piece")]
 
 
 class Pieces(Block):
@@ -85,4 +85,4 @@ def _tag(value: Any) -> str:
     return "circuit" if name == "circuit" else "pieces"
 
 
-Own = Annotated[Annotated[Circuit, Tag("circuit")] | Annotated[Pieces, Tag("pieces")], Discriminator(_tag)]
+Own = Annotated[Annotated[CircuitRecord, Tag("circuit")] | Annotated[Pieces, Tag("pieces")], Discriminator(_tag)]

@@ -33,7 +33,7 @@ class Token(Block):
         return self.loss_explained - self.loss_model
 
 
-class Worst(Block):
+class WorstRow(Block):
     """A row around its worst token: `token` at `position`, whose KL it is; `row_kl`: the row's."""
 
     document: Text
@@ -85,7 +85,7 @@ class Residual(Block):
     """
 
     slices: dict[Text, tuple[Slice, ...]]
-    worst: tuple[Worst, ...]
+    worst: tuple[WorstRow, ...]
     parts: tuple[RestoredPart, ...]
     signal: Signal
 

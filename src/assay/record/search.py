@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from assay.record.about import Arguments, Assay, Model, Sample, State, Task, Timing, Versions
+from assay.record.about import Arguments, Assay, DataRecord, ModelRecord, State, TaskRecord, Timing, Versions
 from assay.record.base import SCHEMA, Block, Count, Json, Number, Text
 from assay.record.circuit import Drawing
 from assay.record.pieces import HeatMap
@@ -87,7 +87,7 @@ class Mib(Block):
     over_recovery_at: tuple[Count, ...]
 
 
-class Method(Block):
+class MethodRecord(Block):
     """A method's circuits, smallest first; `passes`: what its search cost, in forward passes of a row."""
 
     method: Text
@@ -115,7 +115,7 @@ class MethodRoc(Block):
     found: Count
 
 
-class Roc(Block):
+class RocRecord(Block):
     """Each method against the edges that are right of a world; None with a `reason` where these are not known."""
 
     right: Count | None
@@ -147,17 +147,17 @@ class SearchRecord(Block):
     kind: Literal["frontier"] = "frontier"
     assay: Assay
     arguments: Arguments
-    model: Model
-    task: Task
+    model: ModelRecord
+    task: TaskRecord
     ablation: Text
     total: Count
     losses: SearchLosses
-    selection: Sample
-    evaluation: Sample
+    selection: DataRecord
+    evaluation: DataRecord
     leak: Leak
-    methods: tuple[Method, ...]
+    methods: tuple[MethodRecord, ...]
     heat: HeatMap | None
-    roc: Roc | None = None
+    roc: RocRecord | None = None
     circuit: Chosen
     definitions: dict[Text, Text]
     notes: tuple[Text, ...]
@@ -165,7 +165,7 @@ class SearchRecord(Block):
     timing: Timing
 
     @property
-    def chosen_method(self) -> Method | None:
+    def chosen_method(self) -> MethodRecord | None:
         return next((one for one in self.methods if one.method == self.circuit.method), None)
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from assay.record.circuit import Circuit, Completeness, Drawing, Minimality
+from assay.record.circuit import CircuitRecord, Completeness, Drawing, Minimality
 from assay.record.measurement import MeasurementRecord
 from assay.report import drawing, words
 
@@ -19,7 +19,7 @@ _SIDES = (
 )
 
 
-def block(found: Circuit) -> dict[str, Any]:
+def block(found: CircuitRecord) -> dict[str, Any]:
     """What the section shows."""
     sides = [{"name": name, "what": what, "run": run} for key, name, what in _SIDES if (run := getattr(found, key))]
     strengths, unit, note = _strengths(found)
@@ -33,7 +33,7 @@ def block(found: Circuit) -> dict[str, Any]:
     }
 
 
-def _strengths(found: Circuit) -> tuple[dict[str, str], str, str]:
+def _strengths(found: CircuitRecord) -> tuple[dict[str, str], str, str]:
     """Strengths of edges in words, where they have intervals; what they are called, and what they are.
 
     They are the scores that the circuit's file came with, or by how much KL rises without an edge: then each has its
@@ -50,7 +50,7 @@ def _strengths(found: Circuit) -> tuple[dict[str, str], str, str]:
     return {}, "strength", "No strengths are known, so all edges are drawn alike."
 
 
-def size_line(found: Circuit) -> str:
+def size_line(found: CircuitRecord) -> str:
     """How many of the model's edges, how many of them live, and how many nodes."""
     text = f"{words.count(found.edges)} of {words.count(found.total)} edges"
     text += f" ({words.share(found.edges / found.total)})" if found.total else ""

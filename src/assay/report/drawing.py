@@ -12,7 +12,7 @@ from html import escape
 
 from assay.record.circuit import Drawing
 from assay.report import style
-from assay.report.drawing_places import Edge, Layout, layout
+from assay.report.drawing_places import Layout, PlacedEdge, layout
 from assay.report.plain import plain_text
 from assay.report.words import count, number, power
 
@@ -34,7 +34,7 @@ class Picture:
     drawn: int
     left_out: int
     unplaced: int
-    edges: tuple[Edge, ...]
+    edges: tuple[PlacedEdge, ...]
 
 
 def draw(
@@ -81,7 +81,7 @@ def draw(
     return Picture(svg, len(kept), left, placed.unplaced, tuple(kept))
 
 
-def _edge(edge: Edge, strongest: float, unit: str, standalone: bool) -> str:
+def _edge(edge: PlacedEdge, strongest: float, unit: str, standalone: bool) -> str:
     share = (abs(edge.strength) / strongest) ** 0.5 if edge.strength is not None and strongest else 0.35
     wide, shown = 0.7 + 4.3 * share, 0.22 + 0.63 * share
     kind = f"e {edge.part or 'o'}" + (" minus" if edge.strength is not None and edge.strength < 0 else "")
@@ -93,10 +93,10 @@ def _edge(edge: Edge, strongest: float, unit: str, standalone: bool) -> str:
     return f'<g class="{kind}" {ends}{hover}>{inner}{paths}</g>'
 
 
-def _nodes(placed: Layout, edges: Sequence[Edge], unit: str, standalone: bool) -> list[str]:
+def _nodes(placed: Layout, edges: Sequence[PlacedEdge], unit: str, standalone: bool) -> list[str]:
     out = []
-    into: dict[str, list[Edge]] = {}
-    out_of: dict[str, list[Edge]] = {}
+    into: dict[str, list[PlacedEdge]] = {}
+    out_of: dict[str, list[PlacedEdge]] = {}
     for edge in edges:
         into.setdefault(edge.node, []).append(edge)
         out_of.setdefault(edge.writer, []).append(edge)
@@ -114,13 +114,13 @@ def _nodes(placed: Layout, edges: Sequence[Edge], unit: str, standalone: bool) -
     return out
 
 
-def _links(placed: Layout, edges: Sequence[Edge]) -> list[str]:
+def _links(placed: Layout, edges: Sequence[PlacedEdge]) -> list[str]:
     """Faint lines from a shared key or value group to the heads that read it."""
     used = {edge.node for edge in edges}
     return [f'<path class="link" d="{path}"/>' for group, path in placed.links if group in used]
 
 
-def _told(name: str, reads: Sequence[Edge], read: Sequence[Edge], unit: str) -> str:
+def _told(name: str, reads: Sequence[PlacedEdge], read: Sequence[PlacedEdge], unit: str) -> str:
     """A node's hover text: how many edges come in and go out, and the strongest of each."""
     by_part = [(part, sum(edge.part == part for edge in reads)) for part in _PARTS]
     split = ", ".join(f"{part} {count(n)}" for part, n in by_part if n)
@@ -142,7 +142,7 @@ def _hover(text: str, standalone: bool) -> tuple[str, str]:
     return f' data-tip="{escape(text, quote=True)}"', ""
 
 
-def _legend(placed: Layout, edges: Sequence[Edge], strongest: float, unit: str) -> tuple[list[str], float]:
+def _legend(placed: Layout, edges: Sequence[PlacedEdge], strongest: float, unit: str) -> tuple[list[str], float]:
     """What colours, widths and dashes mean, and how much room that takes."""
     entries: list[tuple[str, str, str]] = []  # class, attributes of the line, text
     used = {edge.part for edge in edges}
@@ -177,7 +177,7 @@ def _figure(value: float | None) -> str:
     return number(value, places)
 
 
-def said(edge: Edge) -> str:
+def said(edge: PlacedEdge) -> str:
     """An edge's strength in words."""
     return plain_text(edge.said) if edge.said else _figure(edge.strength)
 

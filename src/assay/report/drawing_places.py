@@ -30,7 +30,7 @@ class Node:
 
 
 @dataclass(frozen=True)
-class Edge:
+class PlacedEdge:
     """An edge with its path.
 
     Attributes:
@@ -65,7 +65,7 @@ class Layout:
     width: float
     height: float
     nodes: dict[str, Node]
-    edges: list[Edge]
+    edges: list[PlacedEdge]
     labels: list[tuple[float, float, str, str]]
     links: list[tuple[str, str]]
     unplaced: int
@@ -125,7 +125,7 @@ def layout(drawing: circuit.Drawing, said: Mapping[str, str]) -> Layout:
     return Layout(width, bottom + 32.0, nodes, edges, labels, links, len(found) - len(edges))
 
 
-def _edge(edge: circuit.Edge, nodes: Mapping[str, Node], pitch: float, said: str | None) -> Edge | None:
+def _edge(edge: circuit.EdgeRecord, nodes: Mapping[str, Node], pitch: float, said: str | None) -> PlacedEdge | None:
     if edge.writer not in nodes or edge.reader not in nodes or edge.writer == "logits" or edge.reader == "input":
         return None
     writer, reader = nodes[edge.writer], nodes[edge.reader]
@@ -141,7 +141,7 @@ def _edge(edge: circuit.Edge, nodes: Mapping[str, Node], pitch: float, said: str
         bow = (1 if writer.kind == "mlp" else -1) * min(pitch * 0.62, 12 + rise / 14)
     lift = 0.42 * rise
     path = f"M{x1:.1f} {y1:.1f}C{x1 + bow:.1f} {y1 - lift:.1f} {x2 + bow:.1f} {y2 + lift:.1f} {x2:.1f} {y2:.1f}"
-    return Edge(edge.writer, edge.reader, edge.reader, edge.part, edge.strength, path, said)
+    return PlacedEdge(edge.writer, edge.reader, edge.reader, edge.part, edge.strength, path, said)
 
 
 def _spread(node: Node, towards: float) -> float:

@@ -7,8 +7,8 @@ from typing import Any
 
 from altair.utils.schemapi import debug_mode
 
-from assay.record.about import Sample
-from assay.record.search import Band, Method, Point, SearchRecord
+from assay.record.about import DataRecord
+from assay.record.search import Band, MethodRecord, Point, SearchRecord
 from assay.report import circuit, drawing, frontier, heat, roc, shell, words
 from assay.report.plain import plain_text
 
@@ -129,7 +129,7 @@ def _facts(record: SearchRecord) -> list[tuple[str, str]]:
     )
 
 
-def _sample(part: Sample) -> str:
+def _sample(part: DataRecord) -> str:
     return f"{words.count(part.documents)} documents, {words.count(part.rows)} rows, {words.count(part.tokens)} tokens"
 
 
@@ -139,7 +139,7 @@ def _control(control: Band) -> dict[str, Any]:
     return {"n": control.n, "p": control.p, **said}
 
 
-def _band(method: Method, index: int) -> dict[str, Any]:
+def _band(method: MethodRecord, index: int) -> dict[str, Any]:
     """A method's chart with its controls, and at how many sizes it is better than all of them."""
     scored = [point.control for point in method.sizes if point.control is not None]
     best = sum(control.mine > control.best for control in scored)
@@ -147,7 +147,7 @@ def _band(method: Method, index: int) -> dict[str, Any]:
     return {"index": index, "line": line}
 
 
-def _method(method: Method) -> dict[str, Any]:
+def _method(method: MethodRecord) -> dict[str, Any]:
     settings = ", ".join(_setting(key, value) for key, value in method.settings.items())
     return {"block": method, "settings": settings, "sizes": [_size(point) for point in method.sizes]}
 
@@ -171,7 +171,7 @@ def _size(point: Point) -> dict[str, Any]:
     return {**vars(point), "asked": point.asked if point.asked != point.edges else None, "controls": text}
 
 
-def _over(method: Method) -> str:
+def _over(method: MethodRecord) -> str:
     at = method.mib.over_recovery_at
     where = f" at {', '.join(words.count(n) for n in at[:6])} edges" if at else ""
     return (

@@ -6,7 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from assay.record.search import Method, Roc, SearchRecord
+from assay.record.search import MethodRecord, RocRecord, SearchRecord
 from assay.report import find_page, roc, words
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
@@ -47,7 +47,7 @@ def _methods(record: SearchRecord) -> Table:
     return out
 
 
-def _roc(found: Roc) -> Table:
+def _roc(found: RocRecord) -> Table:
     out = Table(box=None, pad_edge=False, show_header=bool(found.methods))
     for i, name in enumerate(("method", "area under the ROC curve", "right among its best")):
         out.add_column(name, justify="left" if i == 0 else "right")
@@ -56,7 +56,7 @@ def _roc(found: Roc) -> Table:
     return out
 
 
-def _sizes(method: Method) -> Table:
+def _sizes(method: MethodRecord) -> Table:
     out = Table(box=None, pad_edge=False)
     for name in ("edges", "share", "nodes", "recovered", "KL", "accuracy", "random circuits", "p"):
         out.add_column(name, justify="right")

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from assay.record.search import Method, Point, SearchRecord
+from assay.record.search import MethodRecord, Point, SearchRecord
 from assay.report.style import (
     CONTROL,
     MUTED,
@@ -32,7 +32,7 @@ MEASURES = {
 }
 
 
-def methods_of(record: SearchRecord) -> list[Method]:
+def methods_of(record: SearchRecord) -> list[MethodRecord]:
     """The methods, the one whose circuit was written first."""
     return sorted(record.methods, key=lambda method: method.method != record.circuit.method)
 
@@ -76,12 +76,12 @@ def band(record: SearchRecord, index: int, height: int = 230) -> alt.LayerChart 
     return _chart(rows, [name], "recovered", height, legend=False, under=under, first=index, scale=y)
 
 
-def _sizes(method: Method) -> list[Point]:
+def _sizes(method: MethodRecord) -> list[Point]:
     """The sizes that a logarithmic axis has room for."""
     return [point for point in method.sizes if point.edges > 0]
 
 
-def _rows(method: Method, measure: str, *, on_controls: bool = False) -> list[dict[str, Any]]:
+def _rows(method: MethodRecord, measure: str, *, on_controls: bool = False) -> list[dict[str, Any]]:
     """A row a size whose figure is defined.
 
     Args:

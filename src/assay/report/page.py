@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 from altair.utils.schemapi import debug_mode
 
-from assay.record.about import Sample
+from assay.record.about import DataRecord
 from assay.record.compute import Compute, Overtaken
 from assay.record.headline import Agreement
 from assay.record.measurement import MeasurementRecord
 from assay.record.pieces import Pieces
-from assay.record.residual import Residual, Signal, Token, Worst
+from assay.record.residual import Residual, Signal, Token, WorstRow
 from assay.report import charts, circuit, pieces, shell, terminal, words
 from assay.report.plain import plain_text
 
@@ -55,7 +55,7 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         compute=compute,
         placed=sorted(compute.systems, key=lambda row: row.loss.value or 0.0),
         **_rungs(compute),
-        worth_text=_capital(words.tidy(compute.text)),
+        compute_text=_capital(words.tidy(compute.text)),
         law_warning=_capital(words.tidy((compute.power_law and compute.power_law.warning) or "")),
         compute_reason=compute.reason or words.why(compute.recovered),
         compute_facts=_compute_facts(compute),
@@ -98,7 +98,7 @@ def _facts(record: MeasurementRecord) -> list[tuple[str, str]]:
     return [*found, ("Model fingerprint", model.fingerprint[:12]), ("Data fingerprint", task.fingerprint[:12])]
 
 
-def _much(sample: Sample) -> str:
+def _much(sample: DataRecord) -> str:
     return f"{words.count(sample.tokens)} tokens of {words.count(sample.documents)} documents"
 
 
@@ -196,7 +196,7 @@ def _signal(signal: Signal) -> dict[str, Any]:
     return {"value": signal.value, "text": f"{signal.text} {said}".strip()}
 
 
-def _example(example: Worst) -> dict[str, Any]:
+def _example(example: WorstRow) -> dict[str, Any]:
     tokens = example.text
     # the token of that name with the largest KL
     same = [i for i, t in enumerate(tokens) if t.token == example.token] or range(len(tokens))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from assay.record.search import Roc
+from assay.record.search import RocRecord
 from assay.report import words
 from assay.report.plain import plain_text
 from assay.report.style import MUTED, SERIES, chart_of, finish
 
 
-def chart(roc: Roc | None, height: int = 280) -> alt.LayerChart | None:
+def chart(roc: RocRecord | None, height: int = 280) -> alt.LayerChart | None:
     """True against false positive rates, a line a method; None where there is no curve."""
     curves = [(one.method, one.points) for one in (roc.methods if roc else ())]
     start = {"size": 0, "true": 0.0, "false": 0.0}
@@ -37,12 +37,12 @@ def chart(roc: Roc | None, height: int = 280) -> alt.LayerChart | None:
     return finish(alt.layer(chance, curve), height=height)
 
 
-def rows(roc: Roc) -> Sequence[tuple[str, str, str]]:
+def rows(roc: RocRecord) -> Sequence[tuple[str, str, str]]:
     """Of each method its name, the area with its interval, and how many of its best edges are right."""
     return [(one.method, words.said(one.area, 2), f"{words.count(one.found)} of {roc.right:,}") for one in roc.methods]
 
 
-def line(roc: Roc) -> str:
+def line(roc: RocRecord) -> str:
     """What the edges are told apart by, or why that is not known."""
     if roc.reason is not None:
         return f"ROC: undefined, because {plain_text(roc.reason)}"

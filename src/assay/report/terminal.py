@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.record import controls as blocks
-from assay.record.about import Task
+from assay.record.about import TaskRecord
 from assay.record.compute import Compute, Rung
-from assay.record.headline import Row
+from assay.record.headline import TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
 from assay.report.plain import plain_text
@@ -33,7 +33,7 @@ def measurement(record: MeasurementRecord, report: str | None = None, follow: st
     lines = [
         _controls(record),
         _random_weights(record),
-        Text.assemble(("worth ", _DIM), worth_line(record)),
+        Text.assemble(("worth ", _DIM), compute_line(record)),
         _cut_off(record),
         Text.assemble(("checks ", _DIM), (words.checks_line(record), _RED if record.fired else "")),
         _tried(record),
@@ -66,12 +66,12 @@ def as_markdown(record: MeasurementRecord) -> str:
     return "\n".join(lines) + "\n"
 
 
-def row_name(row: Row) -> str:
+def row_name(row: TableRow) -> str:
     """The ablation of a row with its option."""
     return plain_text(f"{row.ablation} ({row.option})" if row.option else row.ablation)
 
 
-def group_line(group: blocks.Group) -> str:
+def group_line(group: blocks.ControlGroup) -> str:
     """One group of controls: how many, what they are, how the best and the middle one score, and p."""
     values, lead = group.known, group_name(group)
     if not values:
@@ -88,19 +88,19 @@ def group_line(group: blocks.Group) -> str:
     return text + (f", p = {words.p_text(group.p)}" if group.p is not None else "")
 
 
-def group_name(group: blocks.Group) -> str:
+def group_name(group: blocks.ControlGroup) -> str:
     """How many controls, and what they are."""
     what, n = words.few_names(plain_text(group.what or group.name)), group.n
     return what if n < 2 or {str(n), words.count(n)} & set(what.split()) else f"{words.count(n)} × {what}"
 
 
-def group_why(group: blocks.Group) -> str:
+def group_why(group: blocks.ControlGroup) -> str:
     """Why a group has no figures."""
     own = "ablating the parts of each changes nothing (under 10⁻⁶ nats a token)" if group.n else "there is none"
     return plain_text(group.reason or own)
 
 
-def worth_line(record: MeasurementRecord) -> str:
+def compute_line(record: MeasurementRecord) -> str:
     """What the claim is worth in training compute, and its length."""
     compute = record.compute
     return f"{words.tidy(compute.text)}{_ladder(compute)} · {bits_line(record)}"
@@ -168,7 +168,7 @@ def _undefined(record: MeasurementRecord) -> list[RenderableType]:
     return [Text(f"{name}: undefined, because {why}", style=_DIM) for name, why in named]
 
 
-def _nines_cell(row: Row) -> str:
+def _nines_cell(row: TableRow) -> str:
     """The certified number alone: the row's name is the floor's name."""
     return plain_text(row.nines_shown) if row.nines_shown else words.value_text(row.nines)
 
@@ -210,7 +210,7 @@ def _tried(record: MeasurementRecord) -> Text | None:
     return Text.assemble(("tries ", _DIM), f"this is {words.tries_line(record.tries)}")
 
 
-def sample(task: Task) -> str:
+def sample(task: TaskRecord) -> str:
     """How much was scored."""
     return f"{words.count(task.documents)} documents, {words.count(task.tokens)} scored tokens"
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY, budget
 from assay.intervene.circuit_plans import circuit_plan
 from assay.intervene.circuits import CircuitBatch, Circuits
@@ -30,7 +30,7 @@ def draws_of(ablation: str, draws: Sequence[int]) -> tuple[int, ...]:
 
 
 def score_circuits(
-    bench: Workbench,
+    workbench: PlanContext,
     sets: Sequence[EdgeSet] | Bool[np.ndarray, "circuits edges"],
     ablation: str,
     *,
@@ -50,14 +50,14 @@ def score_circuits(
     """
     edges = [one if isinstance(one, EdgeSet) else EdgeSet.whole(one) for one in sets]
     plans: dict[int, list[Plan]] = {
-        place: [circuit_plan(bench, one, ablation, draw) for draw in draws_of(ablation, draws)]
+        place: [circuit_plan(workbench, one, ablation, draw) for draw in draws_of(ablation, draws)]
         for place, one in enumerate(edges)
     }
     targets: dict[int, Plan] = {}
     if base is not None:
-        plans[BASE] = [circuit_plan(bench, base, ablation)]
+        plans[BASE] = [circuit_plan(workbench, base, ablation)]
         targets = dict.fromkeys(plans, plans[BASE][0])
-    return score(bench, plans, rows=rows, targets=targets, memory=memory, advance=advance)
+    return score(workbench, plans, rows=rows, targets=targets, memory=memory, advance=advance)
 
 
 class CircuitTarget(Target):
@@ -72,7 +72,7 @@ class CircuitTarget(Target):
 
 
 def circuit_targets(
-    bench: Workbench,
+    workbench: PlanContext,
     ablation: str,
     *,
     draws: Sequence[int] = (0,),
@@ -85,9 +85,9 @@ def circuit_targets(
     Args:
         memory: bytes for one of them with its variants; variants: how many there should be room for.
     """
-    rows = np.arange(len(bench.task.tokens)) if rows is None else np.asarray(rows)
+    rows = np.arange(len(workbench.task.tokens)) if rows is None else np.asarray(rows)
     for draw in draws_of(ablation, draws):
-        circuits = Circuits(bench, ablation, draw)
+        circuits = Circuits(workbench, ablation, draw)
         size = budget(circuits, len(rows), memory, variants).rows
         for start in range(0, len(rows), size):
             yield CircuitTarget(circuits.batch(rows[start : start + size]))

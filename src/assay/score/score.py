@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.intervene.ablations import Workbench
-from assay.intervene.circuit_groups import MEMORY, Group
+from assay.intervene.ablations import PlanContext
+from assay.intervene.circuit_groups import MEMORY, VariantGroup
 from assay.intervene.circuit_systems import CircuitPart, CircuitSystems, engine_key
 from assay.intervene.output import Output
 from assay.intervene.plan import CircuitRun, Plan
@@ -34,7 +34,7 @@ Pieces = Iterable[tuple[slice, Tensor]]
 
 
 def score(
-    bench: Workbench,
+    workbench: PlanContext,
     systems: Mapping[K, System | Sequence[System]],
     *,
     rows: Int[np.ndarray, "rows"] | None = None,
@@ -54,7 +54,7 @@ def score(
         memory: bytes that circuits' states and variants may take.
         advance: called with how many rows of systems (and draws) more are done.
     """
-    task, runner = bench.task, bench.runner
+    task, runner = workbench.task, workbench.runner
     rows = np.arange(len(task.tokens)) if rows is None else np.asarray(rows)
     asked = _Asked(systems, targets or {}, again)
     engine = CircuitSystems(runner, list(asked.circuits.values()), asked.first, memory)
@@ -62,7 +62,7 @@ def score(
     alone = bool(asked.circuits) and not asked.plain  # circuits make their own batches and bring the model's logits
     with torch.no_grad():
         for batch in [rows] if alone else runner.batches(rows):
-            held = _Batch(bench, batch, asked)
+            held = _Batch(workbench, batch, asked)
             sums.begin(len(held.items.row))
             own = None if alone or not asked.model else held.model(sums)
             for key in asked.plain:
@@ -136,17 +136,17 @@ class _Asked(Generic[K]):
 class _Batch(Generic[K]):
     """A micro-batch: its items, and targets as long as something is held against them."""
 
-    def __init__(self, bench: Workbench, rows: Int[np.ndarray, "rows"], asked: _Asked[K]):
-        self.bench, self.rows, self.asked, self.task = bench, rows, asked, bench.task
-        self.items = bench.task.items(rows)
-        self.answers = bench.task.targets(rows, self.items)
+    def __init__(self, workbench: PlanContext, rows: Int[np.ndarray, "rows"], asked: _Asked[K]):
+        self.workbench, self.rows, self.asked, self.task = workbench, rows, asked, workbench.task
+        self.items = workbench.task.items(rows)
+        self.answers = workbench.task.targets(rows, self.items)
         self.uses = asked.uses.copy()
         self.targets: dict[int, Target] = {}
         self.outputs: dict[int, tuple[Output, float]] = {}
 
     def model(self, sums: _Sums[K]) -> Target:
         """The model's own distribution."""
-        output = self.bench.runner.clean("scored", self.rows).output
+        output = self.workbench.runner.clean("scored", self.rows).output
         own, scores = _own(self.task.metric, output.blocks(self.task, self.items), self.answers)
         sums.model(slice(0, len(self.answers)), scores)
         return own
@@ -190,7 +190,7 @@ class _Batch(Generic[K]):
         for the batch."""
         if run in self.outputs:
             return self.outputs[run]
-        system, runner = self.asked.systems[run], self.bench.runner
+        system, runner = self.asked.systems[run], self.workbench.runner
         made = runner.end(system, self.rows)
         if made is None:
             if isinstance(system, Plan):
@@ -224,7 +224,7 @@ def _part(part: CircuitPart, asked: _Asked[K], held: _Batch[K], own: Target | No
             out.append((who, against.scores(logits)))
         return out
 
-    def group_scored(group: Group) -> list[list[tuple[list[tuple[K, int]], TokenScores]]]:
+    def group_scored(group: VariantGroup) -> list[list[tuple[list[tuple[K, int]], TokenScores]]]:
         return [scored(which, logits) for which, logits in part.run(group)]
 
     for several in ([scored(which, logits) for which, logits in first], *side_by_side(group_scored, part.groups)):

@@ -67,7 +67,7 @@ def inside(folder: str | Path, like: Iterable[str] | None = None) -> list[str]:
     return [str(Path(folder) / name) for name in sorted(found)[:200]]
 
 
-def beside(path: str | Path, like: Iterable[str] | None = None) -> str:
+def similar_files(path: str | Path, like: Iterable[str] | None = None) -> str:
     """A tail for a message about a file that is not there: others of its folder with a near name, if any."""
     tail = nearest(path, inside(Path(path).parent, like))
     return tail if "did you mean" in tail else ""
@@ -105,7 +105,7 @@ def open_input(
             raise
         return file
     except FileNotFoundError:
-        raise error(f"{name} does not exist here ({_here()}){beside(path, like)}") from None
+        raise error(f"{name} does not exist here ({_here()}){similar_files(path, like)}") from None
     except NotADirectoryError:
         raise error(f"{name} does not exist, for {shown(Path(path).parent)} is not a folder") from None
     except (OSError, ValueError) as problem:  # ValueError: a NUL byte, a lone surrogate

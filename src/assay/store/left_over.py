@@ -30,11 +30,11 @@ def restore(target: Path) -> bool:
     try:
         if os.path.lexists(target):
             return False
-        found = sorted((path for path, _ in _beside(target, "old")), key=lambda path: path.stat().st_mtime_ns)
+        found = sorted((path for path, _ in _siblings(target, "old")), key=lambda path: path.stat().st_mtime_ns)
         if not found:
             return False
         end = time.monotonic() + PATIENCE
-        while any(_alive(mark) for _, mark in _beside(target, "old")) and time.monotonic() < end:
+        while any(_alive(mark) for _, mark in _siblings(target, "old")) and time.monotonic() < end:
             time.sleep(0.02)
             if os.path.lexists(target):
                 return False
@@ -43,7 +43,7 @@ def restore(target: Path) -> bool:
     except OSError as error:
         if os.path.lexists(target):
             return False  # another process put it back
-        hidden = _beside(target, "old")
+        hidden = _siblings(target, "old")
         if not hidden:
             return False
         where = f"'{hidden[0][0]}', where a process that was killed left it"
@@ -53,12 +53,12 @@ def restore(target: Path) -> bool:
 def clear(target: Path) -> None:
     """Removes what processes that are gone left beside a run that is in its place."""
     for kind in ("old", "partial"):
-        for path, mark in _beside(target, kind):
+        for path, mark in _siblings(target, kind):
             if not _alive(mark):
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _beside(target: Path, kind: str) -> list[tuple[Path, str]]:
+def _siblings(target: Path, kind: str) -> list[tuple[Path, str]]:
     """Hidden folders of a run with the marks of the processes that made them; none where there is no looking."""
     found = []
     head = f".{target.name}"

@@ -25,7 +25,7 @@ LARGEST = 1 << 27  # bytes: hundreds of thousands of tries
 
 
 @dataclass(frozen=True)
-class Entry:
+class Try:
     """One try: a claim (its hash), the ablations it was measured under, and the split (its fingerprint).
 
     `when` (any text) and `sentence` are for readers, `p` is how the try came out (its largest over the groups of
@@ -99,7 +99,7 @@ def check(path: str | Path) -> None:
         raise RunError(f"the register '{path}' cannot be written: {reason(error)}") from error
 
 
-def log(path: str | Path, entry: Entry) -> Tried:
+def log(path: str | Path, entry: Try) -> Tried:
     """Append the try unless it is there already (or now has another p); give its place among the tries on its split.
 
     Raises:
@@ -108,12 +108,12 @@ def log(path: str | Path, entry: Entry) -> Tried:
     return _log_all(Path(path), [entry])[entry.key]
 
 
-def tried(path: str | Path, entry: Entry) -> Tried | None:
+def tried(path: str | Path, entry: Try) -> Tried | None:
     """The place of a try that was logged, None for one that was not; nothing is written."""
     return _places(entries(path)).get(entry.key)
 
 
-def adjusted(path: str | Path, entry: Entry) -> Adjusted | None:
+def adjusted(path: str | Path, entry: Try) -> Adjusted | None:
     """The p of a logged try, adjusted for all tries on its split; None for one that was not logged.
 
     Raises:
@@ -122,7 +122,7 @@ def adjusted(path: str | Path, entry: Entry) -> Adjusted | None:
     return _adjusted(entries(path), entry)
 
 
-def foreseen(path: str | Path, entry: Entry) -> tuple[Tried, Adjusted | None]:
+def foreseen(path: str | Path, entry: Try) -> tuple[Tried, Adjusted | None]:
     """What `log` and then `adjusted` would give; nothing is written.
 
     Raises:
@@ -136,7 +136,7 @@ def foreseen(path: str | Path, entry: Entry) -> tuple[Tried, Adjusted | None]:
     return _places(every)[entry.key], _adjusted(every, entry)
 
 
-def _adjusted(known: Iterable[Entry], entry: Entry) -> Adjusted | None:
+def _adjusted(known: Iterable[Try], entry: Try) -> Adjusted | None:
     from assay.stats.fits import holm
 
     on_split = {one.key: one.p for one in known if one.split == entry.split}
@@ -150,7 +150,7 @@ def _adjusted(known: Iterable[Entry], entry: Entry) -> Adjusted | None:
     return Adjusted(own, every[list(on_split).index(entry.key)], without)
 
 
-def entries(path: str | Path) -> list[Entry]:
+def entries(path: str | Path) -> list[Try]:
     """All tries in the order in which they were first logged, each with its latest p; none where there is no register.
 
     Raises:
@@ -188,13 +188,13 @@ def _open_file(path: Path, writing: bool = True) -> Iterator[BinaryIO]:
         yield file
 
 
-def merge(into: str | Path, *others: str | Path) -> list[Entry]:
+def merge(into: str | Path, *others: str | Path) -> list[Try]:
     """Append what other registers hold and this one lacks; merging twice, or with itself, changes nothing."""
     _log_all(Path(into), [entry for other in others for entry in entries(other)], replaced=False)
     return entries(into)
 
 
-def _log_all(path: Path, new: Iterable[Entry], replaced: bool = True) -> dict[tuple[str, str, tuple[str, ...]], Tried]:
+def _log_all(path: Path, new: Iterable[Try], replaced: bool = True) -> dict[tuple[str, str, tuple[str, ...]], Tried]:
     """Append what is not there; a p takes the place of another one only where `replaced`."""
     new = list(new)
     try:
@@ -223,7 +223,7 @@ def _log_all(path: Path, new: Iterable[Entry], replaced: bool = True) -> dict[tu
     return _places(known)
 
 
-def _places(known: Iterable[Entry]) -> dict[tuple[str, str, tuple[str, ...]], Tried]:
+def _places(known: Iterable[Try]) -> dict[tuple[str, str, tuple[str, ...]], Tried]:
     order: dict[tuple[str, str, tuple[str, ...]], int] = {}
     count: dict[str, int] = {}
     for entry in known:
@@ -233,8 +233,8 @@ def _places(known: Iterable[Entry]) -> dict[tuple[str, str, tuple[str, ...]], Tr
     return {key: Tried(this, count[key[0]]) for key, this in order.items()}
 
 
-def _parse(content: bytes, path: Path) -> list[Entry]:
-    found: dict[tuple[str, str, tuple[str, ...]], Entry] = {}
+def _parse(content: bytes, path: Path) -> list[Try]:
+    found: dict[tuple[str, str, tuple[str, ...]], Try] = {}
     kept, tail = _last_line(content)
     whole = content if kept else content[: len(content) - len(tail)]
     for number, line in enumerate(whole.split(b"\n"), 1):
@@ -249,7 +249,7 @@ def _parse(content: bytes, path: Path) -> list[Entry]:
     return list(found.values())
 
 
-def _entry(line: bytes) -> Entry | None:
+def _entry(line: bytes) -> Try | None:
     """The entry of a line; None for one that is none."""
     try:
         raw = json.loads(line)
@@ -260,7 +260,7 @@ def _entry(line: bytes) -> Entry | None:
     probable = p is None or (isinstance(p, int | float) and not isinstance(p, bool) and 0 <= p <= 1)
     if not texts or not probable:
         return None
-    return Entry(split, claim, tuple(ablations), raw.get("sentence"), raw.get("when"), p)
+    return Try(split, claim, tuple(ablations), raw.get("sentence"), raw.get("when"), p)
 
 
 def _last_line(content: bytes) -> tuple[bool, bytes]:

@@ -230,13 +230,13 @@ def estimate_discounts(tables: Tables, bos: int | None) -> Float[np.ndarray, "or
     return out
 
 
-def prune(tables: Tables, worth: Sequence[Float[np.ndarray, "_"]], bits: float | int, whole: int) -> Tables:
-    """The tables with the n-grams of most worth, at most `bits` long; orders up to `whole` are kept entirely.
+def prune(tables: Tables, gains: Sequence[Float[np.ndarray, "_"]], bits: float | int, whole: int) -> Tables:
+    """The tables with the n-grams that gain most, at most `bits` long; orders up to `whole` are kept entirely.
 
     Raises:
         TaskError: when the orders to keep entirely are longer than the budget.
     """
-    value = inherited(tables, worth, whole)
+    value = inherited(tables, gains, whole)
 
     def kept(threshold: float) -> Tables:
         return tables.subset([each >= threshold for each in value])
@@ -264,9 +264,9 @@ def prune(tables: Tables, worth: Sequence[Float[np.ndarray, "_"]], bits: float |
     return best
 
 
-def inherited(tables: Tables, worth: Sequence[Float[np.ndarray, "_"]], whole: int) -> list[Float[np.ndarray, "_"]]:
-    """The best worth among an n-gram and all that need it as prefix or suffix: any threshold leaves closed tables."""
-    value = [each.copy() for each in worth]
+def inherited(tables: Tables, gains: Sequence[Float[np.ndarray, "_"]], whole: int) -> list[Float[np.ndarray, "_"]]:
+    """The most gained among an n-gram and all that need it as prefix or suffix: any threshold leaves closed tables."""
+    value = [each.copy() for each in gains]
     for k in range(tables.order, 1, -1):
         if k <= whole:
             value[k - 1][:] = np.inf

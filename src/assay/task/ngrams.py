@@ -277,7 +277,8 @@ class NGram:
     def pruned(self, bits: float | int, *, whole: int = 1) -> NGram:
         """The model with the n-grams that matter most, in at most `bits` stand-alone bits.
 
-        An n-gram's worth is its discounted count times the log-ratio of its probability to the one that the order below
+        What an n-gram gains is its discounted count times the log-ratio of its probability to the one that the order
+        below
         gives (Seymore and Rosenfeld's weighted difference), an estimate of the nats that it saves. The best are kept,
         with their prefixes and suffixes.
 
@@ -289,22 +290,22 @@ class NGram:
             TaskError: when what must be kept alone is over the budget.
         """
         extra = self.bits - self.tables.bits
-        tables = prune(self.tables, self._worth(), bits - extra, max(whole, 1))
+        tables = prune(self.tables, self._gains(), bits - extra, max(whole, 1))
         return replace(self, tables=tables)
 
-    def _worth(self) -> list[Float[np.ndarray, "_"]]:
+    def _gains(self) -> list[Float[np.ndarray, "_"]]:
         """Per order, the nats on the training text that each n-gram is estimated to save."""
         tables = self.tables
-        worth, lower, low = [np.zeros(self.vocab)], self.unigram[0], self.unigram[1]
+        gains, lower, low = [np.zeros(self.vocab)], self.unigram[0], self.unigram[1]
         for k in range(2, self.order + 1):
             prefix, suffix = tables.prefix[k - 1], tables.suffix[k - 1]
             everything, raw = np.arange(tables.sizes[k - 1]), np.ones(tables.sizes[k - 1], dtype=bool)
             here = self._share(k, everything, raw) + self._left[k - 1][0][prefix] * low[suffix]
             counts = tables.counts[k - 1]
-            worth.append((counts - discount(counts, self.discounts[k - 1, 0])) * np.log(here / lower[suffix]))
+            gains.append((counts - discount(counts, self.discounts[k - 1, 0])) * np.log(here / lower[suffix]))
             low = self._share(k, everything, ~raw) + self._left[k - 1][1][prefix] * low[suffix]
             lower = here
-        return worth
+        return gains
 
     @classmethod
     def learning_curve(

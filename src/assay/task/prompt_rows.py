@@ -26,7 +26,7 @@ LONGEST = 100_000  # characters of a cell
 
 
 @dataclass(frozen=True)
-class Row:
+class PromptRow:
     """One prompt as written.
 
     Attributes:
@@ -40,7 +40,7 @@ class Row:
     group: str | None
 
 
-def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[Row], str]:
+def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[PromptRow], str]:
     """Rows that all have the same columns, and a name for them.
 
     Raises:
@@ -77,7 +77,7 @@ def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[Ro
     return rows, name
 
 
-def checked(where: str, values: Any) -> Row:
+def checked(where: str, values: Any) -> PromptRow:
     """A row whose values are texts (whole numbers are allowed for positions and groups)."""
     if not isinstance(values, Mapping):
         raise TaskError(f"{where}: a row must be an object with named columns, not {type(values).__name__}")
@@ -105,7 +105,7 @@ def checked(where: str, values: Any) -> Row:
         if column != "group" and not str(value):
             raise TaskError(f"{where}: column {column!r} is empty")
         found[str(column)] = str(value)
-    return Row(where, found, found.pop("group", None) or None)
+    return PromptRow(where, found, found.pop("group", None) or None)
 
 
 def file_rows(path: Path) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from assay.task.classify import split
 from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, reads_tokens, tokenizer_of
 from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import Metric, metric_of
-from assay.task.prompt_rows import KNOWN, Row, read_rows
+from assay.task.prompt_rows import KNOWN, PromptRow, read_rows
 from assay.task.task import Task
 
 Source = str | Path | Sequence[Mapping[str, Any]]
@@ -28,7 +28,7 @@ Source = str | Path | Sequence[Mapping[str, Any]]
 class Prompt:
     """A row with its tokens: the prompt, its counterfactual (None where there is none), answers, and named columns."""
 
-    row: Row
+    row: PromptRow
     clean: Int[np.ndarray, "length"]
     corrupted: Int[np.ndarray, "length"] | None
     answers: tuple[int, ...]
@@ -139,7 +139,7 @@ def joined(head: list[int], ids: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:
     return np.concatenate([np.array(head, dtype=np.int64), ids])
 
 
-def answer_of(model: Any, row: Row, column: str, prompt: Int[np.ndarray, "_"]) -> int:
+def answer_of(model: Any, row: PromptRow, column: str, prompt: Int[np.ndarray, "_"]) -> int:
     """The one token with which an answer goes on from the prompt, or that it is by itself.
 
     Raises:
@@ -161,7 +161,7 @@ def answer_of(model: Any, row: Row, column: str, prompt: Int[np.ndarray, "_"]) -
     )
 
 
-def column_of(model: Any, row: Row, column: str, head: int, length: int) -> int:
+def column_of(model: Any, row: PromptRow, column: str, head: int, length: int) -> int:
     """The column that a named position stands for: a number, or the last token of a word of the prompt.
 
     Raises:

@@ -50,13 +50,13 @@ class Task(Examples):
     notes: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def description(self) -> about.Task:
+    def description(self) -> about.TaskRecord:
         """What was scored and against what, for the record."""
         notes = dict(self.notes)
         how = notes.pop("reference", None)
         reference = None if self.reference is None else about.Reference(how=how, **self.reference.summary())
         own: dict[str, Any] = self.summary() | {"kind": self.kind, "name": self.name, "metric": self.metric.name}
-        return about.Task(**own, notes=notes, reference=reference)
+        return about.TaskRecord(**own, notes=notes, reference=reference)
 
     def subset(self, documents: Sequence[int] | Integer[np.ndarray, "_"]) -> Task:
         """The task with only these documents (indices), in their old order; the reference stays.

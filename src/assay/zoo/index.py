@@ -21,7 +21,7 @@ def cache() -> Path:
 
 
 @dataclass(frozen=True)
-class Entry:
+class ZooModel:
     """One model of the zoo.
 
     Attributes:
@@ -52,20 +52,22 @@ class Entry:
 _OURS = "Apache-2.0"
 _NOVELS = "on novels and Python's library"
 _KNOWN = (
-    Entry("stories-260k", "a Llama of 5 layers on TinyStories, by Andrej Karpathy (llama2.c)", "MIT"),
-    Entry("novel-attn2", f"2 layers, attention only, d 256, {_NOVELS}", _OURS),
-    Entry("novel-attn2-rep", "its twin, trained on repeated spans too: induction heads", _OURS),
-    Entry("novel-1l", f"1 layer, d 64, {_NOVELS}", _OURS),
-    Entry("novel-2l", f"2 layers, d 128, {_NOVELS}", _OURS),
-    Entry("novel-3l", f"3 layers, d 192, {_NOVELS}", _OURS),
-    Entry("novel-4l", f"4 layers, d 256, {_NOVELS}", _OURS),
-    Entry("novel-4l-seed1", "novel-4l from another seed", _OURS),
-    Entry("novel-4l-rep", "novel-4l trained on repeated spans too: induction heads", _OURS),
-    Entry("smollm2-135m", "30 layers, d 576: SmolLM2-135M-Instruct, by Hugging Face, from 4 bits", _OURS, fetched=True),
+    ZooModel("stories-260k", "a Llama of 5 layers on TinyStories, by Andrej Karpathy (llama2.c)", "MIT"),
+    ZooModel("novel-attn2", f"2 layers, attention only, d 256, {_NOVELS}", _OURS),
+    ZooModel("novel-attn2-rep", "its twin, trained on repeated spans too: induction heads", _OURS),
+    ZooModel("novel-1l", f"1 layer, d 64, {_NOVELS}", _OURS),
+    ZooModel("novel-2l", f"2 layers, d 128, {_NOVELS}", _OURS),
+    ZooModel("novel-3l", f"3 layers, d 192, {_NOVELS}", _OURS),
+    ZooModel("novel-4l", f"4 layers, d 256, {_NOVELS}", _OURS),
+    ZooModel("novel-4l-seed1", "novel-4l from another seed", _OURS),
+    ZooModel("novel-4l-rep", "novel-4l trained on repeated spans too: induction heads", _OURS),
+    ZooModel(
+        "smollm2-135m", "30 layers, d 576: SmolLM2-135M-Instruct, by Hugging Face, from 4 bits", _OURS, fetched=True
+    ),
 )
 
 
-def entries() -> tuple[Entry, ...]:
+def entries() -> tuple[ZooModel, ...]:
     """The models that are at hand, in a fixed order."""
     return tuple(entry for entry in _KNOWN if entry.here)
 
@@ -81,7 +83,7 @@ def place(name: str) -> Path:
     return next((entry.folder for entry in _KNOWN if entry.name == short), FOLDER / short)
 
 
-def to_fetch() -> tuple[Entry, ...]:
+def to_fetch() -> tuple[ZooModel, ...]:
     """The models that `assay zoo fetch` would get."""
     return tuple(entry for entry in _KNOWN if entry.fetched and not entry.here)
 

@@ -10,7 +10,7 @@ from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations import Circuit, Keep, Remove
 from assay.explanations.circuit.nodes import touched
 from assay.explanations.circuit.trials import node_out
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_plans import circuit_plan
 from assay.intervene.circuit_runs import engine_of
 from assay.intervene.circuits import Circuits
@@ -29,25 +29,25 @@ FILLS = ("mean", "resample_joint", "noise", "counterfactual")
 KINDS = ("gpt2", "llama", "parallel", "attention only")
 
 
-def bench(kind: str, ablation: str, dtype: torch.dtype = DOUBLE) -> Workbench:
+def workbench(kind: str, ablation: str, dtype: torch.dtype = DOUBLE) -> PlanContext:
     return bench_of(kind, dtype, ablation == "counterfactual")
 
 
-def rows_of(at: Workbench) -> np.ndarray:
+def rows_of(at: PlanContext) -> np.ndarray:
     return np.arange(len(at.task.tokens))
 
 
-def everything(at: Workbench) -> np.ndarray:
+def everything(at: PlanContext) -> np.ndarray:
     return np.ones(len(at.model.edges), dtype=bool)
 
 
-def close(at: Workbench, one: torch.Tensor, other: torch.Tensor, tolerance: float = 1e-9) -> bool:
+def close(at: PlanContext, one: torch.Tensor, other: torch.Tensor, tolerance: float = 1e-9) -> bool:
     """Whether logits agree wherever the model reads a token."""
     real = at.task.real
     return float((one - other)[real].abs().max()) <= tolerance * float(other[real].abs().max())
 
 
-def some_edges(at: Workbench, share: float, seed: int) -> np.ndarray:
+def some_edges(at: PlanContext, share: float, seed: int) -> np.ndarray:
     mask = np.random.default_rng(seed).random(len(at.model.edges)) < share
     mask[at.model.edges.number("input->logits")[0]] = True
     return mask
@@ -56,7 +56,7 @@ def some_edges(at: Workbench, share: float, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("ablation", FILLS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_edges_are_the_model_and_none_the_ablated_model(kind, ablation):
-    at = bench(kind, ablation)
+    at = workbench(kind, ablation)
     circuit = Circuit.of(everything(at))
     assert close(at, logits(at, circuit.plan(at, ablation)), at.runner.clean("scored", rows_of(at)).logits)
     nothing = circuit_plan(at, EdgeSet.whole(~everything(at)), ablation)
@@ -69,7 +69,7 @@ def test_all_edges_are_the_model_and_none_the_ablated_model(kind, ablation):
 @pytest.mark.parametrize("ablation", FILLS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_ablating_a_node_is_ablating_all_edges_out_of_it(kind, ablation):
-    at = bench(kind, ablation)
+    at = workbench(kind, ablation)
     names = ["a0.h1", "a1.h2"] if kind == "attention only" else ["a0.h1", "m0", "a1.h2"]
     mask = everything(at)
     for name in names:
@@ -80,7 +80,7 @@ def test_ablating_a_node_is_ablating_all_edges_out_of_it(kind, ablation):
 @pytest.mark.parametrize("ablation", FILLS)
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "parallel"])
 def test_nodes_that_are_kept_are_as_in_keep_and_the_floors_differ_by_the_input(kind, ablation):
-    at = bench(kind, ablation)
+    at = workbench(kind, ablation)
     names = ["a0.h1", "m1", "a1.h0"]
     assert close(at, logits(at, Circuit(nodes=names).plan(at, ablation)), logits(at, Keep(names).plan(at, ablation)))
     mask = ~everything(at)
@@ -89,7 +89,7 @@ def test_nodes_that_are_kept_are_as_in_keep_and_the_floors_differ_by_the_input(k
 
 
 def test_optimal_constants_are_fitted_for_all_writers_and_not_for_the_complement_alone():
-    at = bench("gpt2", "mean", SINGLE)
+    at = workbench("gpt2", "mean", SINGLE)
     names = ["a0.h1", "m1"]
     assert not close(
         at, logits(at, Circuit(nodes=names).plan(at, "optimal")), logits(at, Keep(names).plan(at, "optimal")), 1e-4
@@ -100,9 +100,9 @@ def test_optimal_constants_are_fitted_for_all_writers_and_not_for_the_complement
 @pytest.mark.parametrize("ablation", FILLS)
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "parallel"])
 def test_the_run_of_a_plan_is_that_of_a_plain_implementation(kind, ablation, frozen):
-    at = bench(kind, ablation)
+    at = workbench(kind, ablation)
     if frozen:
-        at = Workbench(Runner(at.model, at.task), at.seed, frozen_norm=True)
+        at = PlanContext(Runner(at.model, at.task), at.seed, frozen_norm=True)
     model, network = make(kind, DOUBLE)
     mask = some_edges(at, 0.5, 3)
     fills = naive_fill(kind, DOUBLE, tuple(model.components), ablation)
@@ -113,7 +113,7 @@ def test_the_run_of_a_plan_is_that_of_a_plain_implementation(kind, ablation, fro
 
 @pytest.mark.parametrize("ablation", FILLS)
 def test_a_plan_is_scored_as_the_engine_scores_its_mask(ablation):
-    at = bench("llama", ablation, SINGLE)
+    at = workbench("llama", ablation, SINGLE)
     mask = some_edges(at, 0.4, 1)
     plan = Circuit.of(mask).plan(at, ablation)
     mine = score(at, {"circuit": plan})["circuit"]
@@ -125,14 +125,14 @@ def test_a_plan_is_scored_as_the_engine_scores_its_mask(ablation):
 def test_a_fill_that_is_one_run_is_known_as_such_and_others_are_not():
     one_run = {"resample_joint": True, "resample_independent": False, "mean": False, "counterfactual": True}
     for ablation, one in one_run.items():
-        at = bench("llama", ablation, SINGLE)
+        at = workbench("llama", ablation, SINGLE)
         plan = Circuit.of(everything(at)).plan(at, ablation)
         assert engine_of(at.runner, plan, plan.final).consistent is one
         assert Circuits(at, ablation).consistent is one
 
 
 def test_a_fill_that_leaves_a_writer_as_it_is_is_refused():
-    at = bench("llama", "mean", SINGLE)
+    at = workbench("llama", "mean", SINGLE)
     plan = Circuit.of(everything(at)).plan(at, "mean")
     fill = EditRun("fill", edits=plan.runs[-2].edits[:-1])
     with pytest.raises(ComponentError, match="fills no edge out of 'm1'"):
@@ -145,7 +145,7 @@ def test_a_fill_that_leaves_a_writer_as_it_is_is_refused():
 @pytest.mark.parametrize("ablation", ["mean", "resample_joint"])
 def test_an_edge_at_one_position_is_the_plain_run_with_that_position_kept(ablation):
     """@-1 is another column in rows of another length."""
-    at = bench("gpt2", ablation)
+    at = workbench("gpt2", ablation)
     model, network = make("gpt2", DOUBLE)
     names = ["input->a1.h0<v>", "input->logits", "a0.h2->a1.h0<k>@2", "input->a0.h2<v>@-1", "a1.h0->logits@-1"]
     circuit = Circuit(edges=names)
@@ -165,7 +165,7 @@ def test_an_edge_at_one_position_is_the_plain_run_with_that_position_kept(ablati
 
 
 def test_all_positions_one_by_one_are_the_whole_edge_and_the_complement_is_the_rest():
-    at = bench("llama", "mean")
+    at = workbench("llama", "mean")
     width = at.task.tokens.shape[1]
     mask = some_edges(at, 0.6, 5)
     names = at.model.edges.names(mask)
@@ -180,13 +180,13 @@ def test_all_positions_one_by_one_are_the_whole_edge_and_the_complement_is_the_r
     assert np.array_equal(rest.complement().mask(here, width), together.mask(here, width))
     assert rest.anywhere.all()  # nothing is kept at column 6
     plan = circuit_plan(at, EdgeSet(np.repeat(mask[:, None], width, 1), tuple(range(width))), "mean")
-    prompts = bench("llama", "counterfactual")
+    prompts = workbench("llama", "counterfactual")
     if int(prompts.task.last.min()) + 1 == width:
         assert close(at, logits(at, plan), logits(at, Circuit.of(mask).plan(at, "mean")))
 
 
 def test_sets_at_positions_are_scored_row_by_row_as_their_plans_are():
-    at = bench("gpt2", "mean", SINGLE)
+    at = workbench("gpt2", "mean", SINGLE)
     circuit = Circuit(edges=["input->a1.h0<v>", "a1.h0->logits@-1", "input->logits"])
     edges = circuit.kept(at.model)
     found = score_circuits(at, [edges, edges.complement()], "mean", rows=rows_of(at))
@@ -197,12 +197,12 @@ def test_sets_at_positions_are_scored_row_by_row_as_their_plans_are():
 
 
 def test_a_column_that_some_row_does_not_have_is_refused():
-    at = bench("gpt2", "mean", SINGLE)
+    at = workbench("gpt2", "mean", SINGLE)
     wide = at.task.tokens.shape[1] - 1
     with pytest.raises(TaskError, match=rf"an edge is kept @{wide}, and the shortest example has columns 0 to"):
         logits(at, Circuit(edges=["input->logits", f"m0->logits@{wide}"]).plan(at, "mean"))
     model, _ = make("gpt2", SINGLE)
-    prompts = Workbench(Runner(model, prompt_task(model)), 0)
+    prompts = PlanContext(Runner(model, prompt_task(model)), 0)
     with pytest.raises(TaskError, match="an edge is kept @S3, and the task has no column 'S3'"):
         logits(prompts, Circuit(edges=["input->logits", "m0->logits@S3"]).plan(prompts, "mean"))
 
@@ -313,7 +313,7 @@ def test_what_this_model_does_not_have_is_refused_in_a_sentence(kind, arguments,
 
 def test_a_circuit_has_no_refit_and_needs_a_transformer():
     model, _ = make("gpt2", SINGLE)
-    refit = Workbench(Runner(model, bench("gpt2", "mean", SINGLE).task), refit=True)
+    refit = PlanContext(Runner(model, workbench("gpt2", "mean", SINGLE).task), refit=True)
     for make_plan in (Circuit(nodes=["m0"]).plan, Circuit(nodes=["m0"]).floor):
         with pytest.raises(ClaimError, match="the option 'refit' does not apply to circuits"):
             make_plan(refit, "mean")
@@ -324,7 +324,7 @@ def test_a_circuit_has_no_refit_and_needs_a_transformer():
 
 
 def test_only_the_final_stream_of_a_circuit_has_one_value():
-    at = bench("llama", "mean")
+    at = workbench("llama", "mean")
     plan = Circuit(nodes=["a0.h1", "m1"]).plan(at, "mean")
     last = parse_site("r2")
     stream = at.runner.values(plan, plan.final, [last], rows_of(at))[last]

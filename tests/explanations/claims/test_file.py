@@ -317,9 +317,9 @@ def test_known_words_are_those_that_the_engine_has():
 
     from assay.explanations import programs
 
-    bench = planted.bench()
+    workbench = planted.workbench()
     for ablation in set(ABLATIONS) - {"counterfactual"}:  # for which that task has no data
-        assert len(bench.ablate([parse_site("a0.h1")], ablation)) == 1
+        assert len(workbench.ablate([parse_site("a0.h1")], ablation)) == 1
     for name, arguments in PROGRAMS.items():
         assert set(arguments) == set(inspect.signature(getattr(programs, name)).parameters)
 

@@ -13,7 +13,7 @@ from assay.intervene.plan import EditRun, Plan
 from assay.intervene.reference import ReferenceStatistics
 from assay.intervene.store import ReferenceValues
 from assay.names import parse_site
-from tests.measure.planted import bench
+from tests.measure.planted import workbench
 from tests.naive.attention_rules import target
 
 CASES = [
@@ -71,7 +71,7 @@ def test_wrong_arguments_are_named_with_the_nearest_valid_one(make, message):
 
 
 def test_the_parts_of_a_claim_are_fitted_in_one_pass_and_never_again(monkeypatch: pytest.MonkeyPatch):
-    at = bench()
+    at = workbench()
     assert at.task.reference is not None
     rows, deepest = len(at.task.reference), at.runner.model.depth({("z", 0): lambda value: None})
     claim = Program({f"a0.h{head}": programs.previous_token() for head in range(4)})
@@ -89,7 +89,7 @@ def test_the_parts_of_a_claim_are_fitted_in_one_pass_and_never_again(monkeypatch
 
 
 def test_the_pass_of_a_fit_gives_means_and_the_other_heads_of_the_layer_too():
-    at = bench()
+    at = workbench()
     Program({"a0.h1": programs.previous_token()}).edits(at)
     once = at.runner.forwards
     other = Program({"a0.h2": programs.previous_token()})
@@ -116,7 +116,7 @@ def test_the_pass_of_a_fit_gives_means_and_the_other_heads_of_the_layer_too():
     ],
 )
 def test_what_was_fitted_wants_no_values_any_more(program):
-    at, site = bench(), parse_site("a0.h1")
+    at, site = workbench(), parse_site("a0.h1")
     assert wants_values(at, site, program) == (program.name != "<lambda>")
     Program({"a0.h1": program}).edits(at)
     assert not wants_values(at, site, program)

@@ -13,7 +13,7 @@ from assay.find.circuit.roc import roc_block
 from assay.methods.edge_scores import EdgeScores
 from assay.planted.world import Truth
 from assay.planted.worlds import world
-from assay.record.search import Roc
+from assay.record.search import RocRecord
 from tests.find.circuit.test_search import run
 
 __all__ = ["run"]
@@ -27,7 +27,7 @@ def test_each_method_is_compared_with_the_truth_and_reported_again(run, capsys):
     assert "ROC: 5 edges are right, 13 others are not" in out
     record = json.loads(Path("found/frontier.json").read_text())
     assert record["arguments"]["command"].endswith("--roc")
-    Roc.model_validate(record["roc"])
+    RocRecord.model_validate(record["roc"])
     exact, order = record["roc"]["methods"]
     assert (exact["method"], exact["area"]["value"], exact["found"]) == ("exact", 1.0, 5)
     assert exact["area"]["low"] < 0.9 < exact["area"]["high"] == 1.0
@@ -62,7 +62,7 @@ def test_where_the_truth_is_not_known_the_roc_is_undefined(run):
     why = "no truth of planted:and_gate is derived under the ablation 'noise'"
     assert f"ROC: undefined, because {why}" in " ".join(out.split())
     record = json.loads(Path("found/frontier.json").read_text())["roc"]
-    Roc.model_validate(record)
+    RocRecord.model_validate(record)
     assert (record["reason"], record["methods"]) == (why, [])
     assert why in Path("found/report.html").read_text().replace("&#39;", "'")
 

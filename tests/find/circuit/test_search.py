@@ -14,7 +14,7 @@ import pytest
 from assay import cli
 from assay.explanations.circuit.files import read_circuit
 from assay.explanations.claims.file import load_claim
-from assay.find.circuit.plan import Plan
+from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.search import find_circuit, leak
 from assay.find.circuit.split import Split, split_task
 from assay.planted.load import load
@@ -138,7 +138,7 @@ def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, caps
 def test_what_is_measured_does_not_depend_on_the_selection_being_run_first():
     """The same arguments give the same record, but for its timing."""
     model = load("planted:and_gate")
-    plan = Plan(("attribution",), "mean", sizes=(2, 5, 18), controls=3, keep_edges=5)
+    plan = SearchPlan(("attribution",), "mean", sizes=(2, 5, 18), controls=3, keep_edges=5)
     split = split_task(model, {"kind": "planted"}, documents=31, select=8)
     records = [find_circuit(model, split, plan).record for _ in range(2)]
     assert records[0] == records[1].model_copy(update={"timing": records[0].timing})
@@ -151,7 +151,7 @@ def test_the_circuit_is_chosen_on_the_selection():
     """Of two methods the one that is better there is written, whatever comes first."""
     model = load("planted:and_gate")
     split = split_task(model, {"kind": "planted"}, documents=31, select=8)
-    plan = Plan(("random", "exact"), "resample_joint", sizes=(5, 18), controls=0, keep_edges=5, draws=1)
+    plan = SearchPlan(("random", "exact"), "resample_joint", sizes=(5, 18), controls=0, keep_edges=5, draws=1)
     found = find_circuit(model, split, plan)
     assert found.scores.method == "exact"
     assert set(model.edges.names(found.mask)) == set(world("and_gate").truth("resample_joint").edges)
@@ -165,7 +165,7 @@ def test_the_leak_check_fires_where_the_evaluation_was_searched_on():
     assert leak(split.evaluation, found_on(split.selection, "s")).state == "passed"
     assert leak(split.evaluation, found_on(one, "s")).state == "fired"
     leaking = Split(split.evaluation.subset(np.arange(8)), split.evaluation, "by hand", split.claim)
-    plan = Plan(("random",), "zero", sizes=(5, 18), controls=0)
+    plan = SearchPlan(("random",), "zero", sizes=(5, 18), controls=0)
     record = find_circuit(model, leaking, plan).record
     assert (record.leak.state, record.leak.documents) == ("fired", 8)
 

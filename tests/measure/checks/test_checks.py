@@ -10,7 +10,7 @@ import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.base import Use, Uses
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.checks.checks import run_checks, scope_share
 from assay.measure.checks.evidence import Evidence, self_match
@@ -168,23 +168,25 @@ def test_scope_share_is_of_the_gap_to_the_bigram():
 
 
 def test_self_match_is_zero_on_a_disjoint_reference_and_one_on_the_scored_row():
-    bench = world()
-    assert self_match(bench, ("mean", "resample_joint"), 2) == {"resample_joint": 0.0}
-    one = next(t for t in map(bench.task.subset, ([i] for i in range(len(bench.task.documents)))) if len(t) == 1)
-    itself = Workbench(Runner(bench.model, replace(one, reference=one)))
+    workbench = world()
+    assert self_match(workbench, ("mean", "resample_joint"), 2) == {"resample_joint": 0.0}
+    one = next(
+        t for t in map(workbench.task.subset, ([i] for i in range(len(workbench.task.documents)))) if len(t) == 1
+    )
+    itself = PlanContext(Runner(workbench.model, replace(one, reference=one)))
     assert self_match(itself, ("resample_joint",), 2) == {"resample_joint": 1.0}
 
 
 def test_knockouts_find_a_dead_part_frivolous_and_a_live_one_used():
-    bench = world()
+    workbench = world()
     # a program that gives the mean is no different from the ablated part: it matters nowhere
-    mean = bench.statistics.mean(_site("a0.h1")) @ model().W_O(0)[1]
+    mean = workbench.statistics.mean(_site("a0.h1")) @ model().W_O(0)[1]
 
     def constant(tokens: torch.Tensor) -> torch.Tensor:
         return mean[: tokens.shape[1]].expand(*tokens.shape, -1)
 
     claim = Program({"a0.h1": programs.custom(constant, returns="output"), "a1.h2": own_pattern("a1.h2")})
-    found = knockouts(bench, claim, rows=np.arange(6), contexts=1)
+    found = knockouts(workbench, claim, rows=np.arange(6), contexts=1)
     assert found is not None
     verdicts = {use.part: use.verdict(0.01, found.scale, 1e-4) for use in found.uses}
     assert verdicts == {"a0.h1": "frivolous", "a1.h2": "used"}
@@ -194,9 +196,9 @@ def test_knockouts_find_a_dead_part_frivolous_and_a_live_one_used():
 
 
 def test_a_part_that_is_frozen_out_downstream_still_counts_as_used():
-    bench = world()
+    workbench = world()
     for claim in (Keep(["a0.h1", "a1.h2", "m0", "m1"]), Remove(HEADS)):
-        found = knockouts(bench, claim, rows=np.arange(4), contexts=1)
+        found = knockouts(workbench, claim, rows=np.arange(4), contexts=1)
         assert found is not None
         assert all(use.verdict(0.01, found.scale, 1e-4) == "used" for use in found.uses)
         assert set(found.uses[0].contexts) == {
@@ -205,7 +207,7 @@ def test_a_part_that_is_frozen_out_downstream_still_counts_as_used():
             "under knock-out 1 (mean)",
             "under knock-out 1 (zero)",
         }
-    last = knockouts(bench, Remove(["m1"]), rows=np.arange(4), contexts=0)
+    last = knockouts(workbench, Remove(["m1"]), rows=np.arange(4), contexts=0)
     assert last is not None
     # nothing is downstream of the last MLP: freezing changes nothing
     assert last.uses[0].contexts["downstream frozen"] == pytest.approx(last.uses[0].left_out, rel=1e-4)
@@ -222,23 +224,23 @@ def test_constants_have_no_parts_that_matter():
 
 
 def test_merging_what_makes_no_difference_costs_nothing():
-    bench = world()
+    workbench = world()
     # in these texts no token stands before two different ones often: a longer prefix seldom changes the target
     claim = Program({"a0.h1": programs.induction(match="prefix", prefix=3), "a1.h2": own_pattern("a1.h2")})
-    scored, resamples = measured(bench, claim)
-    costs = merges(bench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
+    scored, resamples = measured(workbench, claim)
+    costs = merges(workbench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
     assert set(costs) == {"a0.h1: prefix 3 → recent", "a1.h2: its program → mean"}
     assert (costs["a1.h2: its program → mean"].value or 0) > 0.05
     assert abs(costs["a0.h1: prefix 3 → recent"].value or 0) < (costs["a1.h2: its program → mean"].value or 0)
     single = Program({"a1.h2": programs.induction()})
-    assert merges(bench, single, scored, resamples, explained=EXPLAINED, floor=FLOOR) == {}
+    assert merges(workbench, single, scored, resamples, explained=EXPLAINED, floor=FLOOR) == {}
 
 
 def test_longer_ngrams_and_labels_are_merged_too():
-    bench = world()
+    workbench = world()
     claim = Program({"m0": programs.ngram(2), "m1": programs.label(tokens=[20, 21, 22])})
-    scored, resamples = measured(bench, claim)
-    costs = merges(bench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
+    scored, resamples = measured(workbench, claim)
+    costs = merges(workbench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
     assert set(costs) == {"m0: ngram(2) → ngram(1)", "m1: both sides of the label → mean"}
 
 
@@ -256,16 +258,16 @@ def test_the_classifier_tells_a_collapsed_direction_and_not_two_samples_of_one_d
 
 
 def test_off_manifold_is_at_chance_for_an_unchanged_stream_and_high_for_a_zeroed_one():
-    bench = world()
-    same = off_manifold(bench, Program({"a0.h1": own_pattern("a0.h1")}).plan(bench))
+    workbench = world()
+    same = off_manifold(workbench, Program({"a0.h1": own_pattern("a0.h1")}).plan(workbench))
     assert same.auroc == pytest.approx(0.5, abs=0.05)
     assert same.site == "r1"
-    zeroed = off_manifold(bench, bench.plan(bench.ablate([_site("m0"), _site("m1")], "zero")))
+    zeroed = off_manifold(workbench, workbench.plan(workbench.ablate([_site("m0"), _site("m1")], "zero")))
     assert zeroed.auroc is not None
     assert zeroed.auroc > 0.8
     assert zeroed.site == "r2"
     assert "held-out documents" in str(zeroed)
-    assert off_manifold(bench, bench.plan(())).auroc is None
+    assert off_manifold(workbench, workbench.plan(())).auroc is None
 
 
 def _site(name: str):

@@ -26,7 +26,8 @@ from assay.names import parse_site
 from assay.record.controls import Controls
 from assay.stats.fits import p_value
 from assay.task.rows import control_rows
-from tests.measure.planted import PLANTED, bench, planted, text_task
+from tests.measure.planted import PLANTED, planted, text_task
+from tests.measure.planted import workbench as new_workbench
 from tests.model.tiny import tiny
 
 CLAIM = Program({name: programs.previous_token() for name in PLANTED})
@@ -35,7 +36,7 @@ SETTINGS = Settings(controls=30, quick=True)
 
 @pytest.fixture(scope="module")
 def measured():
-    return controls(bench(), CLAIM, SETTINGS, ablation="mean")
+    return controls(new_workbench(), CLAIM, SETTINGS, ablation="mean")
 
 
 def group(record, name):
@@ -47,14 +48,14 @@ def sites(*names):
 
 
 def test_two_of_eight_heads_have_27_other_pairs_and_all_are_listed():
-    draws = other_sets(bench(), sites(*PLANTED), most=100, seed=0)
+    draws = other_sets(new_workbench(), sites(*PLANTED), most=100, seed=0)
     assert draws.possible == len(draws.items) == len({frozenset(item) for item in draws.items}) == 27
     assert draws.enumerated
     assert frozenset(sites(*PLANTED)) not in {frozenset(item) for item in draws.items}
 
 
 def test_a_cap_takes_a_keyed_sample_that_says_so():
-    first, again, other = (other_sets(bench(), sites(*PLANTED), most=10, seed=s) for s in (0, 0, 1))
+    first, again, other = (other_sets(new_workbench(), sites(*PLANTED), most=10, seed=s) for s in (0, 0, 1))
     assert len(first.items) == 10
     assert first.possible == 27
     assert not first.enumerated
@@ -63,9 +64,9 @@ def test_a_cap_takes_a_keyed_sample_that_says_so():
 
 def test_sets_keep_the_layer_profile_and_are_sampled_where_a_thousand_or_more_exist():
     claim = sites("a0.h0", "a0.h1", "a1.h0", "a1.h1", "m1")
-    draws = other_sets(bench(), claim, most=50, seed=0)
+    draws = other_sets(new_workbench(), claim, most=50, seed=0)
     assert draws.possible == 28 * 28 - 1
-    large = other_sets(bench(), sites("a0.h0", "a0.h1", "a0.h2", "a1.h0", "a1.h1"), most=50, seed=0)
+    large = other_sets(new_workbench(), sites("a0.h0", "a0.h1", "a0.h2", "a1.h0", "a1.h1"), most=50, seed=0)
     assert large.possible == 56 * 28 - 1
     assert len(large.items) == 50
     assert not large.enumerated
@@ -75,7 +76,7 @@ def test_sets_keep_the_layer_profile_and_are_sampled_where_a_thousand_or_more_ex
 
 
 def test_a_lone_mlp_is_compared_with_mlps_of_other_layers():
-    draws = other_sets(bench(), sites("m0"), most=10, seed=0)
+    draws = other_sets(new_workbench(), sites("m0"), most=10, seed=0)
     assert [str(s) for item in draws.items for s in item] == ["m1"]
     assert "any layer" in draws.how
 
@@ -83,23 +84,23 @@ def test_a_lone_mlp_is_compared_with_mlps_of_other_layers():
 def test_different_programs_are_handed_out_in_every_way():
     first, second = programs.previous_token(), programs.copy()
     claim = dict(zip(expand(PLANTED, planted()), (first, second), strict=True))
-    draws = other_sets(bench(), claim, most=100, seed=0)
+    draws = other_sets(new_workbench(), claim, most=100, seed=0)
     assert draws.possible == len(draws.items) == 2 * 28 - 1
 
 
 def test_other_programs_are_never_the_claimed_rule_and_variants_always_are():
     site = parse_site("a0.h2")
     claimed = programs.induction()
-    assert all(getattr(p, "name", "") != "induction" for p in other_programs(claimed, site, bench()))
+    assert all(getattr(p, "name", "") != "induction" for p in other_programs(claimed, site, new_workbench()))
     assert {p.name for p in variants(claimed)} == {"induction"}
     assert claimed not in variants(claimed)
-    items, possible = program_sets(bench(), CLAIM.assignment(planted()), 30)
+    items, possible = program_sets(new_workbench(), CLAIM.assignment(planted()), 30)
     assert len(items) == 30 < possible
     assert not any(programs.previous_token() in item.values() for item in items)
 
 
 def test_shuffled_tokens_change_what_the_program_sees_and_nothing_else():
-    workbench = bench()
+    workbench = new_workbench()
     task = workbench.task
     site = parse_site("a0.h2")
     rows = np.arange(4)
@@ -122,7 +123,7 @@ def test_shuffled_tokens_change_what_the_program_sees_and_nothing_else():
 
 
 def test_a_rule_on_tokens_attends_elsewhere_when_they_are_shuffled():
-    workbench = bench()
+    workbench = new_workbench()
     rule = programs.duplicate_token()
     rows = np.arange(len(text_task()))
     seen = []
@@ -163,7 +164,7 @@ def test_nats_and_shares_are_those_of_the_controls_own_scope(measured):
 def test_a_rule_on_positions_is_not_fed_shuffled_tokens_which_would_be_itself(measured):
     assert "shuffled tokens" not in [row.name for row in measured.groups]
     read = Program({name: programs.duplicate_token() for name in PLANTED})
-    block = controls(bench(), read, Settings(controls=4, quick=True), ablation="mean", random_weights=False)
+    block = controls(new_workbench(), read, Settings(controls=4, quick=True), ablation="mean", random_weights=False)
     row = group(block, "shuffled tokens")
     assert any(value != row.claim.value for value in row.values)
 
@@ -177,14 +178,14 @@ def test_a_search_that_finds_the_claim_itself_is_no_control_and_no_reason_for_do
 
 def test_the_same_seed_gives_the_same_record_and_it_is_json():
     few = Settings(controls=5, quick=True)
-    first, again = (controls(bench(), CLAIM, few, ablation="resample_joint") for _ in range(2))
+    first, again = (controls(new_workbench(), CLAIM, few, ablation="resample_joint") for _ in range(2))
     assert first.model_dump_json() == again.model_dump_json()
-    other = controls(bench(1), CLAIM, replace(few, seed=1), ablation="resample_joint", random_weights=False)
+    other = controls(new_workbench(1), CLAIM, replace(few, seed=1), ablation="resample_joint", random_weights=False)
     assert group(other, "other programs").names != group(first, "other programs").names
 
 
 def test_controls_leave_the_claims_fits_alone():
-    workbench = bench()
+    workbench = new_workbench()
     full = Program({name: programs.previous_token("full") for name in PLANTED})
     assigned = full.assigned(planted())
     before = {site: strength.clone() for site, strength in full.strengths(workbench, assigned).items()}
@@ -216,7 +217,7 @@ def test_random_weights_keep_embeddings_change_matrices_and_leave_the_model_alon
 
 
 def test_the_search_finds_the_planted_heads_and_others_on_random_weights():
-    workbench = bench()
+    workbench = new_workbench()
     found, how = by_attention(workbench, CLAIM.assignment(planted()), CLAIM.searched_by(planted()))
     assert {str(s) for s in found} == set(PLANTED)
     assert "previous_token" in how
@@ -232,10 +233,10 @@ def test_shuffling_leaves_nothing_for_an_induction_search():
 def test_the_largest_parts_are_those_with_the_largest_effect():
     model = copy.copy(planted())
     everything = expand(["a0", "m0", "a1", "m1"], model)
-    norm, attribution = sizes(bench(), everything)
+    norm, attribution = sizes(new_workbench(), everything)
     assert all(v > 0 for v in (*norm.values(), *attribution.values()))
     claim = sites("a0.h0", "a0.h1")
-    top = largest(bench(), claim, norm)
+    top = largest(new_workbench(), claim, norm)
     heads = sorted((s for s in everything if s.kind == "head" and s.layer == 0), key=lambda s: -norm[s])
     assert set(top) == set(heads[:2])
 
@@ -250,7 +251,7 @@ def test_the_largest_parts_are_those_with_the_largest_effect():
     ],
 )
 def test_sets_of_parts_have_controls_of_their_own_profile(claim, measure):
-    record = controls(bench(), claim, Settings(controls=5, quick=True), ablation="zero")
+    record = controls(new_workbench(), claim, Settings(controls=5, quick=True), ablation="zero")
     row = record.groups[0]
     assert row.n == 5
     assert row.measure == measure
@@ -269,7 +270,7 @@ def test_rows_spread_over_documents():
 
 def test_an_mlp_table_has_other_tables_for_controls():
     record = controls(
-        bench(),
+        new_workbench(),
         Program({"m0": programs.ngram(1)}),
         Settings(controls=5, quick=True),
         ablation="mean",

@@ -25,18 +25,19 @@ from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from assay.task.ngrams import NGram
 from tests.measure.ids import FLOOR
-from tests.measure.planted import bench, planted, text_task
+from tests.measure.planted import planted, text_task
+from tests.measure.planted import workbench as new_workbench
 from tests.model.tiny import tiny
 
 SETTINGS = Settings(controls=5)
 
 
 def test_ngrams_are_fitted_on_the_reference_and_marked_weak():
-    field = contestants(bench(), SETTINGS)
+    field = contestants(new_workbench(), SETTINGS)
     names = [rival.name for rival in field]
     assert names == ["unigram", "bigram", "ngram", "ngram+cache"]
     assert all(rival.weak and "weak" in rival.what for rival in field)
-    assert [str(one) for one in systems(bench(), SETTINGS)] == names
+    assert [str(one) for one in systems(new_workbench(), SETTINGS)] == names
 
 
 def test_the_unigram_is_that_of_the_references_words_alone():
@@ -68,35 +69,35 @@ def test_windows_that_follow_on_are_one_text():
 def test_an_ngram_as_a_system_has_the_loss_of_the_ngram(order):
     ngram, _, _ = fitted(text_task(), 50, 0)
     plain = replace(ngram, cache=None)
-    scored = score(bench(), {"ngram": distribution(plain, order)})
+    scored = score(new_workbench(), {"ngram": distribution(plain, order)})
     task = text_task()
     expected = -plain.log_prob(task.tokens, order)[task.scored.numpy()].sum()
     assert scored["ngram"].loss.sum() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_model_as_its_own_rival_has_no_kl_but_that_of_the_uniform_share_mixed_in():
-    scored = score(bench(), {"itself": model_distribution(planted())})
+    scored = score(new_workbench(), {"itself": model_distribution(planted())})
     assert scored["itself"].kl.sum() <= 1e-6 * scored.count.sum()
 
 
 def test_a_lower_order_is_shorter_and_the_whole_is_its_own_length():
-    bits = {rival.name: rival.bits for rival in contestants(bench(), SETTINGS)}
+    bits = {rival.name: rival.bits for rival in contestants(new_workbench(), SETTINGS)}
     assert bits["unigram"] < bits["bigram"] <= bits["ngram"] < bits["ngram+cache"]
     words = text_task().reference.tokens[:, 1:].numpy()
     assert bits["bigram"] == pytest.approx(NGram.fit([*words], 50, 2, 0).bits, rel=0.02)
 
 
 def test_component_claims_also_meet_sets_of_as_many_parts():
-    field = contestants(bench(), SETTINGS, Keep(["a0.h1", "a0.h4", "m1"]), ablation="mean")
+    field = contestants(new_workbench(), SETTINGS, Keep(["a0.h1", "a0.h4", "m1"]), ablation="mean")
     sets = {rival.name: rival for rival in field if rival.bits is None}
     assert list(sets) == ["top norm", "top attribution", "random parts"]
     assert len(sets["random parts"].system) == 4
     assert "m1" in sets["top norm"].what
-    assert all(r.bits is not None for r in contestants(bench(), SETTINGS, Program({"a0.h1": programs.copy()})))
+    assert all(r.bits is not None for r in contestants(new_workbench(), SETTINGS, Program({"a0.h1": programs.copy()})))
 
 
 def test_rows_hold_what_the_record_says():
-    workbench = bench()
+    workbench = new_workbench()
     claim = Keep(["a0", "a1.h4", "m0", "m1"])
     field = contestants(workbench, SETTINGS, claim)
     floor = {FLOOR: claim.floor(workbench, "mean")}

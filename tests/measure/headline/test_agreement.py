@@ -162,20 +162,20 @@ def test_accuracy_is_the_share_of_right_first_guesses():
     from assay.score.score import score
     from tests.measure.tokens.test_residual import world
 
-    bench = world()
+    workbench = world()
     claim = Constant(["m0", "m1"])
-    plans = {EXPLAINED: claim.plan(bench, "mean")}
-    scored = score(bench, plans)
+    plans = {EXPLAINED: claim.plan(workbench, "mean")}
+    scored = score(workbench, plans)
     resamples = Resamples(int((scored.count > 0).sum()), draws=50)
     found = accuracy(scored, resamples, explained=EXPLAINED, floor=None)
-    real = bench.task.scored[:, 1:]
+    real = workbench.task.scored[:, 1:]
 
     def by_hand(logits) -> float:
-        return float((logits[:, :-1].argmax(-1) == bench.task.tokens[:, 1:])[real].double().mean())
+        return float((logits[:, :-1].argmax(-1) == workbench.task.tokens[:, 1:])[real].double().mean())
 
-    assert found["accuracy_model"].value == pytest.approx(by_hand(bench.model(bench.task.tokens)))
-    rows = np.arange(len(bench.task.tokens))
-    again = by_hand(bench.runner.logits(plans[EXPLAINED], rows))
+    assert found["accuracy_model"].value == pytest.approx(by_hand(workbench.model(workbench.task.tokens)))
+    rows = np.arange(len(workbench.task.tokens))
+    again = by_hand(workbench.runner.logits(plans[EXPLAINED], rows))
     assert found["accuracy"].value == pytest.approx(again, abs=2 / float(real.sum()))
     tokens = scored.model.tokens
     assert tokens is not None

@@ -17,7 +17,7 @@ from assay.model.transformer import Model
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.task.task import Task
-from tests.measure.planted import PLANTED, bench, planted, text_task, texts
+from tests.measure.planted import PLANTED, planted, text_task, texts, workbench
 from tests.model.tiny import tiny
 
 
@@ -57,7 +57,7 @@ def test_where_nothing_is_scored_alone_the_reason_is_given(claim, reason):
 
 def test_only_the_first_ablations_systems_are_added_with_its_draws():
     claim = Program({name: programs.previous_token() for name in PLANTED})
-    parts, plans = alone(bench(), claim, "resample_joint", 4)
+    parts, plans = alone(workbench(), claim, "resample_joint", 4)
     assert {name: len(plan) for name, plan in plans.items()} == {
         SystemId(kind, part=name): count for name in PLANTED for kind, count in (("part", 1), ("part floor", 4))
     }
@@ -68,7 +68,7 @@ def test_a_component_alone_is_what_measuring_it_alone_gives():
     several = {"a0.h2": programs.previous_token(), "a0.h3": programs.copy()}
 
     def scored(claim: Program):
-        at = bench(1)
+        at = workbench(1)
         made = systems(at, claim, ["resample_joint", "mean"], 4)
         return made.parts, score(at, made.plans)
 
@@ -119,7 +119,7 @@ def test_every_component_has_compute_figures_beside_the_compounds(monkeypatch):
     model, task = planted(), text_task()
     claim = Program({name: programs.previous_token() for name in PLANTED})
     endpoints = family(task, 1, 20)
-    monkeypatch.setattr(yardsticks, "family_of", lambda bench, settings: ("even", endpoints))
+    monkeypatch.setattr(yardsticks, "family_of", lambda workbench, settings: ("even", endpoints))
     measured = assay.measure(claim, model, task, ablation="mean", controls=0)
     record = measured.record
     assert set(record.compute.parts) == set(PLANTED)
@@ -144,7 +144,7 @@ def test_documents_whose_losses_the_family_lacks_are_left_out_of_the_compute_and
         for endpoint in endpoints:
             for name in names[:lacking]:
                 del endpoint.documents[name]  # type: ignore[attr-defined]
-        monkeypatch.setattr(yardsticks, "family_of", lambda bench, settings, known=endpoints: ("even", known))
+        monkeypatch.setattr(yardsticks, "family_of", lambda workbench, settings, known=endpoints: ("even", known))
         found[lacking] = assay.measure(claim, model, task, ablation="mean", controls=0).record.compute
     assert f"(on the {len(names) - 1} of {len(names)} documents whose losses the family has)" in found[1].text
     assert found[1].documents == f"on the {len(names) - 1} of {len(names)} documents whose losses the family has"

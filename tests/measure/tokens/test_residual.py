@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Call, Data, Edit, EditRun, Own, Plan, Value
 from assay.intervene.residue import Residue
 from assay.intervene.runner import Runner
@@ -46,10 +46,10 @@ def texts(count: int, seed: int) -> list[str]:
 
 
 @cache
-def world() -> Workbench:
+def world() -> PlanContext:
     view = tiny(tokenizer=True)
     task = Task.text(view, texts=texts(36, 0), reference=texts(40, 1), context=24)
-    return Workbench(Runner(view, task))
+    return PlanContext(Runner(view, task))
 
 
 def model() -> Model:
@@ -58,12 +58,12 @@ def model() -> Model:
     return found
 
 
-def measured(bench: Workbench, explanation: object, ablation: str = "mean") -> tuple[Scored, Resamples]:
+def measured(workbench: PlanContext, explanation: object, ablation: str = "mean") -> tuple[Scored, Resamples]:
     systems = {
-        SystemId("explained", ablation): explanation.plan(bench, ablation),  # type: ignore[attr-defined]
-        SystemId("floor", ablation): explanation.floor(bench, ablation),  # type: ignore[attr-defined]
+        SystemId("explained", ablation): explanation.plan(workbench, ablation),  # type: ignore[attr-defined]
+        SystemId("floor", ablation): explanation.floor(workbench, ablation),  # type: ignore[attr-defined]
     }
-    scored = score(bench, systems, keep=systems)
+    scored = score(workbench, systems, keep=systems)
     return scored, Resamples(int((scored.count > 0).sum()), draws=200)
 
 
@@ -79,11 +79,11 @@ def own_pattern(name: str) -> programs.CustomProgram:
 
 
 def test_signal_is_zero_where_the_program_gives_the_parts_own_values():
-    bench = world()
+    workbench = world()
     claim = Program({name: own_pattern(name) for name in HEADS})
-    scored, resamples = measured(bench, claim)
+    scored, resamples = measured(workbench, claim)
     assert scored[EXPLAINED].kl.sum() < 1e-6 * scored[FLOOR].kl.sum()
-    signal = residual_signal(bench, claim, scored, resamples, floor=FLOOR)
+    signal = residual_signal(workbench, claim, scored, resamples, floor=FLOOR)
     assert signal.value.value == pytest.approx(0, abs=1e-4)
     assert signal.noise.value == pytest.approx(0, abs=1e-3)
     assert signal.share.value is None
@@ -91,10 +91,10 @@ def test_signal_is_zero_where_the_program_gives_the_parts_own_values():
 
 
 def test_signal_is_that_of_the_parts_where_the_explanation_is_the_mean():
-    bench = world()
+    workbench = world()
     claim = Constant(HEADS, "mean")
-    scored, resamples = measured(bench, claim)
-    signal = residual_signal(bench, claim, scored, resamples, floor=FLOOR)
+    scored, resamples = measured(workbench, claim)
+    signal = residual_signal(workbench, claim, scored, resamples, floor=FLOOR)
     assert signal.value.value == pytest.approx(1, abs=1e-6)
     assert signal.noise.value is not None
     assert signal.noise.value < 0.5
@@ -103,27 +103,27 @@ def test_signal_is_that_of_the_parts_where_the_explanation_is_the_mean():
 
 
 def test_signal_does_not_depend_on_a_constant_that_is_off_by_a_constant():
-    bench = world()
-    scored, resamples = measured(bench, Constant(HEADS, "mean"))
+    workbench = world()
+    scored, resamples = measured(workbench, Constant(HEADS, "mean"))
     values = [
-        residual_signal(bench, Constant(HEADS, kind), scored, resamples, floor=FLOOR).value.value
+        residual_signal(workbench, Constant(HEADS, kind), scored, resamples, floor=FLOOR).value.value
         for kind in ("mean", "zero")
     ]
     assert values[0] == pytest.approx(values[1], abs=1e-4)  # E takes the constant out
 
 
 def test_reader_predicts_a_residual_that_is_a_function_of_the_token_and_no_noise():
-    bench = world()
+    workbench = world()
     site = parse_site("a0.h1")
     by_token = torch.randn(model().config.vocab, 8, generator=torch.Generator().manual_seed(3))
-    residue = Residue(bench, [Edit(site, Call(lambda b: b.read(site) - by_token[b.tokens], (site,)))])
+    residue = Residue(workbench, [Edit(site, Call(lambda b: b.read(site) - by_token[b.tokens], (site,)))])
     reader = TokenReader(residue)
     rows = np.arange(8)
-    seen = Batchlike(bench.task.tokens[rows], rows)
+    seen = Batchlike(workbench.task.tokens[rows], rows)
     (predicted,) = reader.predict(seen)
     (actual,) = residue.centred("scored", rows)
-    left = (predicted - actual)[:, 1:][bench.task.real[rows][:, 1:]].square().sum()
-    assert left < 0.2 * actual[:, 1:][bench.task.real[rows][:, 1:]].square().sum()
+    left = (predicted - actual)[:, 1:][workbench.task.real[rows][:, 1:]].square().sum()
+    assert left < 0.2 * actual[:, 1:][workbench.task.real[rows][:, 1:]].square().sum()
 
 
 class Batchlike:
@@ -137,13 +137,13 @@ class Batchlike:
 
 
 def test_reader_tells_structure_that_was_left_out_from_what_no_token_table_has():
-    bench = world()
+    workbench = world()
     shares = {}
     # a label says almost nothing of an MLP that depends on the token; the table by token says all that a token can
     for name, program in (("label", programs.label(tokens=[20])), ("table", programs.ngram(1))):
         claim = Program({"m0": program})
-        scored, resamples = measured(bench, claim)
-        signal = residual_signal(bench, claim, scored, resamples, floor=FLOOR)
+        scored, resamples = measured(workbench, claim)
+        signal = residual_signal(workbench, claim, scored, resamples, floor=FLOOR)
         assert signal.to_json().keys() == {"value", "noise", "shuffled", "reader", "share", "text"}
         assert (signal.value.low or 0) > max(signal.noise.high or 0, signal.shuffled.high or 0)
         shares[name] = signal.share
@@ -153,125 +153,130 @@ def test_reader_tells_structure_that_was_left_out_from_what_no_token_table_has()
 
 
 def test_noise_has_the_residuals_covariance():
-    bench = world()
-    residue = Residue(bench, Constant(HEADS, "mean").values(bench))
+    workbench = world()
+    residue = Residue(workbench, Constant(HEADS, "mean").values(workbench))
     white = torch.randn(4000, 3, sum(residue.widths), generator=torch.Generator().manual_seed(0))
     drawn = torch.cat(residue.sample(white), -1)[:, 1:].flatten(0, 1)
-    rows = bench.statistics.rows
-    assert bench.task.reference is not None
-    actual = torch.cat(residue.centred("reference", rows), -1)[:, 1:][bench.task.reference.real[rows][:, 1:]]
+    rows = workbench.statistics.rows
+    assert workbench.task.reference is not None
+    actual = torch.cat(residue.centred("reference", rows), -1)[:, 1:][workbench.task.reference.real[rows][:, 1:]]
     assert torch.allclose(drawn.T.cov(), actual.T.cov(), atol=0.1 * float(actual.T.cov().diagonal().max()))
 
 
 def test_residuals_are_exact_in_z_and_in_the_stream():
-    bench = world()
-    zero = Residue(bench, [Edit(parse_site("a0.h1"), Own())]).raw("scored", np.arange(3))[0]
+    workbench = world()
+    zero = Residue(workbench, [Edit(parse_site("a0.h1"), Own())]).raw("scored", np.arange(3))[0]
     assert float(zero.abs().max()) == 0
-    all_of_it = Residue(bench, [Edit(parse_site("m0"), Value(torch.zeros(())))]).raw("scored", np.arange(3))[0]
+    all_of_it = Residue(workbench, [Edit(parse_site("m0"), Value(torch.zeros(())))]).raw("scored", np.arange(3))[0]
     run = EditRun("clean")
-    own = bench.runner.values(Plan((run,)), run, [parse_site("m0")], np.arange(3))[parse_site("m0")]
+    own = workbench.runner.values(Plan((run,)), run, [parse_site("m0")], np.arange(3))[parse_site("m0")]
     assert torch.equal(all_of_it, own)
-    stream = Residue(bench, Program({"a1.h2": own_pattern("a1.h2")}).values(bench))
+    stream = Residue(workbench, Program({"a1.h2": own_pattern("a1.h2")}).values(workbench))
     assert stream.widths == [model().config.d_model]
 
 
 def test_a_source_that_is_another_run_is_refused():
-    bench = world()
-    edits = bench.ablate([parse_site("a0.h1")], "resample_joint")
+    workbench = world()
+    edits = workbench.ablate([parse_site("a0.h1")], "resample_joint")
     with pytest.raises(TypeError, match=r"a0\.h1.*From"):
-        Residue(bench, edits)
+        Residue(workbench, edits)
 
 
 def test_keep_has_the_complements_run_as_its_residual_and_remove_has_none():
-    bench = world()
+    workbench = world()
     claim = Keep(["a0.h1", "m0", "m1"])
-    scored, resamples = measured(bench, claim)
-    at = score(bench, {FLOOR: claim.floor(bench, "mean")})
+    scored, resamples = measured(workbench, claim)
+    at = score(workbench, {FLOOR: claim.floor(workbench, "mean")})
     scored = scored if FLOOR in scored.systems else scored.with_systems(at)
     signal = residual_signal(
-        bench, claim, scored, resamples, floor=FLOOR, rest=complement(bench, claim, scored, "mean")
+        workbench, claim, scored, resamples, floor=FLOOR, rest=complement(workbench, claim, scored, "mean")
     )
     assert signal.value.value is not None
     assert signal.noise.value is None
-    everything = Keep([c for c in bench.model.components if c != "input"])
-    rest = complement(bench, everything, scored, "mean")
-    whole = residual_signal(bench, everything, scored, resamples, floor=FLOOR, rest=rest)
+    everything = Keep([c for c in workbench.model.components if c != "input"])
+    rest = complement(workbench, everything, scored, "mean")
+    whole = residual_signal(workbench, everything, scored, resamples, floor=FLOOR, rest=rest)
     assert whole.value.value == pytest.approx(0, abs=1e-6)  # the complement of everything is the empty floor
-    assert complement(bench, Remove(["m0"]), scored, "mean") is None
-    assert residual_signal(bench, Remove(["m0"]), scored, resamples, floor=FLOOR).value.value is None
+    assert complement(workbench, Remove(["m0"]), scored, "mean") is None
+    assert residual_signal(workbench, Remove(["m0"]), scored, resamples, floor=FLOOR).value.value is None
 
 
 def test_shuffled_documents_are_others():
-    bench = world()
-    rows = np.arange(len(bench.task.tokens))
-    partners = other_documents(bench, rows, 0)
+    workbench = world()
+    rows = np.arange(len(workbench.task.tokens))
+    partners = other_documents(workbench, rows, 0)
     assert partners is not None
-    assert (bench.task.document[partners] != bench.task.document).all()
-    assert other_documents(bench, rows[:1], 0) is None
+    assert (workbench.task.document[partners] != workbench.task.document).all()
+    assert other_documents(workbench, rows[:1], 0) is None
 
 
 @pytest.mark.parametrize("claim", [Constant(HEADS), Keep(["a0.h0", "a1.h1", "m0"])], ids=["constant", "keep"])
 def test_restoring_all_parts_closes_everything(claim: Constant | Keep):
-    bench = world()
-    sites = claim.restorable(bench, "mean")
-    assert sites == [edit.site for edit in claim.plan(bench, "mean").final.edits]
-    left = [set(claim.restored(bench, "mean", site).final.edits) for site in sites]
-    scored = score(bench, {"all": bench.plan(tuple(set.intersection(*left))), "whole": claim.plan(bench, "mean")})
+    workbench = world()
+    sites = claim.restorable(workbench, "mean")
+    assert sites == [edit.site for edit in claim.plan(workbench, "mean").final.edits]
+    left = [set(claim.restored(workbench, "mean", site).final.edits) for site in sites]
+    scored = score(
+        workbench, {"all": workbench.plan(tuple(set.intersection(*left))), "whole": claim.plan(workbench, "mean")}
+    )
     assert scored["whole"].kl.sum() > 1e-3
     assert scored["all"].kl.sum() < 1e-9
 
 
 def test_restoring_the_only_part_closes_everything_and_each_of_two_less():
-    bench = world()
+    workbench = world()
     for claim, whole in ((Constant(["a1.h2"]), True), (Constant(HEADS), False)):
-        scored, resamples = measured(bench, claim)
-        found = parts(bench, claim, scored, resamples, explained=EXPLAINED)
+        scored, resamples = measured(workbench, claim)
+        found = parts(workbench, claim, scored, resamples, explained=EXPLAINED)
         assert [p.part for p in found] == list(claim.components)
         closes = [p.closes.value for p in found]
         assert closes == [pytest.approx(1.0, abs=1e-9)] if whole else max(closes) < 1 - 1e-3
 
 
 def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(monkeypatch: pytest.MonkeyPatch):
-    bench = world()
+    workbench = world()
     claim = Constant(HEADS)
     monkeypatch.setattr(residual, "MOST_RUNS", 1)
     monkeypatch.setattr(residual, "ROWS", 3)
-    scored, resamples = measured(bench, claim)
+    scored, resamples = measured(workbench, claim)
     few = score(
-        bench,
-        {"whole": claim.plan(bench, "mean"), "one": claim.restored(bench, "mean", claim.scope(bench.model)[0])},
-        rows=control_rows(bench.task, 3),
+        workbench,
+        {
+            "whole": claim.plan(workbench, "mean"),
+            "one": claim.restored(workbench, "mean", claim.scope(workbench.model)[0]),
+        },
+        rows=control_rows(workbench.task, 3),
     )
-    found = parts(bench, claim, scored, resamples, explained=EXPLAINED)[0].closes
+    found = parts(workbench, claim, scored, resamples, explained=EXPLAINED)[0].closes
     assert found.n == 3 < int((scored.count > 0).sum())
     assert found.value == pytest.approx(1 - few["one"].kl.sum() / few["whole"].kl.sum(), abs=1e-12)
 
 
 def test_parts_of_random_ablations_use_the_same_draws():
-    bench = world()
-    claim = Keep([c for c in bench.model.components if c not in ("input", "a0.h1")])
+    workbench = world()
+    claim = Keep([c for c in workbench.model.components if c not in ("input", "a0.h1")])
     both = SystemId("explained", "resample_joint")
-    draws = [claim.plan(bench, "resample_joint", draw) for draw in range(2)]
-    scored = score(bench, {both: draws})
+    draws = [claim.plan(workbench, "resample_joint", draw) for draw in range(2)]
+    scored = score(workbench, {both: draws})
     resamples = Resamples(int((scored.count > 0).sum()), draws=50)
-    (only,) = parts(bench, claim, scored, resamples, explained=both, ablation="resample_joint", draws=2)
+    (only,) = parts(workbench, claim, scored, resamples, explained=both, ablation="resample_joint", draws=2)
     assert only.part == "a0.h1"
     assert only.closes.value == pytest.approx(1, abs=1e-9)
 
 
 def test_too_many_parts_are_undefined_with_their_number():
-    bench = world()
+    workbench = world()
     claim = Keep([f"m0.n{i}" for i in range(4)])  # 44 other neurons, 8 heads, m1: fewer than 64; so two MLPs
     many = Constant([f"m0.n{i}" for i in range(40)] + [f"m1.n{i}" for i in range(40)])
-    scored, resamples = measured(bench, claim)
-    (row,) = parts(bench, many, scored, resamples, explained=EXPLAINED)
+    scored, resamples = measured(workbench, claim)
+    (row,) = parts(workbench, many, scored, resamples, explained=EXPLAINED)
     assert "80 parts" in row.closes.reason
 
 
 def test_partitions_add_up_to_everything():
-    bench = world()
-    scored, resamples = measured(bench, Constant(HEADS))
-    found = slices(scored, bench.task, resamples, explained=EXPLAINED)
+    workbench = world()
+    scored, resamples = measured(workbench, Constant(HEADS))
+    found = slices(scored, workbench.task, resamples, explained=EXPLAINED)
     table = scored[EXPLAINED].tokens
     assert table is not None
     for name in ("source", "position", "token_class", "frequency", "repeat"):
@@ -285,9 +290,9 @@ def test_partitions_add_up_to_everything():
 
 
 def test_repeats_are_found_where_they_are():
-    bench = world()
-    scored, _ = measured(bench, Constant(HEADS))
-    found = repeats(bench.task, scored)
+    workbench = world()
+    scored, _ = measured(workbench, Constant(HEADS))
+    found = repeats(workbench.task, scored)
     # the second half repeats the first: from its second token on, the token stood after the same token before
     assert (found[scored.position >= 13] == "after the same token before").all()
     assert (found[scored.position == 1] == "new in the window").all()
@@ -315,11 +320,11 @@ def test_token_classes(text: str, kind: str):
 
 
 def test_worst_examples_are_the_rows_with_the_largest_kl():
-    bench = world()
-    scored, _ = measured(bench, Constant(HEADS))
+    workbench = world()
+    scored, _ = measured(workbench, Constant(HEADS))
     table = scored[EXPLAINED].tokens
     assert table is not None
-    rows = worst(scored, bench.task, explained=EXPLAINED, floor=FLOOR, count=5)
+    rows = worst(scored, workbench.task, explained=EXPLAINED, floor=FLOOR, count=5)
     totals = np.bincount(scored.row, weights=table.kl)
     assert [r.row for r in rows] == np.argsort(-totals, kind="stable")[:5].tolist()
     for row in rows:

@@ -28,8 +28,8 @@ def save(run: Path, name: int, *, overwrite: bool = True) -> None:
     write_run(run, {"schema": 1, "run": name}, table, str(name), overwrite=overwrite)
 
 
-def entry(name: object) -> register.Entry:
-    return register.Entry("zoo:x {'kind': 'text'}", str(name), ("mean",), p=0.5)
+def entry(name: object) -> register.Try:
+    return register.Try("zoo:x {'kind': 'text'}", str(name), ("mean",), p=0.5)
 
 
 def saved(run: Path) -> int:

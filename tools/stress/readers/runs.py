@@ -84,7 +84,7 @@ TABLES = FileReader(_tables, _compared)
 def _registers(folder: Path) -> list[Seed]:
     path = folder / "register.jsonl"
     for claim, p in (("c1", 0.1), ("c2", None), ("c1", 0.05), ("c3", 1.0)):
-        register.log(path, register.Entry("zoo:x {'kind': 'text'}", claim, ("mean", "zero"), "words", "today", p))
+        register.log(path, register.Try("zoo:x {'kind': 'text'}", claim, ("mean", "zero"), "words", "today", p))
     content = path.read_bytes()
     return [Seed(path.name, content), Seed(path.name, content.rstrip(b"\n")), Seed(path.name, b"")]
 
@@ -92,7 +92,7 @@ def _registers(folder: Path) -> list[Seed]:
 def _logged(path: Path) -> None:
     """What is in the register is still there when a try was logged, and the try, too."""
     register.check(path)
-    before, new = register.entries(path), register.Entry("zoo:x {'kind': 'text'}", "new", ("mean",), p=0.5)
+    before, new = register.entries(path), register.Try("zoo:x {'kind': 'text'}", "new", ("mean",), p=0.5)
     seen = register.foreseen(path, new)
     assert (register.log(path, new), register.adjusted(path, new)) == seen
     after = register.entries(path)

@@ -32,7 +32,7 @@ from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edge
 from assay.explanations.circuit.nodes import read_fills, touched, used_nodes
 from assay.explanations.circuit.path_sampled import different
 from assay.explanations.circuit.trials import DRAWS, EDGES_TRIED, restored
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Plan
@@ -41,8 +41,8 @@ from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
-from assay.record.circuit import Circuit as CircuitBlock
-from assay.record.circuit import RunFigures
+from assay.record.circuit import CircuitRecord as CircuitBlock
+from assay.record.circuit import RunScores
 
 MANY = 10**9  # path-sampled circuits are not counted
 DEFAULT_SEARCH = "attribution"  # stands for one that is not known
@@ -138,46 +138,50 @@ class Circuit(Explanation):
         assert isinstance(model, Model)
         return [parse_site(name) for name in touched(model, mask)]
 
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return circuit_plan(bench, self.kept(bench.model), ablation, draw)
+    def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return circuit_plan(workbench, self.kept(workbench.model), ablation, draw)
 
-    def complement(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+    def complement(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
         """The run of everything but the circuit."""
-        return circuit_plan(bench, self.kept(bench.model).complement(), ablation, draw)
+        return circuit_plan(workbench, self.kept(workbench.model).complement(), ablation, draw)
 
-    def restorable(self, bench: Workbench, ablation: str) -> list[Site]:
+    def restorable(self, workbench: PlanContext, ablation: str) -> list[Site]:
         """Nodes that lack an edge to or from the circuit."""
-        model, edges = bench.model, self.kept(bench.model)
+        model, edges = workbench.model, self.kept(workbench.model)
         assert isinstance(model, Model)
         sites = sorted((parse_site(name) for name in model.edges.writers[1:]), key=order)
         return [s for s in sites if not np.array_equal(restored(model, edges, str(s)).anywhere, edges.anywhere)]
 
-    def restored(self, bench: Workbench, ablation: str, site: Site, draw: int = 0) -> Plan:
+    def restored(self, workbench: PlanContext, ablation: str, site: Site, draw: int = 0) -> Plan:
         """The circuit with a node's edges to and from it all there."""
-        assert isinstance(bench.model, Model)
-        return circuit_plan(bench, restored(bench.model, self.kept(bench.model), str(site)), ablation, draw)
+        assert isinstance(workbench.model, Model)
+        return circuit_plan(workbench, restored(workbench.model, self.kept(workbench.model), str(site)), ablation, draw)
 
-    def uses(self, bench: Workbench, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
-        return circuit_uses(bench, self.kept(bench.model), ablation, rows)
+    def uses(self, workbench: PlanContext, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
+        return circuit_uses(workbench, self.kept(workbench.model), ablation, rows)
 
     def block(
         self,
-        bench: Workbench,
+        workbench: PlanContext,
         ablation: str,
         rows: Int[np.ndarray, "rows"],
-        sides: Callable[[], tuple[RunFigures, RunFigures] | None],
+        sides: Callable[[], tuple[RunScores, RunScores] | None],
     ) -> CircuitBlock:
-        return circuit_block(bench, self.resolve(bench.model), ablation, rows, sides)
+        return circuit_block(workbench, self.resolve(workbench.model), ablation, rows, sides)
 
-    def unedited(self, bench: Workbench, ablation: str) -> Plan:
+    def unedited(self, workbench: PlanContext, ablation: str) -> Plan:
         """The run of every edge, which is the model's own: what it differs by is the engine's noise."""
-        return circuit_plan(bench, EdgeSet.whole(np.ones(len(self.kept(bench.model).kept), dtype=bool)), ablation)
+        return circuit_plan(
+            workbench, EdgeSet.whole(np.ones(len(self.kept(workbench.model).kept), dtype=bool)), ablation
+        )
 
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
         """The run in which no edge is kept, `input` ablated like every writer; it needs no engine."""
-        without_refit(bench)
-        assert isinstance(bench.model, Model)
-        return bench.plan(bench.ablate([parse_site(name) for name in bench.model.edges.writers], ablation, draw))
+        without_refit(workbench)
+        assert isinstance(workbench.model, Model)
+        return workbench.plan(
+            workbench.ablate([parse_site(name) for name in workbench.model.edges.writers], ablation, draw)
+        )
 
     def sentence(self, model_name: str) -> str:
         if self.file is not None:
@@ -205,9 +209,9 @@ class Circuit(Explanation):
         name = None if self.file is None else self.file.method
         return Searched(name or DEFAULT_SEARCH, known=name is not None)
 
-    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
+    def neighbours(self, workbench: PlanContext, ablation: str, most: int) -> Iterator[Neighbours]:
         """Random circuits like this one, made of paths: to beat a uniform draw of few edges says nothing."""
-        model = bench.model
+        model = workbench.model
         assert isinstance(model, Model)
         size = f"about {self.live(model):,} live edges"
         what = f"unions of random paths from input to logits with {size}, as many in each layer"
@@ -215,7 +219,7 @@ class Circuit(Explanation):
         like = edges.kept if edges.by_position else edges.anywhere
         reason = "the only circuit of this profile is the claim itself"
         try:
-            masks: Sequence[np.ndarray] = list(different(model.edges, like, most, bench.seed))
+            masks: Sequence[np.ndarray] = list(different(model.edges, like, most, workbench.seed))
         except ComponentError as problem:
             masks, reason = [], str(problem)
         if 0 < len(masks) < most:
@@ -250,10 +254,10 @@ class Circuit(Explanation):
             if str(site) not in used:
                 yield Unread(site)
 
-    def constants_bits(self, bench: Workbench, ablation: str) -> float:
-        assert isinstance(bench.model, Model)
-        ablated = [parse_site(name) for name in read_fills(self.kept(bench.model), bench.model)]
-        return filled_bits(bench, ablation, ablated) if ablated else 0.0
+    def constants_bits(self, workbench: PlanContext, ablation: str) -> float:
+        assert isinstance(workbench.model, Model)
+        ablated = [parse_site(name) for name in read_fills(self.kept(workbench.model), workbench.model)]
+        return filled_bits(workbench, ablation, ablated) if ablated else 0.0
 
     def _reads_everything(self, model: Model, ablation: str) -> bool:
         """Whether fills are made by running the model on other examples, which reads all of its weights."""
@@ -298,5 +302,5 @@ class Circuit(Explanation):
         return EdgeSet(kept, positions)
 
 
-def _planned(edges: EdgeSet, ablation: str, bench: Workbench) -> Plan:
-    return circuit_plan(bench, edges, ablation)
+def _planned(edges: EdgeSet, ablation: str, workbench: PlanContext) -> Plan:
+    return circuit_plan(workbench, edges, ablation)

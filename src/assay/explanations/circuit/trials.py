@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.explanations.circuit.nodes import touched
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
@@ -45,7 +45,7 @@ def restored(model: Model, edges: EdgeSet, name: str) -> EdgeSet:
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class LeftOut:
     """What is left out of a circuit, one at a time.
 
     Attributes:
@@ -58,24 +58,26 @@ class Parts:
     of: int
 
 
-def parts_of(bench: Workbench, edges: EdgeSet, most_edges: int = EDGES_TRIED, most_nodes: int = NODES_TRIED) -> Parts:
+def parts_of(
+    workbench: PlanContext, edges: EdgeSet, most_edges: int = EDGES_TRIED, most_nodes: int = NODES_TRIED
+) -> LeftOut:
     """The circuit's live edges where they are few, else its nodes, and of many nodes a keyed sample."""
-    model = transformer_of(bench)
+    model = transformer_of(workbench)
     live = np.flatnonzero(model.edges.pruned(edges.anywhere))
     if len(live) <= most_edges:
         masks = tuple(np.arange(len(model.edges)) == number for number in live)
-        return Parts("edges", tuple(model.edges[int(number)] for number in live), masks, len(live))
+        return LeftOut("edges", tuple(model.edges[int(number)] for number in live), masks, len(live))
     nodes = touched(model, model.edges.pruned(edges.anywhere))
     chosen = nodes
     if len(nodes) > most_nodes:
-        places = generator(bench.seed, "circuit parts").permutation(len(nodes))[:most_nodes]
+        places = generator(workbench.seed, "circuit parts").permutation(len(nodes))[:most_nodes]
         chosen = [nodes[int(place)] for place in np.sort(places)]
-    return Parts("nodes", tuple(chosen), tuple(node_out(model, name) for name in chosen), len(nodes))
+    return LeftOut("nodes", tuple(chosen), tuple(node_out(model, name) for name in chosen), len(nodes))
 
 
-def knocked_out(bench: Workbench, edges: EdgeSet, draws: int = DRAWS, share: float = SHARE) -> list[list[str]]:
+def knocked_out(workbench: PlanContext, edges: EdgeSet, draws: int = DRAWS, share: float = SHARE) -> list[list[str]]:
     """Random sets of the circuit's nodes, each different; of one node that node, of none nothing."""
-    model = transformer_of(bench)
+    model = transformer_of(workbench)
     nodes = touched(model, model.edges.pruned(edges.anywhere))
     size = max(1, round(share * len(nodes)))
     if not nodes:
@@ -84,25 +86,25 @@ def knocked_out(bench: Workbench, edges: EdgeSet, draws: int = DRAWS, share: flo
     for draw in range(4 * draws):
         if len(out) >= min(draws, math.comb(len(nodes), size)):
             break
-        places = generator(bench.seed, "circuit knock-outs", draw).permutation(len(nodes))[:size]
+        places = generator(workbench.seed, "circuit knock-outs", draw).permutation(len(nodes))[:size]
         out.setdefault(tuple(nodes[int(place)] for place in np.sort(places)))
     return [list(names) for names in out]
 
 
-def resamples_of(bench: Workbench, count: Float64[np.ndarray, "documents"]) -> tuple[Resamples, np.ndarray]:
+def resamples_of(workbench: PlanContext, count: Float64[np.ndarray, "documents"]) -> tuple[Resamples, np.ndarray]:
     """Resamples of the documents that have scored tokens, and which they are."""
     here = np.flatnonzero(count > 0)
-    return bench.task.resamples(here, bench.seed, count[here]), here
+    return workbench.task.resamples(here, workbench.seed, count[here]), here
 
 
-def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> Completeness:
+def completeness(workbench: PlanContext, edges: EdgeSet, ablation: str, *, rows: Rows) -> Completeness:
     """KL(model less K || circuit less K), and their difference in loss, for random halves K of the circuit's nodes.
 
     A circuit that leaves out a backup of its own nodes is right as a whole and wrong under knock-outs (Wang et al.
     2023, section 4).
     """
-    model = transformer_of(bench)
-    draws = knocked_out(bench, edges)
+    model = transformer_of(workbench)
+    draws = knocked_out(workbench, edges)
     size: dict[str, Any] = {"n": len(draws), "share": SHARE, "of": "nodes"}
     if not draws:
         return Completeness(**size, reason="the circuit has no node that could be knocked out")
@@ -112,8 +114,8 @@ def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows)
     for names in draws:
         cut = np.any([node_out(model, name) for name in names], 0)
         base, variant = everything.without(cut), edges.without(cut)
-        found = score_circuits(bench, [variant], ablation, rows=rows, base=base)
-        resamples, here = resamples_of(bench, found.count)
+        found = score_circuits(workbench, [variant], ablation, rows=rows, base=base)
+        resamples, here = resamples_of(workbench, found.count)
         count = found.count[here]
         estimate = resamples.mean(found[0].kl[here], count, least=0.0)
         gap = resamples.difference(found[0].loss[here], found[BASE].loss[here], count)
@@ -123,11 +125,11 @@ def completeness(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows)
     return Completeness(**size, rows=tuple(knocked), median=middle, worst=worst)
 
 
-def minimality(bench: Workbench, edges: EdgeSet, ablation: str, *, rows: Rows) -> Minimality:
+def minimality(workbench: PlanContext, edges: EdgeSet, ablation: str, *, rows: Rows) -> Minimality:
     """By how much KL(model || circuit) rises when each part alone is left out; the largest rise first."""
-    parts = parts_of(bench, edges)
-    found = score_circuits(bench, [edges, *(edges.without(mask) for mask in parts.masks)], ablation, rows=rows)
-    resamples, here = resamples_of(bench, found.count)
+    parts = parts_of(workbench, edges)
+    found = score_circuits(workbench, [edges, *(edges.without(mask) for mask in parts.masks)], ablation, rows=rows)
+    resamples, here = resamples_of(workbench, found.count)
     count = found.count[here]
     kl = found.stacked("kl")
     rises = [resamples.difference(its[here], kl[0][here], count) for its in kl[1:]]

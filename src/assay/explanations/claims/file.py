@@ -17,7 +17,7 @@ from assay.errors import ClaimError, nearest
 from assay.explanations.claims import source as claim_source
 from assay.explanations.claims.block import KindFields, Strict
 from assay.explanations.claims.sentences import known, validated
-from assay.explanations.claims.source import Source
+from assay.explanations.claims.source import SourceFile
 from assay.explanations.floors import floor_problem
 from assay.explanations.kinds import LATER, block, kinds
 from assay.explanations.levels import LEVELS
@@ -161,7 +161,7 @@ class ClaimFile(Strict):
     register_: Annotated[bool | None, Field(alias="register")] = None
     out: str | None = None
 
-    _source: Source = PrivateAttr()
+    _source: SourceFile = PrivateAttr()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ClaimFile) and _plain(self) == _plain(other)
@@ -170,7 +170,7 @@ class ClaimFile(Strict):
         return hash(self.hash)
 
     @property
-    def source(self) -> Source:
+    def source(self) -> SourceFile:
         """The text that was read, and the line of every value."""
         return self._source
 
@@ -275,7 +275,7 @@ def _plain(claim: ClaimFile) -> dict[str, Any]:
     return claim.model_dump(by_alias=True, exclude_none=True)
 
 
-def _checked(source: Source) -> ClaimFile:
+def _checked(source: SourceFile) -> ClaimFile:
     data: dict[str, Any] = dict(source.data)
     if isinstance(data.get("task"), dict):
         kind = _kind(source, "task", tuple(_TASKS))
@@ -293,7 +293,7 @@ def _checked(source: Source) -> ClaimFile:
     return claim
 
 
-def _kind(source: Source, field: str, valid: tuple[str, ...], later: tuple[str, ...] = ()) -> str:
+def _kind(source: SourceFile, field: str, valid: tuple[str, ...], later: tuple[str, ...] = ()) -> str:
     fields: Any = source.data[field]
     if fields.get("kind") is None:
         raise ClaimError(f"{source.at((field,))}{field!r} needs a field 'kind'" + nearest("", valid))

@@ -10,10 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from assay.errors import ClaimError, nearest
-from assay.explanations.claims.source import Path_, Source
+from assay.explanations.claims.source import Path_, SourceFile
 
 
-def validated(schema: type[Any], source: Source, prefix: Path_, data: dict[str, Any]) -> Any:
+def validated(schema: type[Any], source: SourceFile, prefix: Path_, data: dict[str, Any]) -> Any:
     """A part of a claim file as its class.
 
     Raises:
@@ -40,7 +40,7 @@ _TYPES = {
 }
 
 
-def _sentence(error: ErrorDetails, schema: type[BaseModel], source: Source, prefix: Path_) -> str:
+def _sentence(error: ErrorDetails, schema: type[BaseModel], source: SourceFile, prefix: Path_) -> str:
     path = prefix + tuple(p for p in error["loc"] if isinstance(p, int) or (*prefix, p) in source.lines)
     kind, value, name = error["type"], error.get("input"), str(error["loc"][-1])
     if kind in ("extra_forbidden", "missing"):

@@ -25,7 +25,7 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """A file's data and where each value stands.
 
     Attributes:
@@ -124,7 +124,7 @@ def read_text(path: Path, name: str | None = None) -> str:
         within = inputs.inside(path, SUFFIXES)
         raise ClaimError(f"{name} is a folder, not a claim file" + (nearest(path, within) if within else ""))
     if inputs.is_absent(path):
-        tail = inputs.beside(path, SUFFIXES) or "; `assay init MODEL` writes one"
+        tail = inputs.similar_files(path, SUFFIXES) or "; `assay init MODEL` writes one"
         raise ClaimError(f"the claim file {inputs.shown(path)} does not exist{tail}")
     content = inputs.read_bytes(path, "the claim file", ClaimError, most=LARGEST)
     try:
@@ -136,7 +136,7 @@ def read_text(path: Path, name: str | None = None) -> str:
     return text
 
 
-def parse(text: str, name: str) -> Source:
+def parse(text: str, name: str) -> SourceFile:
     """Reads YAML text whose top level is a mapping.
 
     Raises:
@@ -167,10 +167,10 @@ def parse(text: str, name: str) -> Source:
     if not isinstance(data, dict):
         what = "a list" if isinstance(data, list) else f"the value {_short(data)}"
         raise ClaimError(f"{name}:{lines[()]}: a claim file is a mapping of fields such as 'model:', not {what}")
-    return Source(name, text, data, lines)
+    return SourceFile(name, text, data, lines)
 
 
-def read(path: str | Path) -> Source:
+def read(path: str | Path) -> SourceFile:
     """Reads a claim file's data. See `read_text` and `parse` for what is refused."""
     path = Path(path)
     return parse(read_text(path), str(path))

@@ -21,7 +21,7 @@ from assay.explanations.base import (
 )
 from assay.explanations.bits import ClaimBits, filled_bits, parts_bits
 from assay.explanations.components.spec import CONSTANTS, LEVELS, ConstantName
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Call, Edit, Plan, Source
 from assay.intervene.spec import RANDOM
@@ -35,7 +35,7 @@ OTHER_EXAMPLES = RANDOM | {"counterfactual"}  # ablations whose fills are made b
 
 
 @dataclass(frozen=True)
-class Parts(Explanation):
+class PartSet(Explanation):
     """A claim about named parts, of which none is given anything of its own."""
 
     components: tuple[str, ...]
@@ -52,8 +52,8 @@ class Parts(Explanation):
     def scope(self, model: AnyModel) -> list[Site]:
         return expand(self.components, model)
 
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+    def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
 
     def assignment(self, model: AnyModel) -> Assignment:
         return {site: None for site in self.scope(model)}  # noqa: C420 (typed as it is)
@@ -74,11 +74,11 @@ class Parts(Explanation):
     def unread(self, model: Model, ablation: str) -> Iterator[Unread]:
         return iter(()) if ablation in OTHER_EXAMPLES else map(Unread, self.ablated(model))
 
-    def constants_bits(self, bench: Workbench, ablation: str) -> float:
-        return filled_bits(bench, ablation, self.ablated(bench.model))
+    def constants_bits(self, workbench: PlanContext, ablation: str) -> float:
+        return filled_bits(workbench, ablation, self.ablated(workbench.model))
 
 
-class Keep(Parts):
+class Keep(PartSet):
     """The claim that these parts suffice: everything else is ablated.
 
     Example:
@@ -91,21 +91,21 @@ class Keep(Parts):
     headline_floor: ClassVar[str] = "empty"
     floor_takes = "everything"
 
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        kept = self.scope(bench.model)
+    def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        kept = self.scope(workbench.model)
         partial = sorted({site.at(None) for site in kept if site.position is not None}.difference(kept), key=str)
-        edits = list(bench.ablate([*self.ablated(bench.model), *partial], ablation, draw))
+        edits = list(workbench.ablate([*self.ablated(workbench.model), *partial], ablation, draw))
         for site in partial:
             columns = [kept_site for kept_site in kept if kept_site.at(None) == site]
             edits += [Edit(column, _own_value(site)) for column in columns]
-        return bench.plan(tuple(edits))
+        return workbench.plan(tuple(edits))
 
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        every, model = complement([], bench.model), bench.model
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        every, model = complement([], workbench.model), workbench.model
         if isinstance(model, ModuleModel):  # what has no parameters is a part where it is named
             named = dict.fromkeys(site.at(None) for site in self.scope(model))
             every += [site for site in named if not model.weighs(site.module or "") and site not in every]
-        return bench.plan(bench.ablate(every, ablation, draw))
+        return workbench.plan(workbench.ablate(every, ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         return f"{listed(list(self.components))} of {model_name} suffice; everything else is ablated"
@@ -113,19 +113,19 @@ class Keep(Parts):
     def ablated(self, model: AnyModel) -> list[Site]:
         return complement(self.scope(model), model)
 
-    def complement(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+    def complement(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
 
-    def restorable(self, bench: Workbench, ablation: str) -> list[Site]:
-        return list(dict.fromkeys(edit.site.at(None) for edit in self.edits(bench, ablation)))
+    def restorable(self, workbench: PlanContext, ablation: str) -> list[Site]:
+        return list(dict.fromkeys(edit.site.at(None) for edit in self.edits(workbench, ablation)))
 
-    def restored(self, bench: Workbench, ablation: str, site: Site, draw: int = 0) -> Plan:
+    def restored(self, workbench: PlanContext, ablation: str, site: Site, draw: int = 0) -> Plan:
         # an ablated part whose columns are kept has more than one edit
-        edits = self.edits(bench, ablation, draw)
-        return bench.plan(tuple(edit for edit in edits if edit.site.at(None) != site.at(None)))
+        edits = self.edits(workbench, ablation, draw)
+        return workbench.plan(tuple(edit for edit in edits if edit.site.at(None) != site.at(None)))
 
-    def presence(self, bench: Workbench, ablation: str) -> Presence:
-        return Presence(around=bench.ablate(self.ablated(bench.model), ablation), inside=True)
+    def presence(self, workbench: PlanContext, ablation: str) -> Presence:
+        return Presence(around=workbench.ablate(self.ablated(workbench.model), ablation), inside=True)
 
 
 def _own_value(site: Site) -> Source:
@@ -133,7 +133,7 @@ def _own_value(site: Site) -> Source:
     return Call(lambda batch: batch.read(site), (site,))
 
 
-class Remove(Parts):
+class Remove(PartSet):
     """The claim that these parts are needed: they are ablated, the rest is left."""
 
     kind: ClassVar[str] = "remove"
@@ -141,8 +141,8 @@ class Remove(Parts):
     headline_floor: ClassVar[str] = "bigram"
     floor_takes = None
 
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(complement([], bench.model), ablation, draw))
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(workbench.ablate(complement([], workbench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         return f"{listed(list(self.components))} of {model_name} are needed; they are ablated and the rest is left"
@@ -150,12 +150,12 @@ class Remove(Parts):
     def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
         return single_or_named(self, self.components, model)
 
-    def presence(self, bench: Workbench, ablation: str) -> Presence:
+    def presence(self, workbench: PlanContext, ablation: str) -> Presence:
         return Presence()
 
 
 @dataclass(frozen=True)
-class Constant(Parts):
+class Constant(PartSet):
     """The claim that these parts carry no information that matters: each is replaced by a constant.
 
     Attributes:
@@ -174,14 +174,14 @@ class Constant(Parts):
             raise ClaimError(f"unknown constant {value!r}; valid: {', '.join(map(repr, CONSTANTS))}")
         object.__setattr__(self, "value", value)
 
-    def plan(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(self.edits(bench, ablation))
+    def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(self.edits(workbench, ablation))
 
-    def edits(self, bench: Workbench, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
-        return bench.ablate(self.scope(bench.model), self.value)
+    def edits(self, workbench: PlanContext, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
+        return workbench.ablate(self.scope(workbench.model), self.value)
 
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         verb = "is" if len(self.components) == 1 else "are"
@@ -193,10 +193,10 @@ class Constant(Parts):
     def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
         return single_or_named(self, self.components, model)
 
-    def values(self, bench: Workbench) -> tuple[Edit, ...] | Undefined:
-        if isinstance(bench.model, ModuleModel):
+    def values(self, workbench: PlanContext) -> tuple[Edit, ...] | Undefined:
+        if isinstance(workbench.model, ModuleModel):
             return Undefined("what a constant leaves of a module's part is the part itself: 1 by definition")
-        return self.edits(bench, self.value)
+        return self.edits(workbench, self.value)
 
     def by_construction(self, ablation: str) -> bool:
         return ablation == self.value
@@ -211,8 +211,8 @@ class Constant(Parts):
     def unread(self, model: Model, ablation: str) -> Iterator[Unread]:
         return map(Unread, self.scope(model))
 
-    def constants_bits(self, bench: Workbench, ablation: str) -> float:
-        return filled_bits(bench, self.value, self.scope(bench.model))
+    def constants_bits(self, workbench: PlanContext, ablation: str) -> float:
+        return filled_bits(workbench, self.value, self.scope(workbench.model))
 
 
 def single_or_named(

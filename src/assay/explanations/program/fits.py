@@ -12,7 +12,7 @@ from torch import Tensor
 
 from assay.errors import ClaimError
 from assay.explanations.program.library import AnyProgram, Attention, AttentionProgram, LabelProgram, NGramProgram
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.fit_context import Fit
 from assay.intervene.kept import Kept
 from assay.intervene.least_kl import fit_by_kl
@@ -29,7 +29,7 @@ class Strengths(Kept[tuple[tuple[tuple[Site, AnyProgram], ...], bool], tuple[lis
     """The α of every head of level `full`, by all programs of the claim and whether norms were frozen."""
 
 
-class Tables(Kept[tuple[Site, NGramProgram], "Table"]):
+class NGramTables(Kept[tuple[Site, NGramProgram], "NGramMeans"]):
     """Tables of n-gram programs."""
 
     room = 1 << 30
@@ -39,31 +39,31 @@ class LabelMeans(Kept[tuple[Site, LabelProgram], Tensor]):
     """A part's mean where a label holds and where it does not: [first position, holds, width]."""
 
 
-def wants_values(bench: Workbench, site: Site, program: AnyProgram) -> bool:
+def wants_values(workbench: PlanContext, site: Site, program: AnyProgram) -> bool:
     """Whether a program is still to be fitted on the part's values on the reference."""
     match program:
         case AttentionProgram(name=name, level=level, without_match=without) if level == "full" or without == "mean":
-            return (site, name) not in bench.store.of(WithoutMatch)
+            return (site, name) not in workbench.store.of(WithoutMatch)
         case NGramProgram():
-            return (site, program) not in bench.store.of(Tables)
+            return (site, program) not in workbench.store.of(NGramTables)
         case LabelProgram():
-            return (site, program) not in bench.store.of(LabelMeans)
+            return (site, program) not in workbench.store.of(LabelMeans)
     return False
 
 
-def _reference_values(bench: Workbench, site: Site) -> tuple[Tensor, Tensor, Tensor]:
+def _reference_values(workbench: PlanContext, site: Site) -> tuple[Tensor, Tensor, Tensor]:
     """Values of a site on all reference rows [rows, pos, width], their tokens, and which positions are real."""
-    assert bench.task.reference is not None
-    return bench.store.values(site), bench.task.reference.tokens, bench.task.reference.real
+    assert workbench.task.reference is not None
+    return workbench.store.values(site), workbench.task.reference.tokens, workbench.task.reference.real
 
 
-def without_match(bench: Workbench, site: Site, program: AttentionProgram) -> Float[Tensor, "pos width"]:
+def without_match(workbench: PlanContext, site: Site, program: AttentionProgram) -> Float[Tensor, "pos width"]:
     """The mean of the head's z over reference tokens about which the rule says nothing; the first position apart."""
-    return bench.store.of(WithoutMatch).once((site, program.name), lambda: _without_match(bench, site, program))
+    return workbench.store.of(WithoutMatch).once((site, program.name), lambda: _without_match(workbench, site, program))
 
 
-def _without_match(bench: Workbench, site: Site, program: AttentionProgram) -> Float[Tensor, "pos width"]:
-    values, tokens, real = _reference_values(bench, site)
+def _without_match(workbench: PlanContext, site: Site, program: AttentionProgram) -> Float[Tensor, "pos width"]:
+    values, tokens, real = _reference_values(workbench, site)
     silent = torch.cat([~program.attend(chunk).matched for chunk in tokens.split(32)]) & real
     length, width = values.shape[1:]
     out = torch.zeros(length, width)
@@ -86,14 +86,14 @@ def attended(
 
 
 def strengths(
-    bench: Workbench, full: list[tuple[Site, AttentionProgram]], others: tuple[Edit, ...]
+    workbench: PlanContext, full: list[tuple[Site, AttentionProgram]], others: tuple[Edit, ...]
 ) -> tuple[list[Float[Tensor, ""]], Fit]:
     """The α of each `full` head that together minimise KL on the reference; each starts at its least-squares value."""
-    assert isinstance(bench.model, Model)
-    model = bench.model
+    assert isinstance(workbench.model, Model)
+    model = workbench.model
     starts: list[Tensor] = []
     for site, program in full:
-        values, tokens, real = _reference_values(bench, site)
+        values, tokens, real = _reference_values(workbench, site)
         attention = program.attend(tokens[:64])
         chosen = attention.matched & real[:64]
         written = (values[:64] @ model.W_O(site.layer or 0)[site.index])[chosen]
@@ -107,7 +107,7 @@ def strengths(
         out = []
         for (site, program), start, size, shift in zip(full, starts, unit, shifts, strict=True):
             output = model.W_O(site.layer or 0)[site.index]
-            rest = without_match(bench, site, program).to(output) @ output
+            rest = without_match(workbench, site, program).to(output) @ output
 
             def run(batch: Batch, program=program, rest=rest, alpha=start + size * shift) -> Stream:
                 attention = program.attend(batch.tokens)
@@ -117,12 +117,12 @@ def strengths(
             out.append(Edit(site, Call(run)))
         return (*others, *out)
 
-    best, fit = fit_by_kl(bench, shifts, edits, f"strengths of {len(full)} program{'s' * (len(full) > 1)}")
+    best, fit = fit_by_kl(workbench, shifts, edits, f"strengths of {len(full)} program{'s' * (len(full) > 1)}")
     return [(start + size * shift).detach() for start, size, shift in zip(starts, unit, best, strict=True)], fit
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class NGramMeans:
     """E[value | last n tokens] with back-off.
 
     Attributes:
@@ -153,11 +153,11 @@ class Table:
         return out
 
 
-def ngram_table(bench: Workbench, site: Site, program: NGramProgram) -> Table:
+def ngram_table(workbench: PlanContext, site: Site, program: NGramProgram) -> NGramMeans:
     """The program's table, counted on the reference."""
 
-    def made() -> Table:
-        values, tokens, real = _reference_values(bench, site)
+    def made() -> NGramMeans:
+        values, tokens, real = _reference_values(workbench, site)
         base = values[real].double().mean(0).float()
         orders: list[tuple[np.ndarray, Tensor]] = []
         for order in range(1, program.n + 1):
@@ -168,9 +168,9 @@ def ngram_table(bench: Workbench, site: Site, program: NGramProgram) -> Table:
             sums.index_add_(0, torch.from_numpy(inverse), values[torch.from_numpy(chosen)].double())
             seen = count >= program.smallest
             orders.append((unique[seen], (sums / torch.from_numpy(count).unsqueeze(1))[torch.from_numpy(seen)].float()))
-        return Table(base, orders)
+        return NGramMeans(base, orders)
 
-    return bench.store.of(Tables).once((site, program), made)
+    return workbench.store.of(NGramTables).once((site, program), made)
 
 
 def _codes(tokens: Tensor, order: int) -> tuple[np.ndarray, Tensor]:
@@ -190,9 +190,9 @@ def _codes(tokens: Tensor, order: int) -> tuple[np.ndarray, Tensor]:
     return codes, valid
 
 
-def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Callable[[Batch], Tensor]:
+def label_constants(workbench: PlanContext, site: Site, program: LabelProgram) -> Callable[[Batch], Tensor]:
     """The part's mean where the label holds and where it does not, the first position apart in both."""
-    task, reference = bench.task, bench.task.reference
+    task, reference = workbench.task, workbench.task.reference
     assert reference is not None
 
     def holds(ids: Tensor, sources: list[str]) -> Tensor:
@@ -201,7 +201,7 @@ def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Call
         return torch.isin(ids, torch.tensor(program.tokens))
 
     def fitted() -> Tensor:
-        values, tokens, real = _reference_values(bench, site)
+        values, tokens, real = _reference_values(workbench, site)
         known = holds(tokens, [reference.documents[d].source for d in reference.document])
         means = torch.zeros(2, 2, values.shape[-1])
         for first in (0, 1):
@@ -218,7 +218,7 @@ def label_constants(bench: Workbench, site: Site, program: LabelProgram) -> Call
                     means[first, state] = values[:, 0].double().mean(0).float()
         return means
 
-    means = bench.store.of(LabelMeans).once((site, program), fitted)
+    means = workbench.store.of(LabelMeans).once((site, program), fitted)
 
     def run(batch: Batch) -> Tensor:
         data = task if batch.data == "scored" else reference

@@ -22,7 +22,7 @@ from assay.explanations.program.library import (
     NGramProgram,
     words,
 )
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Batch, Call, Data, Edit, Origin, Plan, Source, Stream, changed
 from assay.names import Site
 from assay.stats.keyed import generator
@@ -34,17 +34,19 @@ SHUFFLES = 20  # draws of shuffled tokens
 Programs = dict[Site, AnyProgram]
 
 
-def neighbours(claim: Explanation, own: Mapping[Site, AnyProgram], bench: Workbench, most: int) -> Iterator[Neighbours]:
+def neighbours(
+    claim: Explanation, own: Mapping[Site, AnyProgram], workbench: PlanContext, most: int
+) -> Iterator[Neighbours]:
     """Other programs, the same program fed shuffled tokens, and the same rule with other options.
 
     Args:
         own: the claim's parts with their programs.
     """
 
-    def planned(item: Mapping[Site, AnyProgram]) -> Callable[[Workbench], Plan]:
+    def planned(item: Mapping[Site, AnyProgram]) -> Callable[[PlanContext], Plan]:
         return lambda aside: claim.like(item).plan(aside, "mean")
 
-    several, possible = program_sets(bench, own, most)
+    several, possible = program_sets(workbench, own, most)
     what = f"{len(several):,} of the {possible:,} ways to give the same parts other programs of the library"
     yield Neighbours("other programs", what, [(named(item), planned(item)) for item in several], possible)
     draws = range(min(SHUFFLES, most) if any(map(_reads_tokens, own.values())) else 0)
@@ -76,7 +78,7 @@ def _variant(programs: Mapping[Site, AnyProgram]) -> str:
     return f"{words(program)}, {program.without_match} without a match"
 
 
-def other_programs(program: AnyProgram, site: Site, bench: Workbench) -> list[AnyProgram]:
+def other_programs(program: AnyProgram, site: Site, workbench: PlanContext) -> list[AnyProgram]:
     """The library's programs of another rule that can stand for the part, as much of the model's weights kept."""
     head = site.kind == "head"
     tables: list[AnyProgram] = [NGramProgram(1), NGramProgram(2)]
@@ -85,11 +87,11 @@ def other_programs(program: AnyProgram, site: Site, bench: Workbench) -> list[An
             return [*rules(program), *tables]
         case NGramProgram():
             orders: list[AnyProgram] = [NGramProgram(n) for n in range(1, 6) if n != program.n]
-            return [*orders, *(labels(bench) if not head else []), *(rules(AttentionProgram("")) if head else [])]
+            return [*orders, *(labels(workbench) if not head else []), *(rules(AttentionProgram("")) if head else [])]
         case LabelProgram(source=source, tokens=tokens):
             if source is not None:
-                return [label for label in labels(bench) if label != program]
-            return token_labels(bench, len(tokens))
+                return [label for label in labels(workbench) if label != program]
+            return token_labels(workbench, len(tokens))
         case CustomProgram(returns=returns):
             return [*(rules(AttentionProgram("")) if returns == "pattern" else []), *tables]
     raise TypeError(program)
@@ -121,34 +123,34 @@ def variants(program: AnyProgram) -> list[AnyProgram]:
     return [other for other in out if other != program]
 
 
-def labels(bench: Workbench) -> list[AnyProgram]:
+def labels(workbench: PlanContext) -> list[AnyProgram]:
     """A label for each source of the reference, where there are several."""
-    assert bench.task.reference is not None
-    reference = bench.task.reference
+    assert workbench.task.reference is not None
+    reference = workbench.task.reference
     sources = sorted({reference.documents[int(d)].source for d in reference.document})
     return [LabelProgram(source) for source in sources] if len(sources) > 1 else []
 
 
-def token_labels(bench: Workbench, size: int, count: int = 20) -> list[AnyProgram]:
+def token_labels(workbench: PlanContext, size: int, count: int = 20) -> list[AnyProgram]:
     """Random sets of as many token ids, drawn from those that the reference holds."""
-    assert bench.task.reference is not None
-    known = bench.task.reference.tokens.unique().numpy()
+    assert workbench.task.reference is not None
+    known = workbench.task.reference.tokens.unique().numpy()
     out: list[AnyProgram] = []
     for index in range(count):
-        random = generator(bench.seed, "controls", "token labels", index)
+        random = generator(workbench.seed, "controls", "token labels", index)
         chosen = random.choice(known, min(size, len(known)), replace=False)
         out.append(LabelProgram(None, tuple(int(t) for t in np.sort(chosen))))
     return out
 
 
-def program_sets(bench: Workbench, own: Mapping[Site, AnyProgram], most: int) -> tuple[list[Programs], int]:
+def program_sets(workbench: PlanContext, own: Mapping[Site, AnyProgram], most: int) -> tuple[list[Programs], int]:
     """The same parts with other programs, every part its own choice: all of them, or a keyed sample; how many exist."""
     sites = sorted(own, key=order)
-    options = [other_programs(own[site], site, bench) for site in sites]
+    options = [other_programs(own[site], site, workbench) for site in sites]
     possible = math.prod(len(option) for option in options)
     if possible <= min(most, ENUMERATED - 1):
         return [dict(zip(sites, choice, strict=True)) for choice in itertools.product(*options)], possible
-    random = generator(bench.seed, "controls", "programs")
+    random = generator(workbench.seed, "controls", "programs")
     found: dict[tuple[int, ...], None] = {}
     for _ in range(20 * most):
         if len(found) >= most:
@@ -204,7 +206,7 @@ class Permuted:
         return self.of.read(site)
 
 
-def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit, ...]:
+def shuffled(workbench: PlanContext, edits: tuple[Edit, ...], draw: int) -> tuple[Edit, ...]:
     """The same programs, fed a permuted copy of the window's tokens, while the model runs on the true ones.
 
     BOS and padding stay where they are. A program that goes by the document's source sees another document's.
@@ -216,21 +218,21 @@ def shuffled(bench: Workbench, edits: tuple[Edit, ...], draw: int) -> tuple[Edit
         program = source.program
 
         def run(batch: Batch) -> Tensor | Stream:
-            return program(Permuted(*_permutation(bench, batch, draw), batch.data, batch))
+            return program(Permuted(*_permutation(workbench, batch, draw), batch.data, batch))
 
         return Call(run, source.reads)
 
     return tuple(Edit(edit.site, changed(edit.source, fed)) for edit in edits)
 
 
-def _permutation(bench: Workbench, batch: Batch, draw: int) -> tuple[Tensor, np.ndarray]:
-    data = bench.task if batch.data == "scored" else bench.task.reference
+def _permutation(workbench: PlanContext, batch: Batch, draw: int) -> tuple[Tensor, np.ndarray]:
+    data = workbench.task if batch.data == "scored" else workbench.task.reference
     assert data is not None
     tokens, rows = batch.tokens.clone(), batch.rows.copy()
     real = data.real.numpy()
     for index, row in enumerate(batch.rows):
         document = data.documents[data.document[row]].name
-        random = generator(bench.seed, SHUFFLED, batch.data, draw, document, int(data.offset[row]))
+        random = generator(workbench.seed, SHUFFLED, batch.data, draw, document, int(data.offset[row]))
         columns = 1 + np.flatnonzero(real[row, 1:])
         tokens[index, torch.from_numpy(columns)] = batch.tokens[index, torch.from_numpy(random.permutation(columns))]
         rows[index] = int(random.integers(len(data)))

@@ -37,7 +37,7 @@ from assay.explanations.program.library import (
 )
 from assay.explanations.program.neighbours import coarser, neighbours
 from assay.explanations.program.spec import level_of
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.components import expand
 from assay.intervene.fit_context import Fit
 from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream
@@ -112,18 +112,18 @@ class Program(Explanation):
     def scope(self, model: AnyModel) -> list[Site]:
         return [site for site, _ in self.assigned(model)]
 
-    def plan(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> Plan:
+    def plan(self, workbench: PlanContext, ablation: str = "mean", draw: int = 0) -> Plan:
         """The explained run: it is the same under every ablation, which only the floor depends on."""
-        return bench.plan(self.edits(bench))
+        return workbench.plan(self.edits(workbench))
 
-    def edits(self, bench: Workbench, ablation: str = "mean", draw: int = 0) -> tuple[Edit, ...]:
-        assigned = self.assigned(bench.model)
-        bench.store.gather([site for site, program in assigned if fits.wants_values(bench, site, program)])
-        strengths = self.strengths(bench, assigned)
-        return tuple(Edit(site, source(bench, site, program, strengths.get(site))) for site, program in assigned)
+    def edits(self, workbench: PlanContext, ablation: str = "mean", draw: int = 0) -> tuple[Edit, ...]:
+        assigned = self.assigned(workbench.model)
+        workbench.store.gather([site for site, program in assigned if fits.wants_values(workbench, site, program)])
+        strengths = self.strengths(workbench, assigned)
+        return tuple(Edit(site, source(workbench, site, program, strengths.get(site))) for site, program in assigned)
 
-    def floor(self, bench: Workbench, ablation: str, draw: int = 0) -> Plan:
-        return bench.plan(bench.ablate(self.scope(bench.model), ablation, draw))
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         groups: dict[str, list[str]] = {}
@@ -135,27 +135,27 @@ class Program(Explanation):
         ]
         return "; ".join(parts)
 
-    def unmatched(self, bench: Workbench) -> float | None:
+    def unmatched(self, workbench: PlanContext) -> float | None:
         """The share of scored tokens' queries about which no attention program of the claim says anything."""
         programs = [p for p in self.components.values() if isinstance(p, AttentionProgram)]
         if not programs:
             return None
-        silent = torch.stack([~p.attend(bench.task.tokens).matched[:, :-1] for p in set(programs)]).all(0)
-        scored = bench.task.scored[:, 1:]
+        silent = torch.stack([~p.attend(workbench.task.tokens).matched[:, :-1] for p in set(programs)]).all(0)
+        scored = workbench.task.scored[:, 1:]
         return float((silent & scored).sum() / scored.sum())
 
-    def strengths(self, bench: Workbench, assigned: list[tuple[Site, AnyProgram]]) -> dict[Site, Tensor]:
+    def strengths(self, workbench: PlanContext, assigned: list[tuple[Site, AnyProgram]]) -> dict[Site, Tensor]:
         """The α of every `full` head, fitted together beside the other programs, by least KL on the reference."""
         full = [(s, p) for s, p in assigned if isinstance(p, AttentionProgram) and p.level == "full"]
         if not full:
             return {}
 
         def fitted() -> tuple[list[Tensor], Fit]:
-            others = tuple(Edit(s, source(bench, s, p)) for s, p in assigned if (s, p) not in full)
-            return fits.strengths(bench, full, others)
+            others = tuple(Edit(s, source(workbench, s, p)) for s, p in assigned if (s, p) not in full)
+            return fits.strengths(workbench, full, others)
 
-        found, fit = bench.store.of(fits.Strengths).once((tuple(assigned), bench.frozen_norm), fitted)
-        bench.note(fit)
+        found, fit = workbench.store.of(fits.Strengths).once((tuple(assigned), workbench.frozen_norm), fitted)
+        workbench.note(fit)
         return {site: value for (site, _), value in zip(full, found, strict=True)}
 
     # -- what is run beside it
@@ -163,15 +163,15 @@ class Program(Explanation):
     def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
         return single_or_named(self, list(self.components), model)
 
-    def values(self, bench: Workbench) -> tuple[Edit, ...]:
-        return self.edits(bench)
+    def values(self, workbench: PlanContext) -> tuple[Edit, ...]:
+        return self.edits(workbench)
 
-    def presence(self, bench: Workbench, ablation: str) -> Presence:
-        return Presence(there={edit.site: edit for edit in self.edits(bench)})
+    def presence(self, workbench: PlanContext, ablation: str) -> Presence:
+        return Presence(there={edit.site: edit for edit in self.edits(workbench)})
 
-    def coarser(self, bench: Workbench) -> dict[str, tuple[Edit, ...]]:
-        assigned, edits = self.assigned(bench.model), self.edits(bench)
-        strengths = self.strengths(bench, assigned)
+    def coarser(self, workbench: PlanContext) -> dict[str, tuple[Edit, ...]]:
+        assigned, edits = self.assigned(workbench.model), self.edits(workbench)
+        strengths = self.strengths(workbench, assigned)
         out: dict[str, tuple[Edit, ...]] = {}
         for index, (site, program) in enumerate(assigned):
             merge = coarser(program, several=1 < len(assigned) <= MOST_MERGED)
@@ -179,8 +179,8 @@ class Program(Explanation):
                 continue
             what, simpler = merge
             # the α that was fitted for the finer rule serves the coarser one
-            edit = None if simpler is None else Edit(site, source(bench, site, simpler, strengths.get(site)))
-            merged = bench.ablate([site], "mean")[0] if edit is None else edit
+            edit = None if simpler is None else Edit(site, source(workbench, site, simpler, strengths.get(site)))
+            merged = workbench.ablate([site], "mean")[0] if edit is None else edit
             out[f"{site}: {what}"] = (*edits[:index], merged, *edits[index + 1 :])
         return out
 
@@ -214,8 +214,8 @@ class Program(Explanation):
                 case _:
                     yield Unread(site, output=False)
 
-    def constants_bits(self, bench: Workbench, ablation: str) -> float:
-        model, total = bench.model, 0.0
+    def constants_bits(self, workbench: PlanContext, ablation: str) -> float:
+        model, total = workbench.model, 0.0
         assert isinstance(model, Model)
         for site, program in self.assigned(model):
             size = width_of(model, site)
@@ -226,7 +226,7 @@ class Program(Explanation):
                 case LabelProgram():
                     total += 2 * 2 * NUMBER * size
                 case NGramProgram(n=n):
-                    count = fits.ngram_table(bench, site, program).rows
+                    count = fits.ngram_table(workbench, site, program).rows
                     total += subset_bits(model.config.vocab**n, count) + NUMBER * size * (count + 1)
         return total
 
@@ -246,14 +246,14 @@ class Program(Explanation):
         fitted = any(isinstance(p, AttentionProgram) and p.level == "full" for p in self.components.values())
         return fitted or ablation == "optimal"
 
-    def foresee(self, bench: Workbench, sites: Sequence[Site]) -> None:
-        bench.store.gather(sites)
+    def foresee(self, workbench: PlanContext, sites: Sequence[Site]) -> None:
+        workbench.store.gather(sites)
 
     def search(self, model: AnyModel) -> Searched:
         return Searched("head_scores" if self.searched_by(model) else "largest_attribution")
 
-    def neighbours(self, bench: Workbench, ablation: str, most: int) -> Iterator[Neighbours]:
-        return neighbours(self, dict(self.assigned(bench.model)), bench, most)
+    def neighbours(self, workbench: PlanContext, ablation: str, most: int) -> Iterator[Neighbours]:
+        return neighbours(self, dict(self.assigned(workbench.model)), workbench, most)
 
     def searched_by(self, model: AnyModel) -> dict[Site, str]:
         return {
@@ -263,14 +263,14 @@ class Program(Explanation):
         }
 
 
-def source(bench: Workbench, site: Site, program: AnyProgram, strength: Tensor | None = None) -> Source:
+def source(workbench: PlanContext, site: Site, program: AnyProgram, strength: Tensor | None = None) -> Source:
     """The program as the source of the part's value; `strength` is the α of level `full`."""
-    model = bench.model
+    model = workbench.model
     assert isinstance(model, Model)
     assert site.layer is not None
     match program:
         case AttentionProgram():
-            return _attention(bench, model, site, program, strength)
+            return _attention(workbench, model, site, program, strength)
         case CustomProgram(returns="pattern"):
             group = _group(model, site)
             reads = tuple(parse_site(name) for name in program.reads)
@@ -289,10 +289,10 @@ def source(bench: Workbench, site: Site, program: AnyProgram, strength: Tensor |
 
             return Call(output, reads)
         case NGramProgram():
-            table = fits.ngram_table(bench, site, program)
+            table = fits.ngram_table(workbench, site, program)
             return Call(lambda batch: table.look_up(batch.tokens))
         case LabelProgram():
-            return Call(fits.label_constants(bench, site, program))
+            return Call(fits.label_constants(workbench, site, program))
     raise TypeError(program)
 
 
@@ -303,10 +303,10 @@ def _group(model: Model, site: Site) -> Site:
 
 
 def _attention(
-    bench: Workbench, model: Model, site: Site, program: AttentionProgram, strength: Tensor | None
+    workbench: PlanContext, model: Model, site: Site, program: AttentionProgram, strength: Tensor | None
 ) -> Source:
     layer, head, group = site.layer or 0, site.index or 0, _group(model, site)
-    rest = fits.without_match(bench, site, program) if program.without_match == "mean" else None
+    rest = fits.without_match(workbench, site, program) if program.without_match == "mean" else None
 
     def z_without(values: Tensor) -> Tensor:
         if rest is not None:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from assay.find.circuit.plan import Plan
+from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.split import Split
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import live_shares
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
 from assay.intervene.spec import RANDOM
 from assay.methods.edge_sizes import sized_circuits
 from assay.methods.orders import random_scores
-from assay.methods.registry import Job, edge_methods
+from assay.methods.registry import SearchSize, edge_methods
 from assay.model.transformer import Model
 from assay.task.rows import control_rows
 
 FILLS = 2  # runs that each row needs besides its circuits
 
 
-def cost(model: Model, split: Split, plan: Plan) -> dict[str, Any]:
+def cost(model: Model, split: Split, plan: SearchPlan) -> dict[str, Any]:
     """Forward passes of one row, minutes on this machine, and GB of memory.
 
     Raises:
@@ -31,12 +31,12 @@ def cost(model: Model, split: Split, plan: Plan) -> dict[str, Any]:
     sizes, size = plan.all_sizes(len(edges), name), plan.size(len(edges), name)
     rows, searched = len(split.evaluation.tokens), len(split.selection.tokens)
     draws = plan.draws if plan.ablation in RANDOM else 1
-    few = Workbench(Runner(model, split.evaluation), plan.seed)
+    few = PlanContext(Runner(model, split.evaluation), plan.seed)
     masks = sized_circuits(edges, random_scores(edges, seed=plan.seed), sizes, fill_up=True).masks
     live = float(live_shares(Circuits(few, "zero"), masks).sum()) * len(plan.methods)
     circuits = live * draws
     around = live * plan.controls * len(control_rows(split.evaluation, plan.control_rows))
-    job = Job(len(edges), len(model.components), searched, plan.options(size))
+    job = SearchSize(len(edges), len(model.components), searched, plan.options(size))
     search = sum(edge_methods()[method].passes(job) for method in plan.methods)
     forwards = rows * (circuits + FILLS * draws) + around + search
     tokens = split.evaluation.tokens[: min(rows, few.runner.batch)]

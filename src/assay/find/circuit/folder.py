@@ -16,7 +16,7 @@ import yaml
 from assay.errors import UserError
 from assay.explanations.circuit.writing import write_circuit
 from assay.explanations.claims.file import load_claim
-from assay.find.circuit.search import Found
+from assay.find.circuit.search import SearchResult
 from assay.find.circuit.split import Split
 from assay.store.canonical import canonical_json
 from assay.store.register import check as check_register
@@ -38,7 +38,7 @@ def check_folder(folder: str, overwrite: bool) -> Path:
     return target
 
 
-def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, seed: int) -> str:
+def claim_text(found: SearchResult, split: Split, model: str, folder: str, draws: int, seed: int) -> str:
     """The claim file: the circuit that was found, on the data that it was not found on."""
     record, place = found.record, Path(folder)
     claim: dict[str, Any] = {
@@ -60,7 +60,7 @@ def claim_text(found: Found, split: Split, model: str, folder: str, draws: int, 
 
 
 def save(
-    found: Found, split: Split, *, model: str, folder: str, draws: int, seed: int, overwrite: bool = False
+    found: SearchResult, split: Split, *, model: str, folder: str, draws: int, seed: int, overwrite: bool = False
 ) -> tuple[Path, str | None]:
     """Writes everything, or nothing, and logs the circuit as a try on the evaluation's split.
 

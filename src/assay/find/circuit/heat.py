@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from assay.frontier.curves import not_below_zero
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.sweep import Sweep, sweep
 from assay.record.pieces import HeatMap
 from assay.stats.estimate import Estimate
@@ -14,15 +14,15 @@ COLUMNS = 160  # positions of a heat map at most
 ROWS = 16  # rows that it is a mean over
 
 
-def heat(bench: Workbench, ablation: str) -> tuple[HeatMap | None, str | None]:
+def heat(workbench: PlanContext, ablation: str) -> tuple[HeatMap | None, str | None]:
     """The record's block, or None with the reason why there is none."""
-    reason, task = _unaligned(bench), bench.task
+    reason, task = _unaligned(workbench), workbench.task
     if reason is not None:
         return None, reason
     lengths, count = np.unique(task.last, return_counts=True)  # of one length, so that positions correspond
     alike = np.flatnonzero(task.last == lengths[count.argmax()])
-    found = sweep(bench, ablation, rows=alike[:ROWS]).by_document()
-    cells = _cells(bench, found)
+    found = sweep(workbench, ablation, rows=alike[:ROWS]).by_document()
+    cells = _cells(workbench, found)
     values, low, high = (
         tuple(tuple(getattr(cell, end) for cell in row) for row in cells) for end in ("value", "low", "high")
     )
@@ -38,17 +38,17 @@ def heat(bench: Workbench, ablation: str) -> tuple[HeatMap | None, str | None]:
     return shown, None
 
 
-def _cells(bench: Workbench, found: Sweep) -> list[list[Estimate]]:
+def _cells(workbench: PlanContext, found: Sweep) -> list[list[Estimate]]:
     """KL of every component at every position, nats a token, with its interval over documents."""
-    mean = bench.task.resamples(found.document, bench.seed, found.count).mean
+    mean = workbench.task.resamples(found.document, workbench.seed, found.count).mean
     return [[not_below_zero(mean(np.maximum(sums, 0), found.count)) for sums in row] for row in found.kl]
 
 
-def _unaligned(bench: Workbench) -> str | None:
+def _unaligned(workbench: PlanContext) -> str | None:
     """Why a mean over rows at a position would mean nothing here."""
-    width = bench.task.tokens.shape[1]
+    width = workbench.task.tokens.shape[1]
     if width > COLUMNS:
         return f"rows of {width} positions are too wide for a heat map of at most {COLUMNS}"
-    if not bench.task.aligned:
+    if not workbench.task.aligned:
         return "positions of running text have nothing in common from row to row"
     return None

@@ -32,7 +32,7 @@ def sizes_of(text: str) -> int | tuple[int, ...]:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """How circuits are searched for and scored.
 
     Attributes:

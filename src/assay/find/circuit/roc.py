@@ -13,7 +13,7 @@ from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
 from assay.planted.world import Truth
 from assay.planted.worlds import world
-from assay.record.search import MethodRoc, Roc, RocPoint
+from assay.record.search import MethodRoc, RocPoint, RocRecord
 from assay.stats.estimate import Undefined
 from assay.stats.roc import roc
 
@@ -36,11 +36,11 @@ def truth_of(wanted: Request, ablation: str) -> Truth | Undefined:
     return found
 
 
-def roc_block(truth: Truth | Undefined, edges: Edges, several: Sequence[EdgeScores]) -> Roc:
+def roc_block(truth: Truth | Undefined, edges: Edges, several: Sequence[EdgeScores]) -> RocRecord:
     """The record's block: how many edges are right, others and neutral, and for each method its curve, the area under
     it, and how many of its best edges are right, of as many as there are right ones."""
     if isinstance(truth, Undefined):
-        return Roc(right=None, others=None, neutral=None, reason=truth.reason, methods=())
+        return RocRecord(right=None, others=None, neutral=None, reason=truth.reason, methods=())
     counts, mask = ~edges.mask(truth.neutral), edges.mask(truth.edges)
     right = mask[counts]
     methods = []
@@ -53,4 +53,4 @@ def roc_block(truth: Truth | Undefined, edges: Edges, several: Sequence[EdgeScor
         found = int(right[best].sum())
         methods.append(MethodRoc(method=one.method, area=curve.area, points=points, found=found))
     sizes = {"right": int(right.sum()), "others": int((~right).sum()), "neutral": int((~counts).sum())}
-    return Roc(**sizes, reason=None, methods=tuple(methods))
+    return RocRecord(**sizes, reason=None, methods=tuple(methods))

@@ -16,12 +16,12 @@ from jaxtyping import Bool, Int
 from assay.errors import UserError, nearest
 from assay.explanations.circuit.block import drawing
 from assay.find.circuit.heat import heat
-from assay.find.circuit.plan import Plan
+from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.roc import roc_block
 from assay.find.circuit.split import Split
 from assay.frontier.curves import DEFINITIONS
 from assay.frontier.frontier import Frontiers, frontiers, node_count
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import transformer_of
 from assay.intervene.runner import Runner
 from assay.intervene.spec import ABLATIONS
@@ -33,7 +33,7 @@ from assay.methods.edge_sizes import sized_circuits
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 from assay.planted.world import Truth
-from assay.record.about import Arguments, Assay, Sample, Timing
+from assay.record.about import Arguments, Assay, DataRecord, Timing
 from assay.record.search import Chosen, Leak, SearchRecord
 from assay.score.circuits import score_circuits
 from assay.stats.estimate import Undefined
@@ -45,7 +45,7 @@ Say = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class SearchResult:
     """What a search gave.
 
     Attributes:
@@ -65,12 +65,12 @@ class Found:
 def find_circuit(
     model: Model,
     split: Split,
-    plan: Plan,
+    plan: SearchPlan,
     *,
     arguments: Mapping[str, Any] | None = None,
     truth: Truth | Undefined | None = None,
     progress: Say | None = None,
-) -> Found:
+) -> SearchResult:
     """Searches for circuits on the selection, and measures them on the evaluation.
 
     Args:
@@ -83,8 +83,8 @@ def find_circuit(
     """
     plan.check()
     say, started, begun = progress or (lambda stage, done, total: None), time.time(), time.monotonic()
-    there = Workbench(Runner(model, split.selection), plan.seed)
-    here = Workbench(Runner(model, split.evaluation), plan.seed)
+    there = PlanContext(Runner(model, split.selection), plan.seed)
+    here = PlanContext(Runner(model, split.evaluation), plan.seed)
     edges = transformer_of(there).edges
     sizes, size = plan.all_sizes(len(edges), model.name), plan.size(len(edges), model.name)
     _needs_counterfactuals(split.selection, plan.ablation)
@@ -113,8 +113,8 @@ def find_circuit(
         ablation=plan.ablation,
         total=len(edges),
         losses=scored.losses,
-        selection=Sample(**split.selection.summary(), name=split.selection.name),
-        evaluation=Sample(**split.evaluation.summary(), name=split.evaluation.name),
+        selection=DataRecord(**split.selection.summary(), name=split.selection.name),
+        evaluation=DataRecord(**split.evaluation.summary(), name=split.evaluation.name),
         leak=leak(split.evaluation, kept),
         methods=tuple(one.method for one in scored.each),
         heat=shown,
@@ -132,10 +132,10 @@ def find_circuit(
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             seconds=round(time.monotonic() - begun, 1),
             search_seconds=round(searched - begun, 1),
-            forwards=round(sum(bench.runner.forwards for bench in (there, here))),
+            forwards=round(sum(workbench.runner.forwards for workbench in (there, here))),
         ),
     )
-    return Found(record, model, mask, chosen, found, kept)
+    return SearchResult(record, model, mask, chosen, found, kept)
 
 
 def _needs_counterfactuals(task: Task, ablation: str) -> None:
@@ -148,12 +148,12 @@ def _needs_counterfactuals(task: Task, ablation: str) -> None:
 
 
 def _chosen(
-    bench: Workbench, several: Sequence[EdgeScores], size: int, ablation: str
+    workbench: PlanContext, several: Sequence[EdgeScores], size: int, ablation: str
 ) -> tuple[EdgeScores, Bool[np.ndarray, "edges"]]:
     """The method whose circuit of this size is nearest to the model on the selection, and that circuit."""
-    edges = transformer_of(bench).edges
+    edges = transformer_of(workbench).edges
     masks = np.stack([sized_circuits(edges, one, np.array([size]), fill_up=True).masks[0] for one in several])
-    best = int(np.argmin(score_circuits(bench, masks, ablation).stacked("kl").sum(1))) if len(several) > 1 else 0
+    best = int(np.argmin(score_circuits(workbench, masks, ablation).stacked("kl").sum(1))) if len(several) > 1 else 0
     return several[best], masks[best]
 
 
@@ -166,7 +166,9 @@ def leak(evaluation: Task, found: FoundOn) -> Leak:
     return Leak(state="fired" if fired else "passed", **many, evidence=evidence.format(**many))
 
 
-def _notes(plan: Plan, scored: Frontiers, no_heat: str | None, sizes: Int[np.ndarray, "sizes"], size: int) -> list[str]:
+def _notes(
+    plan: SearchPlan, scored: Frontiers, no_heat: str | None, sizes: Int[np.ndarray, "sizes"], size: int
+) -> list[str]:
     notes = [
         f"{len(sizes)} sizes were asked for; a circuit takes a method's best edges, ties in the declared order, until "
         f"so many are left after what dangles is pruned, and circuits that came out the same are listed once",

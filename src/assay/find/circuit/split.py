@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from assay.errors import TaskError, UserError
-from assay.find.circuit.plan import Plan
+from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.request import Request
 from assay.model.transformer import Model
 from assay.planted.load import load
@@ -48,7 +48,7 @@ class Split:
 
 def open_split(
     wanted: Request,
-    plan: Plan,
+    plan: SearchPlan,
     *,
     documents: int,
     select: int,

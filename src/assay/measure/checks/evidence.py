@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from assay.explanations.base import Uses
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.donors import matched_donors
 from assay.measure.checks.off_manifold import OffManifold
 from assay.record.controls import Nearest
@@ -66,10 +66,12 @@ class Evidence:
     off_manifold: Mapping[str, OffManifold] | None = None
 
 
-def self_match(bench: Workbench, ablations: tuple[str, ...], draws: int) -> dict[str, float]:
+def self_match(workbench: PlanContext, ablations: tuple[str, ...], draws: int) -> dict[str, float]:
     """For each resampling ablation the share of donors that are the scored row itself, over all draws."""
     out = {}
     for ablation in ablations:
-        if ablation in RESAMPLING and bench.task.reference is not None:
-            out[ablation] = float(np.mean([matched_donors(bench.task, bench.seed, draw) for draw in range(draws)]))
+        if ablation in RESAMPLING and workbench.task.reference is not None:
+            out[ablation] = float(
+                np.mean([matched_donors(workbench.task, workbench.seed, draw) for draw in range(draws)])
+            )
     return out

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.explanations.base import KNOCKED, MOST_USES, Explanation, Presence, Use, Uses
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Edit, Plan
 from assay.intervene.residue import CleanRun
 from assay.model.transformer import Model
@@ -26,7 +26,7 @@ OWN_ROWS = 8  # for a kind that looks at its own parts
 
 
 def knockouts(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     *,
     ablation: str = "mean",
@@ -48,39 +48,44 @@ def knockouts(
     """
     if not explanation.parts_matter:
         return None
-    own = explanation.uses(bench, ablation, control_rows(bench.task, OWN_ROWS) if rows is None else rows)
+    own = explanation.uses(workbench, ablation, control_rows(workbench.task, OWN_ROWS) if rows is None else rows)
     if own is not None:
         return own
-    if not isinstance(bench.model, Model):
+    if not isinstance(workbench.model, Model):
         return Uses((), 0.0, "parts are knocked out, downstream frozen, in transformers only")
-    parts = explanation.scope(bench.model)
+    parts = explanation.scope(workbench.model)
     if len(parts) > MOST_USES:
         return Uses((), 0.0, f"{len(parts)} parts; at most {MOST_USES} are knocked out one by one")
     if not parts:
         return Uses((), 0.0, "the claim has no parts")
-    presence = explanation.presence(bench, ablation)
+    presence = explanation.presence(workbench, ablation)
     if presence is None:
         return None
-    return _Trial(bench, presence, parts, ablation).run(_some_rows(bench) if rows is None else rows, contexts)
+    return _Trial(workbench, presence, parts, ablation).run(_some_rows(workbench) if rows is None else rows, contexts)
 
 
 class _Trial:
-    def __init__(self, bench: Workbench, presence: Presence, parts: list[Site], ablation: str):
-        assert isinstance(bench.model, Model)
+    def __init__(self, workbench: PlanContext, presence: Presence, parts: list[Site], ablation: str):
+        assert isinstance(workbench.model, Model)
         # a refit would hide that a part is missing
-        self.bench, self.model, self.parts, self.ablation = bench.without_refit(), bench.model, parts, ablation
+        self.workbench, self.model, self.parts, self.ablation = (
+            workbench.without_refit(),
+            workbench.model,
+            parts,
+            ablation,
+        )
         self.inside, self.present, self.base = presence.inside, presence.there, presence.around
-        self.absent = {e.site: e for e in bench.ablate(parts, ablation)}
-        self.whole = [s for s in map(parse_site, bench.model.components) if s.kind in ("head", "mlp")]
+        self.absent = {e.site: e for e in workbench.ablate(parts, ablation)}
+        self.whole = [s for s in map(parse_site, workbench.model.components) if s.kind in ("head", "mlp")]
         first = min(part.layer or 0 for part in parts)
-        self.clean = CleanRun(bench, [site for site in self.whole if (site.layer or 0) >= first])
+        self.clean = CleanRun(workbench, [site for site in self.whole if (site.layer or 0) >= first])
         self.plans: dict[tuple[frozenset[Site], int], tuple[tuple[Edit, ...], Plan]] = {}
 
     def run(self, rows: Int[np.ndarray, "rows"], contexts: int) -> Uses:
         everything, nothing = set(self.parts), set[Site]()
         pairs: dict[tuple[str, str], list[tuple[Plan, Plan]]] = {}
         scale = (self.plan(everything), self.plan(nothing))
-        self.bench.foresee(
+        self.workbench.foresee(
             [s for part in self.parts for i in range(contexts) for s in self.knocked(part, i)], self.ablation
         )
         for part in self.parts:
@@ -95,7 +100,7 @@ class _Trial:
             # a backup may wake only where what it backs up is silent, which a mean or another example is not
             for index, fill in product(range(contexts), dict.fromkeys((self.ablation, "zero"))):
                 knocked = self.knocked(part, index)
-                edits = self.bench.ablate(knocked, fill)
+                edits = self.workbench.ablate(knocked, fill)
                 context = f"under knock-out {index + 1} ({fill})"
                 if self.inside:
                     there = everything - set(knocked)
@@ -106,7 +111,7 @@ class _Trial:
                         (self.plan({part}, edits), self.plan(nothing, edits)),
                     ]
         flat = [scale, *(pair for several in pairs.values() for pair in several)]
-        values = iter(divergences(self.bench, flat, rows))
+        values = iter(divergences(self.workbench, flat, rows))
         total = next(values)
         worst = {key: max(next(values) for _ in several) for key, several in pairs.items()}
         uses = []
@@ -129,7 +134,7 @@ class _Trial:
         def over(edit: Edit) -> bool:
             return edit.site.at(None) in replaced or (edit.site.kind == "neuron" and edit.site.layer in layers)
 
-        plan = self.bench.plan((*(e for e in (*self.base, *edits) if e is not None and not over(e)), *extra))
+        plan = self.workbench.plan((*(e for e in (*self.base, *edits) if e is not None and not over(e)), *extra))
         self.plans[there, id(extra)] = extra, plan
         return plan
 
@@ -155,23 +160,23 @@ class _Trial:
             others = [s for s in self.whole if s not in claimed and not (s.kind == "mlp" and s.layer in layers)]
         if not others:
             return []
-        chance = generator(self.bench.seed, "knock-out")
+        chance = generator(self.workbench.seed, "knock-out")
         order = {site: chance.random() for site in (self.parts if self.inside else others)}
         ordered, size = sorted(others, key=lambda s: order[s]), max(1, round(KNOCKED * len(others)))
         return [ordered[(index * size + i) % len(ordered)] for i in range(size)]
 
 
-def divergences(bench: Workbench, pairs: list[tuple[Plan, Plan]], rows: Int[np.ndarray, "rows"]) -> list[float]:
+def divergences(workbench: PlanContext, pairs: list[tuple[Plan, Plan]], rows: Int[np.ndarray, "rows"]) -> list[float]:
     """KL(first || second) of each pair of runs, nats per scored token."""
     systems = {index: second for index, (_, second) in enumerate(pairs)}
-    found = score(bench, systems, rows=rows, targets={index: first for index, (first, _) in enumerate(pairs)})
+    found = score(workbench, systems, rows=rows, targets={index: first for index, (first, _) in enumerate(pairs)})
     return [found.mean_kl(index) for index in systems]
 
 
-def _some_rows(bench: Workbench) -> Int[np.ndarray, "rows"]:
+def _some_rows(workbench: PlanContext) -> Int[np.ndarray, "rows"]:
     """Rows of as many documents as possible."""
-    document = np.asarray(bench.task.document)
-    order = generator(bench.seed, "knock-out rows").permutation(len(document))
+    document = np.asarray(workbench.task.document)
+    order = generator(workbench.seed, "knock-out rows").permutation(len(document))
     _, first = np.unique(document[order], return_index=True)
     chosen = order[np.sort(first)][:ROWS]
     if len(chosen) < ROWS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.score.scores import Scored
@@ -14,7 +14,7 @@ from assay.stats.estimate import Estimate
 
 
 def merges(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     scored: Scored[SystemId],
     resamples: Resamples,
@@ -24,10 +24,10 @@ def merges(
 ) -> dict[str, Estimate]:
     """What each merge costs, (KL(M‖merged) − KL(M‖E)) / KL(M‖F), paired; empty where nothing can be merged, and for a
     claim without a floor."""
-    plans = {name: bench.plan(edits) for name, edits in explanation.coarser(bench).items()}
+    plans = {name: workbench.plan(edits) for name, edits in explanation.coarser(workbench).items()}
     if not plans or floor is None:
         return {}
-    more = score(bench, plans, rows=np.unique(scored.row))
+    more = score(workbench, plans, rows=np.unique(scored.row))
     kept = scored.count > 0
     base, below = scored[explained].kl[kept], scored[floor].kl[kept]
     return {name: resamples.ratio(more[name].kl[kept] - base, below) for name in plans}

@@ -15,7 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import CircuitRun, EditRun, Plan, Run
 from assay.model.transformer import Model
 from assay.names import Site
@@ -54,31 +54,31 @@ class OffManifold:
         )
 
 
-def off_manifold(bench: Workbench, plan: Plan, *, rows: int = ROWS, positions: int = POSITIONS) -> OffManifold:
+def off_manifold(workbench: PlanContext, plan: Plan, *, rows: int = ROWS, positions: int = POSITIONS) -> OffManifold:
     """Trains the classifier on half of the documents and scores it on the other half."""
     edits = plan.final.edits
     circuit = isinstance(plan.final, CircuitRun)
-    if not isinstance(bench.model, Model) or not (edits or circuit):
+    if not isinstance(workbench.model, Model) or not (edits or circuit):
         edited = edits or circuit
         return OffManifold(None, reason="the model has no residual stream" if edited else "nothing is edited")
     if circuit:  # each reader has an input of its own; all lead to that of the logits
-        site = Site("stream", bench.model.config.layers)
+        site = Site("stream", workbench.model.config.layers)
     else:
         last = max(edit.site.layer or 0 for edit in edits)
         after = all(e.site.kind == "stream" for e in edits if e.site.layer == last)
         site = Site("stream", last if after else last + 1)
-    task = bench.task
-    chance = generator(bench.seed, "off-manifold")
+    task = workbench.task
+    chance = generator(workbench.seed, "off-manifold")
     chosen = np.sort(chance.permutation(len(task.tokens))[:rows])
     document = np.asarray(task.document)[chosen]
     unique = np.unique(document)
     if len(unique) < 4:
         return OffManifold(None, reason=f"{len(unique)} documents cannot be split into training and held-out ones")
     held = np.isin(document, chance.permutation(unique)[: len(unique) // 2])
-    columns = [_columns(bench, int(row), positions, chance) for row in chosen]
+    columns = [_columns(workbench, int(row), positions, chance) for row in chosen]
     owner = np.repeat(np.arange(len(chosen)), [len(c) for c in columns])
-    clean = _sampled(bench, plan, EditRun("clean", "scored"), site, chosen, columns)
-    patched = _sampled(bench, plan, plan.final, site, chosen, columns)
+    clean = _sampled(workbench, plan, EditRun("clean", "scored"), site, chosen, columns)
+    patched = _sampled(workbench, plan, plan.final, site, chosen, columns)
     auroc, far, near = separation(clean, patched, held[owner])
     return OffManifold(auroc, far, near, str(site), len(np.unique(document[held])), 2 * int(held[owner].sum()))
 
@@ -120,19 +120,19 @@ def _moment(x: np.ndarray) -> np.ndarray:
     return x.T @ x / len(x)
 
 
-def _columns(bench: Workbench, row: int, count: int, chance: np.random.Generator) -> Int[np.ndarray, "n"]:
+def _columns(workbench: PlanContext, row: int, count: int, chance: np.random.Generator) -> Int[np.ndarray, "n"]:
     """Positions of a row whose logits are scored."""
-    scored = np.flatnonzero(bench.task.scored[row].numpy()) - 1
+    scored = np.flatnonzero(workbench.task.scored[row].numpy()) - 1
     return np.sort(chance.permutation(scored)[:count])
 
 
 def _sampled(
-    bench: Workbench, plan: Plan, run: Run, site: Site, rows: Int[np.ndarray, "rows"], columns: list[np.ndarray]
+    workbench: PlanContext, plan: Plan, run: Run, site: Site, rows: Int[np.ndarray, "rows"], columns: list[np.ndarray]
 ) -> Float[np.ndarray, "n width"]:
     out = []
     at = dict(zip(rows.tolist(), columns, strict=True))
     with torch.no_grad():
-        for batch in bench.runner.batches(rows):
-            value = bench.runner.values(plan, run, [site], batch)[site].float().cpu().numpy()
+        for batch in workbench.runner.batches(rows):
+            value = workbench.runner.values(plan, run, [site], batch)[site].float().cpu().numpy()
             out += [value[i, at[int(row)]] for i, row in enumerate(batch)]
     return np.concatenate(out).astype(float)

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from assay.measure.compute.family import Endpoint
-from assay.record.compute import Linear, Mark, Placed, Rung, Worth
+from assay.record.compute import ComputeFigures, LinearShares, Mark, Placed, Rung
 from assay.score.ids import SystemId
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
@@ -37,7 +37,7 @@ class Known(NamedTuple):
     high: np.ndarray
 
 
-Bounds = Callable[..., tuple[np.ndarray, np.ndarray]]  # of a figure, from the worths that it is made of
+Bounds = Callable[..., tuple[np.ndarray, np.ndarray]]  # of a figure, from the compute that it is made of
 
 
 class Calculator:
@@ -54,7 +54,7 @@ class Calculator:
         self.endpoints, self.sums, self.sizes, self.counts = endpoints, sums, sizes, counts
         self.resamples = resamples
         self.rebuilt: dict[bytes, list[MonotoneCurve | None]] = {}
-        self.worths: dict[tuple[bytes, bytes], Known] = {}
+        self.known: dict[tuple[bytes, bytes], Known] = {}
         self.flops = np.array([e.flops for e in endpoints], dtype=float)
         self.losses = sums.sum(1) / sizes.sum(1)
         self.curve = self._curve(self.losses)
@@ -77,7 +77,7 @@ class Calculator:
         name = f"{member.model} at {_big(member.tokens)} tokens"
         return Mark(loss=loss, flops=flops if where == "inside" else None, where=where, nearest=name)
 
-    def figures(self, model: np.ndarray, explained: np.ndarray, floor: np.ndarray | None, whole: bool) -> Worth:
+    def shares(self, model: np.ndarray, explained: np.ndarray, floor: np.ndarray | None, whole: bool) -> ComputeFigures:
         share = self.share(explained, model, "the explained run")
         top, bottom, between = self._linear(share, explained, model), None, None
         recovered = Estimate.undefined("a whole-model claim: its share is the figure", share.n)
@@ -89,8 +89,8 @@ class Calculator:
             recovered = self.recovered(model, explained, floor)
             if recovered.value is not None and top is not None and bottom is not None and bottom < 1:
                 between = (top - bottom) / (1 - bottom)
-        linear = Linear(recovered=between, share_explained=top, share_floor=bottom)
-        return Worth(recovered=recovered, share_explained=share, share_floor=floor_share, linear=linear)
+        linear = LinearShares(recovered=between, share_explained=top, share_floor=bottom)
+        return ComputeFigures(recovered=recovered, share_explained=share, share_floor=floor_share, linear=linear)
 
     def share(self, top: np.ndarray, bottom: np.ndarray | None, what: str, *, own: bool = False) -> Estimate:
         """C(top) / C(bottom), or over the compute of the best member.
@@ -171,8 +171,10 @@ class Calculator:
         return None
 
     def _estimate(self, bounds: Bounds, columns: list[np.ndarray], *, over_best: bool = False) -> Estimate:
-        """The estimate of a figure of these columns' worths (and the best member's), the curve rebuilt for every set of
-        documents."""
+        """The estimate of a figure of these columns' compute (and the best member's).
+
+        The curve is rebuilt for every set of documents.
+        """
         members = len(self.endpoints)
         left: set[str] = set()
 
@@ -180,15 +182,15 @@ class Calculator:
             found = np.array(totals)
             curves = (found[:members] / found[members : 2 * members]).T
             losses = found[2 * members + 1 :] / found[2 * members]
-            worths = [self._worth(curves, own) for own in losses]
-            if any((worth.low == 0).any() for worth in worths):
+            known = [self._compute_of(curves, own) for own in losses]
+            if any((one.low == 0).any() for one in known):
                 left.add("below")
-            if any(np.isinf(worth.high).any() for worth in worths):
+            if any(np.isinf(one.high).any() for one in known):
                 left.add("above")
             if over_best:
-                worths.append(self._worth(curves, curves.min(1)))
+                known.append(self._compute_of(curves, curves.min(1)))
             with np.errstate(all="ignore"):
-                return bounds(*worths)[which]
+                return bounds(*known)[which]
 
         data = [*self.sums, *self.sizes, self.counts, *columns]
         low = self.resamples.function(partial(end, 0), *data, counts=self.counts)
@@ -206,16 +208,16 @@ class Calculator:
             reason = OUTSIDE.format(end="lower" if low.low is None else "upper", side=side)
         return Estimate(low.value, low.low, high.high, low.n, reason, low.method)
 
-    def _worth(self, curves: np.ndarray, losses: np.ndarray) -> Known:
+    def _compute_of(self, curves: np.ndarray, losses: np.ndarray) -> Known:
         """Of losses [k] on the curves through points [k, members]; kept, since every figure sees the same resamples."""
         key = curves.tobytes()
         if key not in self.rebuilt:
             self.rebuilt[key] = [self._curve(points) for points in curves]
         both = key, losses.tobytes()
-        if both not in self.worths:
+        if both not in self.known:
             ends = np.array([_bounds(curve, loss) for curve, loss in zip(self.rebuilt[key], losses, strict=True)])
-            self.worths[both] = Known(losses, ends[:, 0], ends[:, 1])
-        return self.worths[both]
+            self.known[both] = Known(losses, ends[:, 0], ends[:, 1])
+        return self.known[both]
 
 
 def _bounds(curve: MonotoneCurve | None, loss: float) -> tuple[float, float]:
@@ -241,7 +243,7 @@ def _share(top: Known, bottom: Known) -> tuple[np.ndarray, np.ndarray]:
 
 def _logs(bounds: Bounds) -> Bounds:
     """The same figure's logarithm."""
-    return lambda *worths: tuple(np.log(end) for end in bounds(*worths))  # type: ignore[return-value]
+    return lambda *known: tuple(np.log(end) for end in bounds(*known))  # type: ignore[return-value]
 
 
 def _gap(model: Known, floor: Known) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from assay.measure.compute.calculator import Calculator
 from assay.measure.compute.family import Endpoint, problem
-from assay.record.compute import Compute, CurvePoint, Linear, Mark, Member, Place, PowerLaw, Worth
+from assay.record.compute import Compute, ComputeFigures, CurvePoint, LinearShares, Mark, Member, Place, PowerLawRecord
 from assay.score.ids import SystemId
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
@@ -69,7 +69,7 @@ def compute(
     columns: dict[Place, Column] = {"model": loss_model, "explained": loss_explained}
     columns |= {} if loss_floor is None else {"floor": loss_floor}
     marks: dict[Place, Mark] = {name: calculator.mark(column) for name, column in columns.items()}
-    figures = calculator.figures(loss_model, loss_explained, loss_floor, whole_model)
+    figures = calculator.shares(loss_model, loss_explained, loss_floor, whole_model)
     points = (
         Member(model=e.model, tokens=e.tokens, flops=e.flops, loss=float(loss))
         for e, loss in zip(endpoints, calculator.losses, strict=True)
@@ -83,7 +83,7 @@ def compute(
         curve=tuple(CurvePoint(flops=flops, loss=loss) for flops, loss in calculator.curve.sampled()),
         power_law=_law(endpoints, calculator, marks, seed),
         marks=marks,
-        parts={name: calculator.figures(loss_model, e, f, False) for name, (e, f) in (parts or {}).items()},
+        parts={name: calculator.shares(loss_model, e, f, False) for name, (e, f) in (parts or {}).items()},
         systems=tuple(calculator.place(one, column, loss_model) for one, column in (others or {}).items()),
         ladder=tuple(
             calculator.rung(one, share, loss_model, floor) for one, floor in (floors or {}).items() for share in LADDER
@@ -94,7 +94,7 @@ def compute(
 
 def _law(
     endpoints: Sequence[Endpoint], calculator: Calculator, marks: Mapping[Place, Mark], seed: int
-) -> PowerLaw | None:
+) -> PowerLawRecord | None:
     """The power law on the envelope, with a warning where it differs from the curve at a mark."""
     runs = np.array([e.model for e in endpoints])
     try:
@@ -120,12 +120,12 @@ def _law(
             other = "reaches it with no compute" if by_law is None else f"gives {by_law:.2g}"
             much = "" if by_law is None else f" ({100 * apart:.0f} % apart)"
             text = f"for the {name}'s loss the curve gives {mark.flops:.2g} FLOPs, the power law {other}{much}"
-    return PowerLaw(a=law.a, b=law.b, linf=law.linf, intervals=dict(law.intervals), warning=text)
+    return PowerLawRecord(a=law.a, b=law.b, linf=law.linf, intervals=dict(law.intervals), warning=text)
 
 
-def _text(figures: Worth, marks: Mapping[Place, Mark], curve: MonotoneCurve, parts: int, whole: bool) -> str:
+def _text(figures: ComputeFigures, marks: Mapping[Place, Mark], curve: MonotoneCurve, parts: int, whole: bool) -> str:
     """The figures in one or two sentences."""
-    mark, model, linear, out = marks["explained"], marks["model"], figures.linear or Linear(), list[str]()
+    mark, model, linear, out = marks["explained"], marks["model"], figures.linear or LinearShares(), list[str]()
     if model.flops is None:
         where = f"{model.where} the family (nearest: {model.nearest})"
         return f"undefined, because the model itself, at {model.loss:.3f} nats, is {where}"

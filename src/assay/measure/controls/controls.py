@@ -15,10 +15,10 @@ from jaxtyping import Int
 
 from assay.errors import UserError
 from assay.explanations.base import Assignment, Explanation, Label, Searched, Undefined
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.checks.thresholds import THRESHOLDS
-from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, Planned, Sample, row_of
+from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, ControlScores, Planned, row_of
 from assay.measure.controls.nearest import nearest, shares_near
 from assay.measure.controls.random_weights import How, randomised, workbench_of
 from assay.measure.controls.rivals import Rival
@@ -43,7 +43,7 @@ HOWS: tuple[How, ...] = ("permuted", "drawn")
 
 
 def controls(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     settings: Settings,
     *,
@@ -58,7 +58,7 @@ def controls(
 
     Args:
         ablation: what fills ablated parts: the headline's; of a random one a single draw.
-        rows: which rows are scored; None for `control_rows(bench.task)`.
+        rows: which rows are scored; None for `control_rows(workbench.task)`.
         rivals: distributions of their own (n-grams, smaller models) that may be as near to the explained run.
         own: the claim's explained run and floor, where they were made.
         random_weights: whether the search is re-run on randomised copies of the model.
@@ -68,15 +68,15 @@ def controls(
         The record's block. Its `nearest` is the rival or control that is nearest to the explained run, near misses left
         out; of Keep and circuits the floor, at which nothing is kept, is one of them.
     """
-    rows = control_rows(bench.task) if rows is None else np.asarray(rows)
-    sizes: dict[str, Any] = {"rows": len(rows), "documents": len(np.unique(np.asarray(bench.task.document)[rows]))}
-    claim = explanation.assignment(bench.model)
+    rows = control_rows(workbench.task) if rows is None else np.asarray(rows)
+    sizes: dict[str, Any] = {"rows": len(rows), "documents": len(np.unique(np.asarray(workbench.task.document)[rows]))}
+    claim = explanation.assignment(workbench.model)
     none = "the claim names no part" if claim is not None and not claim else None
     none = none if settings.asks("controls") else NOT_ASKED
     if none is not None:
         return Controls(ablation=ablation, draws=1, **sizes, reason=none, random_weights_reason=none)
-    groups = _groups(bench, explanation, claim, settings, ablation, rows)
-    own = _plans(bench, explanation, ablation) if own is None else own
+    groups = _groups(workbench, explanation, claim, settings, ablation, rows)
+    own = _plans(workbench, explanation, ablation) if own is None else own
     systems: dict[SystemId, System] = {CLAIM: own[0]}
     if own[1] is not None:
         systems[CLAIM_FLOOR] = own[1]
@@ -95,16 +95,21 @@ def controls(
     apart = {name: SystemId("beside", part=name) for name in near}
     systems |= {apart[name]: system for name, system in near.items()}
     scored = score(
-        bench, systems, rows=rows, keep=apart.values(), targets=dict.fromkeys(apart.values(), own[0]), advance=advance
+        workbench,
+        systems,
+        rows=rows,
+        keep=apart.values(),
+        targets=dict.fromkeys(apart.values(), own[0]),
+        advance=advance,
     )
     shares = shares_near(scored, apart, THRESHOLDS.vacuous_epsilon)
     found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
-    sample = Sample(scored, bench.task, settings.seed)
-    found_by, random = search_of(explanation, bench.model), None
+    sample = ControlScores(scored, workbench.task, settings.seed)
+    found_by, random = search_of(explanation, workbench.model), None
     why = found_by.reason if isinstance(found_by, Undefined) else None
     if random_weights and not isinstance(found_by, Undefined):
         try:
-            random = _random_weights(bench, explanation, found_by, settings, ablation, rows, sample)
+            random = _random_weights(workbench, explanation, found_by, settings, ablation, rows, sample)
         except UserError as problem:
             why = str(problem)
     unknown = f"no controls are known for claims of kind {explanation.kind!r}"
@@ -125,14 +130,14 @@ def _named(assignment: Mapping[Site, Label]) -> str:
     return ", ".join(str(site) for site in assignment)
 
 
-def _plans(bench: Workbench, explanation: Explanation, ablation: str) -> tuple[Plan, Plan | None]:
+def _plans(workbench: PlanContext, explanation: Explanation, ablation: str) -> tuple[Plan, Plan | None]:
     """The explained run and the floor of a control; removal has none."""
-    plan = explanation.plan(bench, ablation)
-    return plan, None if explanation.floor_takes is None else explanation.floor(bench, ablation)
+    plan = explanation.plan(workbench, ablation)
+    return plan, None if explanation.floor_takes is None else explanation.floor(workbench, ablation)
 
 
 def _groups(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     claim: Assignment | None,
     settings: Settings,
@@ -143,37 +148,37 @@ def _groups(
     most = settings.controls
     if explanation.costly(ablation):
         most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
-    sets = other_sets(bench, claim, most, settings.seed) if claim and most else Draws((), 0)
+    sets = other_sets(workbench, claim, most, settings.seed) if claim and most else Draws((), 0)
     everything = [site for item in (claim or {}, *sets.items) for site in item]
-    explanation.foresee(bench, everything)
+    explanation.foresee(workbench, everything)
     groups: list[Planned] = []
     if claim and most:
-        needed(bench, exchangeable(bench, claim) if isinstance(bench.model, Model) else everything)
+        needed(workbench, exchangeable(workbench, claim) if isinstance(workbench.model, Model) else everything)
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
         others = f"{len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
-        made = [(_named(item), *_plans(bench, explanation.like(item), ablation)) for item in sets.items]
+        made = [(_named(item), *_plans(workbench, explanation.like(item), ablation)) for item in sets.items]
         groups.append(Planned(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
-    for near in explanation.neighbours(bench, ablation, most) if most else ():
-        made = [(name, make(bench), None) for name, make in near.items]  # with the claim's own floor
+    for near in explanation.neighbours(workbench, ablation, most) if most else ():
+        made = [(name, make(workbench), None) for name, make in near.items]  # with the claim's own floor
         if made or near.reason:
             groups.append(Planned(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
     if not settings.controls:
         return groups
     for words, name in explanation.simple_searches:
         group = Planned(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
-        groups.append(_searched(bench, explanation, claim, group, name, ablation, rows))
-    found_by = search_of(explanation, bench.model)
+        groups.append(_searched(workbench, explanation, claim, group, name, ablation, rows))
+    found_by = search_of(explanation, workbench.model)
     if isinstance(found_by, Undefined):
         if explanation.simple_searches:
             groups.append(Planned(SHUFFLED, "", near=True, reason=found_by.reason))
     elif (method := method_of(found_by.name)) is not None and method.on_shuffled:
-        groups.append(_on_shuffled(bench, explanation, claim, found_by, ablation, rows))
+        groups.append(_on_shuffled(workbench, explanation, claim, found_by, ablation, rows))
     return groups
 
 
 def _searched(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     claim: Assignment | None,
     group: Planned,
@@ -183,19 +188,19 @@ def _searched(
 ) -> Planned:
     """A group of the one claim that a simple search finds, unless that is the claim itself."""
     try:
-        found = search(name, bench, explanation, ablation=ablation, rows=rows)
+        found = search(name, workbench, explanation, ablation=ablation, rows=rows)
     except UserError as problem:
         group.reason = str(problem)
         return group
     group.what = found.what
-    group.same = _is(claim, [found.claim], bench.model)
+    group.same = _is(claim, [found.claim], workbench.model)
     if not group.same:
-        group.plans = [(_shown(found.claim, bench.model), *_plans(bench, found.claim, ablation))]
+        group.plans = [(_shown(found.claim, workbench.model), *_plans(workbench, found.claim, ablation))]
     return group
 
 
 def _on_shuffled(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     claim: Assignment | None,
     found_by: Searched,
@@ -207,17 +212,17 @@ def _on_shuffled(
     different: dict[tuple[str, ...], Explanation] = {}
     try:
         for draw in range(SEARCHES):
-            one = search(found_by.name, bench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
-            different.setdefault(tuple(one.named(bench.model)), one)
+            one = search(found_by.name, workbench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
+            different.setdefault(tuple(one.named(workbench.model)), one)
     except UserError as problem:
         group.reason = str(problem)
     finds = "1 find" if len(different) == 1 else f"{len(different)} different finds"
     group.what = f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {finds}"
     group.possible = len(different)
-    group.same = _is(claim, list(different.values()), bench.model)
+    group.same = _is(claim, list(different.values()), workbench.model)
     if group.same:
         return group
-    group.plans = [(_shown(one, bench.model), *_plans(bench, one, ablation)) for one in different.values()]
+    group.plans = [(_shown(one, workbench.model), *_plans(workbench, one, ablation)) for one in different.values()]
     return group
 
 
@@ -241,19 +246,19 @@ def _shown(claim: Explanation, model: Model | ModuleModel) -> str:
 
 
 def _random_weights(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     found_by: Searched,
     settings: Settings,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
-    sample: Sample,
+    sample: ControlScores,
 ) -> Randomised:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
     remove = explanation.floor_takes is None
     blocks: list[Randomised] = []
     for how in HOWS[:1] if settings.quick else HOWS:
-        copied = workbench_of(bench, randomised(bench.model, how, settings.seed))
+        copied = workbench_of(workbench, randomised(workbench.model, how, settings.seed))
         found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
         names = found.claim.named(copied.model)
         found.claim.foresee(copied, found.claim.scope(copied.model))
@@ -265,6 +270,6 @@ def _random_weights(
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
         where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"
         what = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to that copy"
-        paired = sample.beside(mine, its, remove)
+        paired = sample.paired(mine, its, remove)
         blocks.append(Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what))
     return blocks[0].model_copy(update={"also": tuple(blocks[1:])})

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from assay.intervene.plan import Plan
-from assay.record.controls import Group, Paired
+from assay.record.controls import ControlGroup, Paired
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 from assay.stats.estimate import Estimate
@@ -59,7 +59,7 @@ class Planned:
         return self.rival or not self.near
 
 
-class Sample:
+class ControlScores:
     """Scores on the controls' rows, and one set of resamples of their documents for every comparison."""
 
     def __init__(self, scored: Scored[SystemId], task: Task, seed: int):
@@ -82,7 +82,7 @@ class Sample:
         explained, over = (float(kl.sum()) / self.tokens for kl in pair if kl is not None)
         return (1 - explained / over if over > LEAST_FLOOR else None), over - explained
 
-    def beside(self, claim: Pair, control: Pair, remove: bool = False) -> Paired:
+    def paired(self, claim: Pair, control: Pair, remove: bool = False) -> Paired:
         """Claim, control and their difference, paired by document: R_D, or the KL of Remove claims in nats a token.
 
         Args:
@@ -114,7 +114,7 @@ class Sample:
         return pair[1] is not None and float(pair[1].sum()) / self.tokens > LEAST_FLOOR
 
 
-def row_of(sample: Sample, group: Planned, remove: bool) -> Group:
+def row_of(sample: ControlScores, group: Planned, remove: bool) -> ControlGroup:
     """A group of the record. Remove claims are compared by KL(M‖E): the larger, the more the parts are needed."""
     there = sample.scored.systems
     floors = [floor if floor in there else CLAIM_FLOOR for _, floor in group.ids]
@@ -127,10 +127,10 @@ def row_of(sample: Sample, group: Planned, remove: bool) -> Group:
 
     values, nats = tuple(figures(pair)[0] for pair in pairs), tuple(figures(pair)[1] for pair in pairs)
     own, own_nats = figures(claim)
-    interval = sample.beside(claim, claim, remove).claim
+    interval = sample.paired(claim, claim, remove).claim
     defined = [value for value in values if value is not None]
     ranked, single = not group.near and bool(values), group.near and len(values) == 1
-    return Group(
+    return ControlGroup(
         name=group.name,
         what=group.what,
         n=len(values),
@@ -146,5 +146,5 @@ def row_of(sample: Sample, group: Planned, remove: bool) -> Group:
         p=p_value(own, defined) if ranked and defined and own is not None else None,
         p_nats=p_value(own_nats, nats) if ranked else None,
         reason="this is the claim itself" if group.same else None if values else group.reason,
-        difference=sample.beside(claim, pairs[0], remove).difference if single else None,
+        difference=sample.paired(claim, pairs[0], remove).difference if single else None,
     )

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from assay.errors import ModelError
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods import module_parts
 from assay.model.load import load
@@ -64,7 +64,7 @@ def randomised(model: Model | ModuleModel, how: How = "permuted", seed: int = 0)
     return replace(found, name=model.name)
 
 
-def workbench_of(bench: Workbench, model: Model | ModuleModel) -> Workbench:
+def workbench_of(workbench: PlanContext, model: Model | ModuleModel) -> PlanContext:
     """A workbench for another model on the same task, with the same options and nothing fitted yet."""
-    runner = Runner(model, bench.task)
-    return Workbench(runner, bench.seed, frozen_norm=bench.frozen_norm, refit=bench.refit)
+    runner = Runner(model, workbench.task)
+    return PlanContext(runner, workbench.seed, frozen_norm=workbench.frozen_norm, refit=workbench.refit)

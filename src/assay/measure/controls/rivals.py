@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay.errors import TaskError, UserError
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output
 from assay.measure.settings import Settings
@@ -65,7 +65,7 @@ class Rival:
 
 
 def contestants(
-    bench: Workbench,
+    workbench: PlanContext,
     settings: Settings,
     explanation: Explanation | None = None,
     *,
@@ -81,10 +81,10 @@ def contestants(
         fit_on: an n-gram model to use instead of the shipped or a newly fitted one.
         rows: scored rows, of which a search for edges sees a few (default: all).
     """
-    out = [*ngrams(bench, fit_on), *_smaller_once(bench)]
-    if explanation is not None and explanation.floor_takes != "parts" and bench.task.reference is not None:
-        rows = np.arange(len(bench.task.tokens)) if rows is None else rows
-        out += _searched(bench, settings, explanation, ablation, rows)
+    out = [*ngrams(workbench, fit_on), *_smaller_once(workbench)]
+    if explanation is not None and explanation.floor_takes != "parts" and workbench.task.reference is not None:
+        rows = np.arange(len(workbench.task.tokens)) if rows is None else rows
+        out += _searched(workbench, settings, explanation, ablation, rows)
     return out
 
 
@@ -92,28 +92,28 @@ class Unchanging(Kept[str, list[Rival]]):
     """Rivals that are the same for every claim: n-grams, and smaller models."""
 
 
-def ngrams(bench: Workbench, fit_on: NGram | None = None) -> list[Rival]:
+def ngrams(workbench: PlanContext, fit_on: NGram | None = None) -> list[Rival]:
     """N-grams of every order that is compared, fitted once; of a module, which predicts no tokens, there are none."""
-    model = bench.model
+    model = workbench.model
     if not isinstance(model, Model):
         return []
     if fit_on is not None:
-        return _ngrams(model, bench.task, fit_on)
-    return bench.store.of(Unchanging).once("n-grams", lambda: _ngrams(model, bench.task, None))
+        return _ngrams(model, workbench.task, fit_on)
+    return workbench.store.of(Unchanging).once("n-grams", lambda: _ngrams(model, workbench.task, None))
 
 
-def _smaller_once(bench: Workbench) -> list[Rival]:
-    model = bench.model
+def _smaller_once(workbench: PlanContext) -> list[Rival]:
+    model = workbench.model
     if not isinstance(model, Model):
         return []
-    return bench.store.of(Unchanging).once("smaller models", lambda: _smaller(model))
+    return workbench.store.of(Unchanging).once("smaller models", lambda: _smaller(model))
 
 
 def systems(
-    bench: Workbench, settings: Settings, explanation: Explanation | None = None, *, ablation: str = "mean"
+    workbench: PlanContext, settings: Settings, explanation: Explanation | None = None, *, ablation: str = "mean"
 ) -> dict[SystemId, System | Sequence[System]]:
     """The rivals as `score` takes them; see `contestants`."""
-    return {one.id: one.system for one in contestants(bench, settings, explanation, ablation=ablation)}
+    return {one.id: one.system for one in contestants(workbench, settings, explanation, ablation=ablation)}
 
 
 def rivals(
@@ -123,7 +123,7 @@ def rivals(
     *,
     floor: SystemId | None,
     counted: np.ndarray | None = None,
-) -> tuple[blocks.Rival, ...]:
+) -> tuple[blocks.RivalRecord, ...]:
     """Rows of the record, in the contestants' order, for those that were scored.
 
     Args:
@@ -133,7 +133,7 @@ def rivals(
     """
     here = np.flatnonzero(scored.count > 0 if counted is None else counted)
     count = scored.count[here]
-    rows: list[blocks.Rival] = []
+    rows: list[blocks.RivalRecord] = []
     for one in contestants:
         if one.id not in scored.systems:
             continue
@@ -146,7 +146,7 @@ def rivals(
             recovered = resamples.recovered(its.kl[here], scored[floor].kl[here])
         figures: dict[str, Any] = {"kl": resamples.mean(its.kl[here], count, least=0.0), "recovered": recovered}
         figures |= {"loss": resamples.mean(its.loss[here], count), "bits": one.bits, "weak": one.weak}
-        rows.append(blocks.Rival(name=one.name, what=one.what, **figures))
+        rows.append(blocks.RivalRecord(name=one.name, what=one.what, **figures))
     return tuple(rows)
 
 
@@ -305,28 +305,28 @@ def _smaller(model: Model) -> list[Rival]:
 
 
 def _searched(
-    bench: Workbench, settings: Settings, explanation: Explanation, ablation: str, rows: Int[np.ndarray, "rows"]
+    workbench: PlanContext, settings: Settings, explanation: Explanation, ablation: str, rows: Int[np.ndarray, "rows"]
 ) -> list[Rival]:
     """Claims of the same kind and size from searches without insight, and the mean of a few random ones."""
-    claim = explanation.assignment(bench.model)
+    claim = explanation.assignment(workbench.model)
     if claim is not None and not claim:
         return []
     doing = "removed" if explanation.floor_takes is None else "kept"
     out: list[Rival] = []
     for words, name in explanation.simple_searches:
         try:
-            found = search(name, bench, explanation, ablation=ablation, rows=rows)
+            found = search(name, workbench, explanation, ablation=ablation, rows=rows)
         except UserError:
             continue  # the group of controls of this name says why
-        out.append(Rival(f"top {words}", f"{found.what}, {doing} instead", found.claim.plan(bench, ablation)))
+        out.append(Rival(f"top {words}", f"{found.what}, {doing} instead", found.claim.plan(workbench, ablation)))
     count = min(RANDOM_SETS, max(settings.controls, 1))
     plans: list[System]
     if claim is not None:
-        draws = other_sets(bench, claim, count, settings.seed)
-        plans = [explanation.like(item).plan(bench, ablation) for item in draws.items]
+        draws = other_sets(workbench, claim, count, settings.seed)
+        plans = [explanation.like(item).plan(workbench, ablation) for item in draws.items]
         what, name = f"the mean of {len(plans)} random sets with {draws.how}, {doing} instead", "random parts"
     else:
-        group = next(explanation.neighbours(bench, ablation, count), None)
-        plans = [] if group is None else [make(bench) for _, make in group.items]
+        group = next(explanation.neighbours(workbench, ablation, count), None)
+        plans = [] if group is None else [make(workbench) for _, make in group.items]
         what, name = f"the mean of {len(plans)} {'' if group is None else group.what}", f"random {explanation.kind}s"
     return [*out, Rival(name, what, plans)] if plans else out

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
 from assay.score.ids import SystemId
@@ -23,7 +23,7 @@ Column = Float64[np.ndarray, " documents"]
 
 
 @dataclass(frozen=True)
-class Parts:
+class PartSystems:
     """Which systems score each component alone.
 
     Attributes:
@@ -42,30 +42,30 @@ class Parts:
 
 
 def alone(
-    bench: Workbench, explanation: Explanation, ablation: str, draws: int
-) -> tuple[Parts, dict[SystemId, Sequence[Plan]]]:
+    workbench: PlanContext, explanation: Explanation, ablation: str, draws: int
+) -> tuple[PartSystems, dict[SystemId, Sequence[Plan]]]:
     """The systems in which each component is explained alone, and those in which it alone is ablated.
 
     What the claim's fits gave a component together with the others (strengths, optimal constants) stays as it is.
     """
-    given = explanation.alone(bench.model)
+    given = explanation.alone(workbench.model)
     found, reason = ({}, given.reason) if isinstance(given, Undefined) else (given, None)
     ids: dict[str, tuple[SystemId, SystemId | None]] = {}
     plans: dict[SystemId, Sequence[Plan]] = {}
     numbers = range(draws if ablation in RANDOM else 1)
     remove = explanation.floor_takes is None
-    edits = explanation.edits(bench, ablation) if found and not remove else ()
+    edits = explanation.edits(workbench, ablation) if found and not remove else ()
     for name, sites in found.items():
-        ablated = [bench.plan(bench.ablate(sites, ablation, draw)) for draw in numbers]
+        ablated = [workbench.plan(workbench.ablate(sites, ablation, draw)) for draw in numbers]
         own, floor = SystemId("part", part=name), SystemId("part floor", part=name)
         ids[name] = own, None if remove else floor
         plans[own if remove else floor] = ablated
         if not remove:
-            plans[own] = [bench.plan(tuple(edit for edit in edits if edit.site in sites))]
-    return Parts(ids, ablation, reason), plans
+            plans[own] = [workbench.plan(tuple(edit for edit in edits if edit.site in sites))]
+    return PartSystems(ids, ablation, reason), plans
 
 
-def sums(parts: Parts, scored: Scored[SystemId], floor: SystemId) -> dict[str, tuple[Column, Column]]:
+def sums(parts: PartSystems, scored: Scored[SystemId], floor: SystemId) -> dict[str, tuple[Column, Column]]:
     """Component -> (explained, floor) loss sums of the documents that were scored, as `compute` takes them.
 
     Args:

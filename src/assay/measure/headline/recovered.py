@@ -37,7 +37,7 @@ class Necessity:
     nats: Estimate
 
     @property
-    def figures(self) -> Recovered:
+    def as_recovered(self) -> Recovered:
         """A removal's row: it has no floor, and so no recovered share."""
         none = Estimate.undefined("a Remove claim has no floor")
         return Recovered(

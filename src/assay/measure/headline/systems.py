@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from assay.errors import ClaimError
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
-from assay.measure.headline.parts import Parts, alone
+from assay.measure.headline.parts import PartSystems, alone
 from assay.score.ids import NOOP, SystemId
 
 
@@ -29,11 +29,15 @@ class Systems:
     plans: dict[SystemId, Sequence[Plan]]
     explained: dict[str, SystemId]
     floors: dict[str, SystemId]
-    parts: Parts
+    parts: PartSystems
 
 
 def systems(
-    bench: Workbench, explanation: Explanation, ablations: Sequence[str], draws: int, without_parts: str | None = None
+    workbench: PlanContext,
+    explanation: Explanation,
+    ablations: Sequence[str],
+    draws: int,
+    without_parts: str | None = None,
 ) -> Systems:
     """The systems of a claim.
 
@@ -51,15 +55,15 @@ def systems(
         numbers = range(draws if ablation in RANDOM else 1)
         own = explained[ablation] = SystemId("explained", None if once else ablation)
         if own not in plans:
-            plans[own] = [explanation.plan(bench, ablation, draw) for draw in (range(1) if once else numbers)]
+            plans[own] = [explanation.plan(workbench, ablation, draw) for draw in (range(1) if once else numbers)]
         if explanation.floor_takes is not None:
             floors[ablation] = SystemId("floor", ablation)
-            plans[floors[ablation]] = [explanation.floor(bench, ablation, draw) for draw in numbers]
-    parts = Parts({}, ablations[0], without_parts)
+            plans[floors[ablation]] = [explanation.floor(workbench, ablation, draw) for draw in numbers]
+    parts = PartSystems({}, ablations[0], without_parts)
     if without_parts is None:
-        parts, several = alone(bench, explanation, ablations[0], draws)
+        parts, several = alone(workbench, explanation, ablations[0], draws)
         plans |= several
-    unedited = explanation.unedited(bench, ablations[0])
+    unedited = explanation.unedited(workbench, ablations[0])
     if isinstance(unedited, Undefined):
         raise ClaimError(unedited.reason)
     return Systems({**plans, NOOP: [unedited]}, explained, floors, parts)

@@ -13,7 +13,7 @@ from assay.explanations.base import Explanation
 from assay.explanations.floors import NGRAMS, floor_models
 from assay.measure.headline.recovered import Necessity, measure_recovered, necessity
 from assay.measure.headline.systems import Systems
-from assay.record.headline import Headline, Nines, Row
+from assay.record.headline import Headline, Nines, TableRow
 from assay.score.ids import BIGRAM, NOOP, SystemId, rival
 from assay.score.scores import Scored, Scores
 from assay.stats.bootstrap import Resamples
@@ -32,7 +32,7 @@ class HeadlineTable:
     """
 
     headline: Headline
-    table: tuple[Row, ...]
+    table: tuple[TableRow, ...]
     noise_kl: float
     noise_loss: float
 
@@ -41,12 +41,12 @@ class HeadlineTable:
         return self.headline.ablation
 
     @property
-    def row(self) -> Row:
+    def row(self) -> TableRow:
         """The headline's."""
         return next(row for row in self.table if row.headline)
 
     @property
-    def own(self) -> dict[str, Row]:
+    def own(self) -> dict[str, TableRow]:
         """The rows of the claim's own floor, by ablation."""
         return {row.ablation: row for row in self.table if row.floor == self.row.floor}
 
@@ -91,11 +91,11 @@ def headline_table(
         lead: dict[str, Any] = {"ablation": lowest, "floor": placed, "nines": nothing}
         head = Headline(**lead, recovered=none, recovered_loss=none, **vars(costs[lowest]))
         table = [
-            Row(**vars(its.figures), ablation=ablation, floor="bigram", headline=ablation == lowest)
+            TableRow(**vars(its.as_recovered), ablation=ablation, floor="bigram", headline=ablation == lowest)
             for ablation, its in costs.items()
         ]
         return HeadlineTable(head, tuple(table), noise_kl, noise_loss)
-    table: list[Row] = []
+    table: list[TableRow] = []
     counted: dict[str, Nines] = {}  # over the claim's own floor
     own = explanation.headline_floor
 
@@ -110,7 +110,7 @@ def headline_table(
             noise_kl=noise_kl,
             noise_loss=noise_loss,
         )
-        table.append(Row(**vars(found), ablation=ablation, floor=floor, headline=False))
+        table.append(TableRow(**vars(found), ablation=ablation, floor=floor, headline=False))
         counted.setdefault(ablation, nines)
 
     for ablation in plans.explained:

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from assay.explanations.base import Explanation, Undefined, Unread
 from assay.explanations.bits import ClaimBits
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.output import Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure.length import quantise
 from assay.measure.length.quantise import Reads
 from assay.model.transformer import Model
-from assay.record.compute import Bits, Length, LengthPoint, Overtaken, Rows, TwoPart
+from assay.record.compute import Bits, Length, LengthPoint, Overtaken, RowCount, TwoPart
 from assay.score.score import Distribution, score
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)
@@ -76,7 +76,7 @@ def reads(explanation: Explanation, model: Model, ablation: str) -> Reads:
 
 
 def length(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     ablation: str,
     claim: ClaimBits,
@@ -92,23 +92,23 @@ def length(
         claim: its own length; plan: its explained run.
         others: further rivals: name -> (distribution, stand-alone bits): n-grams, smaller models.
     """
-    model = bench.model
+    model = workbench.model
     assert isinstance(model, Model)
     coded = {bits: quantise.quantised(model, bits) for bits in sorted({*PRECISIONS, *RIVAL_PRECISIONS})}
     cut = {f"pruned to {100 - int(100 * s)} %": quantise.pruned(model, s) for s in (0.5, 0.8)}
     cut |= {f"rank {int(100 * s)} %": quantise.low_rank(model, s) for s in (0.5, 0.25)}
-    runners = {bits: Runner(copy.model, bench.task) for bits, copy in coded.items()}
+    runners = {bits: Runner(copy.model, workbench.task) for bits, copy in coded.items()}
     systems: dict[str, Plan | Distribution] = {"explained": plan}
     systems |= {f"model at {bits} bits": _model(runners[bits]) for bits in RIVAL_PRECISIONS}  # explained runs go on
     systems |= {
-        f"explained@{bits}": _explained_by(bench.on(runners[bits]), explanation, ablation) for bits in PRECISIONS
+        f"explained@{bits}": _explained_by(workbench.on(runners[bits]), explanation, ablation) for bits in PRECISIONS
     }
-    systems |= {f"model {name}": _model(Runner(copy.model, bench.task)) for name, copy in cut.items()}
+    systems |= {f"model {name}": _model(Runner(copy.model, workbench.task)) for name, copy in cut.items()}
     systems |= {name: system for name, (system, _) in (others or {}).items()}
-    scored = score(bench, systems, rows=rows)
+    scored = score(workbench, systems, rows=rows)
     used = scored.count > 0
     count = scored.count[used]
-    resamples = bench.task.resamples(np.flatnonzero(used), seed, count)
+    resamples = workbench.task.resamples(np.flatnonzero(used), seed, count)
 
     def point(name: str, bits: float, system: str, kind: Literal["claim", "rival"] = "rival") -> LengthPoint:
         kl = resamples.mean(scored[system].kl[used], count, least=0.0)
@@ -123,7 +123,7 @@ def length(
             break
     which = reads(explanation, model, ablation)
     weights = quantise.read_bits(coded[precision], which)
-    constants = explanation.constants_bits(bench, ablation)
+    constants = explanation.constants_bits(workbench, ablation)
     parts = {"claim": claim.bits, "weights": weights, "constants and tables": constants}
     total = sum(parts.values())
     whole = explanation.everything_bits(model)
@@ -138,7 +138,7 @@ def length(
         two_part=tuple(TwoPart(tokens=n, bits=two_part(mine, n)) for n in CODE_TOKENS),
         overtaken=tuple(Overtaken(rival=p.name, tokens=overtakes(mine, p)) for p in rivals),
         points=(mine, *rivals),
-        measured_on=Rows(rows=len(rows)),
+        measured_on=RowCount(rows=len(rows)),
     )
 
 
@@ -146,13 +146,13 @@ def _model(runner: Runner) -> Distribution:
     return lambda inputs, rows: runner.clean("scored", rows).output
 
 
-def _explained_by(bench: Workbench, explanation: Explanation, ablation: str) -> Distribution:
+def _explained_by(workbench: PlanContext, explanation: Explanation, ablation: str) -> Distribution:
     """The explained run on a workbench for a copy of the model, which has what was fitted on the model itself."""
     made: list[Plan] = []
 
     def run(inputs: Tensor, rows: np.ndarray) -> Output:
         if not made:
-            made.append(explanation.plan(bench, ablation, 0))
-        return bench.runner.output(made[0], rows)
+            made.append(explanation.plan(workbench, ablation, 0))
+        return workbench.runner.output(made[0], rows)
 
     return run

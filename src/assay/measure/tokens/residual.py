@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
-from assay.record.residual import RestoredPart, Slice, Token, Worst
+from assay.record.residual import RestoredPart, Slice, Token, WorstRow
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.score.scores import Scored
@@ -203,7 +203,7 @@ def _worst_groups(groups: np.ndarray, kl: Float[np.ndarray, "tokens"], most: int
 
 def worst(
     scored: Scored[SystemId], task: Task, *, explained: SystemId, floor: SystemId | None = None, count: int = 10
-) -> list[Worst]:
+) -> list[WorstRow]:
     """The rows with the largest KL, worst first, each around its worst token.
 
     Args:
@@ -235,7 +235,7 @@ def worst(
                 figures = {name: None if item is None else float(value[item]) for name, value in values.items()}
                 text.append(Token(token=strings([token])[0], **figures))
         out.append(
-            Worst(
+            WorstRow(
                 document=task.documents[int(task.document[row])].name,
                 row=int(row),
                 position=position,
@@ -249,7 +249,7 @@ def worst(
 
 
 def parts(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     scored: Scored[SystemId],
     resamples: Resamples,
@@ -267,7 +267,7 @@ def parts(
     Args:
         explained: the run that parts are restored in; plans: its draws, where they were made.
     """
-    sites = explanation.restorable(bench, ablation)
+    sites = explanation.restorable(workbench, ablation)
     if not sites:
         return []
     if len(sites) > MOST_ABLATED:
@@ -275,17 +275,17 @@ def parts(
         return [RestoredPart(part="each", closes=Estimate.undefined(reason))]
     rows = np.unique(scored.row)
     if len(rows) * len(sites) > MOST_RUNS:
-        rows = np.intersect1d(rows, control_rows(bench.task, max(ROWS, MOST_RUNS // len(sites))))
+        rows = np.intersect1d(rows, control_rows(workbench.task, max(ROWS, MOST_RUNS // len(sites))))
     draws = min(draws, scored[explained].draw_kl.shape[1]) if ablation in RANDOM else 1
     own, restored = SystemId("explained"), {site: SystemId("restored", part=str(site)) for site in sites}
     systems = {
-        one: [explanation.restored(bench, ablation, site, draw) for draw in range(draws)]
+        one: [explanation.restored(workbench, ablation, site, draw) for draw in range(draws)]
         for site, one in restored.items()
     }
     kept, fewer = scored.count > 0, len(rows) < len(np.unique(scored.row))
     if fewer:
-        systems[own] = [*plans[:draws]] or [explanation.plan(bench, ablation, draw) for draw in range(draws)]
-    more = score(bench, systems, rows=rows)
+        systems[own] = [*plans[:draws]] or [explanation.plan(workbench, ablation, draw) for draw in range(draws)]
+    more = score(workbench, systems, rows=rows)
     known = more[own].kl if fewer else scored[explained].draw_kl[:, :draws].mean(1)
     base, counts = known[kept], more.count[kept]
     return [

@@ -15,7 +15,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import Workbench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Batch
 from assay.intervene.residue import Residue
 from assay.intervene.spec import RANDOM
@@ -36,7 +36,7 @@ DRAWS = 2  # of a random ablation, for the complement
 
 
 def residual_signal(
-    bench: Workbench,
+    workbench: PlanContext,
     explanation: Explanation,
     scored: Scored[SystemId],
     resamples: Resamples,
@@ -56,10 +56,10 @@ def residual_signal(
     if rest is not None:
         assert floor is not None  # what is kept is measured over the run that keeps nothing
         return _of_complement(rest, scored, resamples, floor)
-    edits = explanation.values(bench)
+    edits = explanation.values(workbench)
     if isinstance(edits, Undefined):
         return Signal.undefined(edits.reason)
-    residue = Residue(bench, edits)
+    residue = Residue(workbench, edits)
     rows = np.unique(scored.row)
     reader = TokenReader(residue)
     systems: dict[SystemId, System | Sequence[System]] = {
@@ -68,11 +68,11 @@ def residual_signal(
         READER: residue.plan(reader.predict),
     }
     if MEAN not in scored.systems:
-        systems[MEAN] = bench.plan(bench.ablate([edit.site for edit in edits], "mean"))
-    partners = [other_documents(bench, rows, draw) for draw in range(draws)]
+        systems[MEAN] = workbench.plan(workbench.ablate([edit.site for edit in edits], "mean"))
+    partners = [other_documents(workbench, rows, draw) for draw in range(draws)]
     if all(p is not None for p in partners):
         systems[SHUFFLED] = [residue.plan(_shuffled(residue, p)) for p in partners if p is not None]
-    more = score(bench, systems, rows=rows)
+    more = score(workbench, systems, rows=rows)
     kept = scored.count > 0
     known = {**scored.systems, **more.systems}
     below, kl = known[MEAN].kl[kept], {one: its.kl[kept] for one, its in more.systems.items()}
@@ -87,9 +87,9 @@ def residual_signal(
     return Signal(value=own, noise=noise, shuffled=shuffled, reader=read, share=share, text=text)
 
 
-def other_documents(bench: Workbench, rows: Int[np.ndarray, "rows"], draw: int) -> Int[np.ndarray, "n"] | None:
+def other_documents(workbench: PlanContext, rows: Int[np.ndarray, "rows"], draw: int) -> Int[np.ndarray, "n"] | None:
     """For each row of the task one of `rows` of another document, as long if there is one; None for a lone document."""
-    task = bench.task
+    task = workbench.task
     length = task.real.sum(1).numpy()
     document = np.asarray(task.document)
     if len(np.unique(document[rows])) < 2:
@@ -99,7 +99,7 @@ def other_documents(bench: Workbench, rows: Int[np.ndarray, "rows"], draw: int) 
         others = rows[document[rows] != document[row]]
         others = others[length[others] >= min(length[row], length[others].max())]
         name = task.documents[document[row]].name
-        keyed = generator(bench.seed, "residual shuffle", draw, name, int(task.offset[row]))
+        keyed = generator(workbench.seed, "residual shuffle", draw, name, int(task.offset[row]))
         out[row] = others[keyed.integers(len(others))]
     return out
 
@@ -111,7 +111,7 @@ class TokenReader:
     """
 
     def __init__(self, residue: Residue):
-        reference = residue.bench.task.reference
+        reference = residue.workbench.task.reference
         assert reference is not None
         self.residue = residue
         tokens = reference.tokens.numpy()
@@ -128,7 +128,7 @@ class TokenReader:
         sum_two = torch.zeros(len(self._two), total)
         place = np.full(tokens.shape, -1)
         place[real] = ones
-        for batch in residue.bench.runner.batches(np.arange(len(tokens))):
+        for batch in residue.workbench.runner.batches(np.arange(len(tokens))):
             value = torch.cat(residue.centred("reference", batch), -1).float().cpu()
             inside = torch.from_numpy(real[batch])
             sum_one.index_add_(0, torch.from_numpy(place[batch])[inside], value[inside])
@@ -168,13 +168,13 @@ def _find(table: Int[np.ndarray, "n"], codes: np.ndarray) -> tuple[np.ndarray, n
 
 
 def _noise(residue: Residue, draw: int):
-    task = residue.bench.task
+    task = residue.workbench.task
 
     def noise(batch: Batch) -> list[Tensor]:
         rows = []
         for row in batch.rows:
             document = task.documents[task.document[row]].name
-            keyed = torch_generator(residue.bench.seed, "residual noise", draw, document, int(task.offset[row]))
+            keyed = torch_generator(residue.workbench.seed, "residual noise", draw, document, int(task.offset[row]))
             rows.append(torch.randn(batch.tokens.shape[1], sum(residue.widths), generator=keyed))
         return [value.to(batch.tokens.device) for value in residue.sample(torch.stack(rows))]
 
@@ -195,12 +195,12 @@ def _share(resamples: Resamples, floor: Columns, own: Columns, reader: Columns, 
 
 
 def complement(
-    bench: Workbench, explanation: Explanation, scored: Scored[SystemId], ablation: str
+    workbench: PlanContext, explanation: Explanation, scored: Scored[SystemId], ablation: str
 ) -> Scored[SystemId] | None:
     """The run of everything that was not kept, scored beside what was scored before; None where nothing is kept."""
     draws = range(DRAWS if ablation in RANDOM else 1)
-    plans = [plan for draw in draws if (plan := explanation.complement(bench, ablation, draw)) is not None]
-    return score(bench, {COMPLEMENT: plans}, rows=np.unique(scored.row)) if plans else None
+    plans = [plan for draw in draws if (plan := explanation.complement(workbench, ablation, draw)) is not None]
+    return score(workbench, {COMPLEMENT: plans}, rows=np.unique(scored.row)) if plans else None
 
 
 def _of_complement(rest: Scored[SystemId], scored: Scored[SystemId], resamples: Resamples, floor: SystemId) -> Signal:
