@@ -63,6 +63,14 @@ def test_every_kind_gives_a_whole_record_and_the_same_one_twice(kind, where):
     assert first.record.sentence
 
 
+def test_a_model_without_smaller_members_has_hard_tokens_by_an_ngram():
+    result = measured("program", "transformer")
+    hard, count = result.record.agreement.hard_tokens, result.record.task.tokens
+    assert hard.by == "an n-gram of one half of the reference"
+    assert hard.tokens == round(0.1 * count)
+    assert list(hard.kept) == ["an n-gram of the other half of the reference"]
+
+
 @pytest.mark.parametrize("where", ["transformer", "module"])
 def test_a_run_is_saved_as_a_folder_and_never_over_another_one(tmp_path, where):
     run = once("keep", where)

@@ -19,7 +19,7 @@ from assay.measure.checks.off_manifold import OffManifold, off_manifold
 from assay.measure.compute.compute import compute
 from assay.measure.compute.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.context import Context
-from assay.measure.controls.rivals import Rival, smaller_members
+from assay.measure.controls.rivals import Rival, ngram_halves, smaller_members
 from assay.measure.headline.agreement import agreement
 from assay.measure.headline.parts import sums
 from assay.measure.headline.systems import Systems
@@ -70,12 +70,11 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Yardsticks:
     Args:
         near: the control or rival nearest to the explained run.
     """
-    scored, model, asks = context.scored, context.workbench.model, context.job.settings.asks
+    scored, asks = context.scored, context.job.settings.asks
     computed = compute_block(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
     say("length in bits", 0, None)
     long = _length(context) if asks("bits") else claim_alone(Undefined(NOT_ASKED), NOT_ASKED)
-    members = map(rival, smaller_members(model)) if isinstance(model, Model) else ()
-    small = [member for member in members if member in scored.systems]
+    small = _smaller(context) if asks("rivals") else {}
     around = agreement(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
     say("residual", 0, None)
     apart = cache(lambda: complement(context.workbench, context.explanation, scored, context.ablation))
@@ -84,6 +83,21 @@ def gather(context: Context, near: Nearest | None, say: Progress) -> Yardsticks:
     say("checks", 0, None)
     found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
     return Yardsticks(computed, long, around, rest, found, block)
+
+
+def _smaller(context: Context) -> dict[str, np.ndarray]:
+    """Losses of smaller members of the model's family on the scored tokens; where there are none, of n-grams that were
+    fitted on one half of the reference each, so that the one that selects tokens is not the one compared with."""
+    model, task, scored = context.workbench.model, context.workbench.task, context.scored
+    if not isinstance(model, Model) or task.metric.name != "loss":
+        return {}
+    members = [name for name in smaller_members(model) if rival(name) in scored.systems]
+    if members:
+        return {name: scored[rival(name)].table.loss for name in members}
+    return {
+        f"an n-gram of {half} half of the reference": -ngram.log_prob(task.tokens)[scored.row, scored.position]
+        for half, ngram in zip(("one", "the other"), ngram_halves(context.workbench), strict=False)
+    }
 
 
 def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Residual:

@@ -109,10 +109,12 @@ class Losses(Block):
 
 
 class HardTokens(Block):
-    """R_D on the `share` of tokens that the smaller model `by` finds hardest.
+    """R_D on the `share` of tokens that the smaller model `by` finds hardest against the model.
 
     Attributes:
-        kept: other smaller models -> how much of the model's lead over them the explained run keeps.
+        by: a smaller member of the model's family, or an n-gram of one half of the reference.
+        kept: other smaller models, or the n-gram of the other half -> how much of the model's lead over them the
+            explained run keeps.
     """
 
     recovered: Estimate

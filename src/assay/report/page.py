@@ -115,6 +115,8 @@ def _agreement(found: Agreement) -> list[tuple[str, str]]:
     if (hard := found.hard_tokens) is not None:
         name = f"recovered on the {words.percent(hard.share)} of tokens that {hard.by} finds hardest against this model"
         rows.append((name, words.said(hard.recovered)))
+        kept = hard.kept.items()
+        rows += [(f"of the model's lead there over {other}, kept", words.said(share)) for other, share in kept]
     for name, quantiles in (("KL", found.kl_quantiles), ("loss gap", found.delta_loss_quantiles)):
         listed = ", ".join(f"{_quantile(q)}\u00a0{words.value_text(x, 3)}" for q, x in quantiles.items())
         rows.append((f"{name} over tokens (quantiles)", listed))

@@ -15,6 +15,7 @@ from assay.measure.controls.rivals import (
     distribution,
     fitted,
     model_distribution,
+    ngram_halves,
     rivals,
     smaller_members,
     systems,
@@ -121,3 +122,12 @@ def test_only_novel_models_have_smaller_members_and_all_of_them_are_smaller(monk
     large = replace(tiny("llama", seed=1), name="zoo:novel-4l")
     assert smaller_members(large) == ("zoo:novel-1l", "zoo:novel-2l", "zoo:novel-3l")
     assert smaller_members(replace(large, name="zoo:novel-2l")) == ("zoo:novel-1l", "zoo:novel-3l")
+
+
+def test_halves_of_the_reference_are_fitted_apart_and_are_the_whole_together():
+    one, other = ngram_halves(new_workbench())
+    whole = fitted(text_task(), 50, 0)[0]
+    assert one.tokens + other.tokens == whole.tokens
+    assert min(one.tokens, other.tokens) > 0.3 * whole.tokens
+    first, second = (ngram.tables.counts[0] for ngram in (one, other))
+    assert np.array_equal(first + second, whole.tables.counts[0])

@@ -69,7 +69,7 @@ def test_the_block_has_the_records_fields():
     scored, resamples = written(
         model=system(loss, 0 * loss), explained_mean=system(loss + 0.5, kl, agree), floor_mean=system(loss + 1, 2 * kl)
     )
-    block = agreement(scored, resamples, **BOTH)
+    block = agreement(scored, resamples, **BOTH, smaller={})
     assert block.agreement.value == pytest.approx(agree.mean())
     assert list(block.within) == ["0.001", "0.01", "0.1"]
     assert block.kl_quantiles["1"] == pytest.approx(kl.max())
@@ -86,8 +86,8 @@ def test_the_block_has_the_records_fields():
 
 def test_hard_tokens_are_where_the_smaller_model_loses_most():
     loss, extra = np.full(DOCUMENTS * EACH, 2.0), uniform(3)
-    scored, _ = written(model=system(loss, 0 * loss), small=system(loss + extra, extra))
-    hard = select_hard(scored, rival("small"))
+    scored, _ = written(model=system(loss, 0 * loss))
+    hard = select_hard(scored, loss + extra)
     assert hard.sum() == 200
     assert extra[hard].min() >= extra[~hard].max()
 
@@ -101,16 +101,14 @@ def test_another_smaller_model_is_compared_with_and_not_the_one_that_selected():
         model=system(loss, 0 * loss),
         explained_mean=system(loss + 0.25 * real, 0.25 * kl),
         floor_mean=system(loss + real, kl),
-        a=system(small_a, kl),
-        b=system(small_b, kl),
     )
-    found = hard_tokens(scored, resamples, **BOTH, smaller=[rival("a"), rival("b")])
+    found = hard_tokens(scored, resamples, **BOTH, smaller={"a": small_a, "b": small_b})
     assert found.recovered.value == pytest.approx(0.75, abs=1e-6)
     assert found.by == "a"
     assert list(found.kept) == ["b"]
     # all hard tokens are real gaps; b loses 1 nat there on average and the explained run 0.25
     assert found.kept["b"].value == pytest.approx(0.75, abs=0.03)
-    assert hard_tokens(scored, resamples, **BOTH, smaller=[rival("a")]).kept == {}
+    assert hard_tokens(scored, resamples, **BOTH, smaller={"a": small_a}).kept == {}
 
 
 def right(share: float, seed: int) -> np.ndarray:
@@ -150,7 +148,7 @@ def test_accuracy_recovered_is_undefined_where_the_model_is_not_shown_to_beat_th
 def test_without_a_floor_accuracies_stay_and_shares_say_why_not():
     loss, kl = uniform(0), uniform(1)
     scored, resamples = written(model=system(loss, 0 * loss), explained_mean=system(loss, kl))
-    block = agreement(scored, resamples, explained=EXPLAINED, floor=None)
+    block = agreement(scored, resamples, explained=EXPLAINED, floor=None, smaller={})
     assert block.accuracy.value == block.accuracy_model.value == 1
     for name in ("accuracy_floor", "accuracy_recovered"):
         assert "no floor" in getattr(block, name).reason

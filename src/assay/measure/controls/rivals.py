@@ -102,6 +102,29 @@ def ngrams(workbench: PlanContext, fit_on: NGram | None = None) -> list[Rival]:
     return workbench.store.of(Unchanging).once("n-grams", lambda: _ngrams(model, workbench.task, None))
 
 
+class Halves(Kept[str, tuple[NGram, ...]]):
+    """N-grams of one half of the reference each."""
+
+
+def ngram_halves(workbench: PlanContext) -> tuple[NGram, ...]:
+    """Two n-grams, of every other document of the reference each; none where it holds fewer than two texts."""
+    task, model = workbench.task, workbench.model
+    if not isinstance(model, Model) or task.reference is None or task.kind == "classify":
+        return ()
+    reference = task.reference
+    owners = np.unique(np.asarray(reference.document))
+    if len(owners) < 2:
+        return ()
+
+    def fit() -> tuple[NGram, ...]:
+        bos = task.notes.get("bos_id", model.bos)
+        starts = "cut" if np.asarray(reference.offset).any() else "document"
+        texts = (_texts(reference, half, bos) for half in (owners[::2], owners[1::2]))
+        return tuple(NGram.fit(text, model.config.vocab, ORDER, bos, starts=starts) for text in texts if text)
+
+    return workbench.store.of(Halves).once("halves", fit)
+
+
 def _smaller_once(workbench: PlanContext) -> list[Rival]:
     model = workbench.model
     if not isinstance(model, Model):

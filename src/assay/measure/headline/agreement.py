@@ -1,15 +1,16 @@
 """What stands beside the loss: agreement, tokens within ε, quantiles, accuracy, hard tokens.
 
 They are defined in docs/definitions.md#beside-the-loss.
-Takes the `Scored` token tables of the model, the explained run, its floor and, for the hard tokens, smaller models.
+Takes the `Scored` token tables of the model, the explained run and its floor, and for the hard tokens the losses of
+smaller models.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from assay.measure.tokens.residual import by_document
 from assay.record.headline import Agreement, HardTokens
@@ -21,6 +22,7 @@ from assay.stats.estimate import Estimate
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 WITHIN = (1e-3, 1e-2, 1e-1)
 HARD = 0.1  # share of tokens that are called hard
+Losses = Mapping[str, Float[np.ndarray, "tokens"]]  # nats of each scored token, in the order of the token tables
 
 
 def agreement(
@@ -29,13 +31,14 @@ def agreement(
     *,
     explained: SystemId,
     floor: SystemId | None,
-    smaller: Sequence[SystemId] = (),
+    smaller: Losses,
 ) -> Agreement:
-    """The record's `beside` block.
+    """The record's `agreement` block.
 
     Args:
         explained, floor: systems whose token tables were kept, as was the model's; no floor where the claim has none.
-        smaller: smaller models' systems, kept too: the first selects the hard tokens, the others are compared with.
+        smaller: losses of smaller models by their names: the first selects the hard tokens, the others are compared
+            with; none: there are no hard tokens.
     """
     mine = scored[explained].table
     kl, delta = mine.kl, mine.loss - scored.model.table.loss
@@ -71,9 +74,11 @@ def within(
     return out
 
 
-def select_hard(scored: Scored[SystemId], smaller: SystemId, share: float = HARD) -> Bool[np.ndarray, "tokens"]:
+def select_hard(
+    scored: Scored[SystemId], smaller: Float[np.ndarray, "tokens"], share: float = HARD
+) -> Bool[np.ndarray, "tokens"]:
     """The share of tokens on which a smaller model's loss is worst against this model's."""
-    excess = scored[smaller].table.loss - scored.model.table.loss
+    excess = smaller - scored.model.table.loss
     count = max(1, round(share * len(excess)))
     chosen = np.zeros(len(excess), dtype=bool)
     chosen[np.argsort(-excess, kind="stable")[:count]] = True
@@ -86,21 +91,22 @@ def hard_tokens(
     *,
     explained: SystemId,
     floor: SystemId,
-    smaller: Sequence[SystemId],
+    smaller: Losses,
     share: float = HARD,
 ) -> HardTokens:
     """R_D on the hard tokens, and how much of the model's lead over *other* smaller models the explained run keeps.
 
     The first smaller model only selects: on tokens chosen by its own errors its loss is biased upwards.
     """
-    hard = select_hard(scored, smaller[0], share)
+    by, *others = smaller
+    hard = select_hard(scored, smaller[by], share)
     kl, below = (by_document(scored, scored[one].table.kl, hard) for one in (explained, floor))
     count = by_document(scored, np.ones(len(hard)), hard)
     model, own = (by_document(scored, its.table.loss, hard) for its in (scored.model, scored[explained]))
-    loss = {str(one): by_document(scored, scored[one].table.loss, hard) for one in smaller[1:]}
+    loss = {name: by_document(scored, smaller[name], hard) for name in others}
     kept = {name: resamples.ratio(its - own, its - model, count) for name, its in loss.items()}
     recovered = resamples.recovered(kl, below, count)
-    return HardTokens(recovered=recovered, by=str(smaller[0]), share=share, tokens=int(hard.sum()), kept=kept)
+    return HardTokens(recovered=recovered, by=by, share=share, tokens=int(hard.sum()), kept=kept)
 
 
 def accuracy(
