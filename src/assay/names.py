@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -37,6 +38,19 @@ _NAME = re.compile(
     re.VERBOSE,
 )
 _MODULE = re.compile(r"^(?P<module>\w[\w.]*(?:#\d{1,9})?)(?:\[(?P<index>\d{1,9})\])?$")
+
+_GAP = r"[\s._,:/-]*"
+_OTHERS = tuple(  # how papers and other libraries write names, and what they are here
+    (re.compile(rf"\W*(?:{pattern})\W*", re.IGNORECASE), name)
+    for pattern, name in (
+        (rf"(?:a|l|attn|head|layer)?{_GAP}(\d{{1,4}})(?:{_GAP}h(?:ead)?|[\s._,:/-]+){_GAP}(\d{{1,4}})", "a{}.h{}"),
+        (rf"(?:m|l|mlp|layer){_GAP}(\d{{1,4}}){_GAP}n(?:euron)?{_GAP}(\d{{1,9}})", "m{}.n{}"),
+        (rf"(?:m|mlp){_GAP}(\d{{1,4}})|(?:l|layer){_GAP}(\d{{1,4}}){_GAP}mlp", "m{}"),
+        (rf"(?:a|attn){_GAP}(\d{{1,4}})|(?:l|layer){_GAP}(\d{{1,4}}){_GAP}attn", "a{}"),
+        (r"(?:\w+\.)*(?:h|layers?|blocks?)\.(\d{1,4})\.(?:\w*attn|\w*attention)(?:\.\w+)*", "a{}"),
+        (r"(?:\w+\.)*(?:h|layers?|blocks?)\.(\d{1,4})\.(?:mlp|feed_forward)(?:\.\w+)*", "m{}"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,45 @@ class Site:
         return replace(self, position=position)
 
 
+def meant(name: object) -> str | None:
+    """What a part is called here that is written as papers and other libraries do, or as a pair; None: not known.
+
+    Example:
+        >>> meant("L1H0"), meant((9, 6)), meant("blocks.2.mlp"), meant("MLP 3"), meant("the")
+        ('a1.h0', 'a9.h6', 'm2', 'm3', None)
+    """
+    for pattern, form in _OTHERS:
+        if found := pattern.fullmatch(str(name)[:200]):
+            return form.format(*(int(number) for number in found.groups() if number is not None))
+    return None
+
+
+def check_texts(what: str, names: Iterable[object], like: str = "'a1.h3' or 'm2'") -> None:
+    """Raises `ComponentError` for a name that is no text, such as a pair of a layer and a head."""
+    for name in names:
+        if not isinstance(name, str):
+            there = meant(name) if isinstance(name, tuple) else None
+            tail = f"; did you mean {there!r}?" if there else ""
+            raise ComponentError(f"{what} takes names such as {like}, not {name!r}{tail}")
+
+
+def larger(site: Site, share: int | None = None) -> list[Site]:
+    """The parts that a part lies in: the layer of a head, the MLP of a neuron; and each of these, and itself, at every
+    position.
+
+    Args:
+        share: how many heads share keys and values, where that is known.
+    """
+    around = [site]
+    if site.kind in ("head", "kv"):
+        around.append(Site("attention", site.layer, position=site.position))
+    if site.kind == "neuron":
+        around.append(Site("mlp", site.layer, position=site.position))
+    if site.kind == "head" and share is not None and site.index is not None:
+        around.append(Site("kv", site.layer, site.index // share, position=site.position))
+    return [*around[1:], *(one.at(None) for one in around if one.position is not None)]
+
+
 @lru_cache(maxsize=65_536)
 def parse_site(text: str, modules: bool = False) -> Site:
     """Reads a name; with `modules`, anything that is not a transformer name is taken for a submodule.
@@ -102,9 +155,9 @@ def parse_site(text: str, modules: bool = False) -> Site:
         if modules and module:
             index = module["index"]
             return Site("module", None, None if index is None else int(index), module["module"], position)
-        raise ComponentError(
-            f"{text!r} is not a component's name; names look like 'a1.h3', 'm2', 'm2.n137', 'a1' or 'r2'"
-        )
+        there = meant(text)
+        like = f"did you mean {there!r}?" if there else "names look like 'a1.h3', 'm2', 'm2.n137', 'a1' or 'r2'"
+        raise ComponentError(f"{text!r} is not a component's name; {like}")
     part = found.groupdict()
     if part["fixed"]:
         return Site(part["fixed"], position=position)  # type: ignore[arg-type]

@@ -34,15 +34,29 @@ Run = Callable[..., tuple[int, str, str]]
 
 def test_arguments_of_another_type_are_a_sentence():
     """In a process of its own: here annotations are checked before the code is reached."""
-    plain = [sys.executable, "-c"]
-    for call, sentence in (
-        ("assay.programs.label([3, 5])", "a label's source is a text such as 'fr', not [3, 5]"),
-        ("assay.measure(assay.Keep(['a3.h6']), 'zoo:stories-260k', 'text')", "'text' is no task"),
-    ):
-        done = subprocess.run([*plain, f"import assay; {call}"], capture_output=True, text=True, env=os.environ)
-        last = done.stderr.strip().splitlines()[-1]
-        assert last.startswith("assay.errors."), last
-        assert sentence in last
+    calls = {
+        "assay.programs.label([3, 5])": "a label's source is a text such as 'fr', not [3, 5]",
+        "assay.measure(assay.Keep(['a3.h6']), 'zoo:stories-260k', 'text')": "'text' is no task",
+        "assay.measure('any.yaml', 'zoo:stories-260k', 'text')": "'text' is no task; use assay.Task.text, .repeat, ",
+        "assay.Remove([(1, 0)])": "Remove takes names such as 'a1.h3' or 'm2', not (1, 0); did you mean 'a1.h0'?",
+        "assay.Keep([3])": "Keep takes names such as 'a1.h3' or 'm2', not 3",
+        "assay.Program({(1, 0): assay.programs.copy()})": "Program takes names such as 'a1.h3' or 'm2', not (1, 0);",
+        "assay.Circuit(nodes=[(1, 0)])": "Circuit takes names such as 'a1.h3', not (1, 0); did you mean 'a1.h0'?",
+        "assay.Circuit(edges=[5])": "Circuit takes names such as 'm0->logits', not 5",
+    }
+    code = f"""
+import assay
+for call in {list(calls)!r}:
+    try:
+        eval(call)
+    except assay.UserError as problem:
+        print(problem)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
+    said = done.stdout.splitlines()
+    assert len(said) == len(calls)
+    for sentence, line in zip(calls.values(), said, strict=True):
+        assert line.startswith(sentence)
 
 
 @pytest.fixture
@@ -78,6 +92,24 @@ def refused(result: tuple[int, str, str], sentence: str) -> None:
     [
         ({"explanation": "{kind: keep, components: [b3.h6]}"}, "'b3.h6' is not in zoo:stories-260k: its components"),
         ({"explanation": "{kind: keep, components: [b3.h6]}"}, "did you mean 'a3.h6'"),
+        (
+            {"explanation": "{kind: keep, components: [L3H6]}"},
+            "'L3H6' is not a component's name; did you mean 'a3.h6'?",
+        ),
+        (
+            {"explanation": "{kind: keep, components: [h.3.mlp]}"},
+            "named like 'a1.h3', 'm2' or 'm2.n137'; did you mean 'm3",
+        ),
+        (
+            {"explanation": "{kind: keep, components: [a3, a3.h6]}"},
+            "'a3.h6' lies in 'a3', which is named too; leave one",
+        ),
+        ({"model": "/etc/passwd"}, "claim.yaml:1: '/etc/passwd' is a file; give the folder that holds config.json"),
+        (
+            {"explanation": "{kind: circuit, edges: [A0.1->m1]}"},
+            "'A0.1' is not something that writes; did you mean 'a0.h1'?",
+        ),
+        ({"explanation": "{kind: circuit, nodes: [L1H2]}"}, "'L1H2' is not a component's name; did you mean 'a1.h2'?"),
         ({"explanation": "{kind: keep, components: [a9.h6]}"}, "claim.yaml:3: 'a9.h6' is not in zoo:stories-260k: it"),
         ({"explanation": "{kind: remove, components: [a3.h60]}"}, "its layers have 8 heads, 0 to 7"),
         ({"explanation": "{kind: remove, components: [m2.n9999]}"}, "its layers have 172 neurons, 0 to 171"),

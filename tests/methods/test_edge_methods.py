@@ -13,7 +13,7 @@ from assay.intervene.runner import Runner
 from assay.methods.edge_methods import searches
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.patching import component_effects, node_scores
-from assay.methods.registry import METHODS, Options, check_methods
+from assay.methods.registry import EDGE_METHODS, ELSEWHERE, METHODS, Options, check_methods
 from assay.model.edges import Edges
 from assay.model.weights import Shape
 from assay.names import parse_site
@@ -102,6 +102,8 @@ def test_an_edge_is_as_good_as_the_worse_of_its_ends():
     ("methods", "seed_with", "message"),
     [
         ([], None, "no method is given; valid: 'attribution'"),
+        (["eap-ig"], None, "unknown method 'eap-ig'; it is called 'integrated_attribution' here"),
+        (["EAP_IG_activations"], None, "it is called 'integrated_attribution_activations' here"),
         (["atribution"], None, "unknown method 'atribution'; did you mean 'attribution'"),
         (["exact", "exact"], None, "the method 'exact' is given twice"),
         (["exact"], "attribution", "no method is given that the scores of 'attribution' could seed"),
@@ -112,6 +114,11 @@ def test_an_edge_is_as_good_as_the_worse_of_its_ends():
 def test_what_cannot_be_searched_is_named(methods, seed_with, message):
     with pytest.raises(ClaimError, match=message):
         check_methods(methods, seed_with)
+
+
+def test_what_others_call_a_method_leads_to_one():
+    assert set(ELSEWHERE) <= set(EDGE_METHODS)
+    assert not {name for others in ELSEWHERE.values() for name in others} & set(EDGE_METHODS)
 
 
 def test_a_size_that_the_model_does_not_have():

@@ -103,8 +103,10 @@ def test_hub_out_of_reach_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     message = refused("stories-260k")
-    assert message.startswith("there is no folder 'stories-260k' here and the model hub cannot be reached")
-    assert "did you mean 'zoo:stories-260k'" in message
+    assert message.startswith("there is no folder 'stories-260k' here, and the model hub cannot be reached")
+    assert message.endswith("(`save_pretrained` writes one), or a built-in model such as 'zoo:stories-260k'")
+    assert "give the folder that holds config.json and model.safetensors (" in refused("gpt2")
+    assert refused("gpt2").endswith("or a built-in model such as 'zoo:stories-260k' or 'zoo:novel-attn2'")
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,22 @@ def test_a_row_that_cannot_be_scored_is_refused_by_its_number(changes, message):
     assert message in refused([row(0), row(1, **changes), row(2)])
 
 
+def test_all_rows_that_cannot_be_scored_are_said_at_once(tmp_path):
+    short = {"corrupted": "John gave the book to"}
+    rows = [row(0), row(1, **short), row(2), row(3, correct=" Mary Anne"), row(4, **short)]
+    assert refused(rows) == (
+        "3 of 5 prompts cannot be scored: row 1: 'corrupted' has 7 tokens and 'clean' 16; row 3: 'correct' "
+        "' Mary Anne' is 3 tokens (' Mary', ' An', 'ne'), and an answer must be one; "
+        "row 4: 'corrupted' has 7 tokens and 'clean' 16"
+    )
+    many = refused([row(i, **short) for i in range(14)])
+    assert many.startswith("14 of 14 prompts cannot be scored: row 0: ")
+    assert many.endswith("row 9: 'corrupted' has 7 tokens and 'clean' 16; and 4 more")
+    (tmp_path / "bad.csv").write_text("clean,correct\nx\nThe, cat\ny\n")
+    assert refused(tmp_path / "bad.csv").startswith("2 of 3 prompts cannot be scored: ")
+    assert f"{tmp_path / 'bad.csv'}:4: column 'correct' has no value" in refused(tmp_path / "bad.csv")
+
+
 def test_an_answer_without_its_space_is_refused_with_a_hint():
     assert "with a space before it, is one" in refused([row(0), row(1, correct="something")])
 

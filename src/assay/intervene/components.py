@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from assay.errors import ComponentError, nearest
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.names import Site, parse_site
+from assay.names import Site, larger, parse_site
 
 
 def check(name: str, model: Model | ModuleModel) -> Site:
@@ -72,11 +73,10 @@ def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
             raise ComponentError(
                 f"{name!r} is not a component that can be ablated" + nearest(name, model.components[1:])
             )
-    seen: set[Site] = set()
+    every = Counter(out)
     for site in out:
-        if site in seen or (site.kind == "neuron" and Site("mlp", site.layer, position=site.position) in set(out)):
+        if every[site] > 1 or any(around in every for around in larger(site)):
             raise ComponentError(f"{str(site)!r} is named twice, alone or within a larger part")
-        seen.add(site)
     return out
 
 

@@ -31,6 +31,8 @@ def resolve(
     flags: dict[str, Any],
 ) -> Job:
     """Loads what the claim names and checks that the parts fit together."""
+    if task is not None:
+        check_task(task)
     file = load_claim(claim) if isinstance(claim, (str, Path)) else claim if isinstance(claim, ClaimFile) else None
     settings = settings or Settings.resolve(file, **flags)
     if file is not None and task is None:
@@ -47,7 +49,6 @@ def resolve(
             )
         if model is None or task is None:
             raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
-        check_task(task)
         explanation = claim
     else:
         explanation = file.build_explanation()

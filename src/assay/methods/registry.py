@@ -153,6 +153,16 @@ METHODS: dict[str, Method] = {
 
 EDGE_METHODS = {name: method for name, method in METHODS.items() if method.needs != "claim"}
 
+ELSEWHERE = {  # what other tools and papers call them
+    "attribution": ("eap", "edge-attribution-patching", "attribution-patching", "atp"),
+    "integrated_attribution": ("eap-ig", "eap-ig-inputs", "integrated-gradients", "ig"),
+    "integrated_attribution_activations": ("eap-ig-activations",),
+    "integrated_attribution_kl": ("eap-ig-kl",),
+    "information_flow": ("ifr", "information-flow-routes"),
+    "patching": ("activation-patching", "node-patching", "causal-tracing"),
+    "masks": ("edge-pruning", "subnetwork-probing", "sp", "hisp", "ugs"),
+}
+
 
 def edge_methods() -> dict[str, Method]:
     """Searches for edges: ours, and those that other packages add."""
@@ -172,7 +182,10 @@ def check_methods(methods: Sequence[str], seed_with: str | None = None) -> None:
     for what, names in (("method", methods), ("method for 'seed-with'", [] if seed_with is None else [seed_with])):
         for name in names:
             if name not in known:
-                raise ClaimError(f"unknown {what} {name!r}" + nearest(name, known))
+                plain = name.lower().replace("_", "-").replace(" ", "-")
+                here = next((own for own, others in ELSEWHERE.items() if plain in others), None)
+                tail = f"; it is called {here!r} here" if here else nearest(name, known)
+                raise ClaimError(f"unknown {what} {name!r}{tail}")
     for name in methods:
         if list(methods).count(name) > 1:
             raise ClaimError(f"the method {name!r} is given twice")

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -88,24 +86,6 @@ def check_types(network: nn.Module, name: str) -> None:
 
 def _known(network: nn.Module) -> bool:
     return getattr(getattr(network, "config", None), "model_type", None) in FAMILIES
-
-
-def check_folder(place: str) -> None:
-    """Raises `ModelError` for what is no folder in the hub's format, or holds what would be waited for."""
-    path = Path(place)
-    if not os.path.exists(place):
-        raise ModelError(f"the folder {place!r} does not exist")
-    if not path.is_dir():
-        raise ModelError(f"{place!r} is a file; give the folder that holds config.json and model.safetensors")
-    try:
-        entries = list(path.iterdir())
-    except OSError as error:
-        raise ModelError(f"the folder {place!r} cannot be read ({said(error)})") from None
-    for entry in entries:
-        if entry.exists() and not entry.is_file() and not entry.is_dir():
-            raise ModelError(f"the folder {place!r} holds {entry.name!r}, which is no file: a pipe or a device")
-    if not (path / "config.json").is_file():
-        raise ModelError(f"the folder {place!r} holds no config.json, so it is not a model in the hub's format")
 
 
 def check_finite(network: nn.Module, name: str) -> None:

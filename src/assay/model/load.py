@@ -11,18 +11,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from assay.errors import ModelError, UserError, nearest
+from assay.errors import ModelError, UserError
 from assay.model import spec
 from assay.model.admit import (
     check_device,
     check_finite,
-    check_folder,
     check_held,
     check_types,
     check_vocabulary,
@@ -32,6 +32,7 @@ from assay.model.admit import (
     said,
 )
 from assay.model.families import FAMILIES
+from assay.model.folder import HOLDS, check_folder, looks_local
 from assay.model.module import ModuleModel, evaluating
 from assay.model.proving import prove
 from assay.model.stored import check_counts, check_size, configuration, shapes
@@ -74,7 +75,7 @@ def load(
         raise ModelError(not_a_model(source))
     name = str(source)
     place = str(zoo_folder(name)) if name.startswith(PREFIX) else str(inputs.place(name))
-    if os.path.exists(place) or _looks_local(name):
+    if os.path.exists(place) or looks_local(name):
         check_folder(place)
         network, found = _read(place, name, wanted, None, local=True)
     else:
@@ -173,18 +174,22 @@ def _reachable(name: str, revision: str | None) -> bool:
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError, RevisionNotFoundError
 
-    advice = f"give a built-in model{nearest(PREFIX + name, map(PREFIX.__add__, names()))} or a folder, or a hub id"
+    zoo = [PREFIX + one for one in names()]
+    near = get_close_matches(PREFIX + name, zoo, n=1, cutoff=0.8) or zoo[:2]
+    advice = f"{HOLDS} (`save_pretrained` writes one), or a built-in model such as {' or '.join(map(repr, near))}"
     try:
         HfApi().model_info(name, revision=revision, timeout=10)
     except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
         where = "" if revision is None else f" at revision {revision!r}"
-        raise ModelError(f"there is no folder {name!r} here and no such model{where} on the hub; {advice}") from None
+        raise ModelError(
+            f"there is no folder {name!r} here and no such model{where} on the hub; give another hub id, {advice}"
+        ) from None
     except HfHubHTTPError as error:
         raise ModelError(f"the hub refuses {name!r}: {' '.join(str(error).split())[:200]}") from None
     except Exception as error:  # no network: the client's transport has errors of its own
         if not isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str):
             raise ModelError(
-                f"there is no folder {name!r} here and the model hub cannot be reached ({error}); {advice}"
+                f"there is no folder {name!r} here, and the model hub cannot be reached ({said(error)}); give {advice}"
             ) from None
         return False
     return True
@@ -261,11 +266,6 @@ def _same_device(wanted: torch.device, own: torch.device) -> bool:
 
 def _name_of(network: nn.Module) -> str:
     return getattr(getattr(network, "config", None), "_name_or_path", "") or type(network).__name__
-
-
-def _looks_local(place: str) -> bool:
-    """A path by its form, so that a mistyped folder is not asked of the hub: a hub id is NAME or OWNER/NAME."""
-    return place.startswith((".", "/", "~")) or place.count("/") > 1 or place == ""
 
 
 @contextmanager

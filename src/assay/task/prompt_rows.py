@@ -6,11 +6,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from assay.errors import TaskError, nearest
 from assay.store import inputs
@@ -23,6 +23,10 @@ LINES = (".jsonl", ".ndjson")
 LARGEST = 1 << 25  # bytes of a file
 MOST_ROWS, MOST_COLUMNS, MOST_CELLS = 200_000, 64, 2_000_000
 LONGEST = 100_000  # characters of a cell
+SHOWN = 10  # rows that a message names
+
+One = TypeVar("One")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[Pr
     else:
         name = f"{len(source)} prompts"
         raw = ((f"row {i}", values) for i, values in enumerate(source))
-    rows = [checked(where, values) for where, values in raw]
+    rows = each(raw, lambda one: checked(*one))
     if not rows:
         raise TaskError(
             f"{name} has no rows; prompts have columns {', '.join(NEEDED)} and, where there are any, corrupted, "
@@ -75,6 +79,27 @@ def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[Pr
             lacking, other = (row, first) if row.group is None else (first, row)
             raise TaskError(f"{lacking.where}: there is no 'group', which {other.where} has")
     return rows, name
+
+
+def each(rows: Iterable[One], make: Callable[[One], Made]) -> list[Made]:
+    """What is made of every row.
+
+    Raises:
+        TaskError: for all rows that are refused together, the first ten of them by their lines.
+    """
+    made, problems = [], []
+    for row in rows:
+        try:
+            made.append(make(row))
+        except TaskError as problem:
+            problems.append(str(problem))
+    if len(problems) == 1:
+        raise TaskError(problems[0])
+    if problems:
+        shown = "; ".join(problem.partition("; ")[0] for problem in problems[:SHOWN])
+        more = f"; and {len(problems) - SHOWN:,} more" if len(problems) > SHOWN else ""
+        raise TaskError(f"{len(problems):,} of {len(made) + len(problems):,} prompts cannot be scored: {shown}{more}")
+    return made
 
 
 def checked(where: str, values: Any) -> PromptRow:

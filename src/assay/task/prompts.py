@@ -18,7 +18,7 @@ from assay.task.classify import split
 from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, reads_tokens, tokenizer_of
 from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import Metric, metric_of
-from assay.task.prompt_rows import KNOWN, PromptRow, read_rows
+from assay.task.prompt_rows import KNOWN, PromptRow, each, read_rows
 from assay.task.task import Task
 
 Source = str | Path | Sequence[Mapping[str, Any]]
@@ -111,8 +111,8 @@ def parse(model: Any, source: Source, bos: int | None) -> tuple[list[Prompt], st
         corrupted = encode(model, [row.values["corrupted"] for row in rows], [row.where for row in rows])
     context = context_of(model, None, bos)
     head = [] if bos is None else [bos]
-    prompts = []
-    for row, ids, other in zip(rows, clean, corrupted, strict=True):
+
+    def prompt(row: PromptRow, ids: Int[np.ndarray, "length"], other: Int[np.ndarray, "_"] | None) -> Prompt:
         if not len(ids):
             raise TaskError(f"{row.where}: the prompt 'clean' has no tokens")
         if other is not None and len(other) != len(ids):
@@ -131,8 +131,9 @@ def parse(model: Any, source: Source, bos: int | None) -> tuple[list[Prompt], st
         if len(answers) == 2 and answers[0] == answers[1]:
             raise TaskError(f"{row.where}: 'correct' and 'incorrect' are the same token, {row.values['correct']!r}")
         columns = {c: column_of(model, row, c, len(head), len(ids)) for c in row.values if c not in KNOWN}
-        prompts.append(Prompt(row, joined(head, ids), None if other is None else joined(head, other), answers, columns))
-    return prompts, name
+        return Prompt(row, joined(head, ids), None if other is None else joined(head, other), answers, columns)
+
+    return each(zip(rows, clean, corrupted, strict=True), lambda one: prompt(*one)), name
 
 
 def joined(head: list[int], ids: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:

@@ -278,12 +278,56 @@ def test_a_further_line_is_refused_with_its_number(refusal, line: str, sentence:
         ("[a1.h3, a1.h3]", "claim.yaml:3: the component 'a1.h3' is named a second time"),
         ("a1.h3", "claim.yaml:3: 'components' must be a list such as [a1.h3], not 'a1.h3'"),
         ("{a1.h3: induction}", "claim.yaml:3: 'components' must be a list such as [a1.h3], not a mapping"),
-        ("[a1.h3, 4]", "claim.yaml:3: each entry of 'components' must be a text, not 4"),
+        ("[a1.h3, 4]", "claim.yaml:3: '4' is not a component's name; names look like "),
+        ("[a1.h3, [4]]", "claim.yaml:3: each entry of 'components' must be a text, not a list"),
+        ("[L1H0]", "claim.yaml:3: 'L1H0' is not a component's name; did you mean 'a1.h0'?"),
+        ("[2.5]", "claim.yaml:3: '2.5' is not in zoo:novel-4l: its components are named like 'a1.h3', "),
+        ("[blocks.2.mlp]", "claim.yaml:3: 'blocks.2.mlp' is not in zoo:novel-4l: its components are named like "),
+        ("[a0, a0.h1]", "claim.yaml:3: 'a0.h1' lies in 'a0', which is named too; leave one out"),
+        ("[a0.h1@3, a0]", "claim.yaml:3: 'a0.h1@3' lies in 'a0', which is named too; leave one out"),
+        ("[a0.h1@3, a0.h1]", "claim.yaml:3: 'a0.h1@3' lies in 'a0.h1', which is named too; leave one out"),
+        ("[m2.n1, m2]", "claim.yaml:3: 'm2.n1' lies in 'm2', which is named too; leave one out"),
         ("[a1], value: mean", "claim.yaml:3: unknown field 'value' in 'explanation'"),
     ],
 )
 def test_a_list_of_components_is_checked(refusal, components: str, sentence: str):
     assert refusal(KEEP.replace("[a1.h3, m2, m3.n137]", components)).startswith(sentence)
+
+
+def test_heads_lie_in_the_group_that_shares_their_keys(refusal, claim):
+    text = KEEP.replace("zoo:novel-4l", "zoo:stories-260k")
+    refused = refusal(text.replace("[a1.h3, m2, m3.n137]", "[a1.kv1, a1.h3]"))
+    assert refused == "claim.yaml:3: 'a1.h3' lies in 'a1.kv1', which is named too; leave one out"
+    assert claim(text.replace("[a1.h3, m2, m3.n137]", "[a1.kv1, a1.h4, a1.h1@3, a1.h1@4]")).scope[1] == "a1.h4"
+
+
+def test_an_mlp_of_a_model_of_attention_alone_is_refused(refusal, claim):
+    text = KEEP.replace("zoo:novel-4l", "zoo:novel-attn2").replace("[a1.h3, m2, m3.n137]", "[a1.h3, m0]")
+    assert refusal(text) == (
+        "claim.yaml:3: 'm0' is not in zoo:novel-attn2: its layers have attention alone, and no MLP; "
+        "name heads, such as a0.h0"
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "sentence"),
+    [
+        ("/etc/passwd", "'/etc/passwd' is a file; give the folder that holds config.json and model.safetensors"),
+        ("./claim.yaml", "'./claim.yaml' is a file; give the folder that holds config.json and model.safetensors"),
+        ("/etc", "the folder '/etc' holds no config.json, so it is not a model in the hub's format"),
+        ("./lora", "the folder './lora' holds an adapter of another model (adapter_config.json); open both with peft"),
+    ],
+)
+def test_a_file_or_folder_that_is_no_model_is_refused(refusal, model: str, sentence: str):
+    Path("lora").mkdir()
+    Path("lora/adapter_config.json").write_text("{}")
+    assert refusal(GOOD.replace("zoo:novel-4l", model)).startswith(f"claim.yaml:2: {sentence}")
+
+
+def test_a_list_of_components_holds_names_as_they_are_written(claim):
+    text = "model: some/classifier\ntask: {kind: classify, file: claim.yaml}\n"
+    text += "explanation: {kind: remove, components: [0, 2.0, 2.10, 1e3, yes]}\n"
+    assert claim(text).scope == ("0", "2.0", "2.10", "1e3", "yes")
 
 
 def test_a_program_claim_needs_a_mapping(refusal):

@@ -195,6 +195,7 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(run):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (["--method", "eap-ig"], "unknown method 'eap-ig'; it is called 'integrated_attribution' here"),
         (["--method", "atribution"], "unknown method 'atribution'; did you mean 'attribution'"),
         (["--ablation", "means"], "unknown ablation 'means'; did you mean 'mean'"),
         (["--ablation", "counterfactual", "--task", "repeat"], "the task 'planted' is|has no counterfactuals"),

@@ -40,7 +40,7 @@ from assay.intervene.spec import RANDOM
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.names import Site, parse_site
+from assay.names import Site, check_texts, parse_site
 from assay.record.circuit import CircuitRecord as CircuitBlock
 from assay.record.circuit import RunScores
 
@@ -93,6 +93,7 @@ class Circuit(Explanation):
         for name, value, like in (("edges", edges, "'m0->logits'"), ("nodes", nodes, "'a1.h3'")):
             if isinstance(value, str):
                 raise ClaimError(f"Circuit takes a list of {name}, such as [{like}], not the text {value!r}")
+            check_texts("Circuit", value, like)
             object.__setattr__(self, name, tuple(value))
         object.__setattr__(self, "file", file)
         object.__setattr__(self, "given", given)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from assay.errors import ClaimError, ComponentError
 from assay.explanations.levels import Level
-from assay.names import Site, parse_site
+from assay.names import Site, meant, parse_site
 
 LEVEL: Level = "where"  # what a circuit claims
 _EDGE = re.compile(r"^(?P<writer>[^\s<>@]+)->(?P<reader>[^\s@<>]+)(?P<part><[^>]*>)?(?:@(?P<position>\S+))?$")
@@ -52,13 +52,11 @@ def split_edge(name: str) -> tuple[str, int | str | None]:
     reader_name = found["reader"] + (found["part"] or "")
     writer, reader = _WRITER.match(found["writer"]), _READER.match(reader_name)
     if writer is None:
-        raise ClaimError(
-            f"{name!r}: {found['writer']!r} is not something that writes, such as 'input', 'a1.h2' or 'm0'"
-        )
+        like = _meant(found["writer"]) or ", such as 'input', 'a1.h2' or 'm0'"
+        raise ClaimError(f"{name!r}: {found['writer']!r} is not something that writes{like}")
     if reader is None:
-        raise ClaimError(
-            f"{name!r}: {reader_name!r} is not something that reads, such as 'a3.h5<q>', 'a3.kv1<k>', 'm1' or 'logits'"
-        )
+        like = _meant(found["reader"], found["part"] or "") or ", such as 'a3.h5<q>', 'a3.kv1<k>', 'm1' or 'logits'"
+        raise ClaimError(f"{name!r}: {reader_name!r} is not something that reads{like}")
     made = -1 if found["writer"] == "input" else 2 * int(writer["a"] or writer["m"] or 0) + (writer["m"] is not None)
     layer = reader["q"] or reader["kv"] or reader["m"]
     read = None if layer is None else 2 * int(layer) + (reader["m"] is not None)
@@ -68,6 +66,12 @@ def split_edge(name: str) -> tuple[str, int | str | None]:
         raise ClaimError(f"{name!r} cannot exist: {found['writer']!r} does not come before {reader_name!r} ({why})")
     position = found["position"]
     return f"{found['writer']}->{reader_name}", None if position is None else position_of(position)
+
+
+def _meant(end: str, part: str = "") -> str:
+    """A tail for an end of an edge that is written in another way; empty where it is not known."""
+    there = meant(end)
+    return f"; did you mean {there + part!r}?" if there else ""
 
 
 def check_edges(names: Sequence[str]) -> list[tuple[str, int | str | None]]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from assay.errors import ClaimError, ComponentError, nearest
 from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.explanations.levels import Level
-from assay.names import Site, parse_site
+from assay.names import Site, larger, parse_site
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
@@ -144,11 +144,13 @@ class NamesParts(KindFields):
                 raise ClaimError(f"{claim.where(*path)}the component {name!r} is named a second time")
             found[str(site)] = path, site
             self.check_part(claim, path, site)
-        for name, (path, site) in found.items() if shape is not None else ():
-            assert shape is not None
-            problem = out_of_range(site, shape)
+        for name, (path, site) in found.items():
+            problem = None if shape is None else out_of_range(site, shape)
             if problem:
                 raise ClaimError(f"{claim.where(*path)}{name!r} is not in {claim.model}: {problem}")
+            outer = next((str(one) for one in larger(site, shape and shape.share) if str(one) in found), None)
+            if outer is not None:
+                raise ClaimError(f"{claim.where(*path)}{name!r} lies in {outer!r}, which is named too; leave one out")
 
     def check_part(self, claim: Claim, path: tuple[str | int, ...], site: Site) -> None:
         """Raises `ClaimError` at what is wrong with what a part is given."""

@@ -7,10 +7,11 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from assay.errors import ClaimError, nearest
+from assay.errors import ClaimError, ModelError, nearest
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.shapes import known_shape
 from assay.explanations.floors import floor_models
+from assay.model.folder import check_folder
 from assay.planted import worlds
 from assay.store import inputs
 from assay.zoo.recipes import RECIPES
@@ -54,7 +55,13 @@ def model_problem(model: str) -> str | None:
         return worlds.problem(model)
     if model in MODELS:
         return f"unknown model {model!r}; did you mean 'zoo:{model}'?"
-    if os.path.exists(inputs.place(model)) or (_HUB.match(model) and not model.startswith(".")):
+    if os.path.exists(place := str(inputs.place(model))):
+        try:
+            check_folder(place)
+        except ModelError as problem:
+            return str(problem)
+        return None
+    if _HUB.match(model) and not model.startswith("."):
         return None  # a name on the hub is known to exist only when it is loaded
     return f"the model {model!r} is neither a folder here, nor a zoo name such as 'zoo:novel-4l', nor a name on the hub"
 

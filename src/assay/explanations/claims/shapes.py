@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from assay.errors import UserError, nearest
-from assay.names import Site
+from assay.names import Site, meant
 from assay.planted import worlds
 from assay.store import inputs
 from assay.zoo import index
+from assay.zoo.recipes import RECIPES
 
 NATIVE = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "gpt_neox")  # model types whose components have names
 LARGEST = 1 << 20  # bytes of a model's configuration
@@ -22,6 +23,12 @@ class KnownShape(NamedTuple):
     groups: int | None
     neurons: int | None
     native: bool  # of a family with component names, so that no name is a submodule's
+    mlps: bool = True  # False: no layer has an MLP
+
+    @property
+    def share(self) -> int | None:
+        """How many heads share keys and values."""
+        return None if not self.groups else self.heads // self.groups
 
 
 def known_shape(model: str) -> KnownShape | None:
@@ -41,7 +48,9 @@ def known_shape(model: str) -> KnownShape | None:
     if not isinstance(layers, int) or not isinstance(heads, int):
         return None
     whole = (value if isinstance(value, int) and value > 1 else None for value in (groups, neurons))
-    return KnownShape(layers, heads, *whole, native=config.get("model_type") in NATIVE)
+    recipe = RECIPES.get(model.removeprefix(index.PREFIX)) if model.startswith(index.PREFIX) else None
+    attention_only = recipe is not None and recipe.attention_only
+    return KnownShape(layers, heads, *whole, native=config.get("model_type") in NATIVE, mlps=not attention_only)
 
 
 def out_of_range(site: Site, shape: KnownShape) -> str | None:
@@ -50,6 +59,8 @@ def out_of_range(site: Site, shape: KnownShape) -> str | None:
         return "its components are named like 'a1.h3', 'm2' or 'm2.n137'" + _nearest_site(str(site), shape)
     if site.layer is not None and site.layer >= shape.layers:
         return f"it has {shape.layers} layers, 0 to {shape.layers - 1}"
+    if site.kind in ("mlp", "neuron") and not shape.mlps:
+        return "its layers have attention alone, and no MLP; name heads, such as a0.h0"
     if site.kind == "kv" and shape.groups == shape.heads:
         return f"its heads share no keys and values; name heads, such as a{site.layer}.h{site.index}"
     for kind, what, count in (
@@ -64,6 +75,8 @@ def out_of_range(site: Site, shape: KnownShape) -> str | None:
 
 def _nearest_site(name: str, shape: KnownShape) -> str:
     """A tail with the nearest heads and MLPs, if any is near."""
+    if there := meant(name):
+        return f"; did you mean {there!r}?"
     heads = [f"a{layer}.h{head}" for layer in range(shape.layers) for head in range(shape.heads)]
     tail = nearest(name, [*heads, *(f"m{layer}" for layer in range(shape.layers))])
     return tail if "did you mean" in tail else ""

@@ -19,6 +19,7 @@ SUFFIXES = (".yaml", ".yml")
 DEEPEST = 12  # levels; a claim file needs five
 
 Path_ = tuple[str | int, ...]  # keys and indices from the top of the file down to a value
+NAMES: Path_ = ("explanation", "components")  # a list there holds names, whatever they look like
 
 _NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{t}" for t in ("null", "bool", "int", "float"))
 _MERGE = "tag:yaml.org,2002:merge"
@@ -94,6 +95,8 @@ def _value(node: Node, name: str, path: Path_, lines: dict[Path_, int]) -> objec
     if isinstance(node, SequenceNode):
         return [_value(item, name, (*path, i), lines) for i, item in enumerate(node.value)]
     assert isinstance(node, ScalarNode)
+    if path[:-1] == NAMES and isinstance(path[-1], int) and node.tag != _NULL:
+        return node.value  # as it is written: a `Sequential` calls its parts 0, 1 and 2.0
     return _scalar(node, f"{name}:{node.start_mark.line + 1}: ")
 
 

@@ -27,7 +27,7 @@ from assay.intervene.plan import Call, Edit, Plan, Source
 from assay.intervene.spec import RANDOM
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.names import Site
+from assay.names import Site, check_texts
 
 MOST_ALONE = 12  # components that are scored alone
 SIMPLE = (("norm", "largest_norm"), ("attribution", "largest_attribution"))
@@ -45,6 +45,7 @@ class PartSet(Explanation):
         name = type(self).__name__
         if isinstance(components, str):
             raise ClaimError(f"{name} takes a list of components, not the text {components!r}; write [{components!r}]")
+        check_texts(name, components)
         object.__setattr__(self, "components", tuple(components))
         if not self.components and self.floor_takes != "everything":
             raise ClaimError(f"{name} takes at least one component, not an empty list")

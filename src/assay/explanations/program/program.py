@@ -43,7 +43,7 @@ from assay.intervene.fit_context import Fit
 from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.names import Site, parse_site
+from assay.names import Site, check_texts, parse_site
 
 MOST_MERGED = 16  # parts whose own program is given up one by one
 
@@ -70,6 +70,7 @@ class Program(Explanation):
     def __init__(self, components: Mapping[str, AnyProgram]):
         if not components:
             raise ClaimError("Program takes at least one component, not an empty mapping")
+        check_texts("Program", components)
         for name, program in components.items():
             if not isinstance(program, AnyProgram):
                 raise ClaimError(
