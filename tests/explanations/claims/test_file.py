@@ -313,9 +313,9 @@ def test_an_mlp_of_a_model_of_attention_alone_is_refused(refusal, claim):
     ("model", "sentence"),
     [
         ("/etc/passwd", "'/etc/passwd' is a file; give the folder that holds config.json and model.safetensors"),
-        ("./claim.yaml", "'./claim.yaml' is a file; give the folder that holds config.json and model.safetensors"),
+        ("./claim.yaml", "'claim.yaml' is a file; give the folder that holds config.json and model.safetensors"),
         ("/etc", "the folder '/etc' holds no config.json, so it is not a model in the hub's format"),
-        ("./lora", "the folder './lora' holds an adapter of another model (adapter_config.json); open both with peft"),
+        ("./lora", "the folder 'lora' holds an adapter of another model (adapter_config.json); open both with peft"),
     ],
 )
 def test_a_file_or_folder_that_is_no_model_is_refused(refusal, model: str, sentence: str):
