@@ -17,7 +17,6 @@ from assay.intervene.residue import Residue
 from assay.measure.settings import BLOCKS, NOT_ASKED
 from assay.model.transformer import Model
 from assay.record.measurement import MeasurementRecord
-from assay.report import terminal
 from assay.report.page import render
 from assay.task.ngrams import NGram
 from assay.task.task import Task
@@ -185,7 +184,7 @@ def test_what_was_not_asked_for_says_so_in_record_page_and_terminal():
     assert "No check was asked for" in record.sentence
     page = render(record, found.examples)
     assert f"because {NOT_ASKED}" in page
-    assert "fired" not in terminal.compute_line(record)
+    assert record.compute.reason == NOT_ASKED
     assert f"no check was made, because {NOT_ASKED}" in page
 
 

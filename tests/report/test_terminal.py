@@ -8,6 +8,8 @@ from rich.console import Console
 
 from assay.record.controls import ControlGroup
 from assay.report import compared, find_terminal, terminal, words
+from assay.report.card import Card
+from assay.report.sections import SECTIONS, section
 from assay.stats.estimate import Estimate
 from tests.report import records
 
@@ -26,7 +28,7 @@ def test_markup_and_escapes_in_names_are_text():
     record = records.data()
     record["claim"]["sentence"] = "[red]a[/red] \x1b[31m [/nothing]"
     record["checks"][1] |= {"name": "[bold]x[/]", "state": "fired"}
-    text = _printed(terminal.measurement(records.measured(record)))
+    text = _printed(Card(records.measured(record)))
     assert "[red]a[/red] ␛[31m [/nothing]" in text
     assert "[bold]x[/]" in text
     assert "\x1b" not in text
@@ -68,8 +70,9 @@ def test_a_figure_that_is_nearly_nothing_is_not_printed_as_zeros():
     assert words.percent(estimate(1 - 1e-12, 0.0)) == "100 % [100, 100]"
 
 
-def _once(record: dict[str, Any]) -> str:
-    return " ".join(_printed(terminal.measurement(records.measured(record))).split())
+def _once(record: dict[str, Any], name: str) -> str:
+    """A section of the record on one line."""
+    return " ".join(_printed(section(records.measured(record), name)).split())
 
 
 def group(**changes: Any) -> ControlGroup:
@@ -78,34 +81,94 @@ def group(**changes: Any) -> ControlGroup:
     return records.measured().controls.groups[0].model_copy(update={"n": len(values), "p": None, **changes})
 
 
-@pytest.mark.parametrize("width", [80, 140])
-def test_the_figures_are_printed_whole(width):
-    text = _printed(terminal.measurement(records.measured(), "runs/demo/report.html", "assay again"), width)
-    assert max(map(len, text.splitlines())) <= width
-    once = " ".join(text.split())
-    expected = ["(level: how)", "0.9990 [0.9986, 0.9993]", "p = 0.125", "24.9 Mbit stand-alone"]
-    expected += [
-        "1 fired (few clusters)",
-        "In one sentence: a0.h0 of",
-        "report runs/demo/report.html",
-        "next: assay again",
-    ]
-    for part in expected:
-        assert part in once
-    assert "…" not in text
+@pytest.mark.parametrize("name", ["program", "several", "remove", "circuit"])
+def test_a_card_has_at_most_24_lines_of_100_columns_and_the_figures_that_decide(name):
+    record = records.data(name)
+    record["checks"] = [check | {"state": "fired"} for check in record["checks"]]
+    shown = records.measured(record)
+    text = _printed(Card(shown, "runs/demo/report.html", "assay again"), 140)
+    lines = text.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 100
+    head = shown.headline
+    figure = f"KL {words.said(head.kl, 3)}" if shown.removal else f"recovered {words.said(head.recovered)}"
+    assert figure in text
+    assert f"level: {shown.level}" in text
+    assert lines[-2:] == ["  report runs/demo/report.html", "  next: assay again"]
+    assert f"also {shown.checks[3].name}, {shown.checks[4].name}" in text
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said", "bar"),
+    [
+        (0.5, 0.75, "It recovers 62 % [50, 75] of what is lost", "▕" + "█" * 20 + "▒" * 10 + "░" * 10 + "▏"),
+        (-0.25, 0.25, "It is not shown to do better", "▕" + "▒" * 10 + "░" * 30 + "▏"),
+        (-0.75, -0.25, "It does worse than its floor", "◂" + "░" * 40 + "▏"),
+        (1.1, 1.3, "It recovers 120 % [110, 130]", "▕" + "█" * 40 + "▸"),
+    ],
+)
+def test_the_bar_and_the_sentence_say_the_same(low, high, said, bar):
+    record = records.data()
+    figure = records.estimate((low + high) / 2, (high - low) / 2)
+    record["headline"]["recovered"] = figure
+    record["table"][0]["recovered"] = figure
+    text = _printed(Card(records.measured(record)), 100)
+    assert said in text
+    assert bar in text
+
+
+def test_an_undefined_headline_has_its_reason_and_no_bar():
+    record, nothing = records.data(), records.estimate(None, reason="the gap is not resolved")
+    record["headline"]["recovered"] = nothing
+    record["table"][0]["recovered"] = nothing
+    text = _printed(Card(records.measured(record)), 100)
+    assert "recovered: undefined, because the gap is not resolved" in text
+    assert "▕" not in text
+
+
+def test_what_does_as_well_is_named():
+    record = records.data()
+    said = "No control does as well: the best has 0.45 (other programs); p = 0.125, the least"
+    assert said in _printed(Card(records.measured(record)), 100)
+    group = record["controls"]["groups"][0]
+    group["values"][0] = 1.01
+    assert f"A control does as well: 1.01 ({group['name']})" in _printed(Card(records.measured(record)), 100)
+    record["rivals"][0]["recovered"] = records.estimate(0.9999, 0.0)
+    name = record["rivals"][0]["name"]
+    assert f"A simpler system does as well: {name} recovers" in _printed(Card(records.measured(record)), 100)
+
+
+def test_a_metric_of_the_tasks_own_stands_beside_kl():
+    record = records.data()
+    record["task"]["metric"] = "logit_diff"
+    record["table"][0]["recovered_loss"] = records.estimate(0.86, 0.05)
+    assert "Of logit_diff it recovers 86 % [81, 91]; KL" in _printed(Card(records.measured(record)), 100)
+
+
+def test_every_check_has_advice():
+    assert {check.name for check in records.measured().checks} == set(words.ADVICE)
 
 
 def test_a_removal_is_printed_by_what_it_costs():
     record = records.data("remove")
-    text = _once(record)
-    assert "necessity" in text
+    text = _printed(Card(records.measured(record)))
+    assert "when removed" in text
     assert " more" in text
-    assert "recovered" not in text.split("controls")[0]
+    assert "recovered" not in text
+    assert "necessity" in _once(record, "floors")
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_section_is_printed_of_every_record(name):
+    for case in ("program", "several", "remove", "circuit"):
+        text = _printed(section(records.measured(case), name))
+        assert text.strip()
+        assert "None" not in text
 
 
 def test_nothing_in_the_name_of_a_run_folder_is_obeyed():
     evil = "runs/a\x1b[31m\u202eb\nc/report.html"
-    shown = _printed(terminal.measurement(records.measured(), evil, f"assay measure {evil}"))
+    shown = _printed(Card(records.measured(), evil, f"assay measure {evil}"))
     shown += _printed(find_terminal.table(records.searched(), evil, f"assay measure {evil}"))
     shown += _printed(compared.compare([records.measured()] * 2, [evil, "b"]))
     assert shown.count("report runs/a␛[31m�b↵c/report.html") == 2
@@ -134,7 +197,7 @@ def test_a_figure_without_its_interval_has_no_more_digits_than_it_can_bear():
     record = records.data()
     record["losses"]["model"] = records.estimate(-1.5963172, 1e-7)
     record["table"][0] |= {"kl_floor": records.estimate(0.0000412, 1e-7), "kl_explained": records.estimate(0.0312)}
-    text = _printed(terminal.measurement(records.measured(record)), 140)
+    text = _printed(Card(records.measured(record)), 140)
     assert "−1.596 " in text
     assert "0.000041 → 0.031" in text
 
@@ -151,12 +214,12 @@ def test_the_ladder_says_why_a_share_has_no_interval():
     told = [rung for rung in record["compute"]["ladder"] if rung["recovered"] in (0.9, 0.99)][:2]
     for rung, value in zip(told, (0.97, 1.0), strict=True):
         rung["share"] = records.estimate(value, 0.02)
-    assert "by 90 % 0.97 [0.95, 0.99], 99 % 1.00 [0.98, 1.02]" in _once(record)
+    assert "by 90 % 0.97 [0.95, 0.99], 99 % 1.00 [0.98, 1.02]" in _once(record, "compute")
     for rung in told:
         rung["share"] |= {"low": None, "high": None, "reason": reason}
-    assert f"by 90 % 0.97, 99 % 1.00 (no interval: {reason})" in _once(record)
+    assert f"by 90 % 0.97, 99 % 1.00 (no interval: {reason})" in _once(record, "compute")
     told[0]["share"] |= {"high": 0.99}
-    assert f"by 90 % 0.97 [open, 0.99], 99 % 1.00 (no interval: {reason})" in _once(record)
+    assert f"by 90 % 0.97 [open, 0.99], 99 % 1.00 (no interval: {reason})" in _once(record, "compute")
 
 
 def test_the_claims_figure_on_the_controls_rows_and_the_paired_difference_are_printed():
@@ -165,27 +228,28 @@ def test_the_claims_figure_on_the_controls_rows_and_the_paired_difference_are_pr
     single = next(group for group in record["controls"]["groups"] if group["n"] == 1)
     single |= {"values": [0.31], "what": "a1.h0, a1.h2", "difference": records.estimate(0.33, 0.04)}
     record["controls"] |= {"random_weights": None, "random_weights_reason": "nothing was searched"}
-    text = _once(record)
+    text = _once(record, "controls")
     assert "the claim's own figure is 0.64 [0.59, 0.69]; its headline, on everything that is scored, is 0.999" in text
     assert "a1.h0, a1.h2: 0.31, the claim less this 0.33 [0.29, 0.37]" in text
-    assert "random weights not measured, because nothing was searched" in text
+    assert "random weights: not measured, because nothing was searched" in text
 
 
-def test_tries_are_printed_from_the_second_on():
+def test_tries_are_printed_beside_the_controls():
     record = records.data()
-    assert "tries this is" not in _once(record)
     record["tries"] = {"tried": 3, "this": 1, "p": 0.069, "p_holm": 0.138}
-    assert "this is claim 1 of 3 tried on this split; p = 0.069, Holm-adjusted for 3 tries 0.138" in _once(record)
+    said = "claim 1 of 3 tried on this split; p = 0.069, Holm-adjusted for 3 tries 0.138"
+    assert said in _once(record, "controls")
 
 
-def test_only_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
+def test_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
     record = records.data("several")
     fit = {"what": "optimal constants of 6 parts", "rows": 32, "held": 16, "start": 3.44, "reached": 2.93}
     fit["evaluations"] = 9
     record["reference"]["fits"] = [{**fit, "settled": True}]
-    assert "optimal constants" not in _once(record)
     record["reference"]["fits"].append({**fit, "settled": False})
-    assert "Fitted: optimal constants of 6 parts: KL 3.440 → 2.930 on 16 held-out rows, cut off" in _once(record)
+    assert "Fitted: optimal constants of 6 parts: KL 3.440 → 2.930 on 16 held-out rows, cut off" in _once(
+        record, "fits"
+    )
     record["reference"] = {"statistics": None, "fits": [{**fit, "settled": place != 9} for place in range(10)]}
     listed = words.fitted(records.measured(record))
     assert len(listed) == words.FITS + 1
@@ -195,5 +259,5 @@ def test_only_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
 def test_the_nines_of_every_row_are_the_certified_ones():
     record = records.data()
     record["table"][1] |= {"nines": records.estimate(0.58, 0.07), "nines_shown": "0.51"}
-    lines = _printed(terminal.measurement(records.measured(record)), 140).splitlines()
+    lines = _printed(Card(records.measured(record)), 140).splitlines()
     assert "0.58" not in next(line for line in lines if "0.51" in line)

@@ -71,7 +71,7 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool) -> None
     check_target(settings.out, settings.overwrite)  # before torch is imported
     check(register_path(settings.out))
     from assay.measure.measure import measure_into
-    from assay.report.terminal import measurement
+    from assay.report.card import Card
 
     with CommandProgress() as progress:
         result, problem = measure_into(claim, settings, progress)
@@ -84,4 +84,4 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool) -> None
     else:
         folder = Path(settings.out)
         follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
-        console().print(measurement(result.record, report=str(folder / "report.html"), follow=follow))
+        console().print(Card(result.record, report=str(folder / "report.html"), follow=follow))

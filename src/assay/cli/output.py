@@ -54,9 +54,11 @@ def print_cost(cost: dict[str, Any], as_json: bool) -> None:
 
 
 def console() -> Console:
+    """The terminal; in a pipe 100 columns, plain."""
     from rich.console import Console
 
-    return Console()
+    found = Console()
+    return found if found.is_terminal else Console(width=100)
 
 
 def rendered(what: RenderableType) -> str:

@@ -76,6 +76,24 @@ FRONTIER_TERMS: dict[str, str] = {
     "passes": "What the search cost, in forward passes of the model over its documents.",
 }
 
+ADVICE = {  # what to do where a check fired
+    "ablation-sensitive": "the figure depends on what fills the gaps: quote its range, not one ablation",
+    "cancellation": "errors cancel in the loss: quote recovered by KL, not by loss",
+    "vacuous": "another system gives the same predictions: say what this claim adds to it",
+    "self-match": "an ablation filled rows from themselves: use more reference examples",
+    "redundant": "parts that stand in for one another: test them together",
+    "frivolous": "a part does nothing here: leave it out of the claim",
+    "over-specific": "a shorter claim does as well: merge what makes no difference",
+    "tiny scope": "these parts do little on this text: choose text on which they matter",
+    "off-manifold": "the ablation makes streams unlike any in the model: read a resampling ablation",
+    "leak": "the claim was found on scored data: measure it on other documents",
+    "over-recovery": "it does better than the model: it leaves errors out, so it is not what the model does",
+    "harmful scope": "the model does better without these parts here: choose another task",
+    "weak floor": "n-grams saw too little text: give more reference text before comparing with them",
+    "few clusters": "few independent works: add documents before trusting the interval",
+    "1 of m": "one of several claims tried on this split: quote the adjusted p",
+}
+
 LEVELS = {
     "where": "Tested at the level where: these parts matter. That is not yet an explanation of what they do.",
     "what": "Tested at the level what: these parts carry these variables. It does not say how they are computed.",

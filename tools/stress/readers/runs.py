@@ -54,9 +54,9 @@ def _page(path: Path) -> bool:
 
 
 def _show(path: Path) -> str:
-    from assay.report import page, terminal
+    from assay.report import page
 
-    shown = rendered(terminal.measurement(read_measurement(path.parent), report="report.html"))
+    shown = rendered(Card(read_measurement(path.parent), report="report.html"))
     return shown + (page.render(*read_run(path.parent)) if _page(path) else "")
 
 

@@ -1,0 +1,268 @@
+"""A measurement in at most 24 lines of 100 columns: what is claimed, what came out, what stands against it, what next.
+
+What does not fit is in the page and in `assay report RUN --section NAME` (`sections.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from assay.record.controls import ControlGroup
+from assay.record.headline import TableRow
+from assay.record.measurement import MeasurementRecord
+from assay.record.residual import Slice
+from assay.report import terminal, words
+from assay.report.plain import plain_text
+
+WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
+BAR = 40
+_DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
+
+
+class Card:
+    """What `assay measure` prints.
+
+    Args:
+        record: the measurement.
+        report: the path of the page, if one was written; follow: the command to go on with.
+    """
+
+    def __init__(self, record: MeasurementRecord, report: str | None = None, follow: str | None = None):
+        self.record, self.report, self.follow = record, report, follow
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        wide = min(WIDE, options.max_width)
+        for line in self._head(wide):
+            yield _cut(line, wide)
+        yield Text()
+        yield self._floors()
+        yield from (_cut(line, wide) for line in self._more_rows())
+        table = self._controls()
+        if table is not None:
+            yield table
+        for line in self._ends():
+            yield _cut(line, wide)
+
+    # -- what is claimed, and what came out -------------------------------------------------------------------------
+
+    def _head(self, wide: int) -> Iterator[Text]:
+        record = self.record
+        model, task = record.model.name, record.task.name or record.task.kind
+        named = [model, task.removesuffix(f" of {model}"), terminal.sample(record.task)]
+        yield Text(" · ".join(plain_text(one) for one in (*named, _duration(record.timing.seconds))), style=_DIM)
+        claim, level = Text(words.few_names(words.claim_line(record)), style="bold"), f"   level: {record.level}"
+        claim = _cut(claim, wide - len("  CLAIM   ") - len(level))
+        yield Text.assemble(("  CLAIM   ", _DIM), claim, (level, _DIM))
+        yield Text.assemble(("  RESULT  ", _DIM), (self._result(), _GOLD))
+        bar = None if record.removal else _bar(record.headline.recovered.value, *_ends(record))
+        if bar is not None:
+            yield Text.assemble("          floor ", bar, " model")
+        for line in (self._recovers(), self._as_well(), self._left()):
+            if line:
+                yield Text(f"          {line}")
+
+    def _result(self) -> str:
+        head, metric = self.record.headline, self.record.task.metric
+        under = f"under {head.ablation}"
+        if self.record.removal:
+            nats = f" · {_unit(metric)} {words.said(head.nats)} more" if head.nats is not None else ""
+            return plain_text(f"KL {words.said(head.kl, 3)} when removed, {under}{nats}")
+        if not head.recovered.defined:
+            return plain_text(f"recovered: {words.said(head.recovered)}")
+        nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
+        text = f"recovered {words.said(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
+        return plain_text(text)
+
+    def _recovers(self) -> str:
+        record, row = self.record, next((row for row in self.record.table if row.headline), None)
+        if row is None:
+            return ""
+        if record.removal:
+            share = row.necessity
+            known = share is not None and share.defined
+            return f"That is {words.percent(share)} of what a bigram loses against the model." if known else ""
+        found, moved = row.recovered, f"KL {_short(row.kl_floor)} → {_short(row.kl_explained)} nats"
+        if record.task.metric != "loss":  # the task's own metric leads
+            share = words.percent(row.recovered_loss)
+            return plain_text(f"Of {record.task.metric} it recovers {share}; {moved}.")
+        if not found.defined:
+            return f"At the floor and with the claim in place: {moved}."
+        if found.high is not None and found.high < 0:
+            return f"It does worse than its floor: {moved}."
+        if found.low is None or found.low <= 0:
+            return f"It is not shown to do better than its floor: {moved}."
+        return f"It recovers {words.percent(found)} of what is lost at the floor: {moved}."
+
+    def _as_well(self) -> str:
+        """What competes: the rival or control that comes nearest to the claim."""
+        record = self.record
+        head = record.headline.recovered.value
+        better = [
+            rival
+            for rival in record.rivals
+            if head is not None and rival.recovered.value is not None and rival.recovered.value >= head
+        ]
+        if better and not record.removal:
+            best = max(better, key=lambda rival: rival.recovered.value or 0.0)
+            return plain_text(f"A simpler system does as well: {best.name} recovers {words.said(best.recovered)}.")
+        groups = self._competing()
+        if not groups:
+            why = record.controls.reason or "none could be made"
+            return plain_text(f"No control was scored, because {why}.")
+        places = 3 if record.removal else 2
+        best = max(groups, key=lambda group: group.known[-1])
+        own, top, p = best.claim.value, best.known[-1], record.controls.largest_p
+        said, tail = f"{words.number(top, places)} ({best.name})", "" if p is None else f"; p = {words.p_text(p)}"
+        apart = best.difference
+        level = apart is not None and apart.low is not None and apart.low <= 0
+        if own is not None and (top >= own or level):
+            return plain_text(f"A control does as well: {said}, the claim {words.number(own, places)}{tail}.")
+        if p is not None and p > 0.05:
+            n = min(group.n for group in groups if group.p is not None)
+            tail += f", the least that {n} can give" if p <= 1 / (1 + n) else ""
+        return plain_text(f"No control does as well: the best has {said}{tail}.")
+
+    def _competing(self) -> list[ControlGroup]:
+        """Groups that the claim has to be better than: those with a p, and single ones; near misses are neither."""
+        groups = [group for group in self.record.controls.groups if group.known]
+        return [group for group in groups if group.p is not None or group.difference is not None]
+
+    def _left(self) -> str:
+        """Where what is left is densest: the slice with most KL for its share of the tokens."""
+        record, dense = self.record, self._densest()
+        if record.removal or dense is None:
+            return ""
+        by, one = dense
+        tokens = 100 * one.tokens / max(record.task.tokens, 1)
+        place = f"{by}: {one.slice}".replace("_", " ")
+        return plain_text(
+            f"What is left is densest in {place} ({words.share(one.share or 0.0)} of it, {tokens:.0f} % of the tokens)."
+        )
+
+    def _densest(self) -> tuple[str, Slice] | None:
+        parts = ("source", "position", "token_class", "frequency", "repeat")
+        found = [
+            (by, one)
+            for by in parts
+            for one in self.record.residual.slices.get(by, ())
+            if len(self.record.residual.slices[by]) > 1 and one.share is not None and one.share >= 0.1 and one.tokens
+        ]
+        return max(found, key=lambda pair: (pair[1].share or 0.0) / pair[1].tokens, default=None)
+
+    # -- floors, controls, checks -----------------------------------------------------------------------------------
+
+    def _rows(self) -> list[TableRow]:
+        """The headline's row first, then the claim's own floor under other ablations, then other floors."""
+        head, rows = self.record.headline, self.record.table
+        order = sorted(rows, key=lambda row: (not row.headline, row.floor != head.floor, row.ablation != head.ablation))
+        return order[: ROWS if len(rows) <= ROWS else ROWS - 1]
+
+    def _floors(self) -> Table:
+        record, table = self.record, _table()
+        columns = ("  ablation", "KL when removed", "loss, more") if record.removal else None
+        for column in columns or ("  floor", "recovered", "nines", "KL floor → claim", "loss floor → claim → model"):
+            table.add_column(column, no_wrap=True)
+        for row in self._rows():
+            mark = "▸ " if row.headline else "  "
+            if record.removal:
+                cells = [mark + terminal.row_name(row), words.said(row.kl_explained, 3), words.said(row.nats)]
+            else:
+                own = row.floor in ("ablated", "empty")
+                name = terminal.row_name(row) if own else plain_text(f"{row.floor}, {row.ablation}")
+                kl = f"{_short(row.kl_floor)} → {_short(row.kl_explained)}"
+                losses = (row.loss_floor, row.loss_explained, record.losses.model)
+                found = words.said(row.recovered) if row.recovered.defined else "undefined"
+                cells = [mark + name, found, terminal.nines_cell(row), kl, " → ".join(map(_short, losses))]
+            table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
+        return table
+
+    def _more_rows(self) -> Iterator[Text]:
+        if (more := len(self.record.table) - len(self._rows())) > 0:
+            yield Text(f"  {more} more rows: --section floors", style=_DIM)
+
+    def _controls(self) -> Table | None:
+        chosen = sorted(self._competing(), key=lambda group: -group.known[-1])[:GROUPS]
+        if not chosen:
+            return None
+        places, table = (3 if self.record.removal else 2), _table()
+        own = words.said(chosen[0].claim, places)
+        for column in ("  control", "n", "median", "best", "p", f"the claim on the same rows: {own}"):
+            table.add_column(column, justify="left" if column[0] in " t" else "right", no_wrap=True)
+        for group in chosen:
+            table.add_row(*(Text(cell) for cell in _cells(group, places)))
+        return table
+
+    def _ends(self) -> Iterator[Text]:
+        fired = [check for check in self.record.checks if check.state == "fired"]
+        for check in fired[: CHECKS if len(fired) <= CHECKS else CHECKS - 1]:
+            advice = words.ADVICE.get(check.name, check.evidence)
+            yield Text.assemble(("  ▲ ", _RED), (plain_text(check.name), _RED), f"  {plain_text(advice)}")
+        if len(fired) > CHECKS:
+            names = ", ".join(plain_text(check.name) for check in fired[CHECKS - 1 :])
+            yield Text.assemble(("  ▲ ", _RED), f"also {names}: --section checks")
+        if not fired:
+            yield Text(f"  ✓ {words.checks_line(self.record)}", style=_DIM)
+        if self.report:
+            yield Text(f"  report {plain_text(self.report)}")
+        if self.follow:
+            yield Text(f"  next: {plain_text(self.follow)}")
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, header_style=_DIM, padding=(0, 2, 0, 0))
+
+
+def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
+    values = group.known
+    middle = values[len(values) // 2] if len(values) % 2 else sum(values[len(values) // 2 - 1 :][:2]) / 2
+    p = "" if group.p is None else words.p_text(group.p)
+    less = ""
+    if group.difference is not None and words.defined(group.difference):
+        less = f"the claim less this {words.said(group.difference, places)}"
+    name = f"  {plain_text(group.name)}"
+    return name, words.count(len(values)), words.number(middle, places), words.number(values[-1], places), p, less
+
+
+def _ends(record: MeasurementRecord) -> tuple[float | None, float | None]:
+    return record.headline.recovered.low, record.headline.recovered.high
+
+
+def _bar(value: float | None, low: float | None, high: float | None) -> Text | None:
+    """From floor to model: full up to the interval's lower end, lighter within it; below the floor an arrow."""
+    if value is None:
+        return None
+    low, high = (value if end is None else end for end in (low, high))
+    sure, maybe = (round(BAR * min(max(end, 0.0), 1.0)) for end in (low, high))
+    bar = Text("◂" if value < 0 else "▕", style=_RED if value < 0 else _DIM)
+    bar.append("█" * sure, style=_GOLD)
+    bar.append("▒" * (maybe - sure), style=_GOLD)
+    bar.append("░" * (BAR - maybe), style=_DIM)
+    return bar.append("▸" if value > 1 else "▏", style=_DIM)
+
+
+def _floor(floor: str, ablation: str) -> str:
+    return {"ablated": f"{ablation} ablation", "empty": f"nothing kept ({ablation})"}.get(floor, floor)
+
+
+def _unit(metric: str) -> str:
+    return "loss" if metric == "loss" else metric
+
+
+def _short(value: words.Figure) -> str:
+    """Alone: digits that only its interval would bear are noise."""
+    estimate = words.as_estimate(value)
+    return "undefined" if estimate.value is None else words.value_text(estimate.value, 3)
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _cut(line: Text, wide: int) -> Text:
+    line.truncate(wide, overflow="ellipsis")
+    return line

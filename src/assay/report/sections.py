@@ -1,0 +1,177 @@
+"""Parts of a measurement in full, for `assay report RUN --section NAME`: what the card has no room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from assay.record.compute import Compute, Rung
+from assay.record.measurement import MeasurementRecord
+from assay.report import terminal, words
+from assay.report.plain import plain_text
+
+_DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
+
+
+def floors(record: MeasurementRecord) -> list[RenderableType]:
+    """A row a floor and ablation."""
+    return [_rows(record), *_undefined(record)]
+
+
+def controls(record: MeasurementRecord) -> list[RenderableType]:
+    """Every group of controls, and the search on random weights."""
+    lines = [words.claim_on_controls(record), *map(terminal.group_line, record.controls.groups)]
+    if record.controls.reason:
+        lines.append(f"none, because {plain_text(record.controls.reason)}")
+    lines += [line for line in (_random_weights(record), words.tries_line(record.tries)) if line]
+    return [Text(line) for line in lines if line]
+
+
+def rivals(record: MeasurementRecord) -> list[RenderableType]:
+    """Simpler systems that compete for the same credit."""
+    if not record.rivals:
+        return [Text(f"none, because {plain_text(record.rivals_reason or 'none could be made')}")]
+    table = _table("rival", "recovered", "KL", "loss", "bits")
+    for one in record.rivals:
+        cells = (plain_text(one.name), words.said(one.recovered), words.said(one.kl, 3), words.said(one.loss, 3))
+        table.add_row(*(Text(cell) for cell in (*cells, words.bits(one.bits) if one.bits is not None else "none")))
+    return [table]
+
+
+def compute(record: MeasurementRecord) -> list[RenderableType]:
+    """What the claim is worth in training compute."""
+    return [Text(f"{words.tidy(record.compute.text)}{_ladder(record.compute)}")]
+
+
+def length(record: MeasurementRecord) -> list[RenderableType]:
+    """The two lengths."""
+    return [Text(terminal.bits_line(record))]
+
+
+def residual(record: MeasurementRecord) -> list[RenderableType]:
+    """Where what is left sits (no interval: too few documents), and the worst examples."""
+    table = _table("slice", "tokens", "KL", "gap in loss", "share of what is left")
+    for by, slices in record.residual.slices.items():
+        for one in slices[:8] if len(slices) > 1 else ():
+            share = "undefined" if one.share is None else words.share(one.share)
+            found = (f"{words.value_text(x, 3)} {words.interval_text(x, 3)}".rstrip() for x in (one.kl, one.gap))
+            cells = (plain_text(f"{by}: {one.slice}"), words.count(one.tokens), *found, share)
+            table.add_row(*(Text(cell) for cell in cells))
+    lines: list[RenderableType] = [table, Text(words.tidy(record.residual.signal.text))]
+    for one in record.residual.worst[:5]:
+        before = "".join(token.token for token in one.text[: one.position][-24:])
+        text = plain_text(f"{one.document}, KL {words.number(one.kl, 2)}: …{before}[{one.token}]")
+        lines.append(Text(text))
+    return lines
+
+
+def checks(record: MeasurementRecord) -> list[RenderableType]:
+    """Every check with its evidence, those that fired first."""
+    table = _table("", "check", "what was seen", "what to do")
+    for check in sorted(record.checks, key=lambda check: list(words.STATES).index(check.state)):
+        advice = words.ADVICE.get(check.name, "") if check.state == "fired" else ""
+        cells = (words.STATES[check.state], plain_text(check.name), words.tidy(check.evidence), advice)
+        table.add_row(*(Text(cell) for cell in cells), style=_RED if check.state == "fired" else "")
+    return [table]
+
+
+def parts(record: MeasurementRecord) -> list[RenderableType]:
+    """Each component alone, and all at once."""
+    block = record.parts
+    if block.reason:
+        return [Text(f"none, because {plain_text(block.reason)}")]
+    table = _table("component", "recovered", "KL floor → explained", "necessity")
+    for row in (*block.components, *([block.compound] if block.compound else [])):
+        kl = " → ".join(words.value_text(x, 3) for x in (row.kl_floor, row.kl_explained))
+        needed = "" if row.necessity is None else words.said(row.necessity)
+        table.add_row(*(Text(cell) for cell in (plain_text(row.component), words.said(row.recovered), kl, needed)))
+    return [table]
+
+
+def fits(record: MeasurementRecord) -> list[RenderableType]:
+    """What was taken from the reference."""
+    return [Text(f"{name}: {text}") for name, text in words.fitted(record)] or [Text("nothing was fitted")]
+
+
+def verdict(record: MeasurementRecord) -> list[RenderableType]:
+    """The measurement in one sentence."""
+    return [Text(plain_text(record.sentence), style="bold")]
+
+
+SECTIONS: dict[str, Callable[[MeasurementRecord], list[RenderableType]]] = {
+    one.__name__: one for one in (verdict, floors, controls, rivals, parts, compute, length, residual, checks, fits)
+}
+
+
+def section(record: MeasurementRecord, name: str) -> Group:
+    """One part of the record in full; `name` is one of `SECTIONS`."""
+    return Group(*SECTIONS[name](record))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style=_DIM, padding=(0, 2, 0, 0))
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _rows(record: MeasurementRecord) -> Table:
+    model = record.losses.model
+    if record.removal:
+        table = _table("ablation", "necessity", "KL", "loss: removed → model")
+        for row in record.table:  # the paired difference says more than two losses
+            loss = f"{words.said(model, 3)}, {words.said(row.nats, 3)} more"
+            cells = (terminal.row_name(row), words.said(row.necessity), words.said(row.kl_explained, 3), loss)
+            table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
+        return table
+    columns = ("recovered", "of the loss", "nines", "KL: floor → explained", "loss: floor → explained")
+    table = _table("ablation, floor", *columns)
+    for row in record.table:
+        kl, loss = ((row.kl_floor, row.kl_explained), (row.loss_floor, row.loss_explained))
+        shown = [" → ".join(words.said(x, 3) for x in pair) for pair in (kl, loss)]
+        found, lost = ("undefined" if not x.defined else words.said(x) for x in (row.recovered, row.recovered_loss))
+        name = f"{terminal.row_name(row)}, {plain_text(row.floor)}"
+        cells = (name, found, lost, terminal.nines_cell(row), *shown)
+        table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
+    return table
+
+
+def _undefined(record: MeasurementRecord) -> list[RenderableType]:
+    """Why figures of the table are undefined: a line a reason, since they do not fit its columns."""
+    rows = [] if record.removal else [row for row in record.table if not row.recovered.defined]
+    whys: dict[str, list[str]] = {}
+    for row in rows:
+        whys.setdefault(words.why(row.recovered), []).append(f"{terminal.row_name(row)}, {plain_text(row.floor)}")
+    return [Text(f"{'; '.join(names)}: undefined, because {why}", style=_DIM) for why, names in whys.items()]
+
+
+def _random_weights(record: MeasurementRecord) -> str:
+    found, reason = record.controls.random_weights, record.controls.random_weights_reason
+    if found is None:
+        return f"random weights: not measured, because {plain_text(reason)}" if reason else ""
+    text = f"random weights: {words.few_names(plain_text(found.what))}: {words.said(found.control)}"
+    return f"{text}; the claim less this {words.said(found.difference)}"
+
+
+def _ladder(compute: Compute) -> str:
+    """What 90 and 99 % recovered of the headline floor's loss would be worth."""
+    first = [r for r in compute.ladder if (r.floor, r.own) == (compute.ladder[0].floor, compute.ladder[0].own)]
+    told = [r for r in first if r.recovered in (0.9, 0.99) and r.share.defined]
+    if not told:
+        return ""
+    whys = list(dict.fromkeys(words.ends_why(r.share) for r in told))
+    if len(whys) == 1:  # one reason for both: said once
+        shown = [f"{words.value_text(r.share)} {words.interval_text(r.share)}".rstrip() for r in told]
+        tail = f" {whys[0]}" if whys[0] else ""
+    else:
+        shown, tail = [words.said(r.share) for r in told], ""
+    shares = ", ".join(f"{100 * r.recovered:g} % {share}" for r, share in zip(told, shown, strict=True))
+    return f"; of the model's compute, a loss recovered over {_floor_words(told[0])} by {shares}{tail}"
+
+
+def _floor_words(rung: Rung) -> str:
+    """The claim's own floor with its ablation; others as they are called."""
+    return plain_text(f"this floor ({rung.floor})" if rung.own else f"the {rung.floor}")
