@@ -86,7 +86,7 @@ def test_a_run_is_saved_whatever_the_register_does(run: Run, monkeypatch: pytest
         "the run is saved in 'runs/claim', but not logged as a try: the register 'x' cannot be written: "
         "No space left on device\n"
     )
-    assert "In one sentence" in out
+    assert "RESULT" in out
     record = json.loads(Path("runs/claim/measurement.json").read_text())
     assert record["tries"]["tried"] == 1  # as it would have been
     with pytest.warns(UserWarning, match="not in the register: the register 'x' cannot be written"):
@@ -144,7 +144,7 @@ def test_a_full_disk_leaves_the_earlier_page_whole(run: Run, monkeypatch: pytest
         code, out, err = run("report", "runs/theirs")
     assert code == 2
     assert err == f"assay: '{folder / 'report.html'}' cannot be written: No space left on device\n"
-    assert "In one sentence" in out
+    assert "RESULT" in out
     assert (folder / "report.html").read_text() == "old page"
     assert sorted(path.name for path in folder.iterdir()) == before
 

@@ -69,7 +69,7 @@ class Card:
         head, metric = self.record.headline, self.record.task.metric
         under = f"under {head.ablation}"
         if self.record.removal:
-            nats = f" · {_unit(metric)} {words.said(head.nats)} more" if head.nats is not None else ""
+            nats = f" · {metric} {words.said(head.nats)} more" if head.nats is not None else ""
             return plain_text(f"KL {words.said(head.kl, 3)} when removed, {under}{nats}")
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
@@ -246,10 +246,6 @@ def _bar(value: float | None, low: float | None, high: float | None) -> Text | N
 
 def _floor(floor: str, ablation: str) -> str:
     return {"ablated": f"{ablation} ablation", "empty": f"nothing kept ({ablation})"}.get(floor, floor)
-
-
-def _unit(metric: str) -> str:
-    return "loss" if metric == "loss" else metric
 
 
 def _short(value: words.Figure) -> str:
