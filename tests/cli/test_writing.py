@@ -62,7 +62,7 @@ def broken_register(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["broken", "folder", "pipe", "endless"])
 @pytest.mark.parametrize(
     "command",
-    [("measure", "claim.yaml"), ("demo",), ("find", "circuit", "zoo:stories-260k")],
+    [("measure", "claim.yaml"), ("demo", "--out", "runs"), ("find", "circuit", "zoo:stories-260k")],
     ids=lambda command: command[0],
 )
 def test_a_register_that_cannot_be_used_is_said_before_anything_is_loaded(

@@ -152,7 +152,8 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     if settings.asks("rivals"):
         others = rivals.contestants(plan_context, settings, explanation, ablation=settings.ablation[0], rows=rows)
     else:
-        others = [rival for rival in rivals.ngrams(plan_context) if rival.name in OTHER_FLOORS]
+        wanted = OTHER_FLOORS if settings.floors is None else {*settings.floors, explanation.headline_floor}
+        others = [rival for rival in rivals.ngrams(plan_context) if rival.name in OTHER_FLOORS and rival.name in wanted]
     others += model_floors.as_rivals(job.floors, others)
     every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
     scored = workbench.score_all(every, every.keys() - {NOOP} - plans.parts.ids, say)

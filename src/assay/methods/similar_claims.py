@@ -155,8 +155,8 @@ def by_attention(
 def _circuit(
     method: str, workbench: PlanContext, like: Explanation, ablation: str, rows: Rows, shuffle: int | None
 ) -> SimilarClaim:
-    assert isinstance(like, Circuit)
-    model, size = transformer_of(workbench), like.live(workbench.model)
+    model = transformer_of(workbench)
+    size = int(model.edges.pruned(model.edges.mask(like.named(model))).sum())
     at = workbench if shuffle is None else shuffled(workbench, shuffle)
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), SEARCH_ROWS)).round().astype(int)]
     scores = edge_scores(method, at, ablation, few, seed=workbench.seed)

@@ -16,6 +16,7 @@ from assay.record.headline import TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.record.residual import Slice
 from assay.report import terminal, words
+from assay.report.bars import bar
 from assay.report.plain import plain_text
 
 WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
@@ -58,9 +59,8 @@ class Card:
         claim = _cut(claim, wide - len("  CLAIM   ") - len(level))
         yield Text.assemble(("  CLAIM   ", _DIM), claim, (level, _DIM))
         yield Text.assemble(("  RESULT  ", _DIM), (self._result(), _GOLD))
-        bar = None if record.removal else _bar(record.headline.recovered.value, *_ends(record))
-        if bar is not None:
-            yield Text.assemble("          floor ", bar, " model")
+        if not record.removal and record.headline.recovered.defined:
+            yield Text.assemble("          floor ", bar(record.headline.recovered, BAR), " model")
         for line in (self._recovers(), self._as_well(), self._left()):
             if line:
                 yield Text(f"          {line}")
@@ -225,23 +225,6 @@ def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
         less = f"the claim less this {words.said(group.difference, places)}"
     name = f"  {plain_text(group.name)}"
     return name, words.count(len(values)), words.number(middle, places), words.number(values[-1], places), p, less
-
-
-def _ends(record: MeasurementRecord) -> tuple[float | None, float | None]:
-    return record.headline.recovered.low, record.headline.recovered.high
-
-
-def _bar(value: float | None, low: float | None, high: float | None) -> Text | None:
-    """From floor to model: full up to the interval's lower end, lighter within it; below the floor an arrow."""
-    if value is None:
-        return None
-    low, high = (value if end is None else end for end in (low, high))
-    sure, maybe = (round(BAR * min(max(end, 0.0), 1.0)) for end in (low, high))
-    bar = Text("◂" if value < 0 else "▕", style=_RED if value < 0 else _DIM)
-    bar.append("█" * sure, style=_GOLD)
-    bar.append("▒" * (maybe - sure), style=_GOLD)
-    bar.append("░" * (BAR - maybe), style=_DIM)
-    return bar.append("▸" if value > 1 else "▏", style=_DIM)
 
 
 def _floor(floor: str, ablation: str) -> str:
