@@ -82,7 +82,7 @@ def test_every_try_counts_once_and_the_report_says_which_it_was(
         measure("first.yaml", "--register")  # the same try again
         measure("first.yaml", "--register", "--ablation", "mean", "--ablation", "zero")  # another test of it
     assert measure("second.yaml", "--register") == 0
-    assert "this is claim 3 of 3 tried on this split; no p to adjust" in " ".join(capsys.readouterr().out.split())
+    assert "claim 3 of 3 tried on this split; no p to adjust" in " ".join(capsys.readouterr().out.split())
     assert len(lines(Path("runs"))) == 3
     record = json.loads(Path("runs/second/measurement.json").read_text())
     assert record["tries"] == {"tried": 3, "this": 3, "p": None, "p_holm": None, "without_p": 3}

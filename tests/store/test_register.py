@@ -128,8 +128,8 @@ def test_what_is_foreseen_is_what_logging_gives(tmp_path, p):
 def test_writers_of_many_processes_lose_nothing(tmp_path):
     path = tmp_path / "r.jsonl"
     code = (
-        "import sys\nfrom assay.store.register import Entry, log\n"
-        "for i in range(40): log(sys.argv[1], Entry('s', f'{sys.argv[2]}-{i}', ('mean',)))"
+        "import sys\nfrom assay.store.register import Try, log\n"
+        "for i in range(40): log(sys.argv[1], Try('s', f'{sys.argv[2]}-{i}', ('mean',)))"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(path), str(name)]) for name in range(4)]
     assert [process.wait(timeout=60) for process in running] == [0] * 4

@@ -16,7 +16,8 @@ from assay.errors import UserError, nearest
 def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, such as runs/demo.")],
     section: Annotated[
-        str | None, typer.Option("--section", metavar="NAME", help="Print one part in full, such as controls or checks.")
+        str | None,
+        typer.Option("--section", metavar="NAME", help="Print one part in full, such as controls or checks."),
     ] = None,
     as_json: Json = False,
 ) -> None:

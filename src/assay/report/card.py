@@ -199,7 +199,8 @@ class Card:
     def _ends(self) -> Iterator[Text]:
         fired = [check for check in self.record.checks if check.state == "fired"]
         for check in fired[: CHECKS if len(fired) <= CHECKS else CHECKS - 1]:
-            advice = words.ADVICE.get(check.name, check.evidence)
+            tries = words.tries_line(self.record.tries) if check.name == "1 of m" else ""
+            advice = tries or words.ADVICE.get(check.name, check.evidence)
             yield Text.assemble(("  ▲ ", _RED), (plain_text(check.name), _RED), f"  {plain_text(advice)}")
         if len(fired) > CHECKS:
             names = ", ".join(plain_text(check.name) for check in fired[CHECKS - 1 :])

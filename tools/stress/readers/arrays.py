@@ -34,6 +34,7 @@ def seeds(folder: Path) -> list[Seed]:
     inputs, labels = rng.normal(size=(20, 3, 4)).astype(np.float32), rng.integers(0, 5, 20)
     groups = np.array([f"g{i // 2}" for i in range(20)])
     (folder / "folder").mkdir(exist_ok=True)
+    (folder / "folder" / "config.json").write_text("{}")  # a claim file asks whether its model may be one
     return [
         Seed("plain.npz", archive(False, inputs=inputs, labels=labels)),
         Seed("packed.npz", archive(True, inputs=inputs, labels=labels.astype(np.uint8), groups=groups)),

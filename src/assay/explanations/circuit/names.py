@@ -71,7 +71,7 @@ def split_edge(name: str) -> tuple[str, int | str | None]:
 def _meant(end: str, part: str = "") -> str:
     """A tail for an end of an edge that is written in another way; empty where it is not known."""
     there = meant(end)
-    return f"; did you mean {there + part!r}?" if there else ""
+    return f"; did you mean {there + part!r}?" if there and there != end else ""
 
 
 def check_edges(names: Sequence[str]) -> list[tuple[str, int | str | None]]:
