@@ -17,7 +17,7 @@ def report(
     run: Annotated[str, typer.Argument(metavar="RUN", help="A run folder, such as runs/demo.")],
     section: Annotated[
         str | None,
-        typer.Option("--section", metavar="NAME", help="Print one part in full, such as controls or checks."),
+        typer.Option("--section", metavar="NAME", help="Print one part in full: controls, checks, and so on."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -111,7 +111,9 @@ def others(ran: Path) -> dict[str, tuple[Files, Callable[[Path], object]]]:
         archive.writestr("labels", pickle.dumps(Payload(ran)))
     tags = ("python/object/apply:os.system ['touch {}']", "python/object/new:os.system ['touch {}']",
             "python/name:os.system", "python/module:own")  # fmt: skip
-    classify = "model: folder\ntask: {kind: classify, file: a.npz}\nexplanation: {kind: keep, components: [a]}\n"
+    classify = (
+        "model: zoo:stories-260k\ntask: {kind: classify, file: a.npz}\nexplanation: {kind: keep, components: [a0.h0]}\n"
+    )
 
     def task(path: Path) -> object:
         return load_claim(path / "claim.yaml").build_task(type("Network", (), {"name": "a network"})())

@@ -64,6 +64,7 @@ def beside(folder: Path) -> None:
     for name in ("one", "two", "three"):
         (folder / f"{name}.txt").write_text(STORY + f"It was number {name}.")
     (folder / "folder").mkdir(exist_ok=True)
+    (folder / "folder" / "config.json").write_text("{}")
     (folder / "family.json").write_text("{}")
     (folder / "selection.json").write_text("{}")
     (folder / "prompts.csv").write_text("clean,corrupted,correct,incorrect\nLily ran, Lily sat, up, down\n")

@@ -55,6 +55,7 @@ def _page(path: Path) -> bool:
 
 def _show(path: Path) -> str:
     from assay.report import page
+    from assay.report.card import Card
 
     shown = rendered(Card(read_measurement(path.parent), report="report.html"))
     return shown + (page.render(*read_run(path.parent)) if _page(path) else "")
