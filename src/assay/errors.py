@@ -39,6 +39,16 @@ class RunError(UserError):
     """A run folder that cannot be read or must not be written."""
 
 
+class PluginError(UserError):
+    """Something from outside of assay that is not what it is taken for, or whose name something else has too."""
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value on one line, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return f"{text[: most - 3]}..." if len(text) > most else text
+
+
 def nearest(value: object, valid: Iterable[object], count: int = 3) -> str:
     """A tail for a message: the nearest valid names, or the first few when nothing is near."""
     names = [str(v) for v in valid]

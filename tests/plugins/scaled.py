@@ -51,9 +51,6 @@ class Scaled(Explanation):
             )
         )
 
-    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
-        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
-
     def sentence(self, model_name: str) -> str:
         return f"of {', '.join(self.components)} of {model_name} the share {self.factor:g} is enough"
 

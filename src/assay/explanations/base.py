@@ -1,7 +1,8 @@
 """What every kind of explanation offers: what is run for it, and what it does not have, with the reason.
 
-The yardsticks call these methods and know no kind. A new kind is a subclass: six members are its own (`kind`, `level`,
-`scope`, `plan`, `floor`, `sentence`), every other one has a default.
+The yardsticks call these methods and know no kind. A new kind is a subclass: five members are its own (`kind`, `level`,
+`scope`, `plan`, `sentence`), every other one has a default. What a member of a kind from outside of assay gives is held
+against the type that stands here, whenever it is called.
 """
 
 from __future__ import annotations
@@ -9,12 +10,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from functools import cache, wraps
+from inspect import isfunction
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int
 
+from assay.errors import PluginError
 from assay.explanations.bits import ClaimBits, names_bits
+from assay.explanations.floors import Floor
 from assay.explanations.levels import Level
 from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement
@@ -22,6 +27,7 @@ from assay.intervene.plan import Edit, EditRun, Own, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
+from assay.promises import held, hints
 from assay.record.circuit import CircuitRecord, RunScores
 from assay.record.pieces import Pieces
 from assay.stats.estimate import Undefined
@@ -123,6 +129,11 @@ class Neighbours:
     near: bool = False
     reason: str | None = None
 
+    def plans(self, workbench: PlanContext) -> list[tuple[str, Plan]]:
+        """Each explanation's run, under its name."""
+        who = f"what makes the run of an explanation of the group {self.name!r}"
+        return [(name, held(make(workbench), Plan, f"{who} ({name})")) for name, make in self.items]
+
 
 @dataclass(frozen=True)
 class Searched:
@@ -152,12 +163,31 @@ class Explanation(ABC):
     """
 
     kind: ClassVar[str]
-    headline_floor: ClassVar[str] = "ablated"
+    headline_floor: ClassVar[Floor] = "ablated"
     once: ClassVar[bool] = False
     floor_takes: ClassVar[Literal["parts", "everything"] | None] = "parts"
     parts_matter: ClassVar[bool] = True
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
     trials: ClassVar[int] = 0
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if from_outside(cls):
+            for name, wanted in _promised().items():
+                if name in vars(cls):
+                    setattr(cls, name, _holding(vars(cls)[name], name, wanted))
+
+    def check(self) -> None:
+        """What a kind is, before it is asked for anything.
+
+        Raises:
+            PluginError: where an attribute is missing or cannot be what it is.
+        """
+        who = _named(type(self))
+        for name, wanted in {**hints(Explanation), "level": Level}.items():
+            if not hasattr(self, name):
+                raise PluginError(f"{who} does not say its {name!r}")
+            held(getattr(self, name), wanted, f"{name!r} of {who}")
 
     @property
     @abstractmethod
@@ -172,12 +202,14 @@ class Explanation(ABC):
         """The explained run under an ablation and draw."""
 
     @abstractmethod
-    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
-        """The run in which nothing of the claim's scope is explained."""
-
-    @abstractmethod
     def sentence(self, model_name: str) -> str:
         """The claim in words."""
+
+    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
+        """The run in which nothing of the claim's scope is explained: its parts are ablated; where the floor takes
+        everything, or there is none, every part of the model."""
+        taken = self.scope(workbench.model) if self.floor_takes == "parts" else complement([], workbench.model)
+        return workbench.plan(workbench.ablate(taken, ablation, draw))
 
     # -- what is run beside it
 
@@ -282,7 +314,7 @@ class Explanation(ABC):
 
     def like(self, assignment: Mapping[Site, Label]) -> Explanation:
         """A claim of the same kind about other parts."""
-        raise NotImplementedError(f"claims of kind {self.kind!r} are not made of parts")
+        raise PluginError(f"{_named(type(self))} says its parts ('assignment'), and not a claim 'like' it about others")
 
     def again(self) -> str:
         """What a claim about other parts does there, for the name of its group of controls."""
@@ -314,6 +346,37 @@ class Explanation(ABC):
     def searched_by(self, model: AnyModel) -> dict[Site, str]:
         """Parts that a search by how heads attend would find, each with the rule that it would be scored by."""
         return {}
+
+
+def from_outside(kind: type[Explanation]) -> bool:
+    """Whether a kind is another package's; assay's own are held to their types by its tests."""
+    return kind.__module__.partition(".")[0] != "assay"
+
+
+def _named(kind: type[Explanation]) -> str:
+    return f"the kind {getattr(kind, 'kind', kind.__name__)!r} ({kind.__module__}:{kind.__qualname__})"
+
+
+@cache
+def _promised() -> dict[str, Any]:
+    """Members -> the types of what they give, where they give something."""
+    members = {name: getattr(member, "fget", member) for name, member in vars(Explanation).items()}
+    found = {name: hints(member).get("return") for name, member in members.items() if isfunction(member)}
+    return {name: wanted for name, wanted in found.items() if wanted not in (None, type(None))}
+
+
+def _holding(member: Any, name: str, wanted: Any) -> Any:
+    """A member of a class, whose results are held against a type."""
+    if isinstance(member, property):
+        return property(_holding(member.fget, name, wanted), doc=member.__doc__)
+    if not isfunction(member):
+        return member  # a plain value, which `check` looks at
+
+    @wraps(member)
+    def call(self: Explanation, *arguments: Any, **named: Any) -> Any:
+        return held(member(self, *arguments, **named), wanted, f"{name!r} of {_named(type(self))}")
+
+    return call
 
 
 def listed(names: list[str], most: int = 6) -> str:

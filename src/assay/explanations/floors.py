@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal, get_args
 
 from assay.errors import nearest
 
-NGRAMS = ("bigram", "ngram", "unigram")
-FLOORS = ("ablated", "empty", *NGRAMS)
+Floor = Literal["ablated", "empty", "bigram", "ngram", "unigram"]
+FLOORS: tuple[Floor, ...] = get_args(Floor)
+NGRAMS = FLOORS[2:]
 FLOOR_MODEL = "model:"  # before the name of another model that is a floor; in files and calls also {"model": NAME}
 
 

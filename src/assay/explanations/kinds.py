@@ -7,7 +7,7 @@ from importlib import import_module
 from inspect import isabstract
 
 from assay import plugins
-from assay.errors import ClaimError
+from assay.errors import PluginError
 from assay.explanations.claims.block import KindFields
 
 KINDS = {  # name in claim files -> the class of its block
@@ -22,23 +22,27 @@ LATER = ("hypothesis", "dictionary", "subspace")
 
 def kinds() -> tuple[str, ...]:
     """Names of all kinds, ours first."""
-    return (*KINDS, *plugins.names(plugins.KINDS, KINDS))
+    return (*KINDS, *plugins.names(plugins.KINDS, (*KINDS, *LATER)))
+
+
+def kind_problem(kind: str) -> str | None:
+    """One clause on a name that more than one kind has, or None."""
+    return plugins.problem(plugins.KINDS, kind, (*KINDS, *LATER))
 
 
 def block(kind: str) -> type[KindFields]:
     """The class of a kind's block.
 
     Raises:
-        ClaimError: for a plug-in that is no block.
-        UserError: for one that cannot be loaded.
+        PluginError: for a plug-in that cannot be loaded, or is no block.
     """
     if kind in KINDS:
         module, name = KINDS[kind].split(":")
         return getattr(import_module(module), name)
     found = plugins.load(plugins.KINDS, kind)
     if not isinstance(found, type) or not issubclass(found, KindFields):
-        raise ClaimError(f"the plug-in {found!r} of the kind {kind!r} is no subclass of KindFields")
+        raise PluginError(f"the plug-in {found!r} of the kind {kind!r} is no subclass of KindFields")
     if isabstract(found):
         missing = ", ".join(sorted(found.__abstractmethods__))
-        raise ClaimError(f"the plug-in {found!r} of the kind {kind!r} does not say its {missing}")
+        raise PluginError(f"the plug-in {found!r} of the kind {kind!r} does not say its {missing}")
     return found

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from assay.errors import ClaimError, TaskError
+from assay.errors import ClaimError, TaskError, shown
 from assay.explanations.base import Explanation
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.file import ClaimFile, load_claim
@@ -41,11 +41,9 @@ def resolve(
         register(file, settings.out, settings.ablation)  # before any data is opened
     if file is None:
         if not isinstance(claim, Explanation):
-            shown = " ".join(repr(claim).split())
-            shown = f"{shown[:77]}..." if len(shown) > 80 else shown
             raise ClaimError(
-                f"{shown} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, a subclass of "
-                "assay.Explanation, or a claim file"
+                f"{shown(claim)} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, a subclass "
+                "of assay.Explanation, or a claim file"
             )
         if model is None or task is None:
             raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")

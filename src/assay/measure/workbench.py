@@ -26,6 +26,7 @@ from assay.measure.headline.table import OTHER_FLOORS, headline_table
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
 from assay.measure.record import log_measurement, measurement_record
+from assay.measure.rehearsal import rehearse
 from assay.measure.resolve import check_task, open_model, resolve, together
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens.examples import examples
@@ -146,6 +147,7 @@ def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> M
     torch.manual_seed(settings.seed)  # nothing draws from it; a library that would is at least repeatable
     plan_context = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
     say("fitting on the reference", 0, None)
+    rehearse(plan_context, explanation, settings)
     none = None if settings.asks("parts") else NOT_ASKED
     plans = systems(plan_context, explanation, settings.ablation, settings.draws, without_parts=none)
     rows = control_rows(job.task)

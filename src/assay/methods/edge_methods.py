@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay import plugins
-from assay.errors import ClaimError, ComponentError, nearest
+from assay.errors import ClaimError, ComponentError, PluginError, nearest
 from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits, transformer_of
 from assay.methods.edge_scores import EdgeScores
@@ -74,12 +74,13 @@ def edge_scores(
         options: of `Options`, and "advance", which a slow method calls with every step; each takes its own.
 
     Raises:
-        ComponentError: for an unknown name, and for a plug-in that gives no scores of these edges.
+        ComponentError: for an unknown name.
+        PluginError: for a plug-in that gives no scores of these edges.
     """
     if method not in EDGE_METHODS and method not in edge_methods():
         raise ComponentError(f"unknown search {method!r}" + nearest(method, edge_methods()))
     if method not in EDGE_METHODS:
-        return _of_plugin(method, Circuits(workbench, ablation), rows, options.get("seed", 0))
+        return _named(_of_plugin(method, Circuits(workbench, ablation), rows, options.get("seed", 0)), method)
     spec = EDGE_METHODS[method]
     given = {"begin": begin, **options}
     arguments = {**spec.fixed, **{name: given[name] for name in spec.takes if name in given}}
@@ -95,15 +96,21 @@ def edge_scores(
     if not isinstance(found, EdgeScores):  # scores with more around them
         name = method if begin is None else f"{method}, seeded by {begin.method}"
         return replace(found.scores, method=name)
-    if begin is not None or found.method == method:
+    return found if begin is not None else _named(found, method)
+
+
+def _named(found: EdgeScores, method: str) -> EdgeScores:
+    """The scores under the name that they were asked for by."""
+    if found.method == method:
         return found
     return replace(found, method=method, settings={**found.settings, "score": found.method})
 
 
 def _of_plugin(method: str, circuits: Circuits, rows: Int[np.ndarray, "rows"] | None, seed: int) -> EdgeScores:
-    found = plugins.load(plugins.METHODS, method)(circuits, rows, seed)
-    if not isinstance(found, EdgeScores) or len(found.scores) != len(circuits.edges):
-        raise ComponentError(
-            f"the plug-in of the search {method!r} gives no EdgeScores of {len(circuits.edges):,} edges"
+    found: EdgeScores = plugins.call(plugins.METHODS, method, EdgeScores, circuits, rows, seed)
+    if len(found.scores) != len(circuits.edges):
+        raise PluginError(
+            f"the plug-in {method!r} of {plugins.METHODS} gives {len(found.scores):,} scores; wanted: one for each of "
+            f"the {len(circuits.edges):,} edges"
         )
     return found

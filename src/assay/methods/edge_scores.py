@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
-from assay.errors import ComponentError
+from assay.errors import ComponentError, shown
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class EdgeScores:
             the rise of the loss when the part is filled). The gap is the error of the path's sum.
 
     Raises:
-        ComponentError: for scores that are not all finite, which rank nothing.
+        ComponentError: for scores that are no such array, or not all finite: they rank nothing.
     """
 
     scores: Float64[np.ndarray, "edges"]
@@ -39,6 +39,11 @@ class EdgeScores:
     completeness: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        scores: Any = self.scores
+        if not isinstance(scores, np.ndarray) or scores.ndim != 1 or scores.dtype.kind != "f":
+            raise ComponentError(
+                f"{self.method!r} gave the scores {shown(scores)}; wanted: an array of a float an edge"
+            )
         bad = int((~np.isfinite(self.scores)).sum())
         if bad:
             raise ComponentError(f"{self.method!r} gave {bad} of {len(self.scores)} edges a score that is not finite")

@@ -186,6 +186,8 @@ def check_methods(methods: Sequence[str], seed_with: str | None = None) -> None:
                 here = next((own for own, others in ELSEWHERE.items() if plain in others), None)
                 tail = f"; it is called {here!r} here" if here else nearest(name, known)
                 raise ClaimError(f"unknown {what} {name!r}{tail}")
+            if clause := plugins.problem(plugins.METHODS, name, METHODS):
+                raise ClaimError(clause)
     for name in methods:
         if list(methods).count(name) > 1:
             raise ClaimError(f"the method {name!r} is given twice")

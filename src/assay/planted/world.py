@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import wraps
+from typing import Any, Protocol, runtime_checkable
 
+from assay.errors import PluginError
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
+from assay.promises import held, hints
 from assay.stats.estimate import Undefined
 from assay.task.task import Task
 
@@ -54,3 +58,34 @@ class World(Protocol):
     def truth(self, ablation: str) -> Truth | Undefined:
         """What is right under an ablation, or why that is not known."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class HeldWorld:
+    """A world whose every answer was, or is when it is given, held against what `World` promises."""
+
+    name: str
+    model: Model | ModuleModel
+    task: Callable[..., Task]
+    truth: Callable[..., Truth | Undefined]
+
+
+def held_world(world: World, name: str) -> HeldWorld:
+    """A world from outside of assay.
+
+    Raises:
+        PluginError: here for its name and its model; at each call for a task and a truth that are none.
+    """
+
+    def holding(function: Callable[..., Any], promised: Any) -> Callable[..., Any]:
+        @wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            found = function(*arguments, **named)
+            return held(found, hints(promised)["return"], f"{promised.__name__!r} of the world {name!r}")
+
+        return call
+
+    if world.name != name:
+        raise PluginError(f"the world {name!r} calls itself {world.name!r}; records must know it by one name")
+    model = held(world.model, Model | ModuleModel, f"'model' of the world {name!r}")
+    return HeldWorld(name, model, holding(world.task, World.task), holding(world.truth, World.truth))

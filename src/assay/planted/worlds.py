@@ -5,11 +5,10 @@ Other packages add worlds by the entry-point group `assay.worlds`: a function wi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from assay import plugins
 from assay.errors import ModelError, nearest
@@ -59,9 +58,9 @@ def is_world(model: str) -> bool:
 
 
 def problem(model: str) -> str | None:
-    """One clause on a name such as "planted:induction" that is no world's, or None."""
+    """One clause on a name such as "planted:induction" that is no world's, or more than one's; or None."""
     if model.removeprefix(PREFIX) in names():
-        return None
+        return plugins.problem(plugins.WORLDS, model.removeprefix(PREFIX), WORLDS)
     return f"unknown model {model!r}" + nearest(model, [PREFIX + name for name in names()])
 
 
@@ -75,7 +74,8 @@ def world(name: str) -> World:
     """The world of this name, with "planted:" before it or without; opened once.
 
     Raises:
-        ModelError: for a name that no world has, and for a plug-in that gives none.
+        ModelError: for a name that no world has, or more than one.
+        PluginError: for a plug-in that gives none, or no task or truth when it is asked for them.
 
     Example:
         >>> found = world("reversal")
@@ -89,15 +89,11 @@ def world(name: str) -> World:
 
 @cache
 def _world(name: str) -> World:
+    if clause := problem(PREFIX + name):
+        raise ModelError(clause)
     if name in WORLDS:
         module, function = WORLDS[name].function.split(".")
         return getattr(import_module(f"assay.planted.{module}"), function)(*WORLDS[name].arguments)
-    if clause := problem(PREFIX + name):
-        raise ModelError(clause)
-    from assay.planted.world import World
+    from assay.planted import world
 
-    made: Callable[[], Any] = plugins.load(plugins.WORLDS, name)
-    found = made()
-    if not isinstance(found, World):
-        raise ModelError(f"the plug-in of the world {name!r} gives {found!r}, which lacks a name, model, task or truth")
-    return found
+    return world.held_world(plugins.call(plugins.WORLDS, name, world.World), name)

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from assay import plugins
-from assay.errors import TaskError, nearest
+from assay.errors import PluginError, TaskError
+from assay.promises import held
 from assay.task import spec
 
 MIX = 1e-6  # share of uniform in programs' own distributions, so that no observed token costs infinitely much
@@ -102,8 +103,11 @@ def metric_of(metric: str | Metric, answers: int = 1) -> Metric:
 
     Raises:
         TaskError: for an unknown name; for a metric that needs an answer which the items do not have.
+        PluginError: for one from outside of assay that is none.
     """
     if isinstance(metric, str):
+        if clause := spec.metric_problem(metric):
+            raise TaskError(clause)
         metric = METRICS[metric] if metric in METRICS else _plugged(metric)
     if metric.answers > answers:
         fitting = [name for name, other in METRICS.items() if other.answers <= answers]
@@ -115,13 +119,24 @@ def metric_of(metric: str | Metric, answers: int = 1) -> Metric:
 
 
 def _plugged(name: str) -> Metric:
-    """A metric that another package adds."""
-    others = plugins.names(plugins.METRICS)
-    if name not in others:
-        raise TaskError(f"unknown metric {name!r}" + nearest(name, (*METRICS, *others)))
-    found = plugins.load(plugins.METRICS, name)
-    if not isinstance(found, Metric):
-        raise TaskError(f"the plug-in {found!r} of the metric {name!r} is no Metric")
+    """A metric that another package adds, tried on a few items."""
+    who = f"the plug-in {name!r} of {plugins.METRICS}"
+    found: Metric = held(plugins.load(plugins.METRICS, name), Metric, who)
+    if found.name != name:
+        raise PluginError(f"{who} is a metric that calls itself {found.name!r}; records must know it by one name")
+    log_probs = torch.arange(15.0).reshape(3, 5).sin().log_softmax(-1)
+    answers = torch.arange(6).reshape(3, 2)[:, : found.answers]
+    if found.loss is not None:
+        its = held(found.loss(log_probs, answers), Tensor, f"'loss' of {who}")
+        if its.shape != (3,):
+            raise PluginError(
+                f"'loss' of {who} gives shape {list(its.shape)} for 3 items; wanted: [3], a loss for each"
+            )
+        if found.of_answers:
+            places = torch.arange(found.answers).expand(3, -1)
+            same = found.loss(log_probs.gather(-1, answers), places)
+            if same.shape != its.shape or not torch.allclose(same, its):
+                raise PluginError(f"'loss' of {who} looks at more than its answers, which 'of_answers' denies")
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from assay import plugins
+from assay.errors import nearest
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ METRICS = {
 }
 
 
-def metrics() -> tuple[str, ...]:
-    """Names of all metrics, ours first."""
-    return (*METRICS, *plugins.names(plugins.METRICS, METRICS))
+def metric_problem(name: str) -> str | None:
+    """One clause on a name that is no metric's, or more than one's; None where there is one such metric."""
+    known = (*METRICS, *plugins.names(plugins.METRICS, METRICS))
+    unknown = None if name in known else f"unknown metric {name!r}" + nearest(name, known)
+    return unknown or plugins.problem(plugins.METRICS, name, METRICS)

@@ -72,7 +72,7 @@ class Circuit(Explanation):
     given: EdgeSet | None = None
     kind: ClassVar[str] = "circuit"
     level: ClassVar[Level] = LEVEL
-    headline_floor: ClassVar[str] = "empty"
+    headline_floor = "empty"
     floor_takes = "everything"
     trials = EDGES_TRIED + 2 * MOST_USES * (2 + CONTEXTS) + 4 * DRAWS
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = (

@@ -13,17 +13,17 @@ import yaml
 from pydantic import BeforeValidator, Field, PrivateAttr, SerializeAsAny
 from pydantic_core import PydanticCustomError
 
-from assay.errors import ClaimError, nearest
+from assay.errors import ClaimError, PluginError, nearest
 from assay.explanations.claims import source as claim_source
 from assay.explanations.claims.block import KindFields, Strict
-from assay.explanations.claims.sentences import known, validated
+from assay.explanations.claims.sentences import known, sound, validated
 from assay.explanations.claims.source import SourceFile
 from assay.explanations.floors import floor_problem
-from assay.explanations.kinds import LATER, block, kinds
-from assay.explanations.levels import LEVELS
+from assay.explanations.kinds import KINDS, LATER, block, kind_problem, kinds
 from assay.intervene.spec import ABLATIONS
+from assay.promises import held, hints
 from assay.task import bounds
-from assay.task.spec import metrics
+from assay.task.spec import metric_problem
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
@@ -61,7 +61,7 @@ _Seed = Annotated[int, _within(bounds.SEED)]
 _Rows = Annotated[int, _within(bounds.ROWS)]
 _Span = Annotated[int, _within(bounds.SPAN)]
 _Bos = Annotated[bool | str | None, BeforeValidator(_bos)]
-_Metric = Annotated[str, known("metric", metrics)]
+_Metric = Annotated[str, sound(metric_problem)]
 
 
 class ReferenceFields(Strict):
@@ -203,15 +203,16 @@ class ClaimFile(Strict):
         """The explanation that the file describes.
 
         Raises:
-            ClaimError: where a plug-in's block builds something else than it says.
+            PluginError: where a plug-in's block builds something else than it says.
         """
         from assay.explanations import base
 
         found: Any = self.explanation.build()
         if not isinstance(found, base.Explanation):
-            raise ClaimError(f"the block of the kind {self.kind!r} builds {found!r}, which is no assay.Explanation")
+            raise PluginError(f"the block of the kind {self.kind!r} builds {found!r}, which is no assay.Explanation")
+        found.check()
         if (found.kind, found.level) != (self.kind, self.level):
-            raise ClaimError(
+            raise PluginError(
                 f"the block of the kind {self.kind!r} with level {self.level!r} builds a claim of the kind "
                 f"{found.kind!r} with level {found.level!r}; they must agree"
             )
@@ -248,6 +249,7 @@ def load_claim(path: str | Path) -> ClaimFile:
 
     Raises:
         ClaimError: one sentence with file and line, the value, and the nearest valid names.
+        PluginError: for a plug-in that cannot be loaded or is no block.
     """
     return _checked(claim_source.read(path))
 
@@ -281,15 +283,19 @@ def _checked(source: SourceFile) -> ClaimFile:
         kind = _kind(source, "task", tuple(_TASKS))
         data["task"] = validated(_TASKS[kind], source, ("task",), data["task"])
     if isinstance(data.get("explanation"), dict):
+        if clause := kind_problem(str(data["explanation"].get("kind"))):
+            raise ClaimError(source.at(("explanation", "kind")) + clause)
         kind = _kind(source, "explanation", kinds(), LATER)
         data["explanation"] = validated(block(kind), source, ("explanation",), data["explanation"])
     claim = validated(ClaimFile, source, (), data)
     claim._source = source
+    if claim.kind not in KINDS:
+        for name in ("names", "level", "about", "content"):
+            wanted = hints(getattr(KindFields, name).fget)["return"]
+            held(getattr(claim.explanation, name), wanted, f"{name!r} of the block of the kind {claim.kind!r}")
     from assay.explanations.claims.checks import check_claim
 
     check_claim(claim)
-    if claim.level not in LEVELS:
-        raise ClaimError(f"the plug-in of the kind {claim.kind!r} has the level {claim.level!r}" + nearest("", LEVELS))
     return claim
 
 

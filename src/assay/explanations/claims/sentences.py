@@ -81,16 +81,18 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def known(what: str, valid: tuple[str, ...] | Callable[[], tuple[str, ...]]) -> BeforeValidator:
-    """One name, or every name of a list, must be among the valid ones (those that there are when it is checked)."""
+def sound(problem: Callable[[str], str | None]) -> BeforeValidator:
+    """A text, or every text of a list, must have no problem; it is said in one clause."""
 
     def check(value: object) -> object:
-        there = valid() if callable(valid) else valid
         for name in value if isinstance(value, list) else [value]:
-            if isinstance(name, str) and name not in there:
-                raise PydanticCustomError(
-                    "sentence", "{text}", {"text": f"unknown {what} {name!r}" + nearest(name, there)}
-                )
+            if isinstance(name, str) and (clause := problem(name)):
+                raise PydanticCustomError("sentence", "{text}", {"text": clause})
         return value
 
     return BeforeValidator(check)
+
+
+def known(what: str, valid: tuple[str, ...]) -> BeforeValidator:
+    """One name, or every name of a list, must be among the valid ones."""
+    return sound(lambda name: None if name in valid else f"unknown {what} {name!r}" + nearest(name, valid))

@@ -89,7 +89,7 @@ class Keep(PartSet):
 
     kind: ClassVar[str] = "keep"
     level: ClassVar[Level] = LEVELS["keep"]
-    headline_floor: ClassVar[str] = "empty"
+    headline_floor = "empty"
     floor_takes = "everything"
 
     def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
@@ -139,11 +139,8 @@ class Remove(PartSet):
 
     kind: ClassVar[str] = "remove"
     level: ClassVar[Level] = LEVELS["remove"]
-    headline_floor: ClassVar[str] = "bigram"
+    headline_floor = "bigram"
     floor_takes = None
-
-    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
-        return workbench.plan(workbench.ablate(complement([], workbench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         return f"{listed(list(self.components))} of {model_name} are needed; they are ablated and the rest is left"
@@ -180,9 +177,6 @@ class Constant(PartSet):
 
     def edits(self, workbench: PlanContext, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
         return workbench.ablate(self.scope(workbench.model), self.value)
-
-    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
-        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
 
     def sentence(self, model_name: str) -> str:
         verb = "is" if len(self.components) == 1 else "are"

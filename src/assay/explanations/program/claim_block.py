@@ -66,4 +66,4 @@ def _built(spec: Any) -> Any:
     name, arguments = split_program(spec)
     if name in PROGRAMS:
         return getattr(programs, name)(**arguments)
-    return plugins.load(plugins.PROGRAMS, name)(**arguments)
+    return plugins.call(plugins.PROGRAMS, name, programs.AnyProgram, **arguments)

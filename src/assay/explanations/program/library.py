@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.errors import ClaimError, nearest
+from assay.errors import ClaimError, PluginError, nearest, shown
 from assay.explanations.program.spec import LEVELS, MATCHES, ORDERS, WITHOUT_MATCH, is_token
 from assay.task import bounds
 
@@ -256,6 +256,25 @@ class CustomProgram:
     reads: tuple[str, ...] = ()
     keeps: str = ""
     name: str = field(default="custom")
+
+    def __call__(
+        self, tokens: Int[Tensor, "batch pos"], *reads: Float[Tensor, "batch pos _"], width: int
+    ) -> Float[Tensor, "batch pos _"]:
+        """What the function gives, for a part whose output has so many numbers.
+
+        Raises:
+            PluginError: for anything but a tensor of the shape that it must have.
+        """
+        found = self.function(tokens, *reads)
+        shape = (*tokens.shape, tokens.shape[1] if self.returns == "pattern" else width)
+        if not isinstance(found, Tensor) or found.shape != shape:
+            gives = f"a tensor of shape {list(found.shape)}" if isinstance(found, Tensor) else shown(found)
+            last = "pos] where each query attends" if self.returns == "pattern" else f"{width}] of outputs"
+            raise PluginError(
+                f"the program {self.name!r} gives {gives} for tokens of shape {list(tokens.shape)}; wanted: a tensor "
+                f"of shape {list(shape)}, that is [batch, pos, {last}"
+            )
+        return found
 
 
 def custom(

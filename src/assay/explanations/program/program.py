@@ -123,9 +123,6 @@ class Program(Explanation):
         strengths = self.strengths(workbench, assigned)
         return tuple(Edit(site, source(workbench, site, program, strengths.get(site))) for site, program in assigned)
 
-    def floor(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
-        return workbench.plan(workbench.ablate(self.scope(workbench.model), ablation, draw))
-
     def sentence(self, model_name: str) -> str:
         groups: dict[str, list[str]] = {}
         for name, program in self.components.items():
@@ -269,6 +266,9 @@ def source(workbench: PlanContext, site: Site, program: AnyProgram, strength: Te
     model = workbench.model
     assert isinstance(model, Model)
     assert site.layer is not None
+    width = 1 if site.kind == "neuron" else model.config.d_model
+    if isinstance(program, CustomProgram) and not program.reads:
+        program(workbench.task.tokens[:1], width=width)  # what cannot be right is said before anything is run
     match program:
         case AttentionProgram():
             return _attention(workbench, model, site, program, strength)
@@ -277,7 +277,7 @@ def source(workbench: PlanContext, site: Site, program: AnyProgram, strength: Te
             reads = tuple(parse_site(name) for name in program.reads)
 
             def patterned(batch: Batch) -> Tensor:
-                weights = program.function(batch.tokens, *(batch.read(r) for r in reads))
+                weights = program(batch.tokens, *(batch.read(r) for r in reads), width=width)
                 return weights.to(batch.read(group).dtype) @ batch.read(group)
 
             return Call(patterned, (group, *reads))
@@ -285,7 +285,7 @@ def source(workbench: PlanContext, site: Site, program: AnyProgram, strength: Te
             reads = tuple(parse_site(name) for name in program.reads)
 
             def output(batch: Batch) -> Tensor | Stream:
-                value = program.function(batch.tokens, *(batch.read(r) for r in reads))
+                value = program(batch.tokens, *(batch.read(r) for r in reads), width=width)
                 return Stream(value) if site.kind == "head" else value
 
             return Call(output, reads)

@@ -42,6 +42,8 @@ def level_of(labels: Iterable[bool]) -> Level:
 
 def program_problem(name: str, arguments: dict[str, object]) -> tuple[str | None, str] | None:
     """What is wrong with a named program: (the argument or None for the name, one clause), or None."""
+    if clause := plugins.problem(plugins.PROGRAMS, name, PROGRAMS):
+        return None, clause
     if name not in PROGRAMS:
         others = plugins.names(plugins.PROGRAMS, PROGRAMS)
         if name in others:

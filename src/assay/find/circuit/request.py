@@ -14,7 +14,7 @@ from assay.explanations.claims.file import load_claim
 from assay.model.spec import DTYPES
 from assay.planted.worlds import is_world
 from assay.store import inputs
-from assay.task.spec import metrics
+from assay.task.spec import metric_problem
 
 KINDS = ("text", "repeat", "planted")
 PROMPTS = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -135,8 +135,8 @@ def _fits(fields: Mapping[str, Any]) -> None:
         if name not in ("kind", "file", "files") and name not in _TAKES[kind]:
             raise TaskError(f"{name!r} means nothing for a task of kind {kind!r}" + nearest(name, _TAKES[kind]))
     metric = fields.get("metric")
-    if metric is not None and metric not in metrics():
-        raise TaskError(f"unknown metric {metric!r}" + nearest(metric, metrics()))
+    if metric is not None and (clause := metric_problem(metric)):
+        raise TaskError(clause)
     if fields.get("split") is not None and fields.get("files"):
         raise TaskError(f"split {fields['split']!r} and text files are both given; give one")
 

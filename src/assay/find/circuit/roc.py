@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -22,18 +21,14 @@ def truth_of(wanted: Request, ablation: str) -> Truth | Undefined:
     """What is right of the world that is searched.
 
     Raises:
-        UserError: where the task is not the world's own, of which alone anything is known, and for a plug-in that
-            answers with something else.
+        UserError: where the task is not the world's own, of which alone anything is known.
     """
     if wanted.task["kind"] != "planted":
         raise UserError(
             f"a ROC needs the task of a world whose truth is known, such as that of 'planted:induction', not one of "
             f"kind {wanted.task['kind']!r} on {wanted.model!r}"
         )
-    found: Any = world(wanted.model).truth(ablation)
-    if not isinstance(found, Truth | Undefined):
-        raise UserError(f"the world {wanted.model!r} gives {found!r} as what is right, which is no Truth nor Undefined")
-    return found
+    return world(wanted.model).truth(ablation)
 
 
 def roc_block(truth: Truth | Undefined, edges: Edges, several: Sequence[EdgeScores]) -> RocRecord:

@@ -160,7 +160,7 @@ def _groups(
         made = [(_named(item), *_plans(workbench, explanation.like(item), ablation)) for item in sets.items]
         groups.append(Planned(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
     for near in explanation.neighbours(workbench, ablation, most) if most else ():
-        made = [(name, make(workbench), None) for name, make in near.items]  # with the claim's own floor
+        made = [(name, plan, None) for name, plan in near.plans(workbench)]  # with the claim's own floor
         if made or near.reason:
             groups.append(Planned(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
     if not settings.controls:

@@ -350,6 +350,6 @@ def _searched(
         what, name = f"the mean of {len(plans)} random sets with {draws.how}, {doing} instead", "random parts"
     else:
         group = next(explanation.neighbours(workbench, ablation, count), None)
-        plans = [] if group is None else [make(workbench) for _, make in group.items]
+        plans = [] if group is None else [plan for _, plan in group.plans(workbench)]
         what, name = f"the mean of {len(plans)} {'' if group is None else group.what}", f"random {explanation.kind}s"
     return [*out, Rival(name, what, plans)] if plans else out
