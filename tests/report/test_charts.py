@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from assay.errors import UserError
-from assay.report import charts, style
+from assay.report import charts, style, words
 from tests.report import records
 
 
@@ -31,34 +31,73 @@ def _chart(draw: Any, record: dict[str, Any], *more: Any) -> Any:
     return chart
 
 
-def test_the_histogram_holds_every_control_once_and_the_claim():
+def _drawn(chart: Any) -> list[dict[str, Any]]:
+    return [row for rows in chart.to_dict()["datasets"].values() for row in rows]
+
+
+def test_every_control_is_a_dot_that_names_itself_beside_the_claim_on_the_same_rows():
     record = records.data()
-    for index in (0, 1):
-        group = record["controls"]["groups"][index]
+    groups = record["controls"]["groups"]
+    for group in groups:
         group["claim"] = records.estimate(0.642, 0.05)
-        chart = _chart(charts.controls, record, index)
-        assert sum(row["n"] for row in _rows(chart, 0)) == group["n"]
-        assert (_rows(chart, 2)[0]["value"], _rows(chart, 2)[0]["low"]) == (0.642, pytest.approx(0.592))
+    rows = _drawn(_chart(charts.controls, record))
+    told = {(row["name"], row["text"]) for row in rows if row.get("kind") in ("control", "near")}
+    for group in groups:
+        for name, value in zip(group["names"], group["values"], strict=True):
+            assert (name, words.said(value)) in told
+    levels = [row for row in rows if row.get("name") == "the claim, on the same rows" and row["x"] == 0.642]
+    assert len(levels) == 1 + sum(bool(group["values"]) for group in groups)  # one a row, and its label
+    bands = [row for row in rows if row.get("to") == pytest.approx(0.692) and row["x"] == pytest.approx(0.592)]
+    assert len(bands) == len(levels) - 1
+
+
+def test_equal_controls_lie_above_one_another():
+    record = records.data()
+    group = record["controls"]["groups"][0]
+    group |= {"values": [0.2] * 5 + [0.9], "names": [f"a0.h{i}" for i in range(6)]}
+    dots = [row for row in _drawn(_chart(charts.controls, record)) if row.get("name", "").startswith("a0.h")]
+    equal = [row["y"] for row in dots if row.get("x") == 0.2]
+    assert len(set(equal)) == len(equal) == 5
 
 
 def test_a_control_far_below_and_a_claim_below_all_keep_the_chart_readable():
     record = records.data()
     group = record["controls"]["groups"][0]
-    group |= {"values": [-900.0, *[0.1] * 30, 0.621], "claim": records.estimate(0.621, 0.03)}
-    rows = _rows(_chart(charts.controls, record), 0)
-    assert sum(row["n"] for row in rows) == 32
-    assert min(row["from"] for row in rows) > -2
+    names = [f"c{i}" for i in range(32)]
+    group |= {"values": [-900.0, *[0.1] * 30, 0.621], "names": names, "claim": records.estimate(0.621, 0.03)}
+    rows = _drawn(_chart(charts.controls, record))
+    (far,) = [row for row in rows if row.get("name") == "c0"]
+    assert (far["word"], far["text"]) == ("◂", "−900.00")
+    assert min(row["x"] for row in rows if "x" in row) > -2
     group |= {"values": [-0.3] * 12, "claim": records.estimate(-4.0, 0.6)}
-    domain = _chart(charts.controls, record).to_dict()["layer"][0]["encoding"]["x"]["scale"]["domain"]
-    assert domain[0] <= -4.6
+    rows = _drawn(_chart(charts.controls, record))
+    assert min(row["x"] for row in rows if "x" in row) <= -4.6
+
+
+def test_a_name_in_the_length_chart_lies_on_no_other_and_on_no_point():
+    record = records.data()
+    spec = _chart(charts.length, record).to_dict()
+    named = [layer for layer in spec["layer"] if layer["mark"]["type"] == "text"]
+    shown = [row["name"] for layer in named for row in spec["datasets"][layer["data"]["name"]]]
+    assert {"claim", "unigram"} <= set(shown)
+    assert max(shown.count(name) for name in shown) <= 2  # once in a narrow chart, once in a broad one
+    crowd = [
+        {"name": f"number {i}", "kind": "rival", "bits": 10.0, "kl": 1.0, "low": 1.0, "high": 1.0} for i in range(20)
+    ]
+    far = {"name": "far", "kind": "claim", "bits": 1e6, "kl": 0.1, "low": 0.1, "high": 0.1}
+    for width in (charts.NARROW, charts.BROAD):
+        placed = charts._places([*crowd, far], width)
+        names = [row["name"] for rows in placed.values() for row in rows]
+        assert "far" in names
+        assert 1 < len(names) < 8  # as many as there is room for around one point
 
 
 def test_nothing_to_draw_is_none_or_said():
     record = records.data()
     record["compute"]["points"] = []
-    record["controls"]["groups"][0] |= {"values": [], "nats": [], "n": 0}
+    record["controls"]["groups"] = []
     empty = records.measured(record)
-    assert charts.scaling(empty) is charts.controls(empty) is charts.controls(empty, 99) is None
+    assert charts.scaling(empty) is charts.controls(empty) is None
     assert charts.tokens(None, "mean") is None
     assert charts.tokens(records.examples(), "zero") is None
     with pytest.raises(UserError, match="nothing to draw as 'scaling'"):
@@ -88,13 +127,14 @@ def test_parts_stand_beside_the_compound_and_an_open_end_reaches_the_edge():
         row["recovered"] = records.estimate(value, 0.05, reason="nothing")
     record["parts"]["components"][1]["recovered"] |= {"low": None, "reason": "the floor's lower end is 0"}
     record["parts"]["compound"]["recovered"] = records.estimate(0.62, 0.05)
-    chart = _chart(charts.parts, record)
     names = [row["component"] for row in record["parts"]["components"]]
-    layers = [_rows(chart, layer) for layer in (1, 2, 3)]
-    kinds = [(row["name"], row["kind"]) for row in layers[0]]
-    assert kinds == [(names[0], "one alone"), (names[1], "one alone"), ("all at once", "all at once")]
-    assert [(row["name"], row["from"], row["to"]) for row in layers[1]] == [(names[1], 0.0, 0.44)]
-    assert [row["name"] for row in layers[2]] == [names[2]]
+    rows = _drawn(_chart(charts.parts, record))
+    points = [(row["name"], row["kind"], row["x"]) for row in rows if set(row) == {"name", "kind", "text", "y", "x"}]
+    alone = [(names[0], "one alone", 0.71), (names[1], "one alone", 0.44), ("all at once", "all at once", 0.62)]
+    assert points == alone
+    spans = {(row["name"], row["x"], row["to"]) for row in rows if row.get("kind") and "to" in row}
+    assert (names[1], 0.0, 0.44) in spans
+    assert [row["name"] for row in rows if row.get("word") == "undefined"] == [names[2]]
     record = records.data("remove")
     row = {"component": "a1.h3", "floor": "bigram", **{k: v for k, v in record["table"][0].items() if k in _FIGURES}}
     record["parts"] |= {"components": [row], "compound": None}
@@ -130,6 +170,6 @@ def test_controls_of_a_remove_claim_are_drawn_by_kl():
     record = records.data("remove")
     record["controls"]["groups"][0] |= {"values": [0.01, 0.2, 0.3], "claim": records.estimate(0.61, 0.05)}
     text = _chart(charts.controls, record).to_json(validate=False)
-    assert "KL, nats a token" in text
+    assert "KL when removed, nats a token" in text
     assert "recovered" not in text
-    assert '"value": 0.61' in text
+    assert '"x": 0.61' in text

@@ -28,6 +28,7 @@ from assay.measure.length.length import claim_alone, length
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens import residual
 from assay.measure.tokens.residual_signal import complement, residual_signal
+from assay.measure.tokens.worst import worst
 from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
@@ -110,9 +111,15 @@ def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) ->
     )
     explained, floor, task = context.explained, context.floor, context.workbench.task
     over = context.plans.floors.get(context.ablation)
+    parted = residual.partitions(scored, task)
+    found = residual.slices(scored, task, resamples, explained=explained, parted=parted)
+    own, below = context.own
+    runs = {"model": None, "explained": own} | ({"floor": below} if below else {})
+    examples = worst(workbench, scored, explained=explained, floor=floor, runs=runs, parted=parted)
     return Residual(
-        slices={by: tuple(rows) for by, rows in residual.slices(scored, task, resamples, explained=explained).items()},
-        worst=tuple(residual.worst(scored, task, explained=explained, floor=floor)),
+        slices={by: tuple(rows) for by, rows in found.items()},
+        worst=examples.rows,
+        worst_of_slices=examples.of_slices,
         parts=tuple(
             residual.parts(
                 workbench,

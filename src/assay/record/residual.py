@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from assay.record.base import Block, Count, Number, Text
 from assay.stats.estimate import Estimate
 
@@ -17,14 +19,27 @@ class Slice(Block):
     id: Count | None = None
 
 
+Alternatives = tuple[tuple[Text, Number], ...]
+
+
 class Token(Block):
-    """A token of an example; what is not scored has no figures."""
+    """A token of an example; what is not scored has no figures.
+
+    Attributes:
+        kl, kl_floor: from the model to the explained run and to the floor, nats.
+        top_model, top_explained, top_floor: what each holds for likeliest in its place, with its probability, the
+            likeliest first (of ablations that are drawn: under the first draw); empty where it was not recorded.
+    """
 
     token: Text
     kl: Number | None = None
+    kl_floor: Number | None = None
     loss_model: Number | None = None
     loss_explained: Number | None = None
     loss_floor: Number | None = None
+    top_model: Alternatives = ()
+    top_explained: Alternatives = ()
+    top_floor: Alternatives = ()
 
     @property
     def gap(self) -> float | None:
@@ -34,7 +49,11 @@ class Token(Block):
 
 
 class WorstRow(Block):
-    """A row around its worst token: `token` at `position`, whose KL it is; `row_kl`: the row's."""
+    """A row around its worst token: `token` at `position`, whose KL it is; `row_kl`: the row's.
+
+    Attributes:
+        slices: the slice of each partition that the token is in, as `Residual.slices` names them.
+    """
 
     document: Text
     row: Count
@@ -43,6 +62,7 @@ class WorstRow(Block):
     kl: Number
     row_kl: Number
     text: tuple[Token, ...]
+    slices: dict[Text, Text] = Field(default_factory=dict)
 
 
 class RestoredPart(Block):
@@ -82,12 +102,14 @@ class Residual(Block):
     Attributes:
         slices: by source, position, token_class, frequency and repeat (partitions), document and token (the worst).
         worst: the examples with the largest KL, worst first, with the tokens around.
+        worst_of_slices: the worst token of each slice that has none among these, likewise.
     """
 
     slices: dict[Text, tuple[Slice, ...]]
     worst: tuple[WorstRow, ...]
     parts: tuple[RestoredPart, ...]
     signal: Signal
+    worst_of_slices: tuple[WorstRow, ...] = ()
 
     @classmethod
     def undefined(cls, reason: str) -> Residual:

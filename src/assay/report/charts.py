@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import pyarrow as pa
@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 
 from assay.errors import UserError, nearest
 from assay.record.measurement import MeasurementRecord
-from assay.report.intervals import parts, recovered
+from assay.report.intervals import controls, parts, recovered, slices
 from assay.report.style import (
     CLAIM,
-    CONTROL,
     FLOOR,
     INK,
     MODEL,
@@ -29,62 +28,9 @@ from assay.report.style import (
     finish,
     interval_tip,
     log_axis,
-    nice_step,
 )
 from assay.report.words import as_estimate
 from assay.stats.estimate import Estimate
-
-
-def controls(record: MeasurementRecord, index: int = 0) -> alt.LayerChart | None:
-    """Histogram of one group of controls, R_D (KL for a remove claim), and the claim's figure on the same rows, marked.
-
-    The headline is on other rows (all of them) and is not drawn among them.
-    """
-    groups = record.controls.groups
-    if index >= len(groups) or not groups[index].known:
-        return None
-    values, claim, kl = groups[index].known, groups[index].claim, groups[index].measure == "kl"
-    what = "KL" if kl else "recovered"
-    ends = [v for v in (claim.value, claim.low, claim.high) if v is not None]
-    low, high = min(values + ends + [0.0]), max(values + ends + ([] if kl else [1.0]))
-    high = high if high > low else low + 1e-3
-    if low < -1.0:  # one disastrous control must not squeeze all others into one bar
-        low = max(low, min([values[len(values) // 10] - 0.5, *ends]))
-    # The bins are ours, so that equal records give equal pictures at every width.
-    step = nice_step((high - low) / 30)
-    counts: dict[int, int] = {}
-    for value in values:
-        place = math.floor(max(value, low) / step + 1e-9)
-        counts[place] = counts.get(place, 0) + 1
-    bins = [{"from": round(k * step, 9), "to": round((k + 1) * step, 9), "n": n} for k, n in sorted(counts.items())]
-    edges = [math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step]
-    x = alt.X(
-        "from:Q",
-        bin="binned",
-        title="KL, nats a token" if kl else "recovered (R_D)",
-        scale=alt.Scale(domain=[round(e, 9) for e in edges], nice=False),
-    )
-    most = max(counts.values())
-    every = max(1, round(nice_step(most / 5)))
-    ticks = alt.Axis(values=list(range(0, most + 1, every)), format=",d")
-    y = alt.Y("n:Q", title="controls", axis=ticks, scale=alt.Scale(domain=[0, 1.25 * most]))  # the name stands above
-    tip = [alt.Tooltip("from:Q"), alt.Tooltip("to:Q"), alt.Tooltip("n:Q", title="controls")]
-    x = x.axis(alt.Axis(labelFlush=False, labelOverlap="greedy", labelSeparation=8, tickCount=7, format="~g"))
-    bars = chart_of(bins).mark_bar(color=CONTROL, binSpacing=1)
-    bars = bars.encode(x=x, x2="to:Q", y=y, tooltip=tip)
-    layers: list[Any] = [bars]
-    if claim.value is not None:
-        known = claim.low is not None and claim.high is not None
-        mark = [{"value": claim.value, "low": claim.low, "high": claim.high, "name": "the claim, same rows"}]
-        if known:
-            band = chart_of(mark).mark_rect(color=CLAIM, opacity=0.18)
-            layers.append(band.encode(x="low:Q", x2="high:Q", tooltip=interval_tip("value", what)))
-        rule = chart_of(mark).mark_rule(color=CLAIM, strokeWidth=2.5)
-        layers.append(rule.encode(x="value:Q", tooltip=interval_tip("value", what)))
-        side = "right" if (claim.value - edges[0]) > 0.5 * (edges[1] - edges[0]) else "left"
-        text = chart_of(mark).mark_text(color=CLAIM, align=side, dx=-6 if side == "right" else 6, y=9, fontWeight=600)
-        layers.append(text.encode(x="value:Q", text="name:N"))
-    return finish(alt.layer(*layers), height=150)
 
 
 def scaling(record: MeasurementRecord) -> alt.LayerChart | None:
@@ -121,7 +67,7 @@ def scaling(record: MeasurementRecord) -> alt.LayerChart | None:
         layers.append(rule.encode(x=x, y=alt.Y("low:Q"), y2="high:Q", color=colour))
         dots = chart_of(marks).mark_point(size=150, filled=True, opacity=1, stroke=INK, strokeWidth=0.6)
         layers.append(dots.encode(x=x, y=y, color=colour, shape=shape, tooltip=tip))
-    return finish(alt.layer(*layers), height=280)
+    return finish(alt.layer(*layers), height=260)
 
 
 def marks_of(record: MeasurementRecord) -> list[tuple[str, Estimate, float | None]]:
@@ -145,7 +91,7 @@ def length(record: MeasurementRecord) -> alt.LayerChart | None:
         rows.append(row | {name: max(end, 1e-9) for name, end in ends.items()})
     if not rows:
         return None
-    x = alt.X("bits:Q", title="stand-alone bits (log)", scale=alt.Scale(type="log", nice=False, padding=30))
+    x = alt.X("bits:Q", title="stand-alone bits (log)", scale=alt.Scale(type="log", nice=False, padding=SIDE))
     x = x.axis(log_axis([row["bits"] for row in rows], "~s"))
     y = alt.Y("kl:Q", title="KL to the model, nats a token (log)", scale=alt.Scale(type="log", nice=False, padding=18))
     y = y.axis(log_axis([row[end] for row in rows for end in ("low", "high")], "~g"))
@@ -159,11 +105,11 @@ def length(record: MeasurementRecord) -> alt.LayerChart | None:
         .encode(x=x, y=y, color=colour, shape=shape, tooltip=tip)
     )
     layers: list[Any] = [bars, dots]
-    for row, (dx, dy, align) in zip(rows, _places(rows), strict=True):
-        # Too narrow for names: the table below the chart has them, and so has the tooltip.
-        style: dict[str, Any] = {"align": align, "dx": dx, "dy": dy, "opacity": alt.expr("width < 420 ? 0 : 1")}
-        text = chart_of([row]).mark_text(**style, fontSize=11, color=INK, limit=150)
-        layers.append(text.encode(x=x, y=y, text="name:N"))
+    for width, shown in ((NARROW, f"width + {SIDES} < {BROAD}"), (BROAD, f"width + {SIDES} >= {BROAD}")):
+        for (dx, dy, align), names in _places(rows, width).items():
+            opacity = alt.expr(f"{shown} ? 1 : 0")
+            text = chart_of(names).mark_text(align=align, dx=dx, dy=dy, opacity=opacity, fontSize=11, color=INK)
+            layers.append(text.encode(x=x, y=y, text="name:N"))
     return finish(alt.layer(*layers), height=320)
 
 
@@ -188,24 +134,6 @@ def tokens(examples: pa.Table | None, ablation: str | None) -> alt.LayerChart | 
     line = chart_of(rows).mark_line(strokeWidth=2.2, interpolate="step-after")
     colour = _colours({"explained": CLAIM, "floor": FLOOR})
     return finish(alt.layer(line.encode(x=x, y=y, color=colour, strokeDash=dash, tooltip=tip)), height=220)
-
-
-def slices(record: MeasurementRecord, by: str = "source") -> alt.LayerChart | None:
-    """KL of the explained run by slice (`source`, `position`, `token_class`, `document`), with intervals."""
-    rows = []
-    for part in record.residual.slices.get(by, ())[:40]:
-        kl = part.kl
-        if kl.value is not None:
-            ends = {"low": kl.value if kl.low is None else kl.low, "high": kl.value if kl.high is None else kl.high}
-            rows.append({"slice": part.slice, "kl": kl.value, **ends})
-    if not rows:
-        return None
-    y = alt.Y("slice:N", title=None, sort=None)
-    bars = chart_of(rows).mark_bar(color=CONTROL, height={"band": 0.6})
-    tip = ["slice:N", *interval_tip("kl", "KL", ".4f")]
-    bars = bars.encode(x=alt.X("kl:Q", title="KL to the model, nats a token"), y=y, tooltip=tip)
-    rule = chart_of(rows).mark_rule(strokeWidth=2, color=INK).encode(x=alt.X("low:Q"), x2="high:Q", y=y)
-    return finish(alt.layer(bars, rule), height=max(80, 26 * len(rows)))
 
 
 PICTURES = {
@@ -262,30 +190,51 @@ def _colours(colours: dict[str, str]) -> Any:
     return alt.Color(f"{field}:N", scale=scale, title=None)
 
 
-def _places(rows: list[dict[str, Any]]) -> list[tuple[int, int, str]]:
-    """Where each point's name goes (dx, dy, alignment) so that few overlap, on a nominal 700 × 280 plot."""
-    xs, ys = [math.log(row["bits"]) for row in rows], [math.log(row["kl"]) for row in rows]
-    wide, high = (max(xs) - min(xs)) or 1.0, (max(ys) - min(ys)) or 1.0
-    at = [(640 * (x - min(xs)) / wide, 244 * (max(ys) - y) / high) for x, y in zip(xs, ys, strict=True)]
-    taken = [(x - 7, y - 7, x + 7, y + 7) for x, y in at]
-    places: list[tuple[int, int, str]] = []
-    for row, (x, y) in zip(rows, at, strict=True):
-        size = min(150, 6.2 * len(row["name"]))
-        options = [(10, 0, "left"), (-10, 0, "right"), (0, -14, "center"), (0, 15, "center"), (9, -12, "left")]
-        options += [(9, 13, "left"), (-9, -12, "right"), (-9, 13, "right")]
-        best, least = options[0], math.inf
-        for dx, dy, align in options:
-            left = x + dx - {"left": 0.0, "right": size, "center": size / 2}[align]
-            box = (left, y + dy - 7, left + size, y + dy + 7)
-            clash = sum(
-                max(0.0, min(box[2], t[2]) - max(box[0], t[0])) * max(0.0, min(box[3], t[3]) - max(box[1], t[1]))
-                for t in taken
-            )
-            clash += 40 * (
-                max(0.0, -30 - box[0]) + max(0.0, box[2] - 670) + max(0.0, -20 - box[1]) + max(0.0, box[3] - 265)
-            )
-            if clash < least - 1e-9:
-                best, least, kept = (dx, dy, align), clash, box
-        taken.append(kept)
-        places.append(best)
-    return places
+NARROW, BROAD, SIDES = 330, 600, 60  # least widths of a chart whose names are placed apart, and what its axes take
+HIGH, SIDE = 256, 30  # of the plot, and between its sides and the points, pixels
+_LETTER = 6.0
+Align = Literal["left", "right", "center"]
+Place = tuple[int, int, Align]  # dx, dy, alignment
+Box = tuple[float, float, float, float]
+_AROUND: tuple[Place, ...] = (
+    *((10, 0, "left"), (-10, 0, "right"), (0, -13, "center"), (0, 14, "center")),
+    *((8, -11, "left"), (8, 12, "left"), (-8, -11, "right"), (-8, 12, "right")),
+)
+
+
+def _places(rows: list[dict[str, Any]], width: int) -> dict[Place, list[dict[str, Any]]]:
+    """The points whose names lie on nothing else in a chart of at least this width, by where their names stand.
+
+    The claim's comes first, then those on the frontier. Any other name is left to the tooltip and the table.
+    """
+    xs, ys = ([math.log(row[key]) for row in rows] for key in ("bits", "kl"))
+    tops, bottoms = ([math.log(row[key]) for row in rows] for key in ("high", "low"))
+    plot = float(width - SIDES - 2 * SIDE)
+    across, down = plot / ((max(xs) - min(xs)) or 1.0), HIGH / ((max(tops) - min(bottoms)) or 1.0)
+    at = [(across * (x - min(xs)), down * (max(tops) - y)) for x, y in zip(xs, ys, strict=True)]
+    bars = [(down * (max(tops) - top), down * (max(tops) - end)) for top, end in zip(tops, bottoms, strict=True)]
+    taken = [(x - 6, min(y - 6, top), x + 6, max(y + 6, end)) for (x, y), (top, end) in zip(at, bars, strict=True)]
+    best, frontier = math.inf, set[int]()
+    for i in sorted(range(len(rows)), key=lambda i: (xs[i], ys[i])):
+        frontier |= {i} if ys[i] < best else set()
+        best = min(best, ys[i])
+    found: dict[Place, list[dict[str, Any]]] = {}
+    for i in sorted(range(len(rows)), key=lambda i: (rows[i]["kind"] != "claim", i not in frontier, ys[i])):
+        others = [box for j, box in enumerate(taken) if j != i]
+        boxes = ((place, _box(at[i], _LETTER * len(rows[i]["name"]), place)) for place in _AROUND)
+        kept = next(((place, box) for place, box in boxes if _free(box, plot, others)), None)
+        if kept is not None:
+            found.setdefault(kept[0], []).append(rows[i])
+            taken.append(kept[1])
+    return found
+
+
+def _box(at: tuple[float, float], size: float, place: Place) -> Box:
+    x, y = at[0] + place[0], at[1] + place[1]
+    left = x - {"left": 0.0, "right": size, "center": size / 2}[place[2]]
+    return left, y - 7, left + size, y + 7
+
+
+def _free(box: Box, plot: float, taken: list[Box]) -> bool:
+    inside = box[0] >= -SIDE and box[2] <= plot + SIDE and box[1] >= -16 and box[3] <= HIGH + 16
+    return inside and not any(box[0] < t[2] and t[0] < box[2] and box[1] < t[3] and t[1] < box[3] for t in taken)

@@ -9,8 +9,9 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.about import DataRecord
 from assay.record.search import Band, MethodRecord, Point, SearchRecord
-from assay.report import circuit, drawing, frontier, heat, roc, shell, words
-from assay.report.plain import plain_text
+from assay.report import circuit, drawing, export, frontier, heat, roc, shell, words
+from assay.report.search_words import short, title, verdict
+from assay.report.shell import Entry
 
 _DRAWN = 8  # methods whose band is drawn
 _SMALL = (
@@ -38,7 +39,11 @@ def render(record: SearchRecord) -> str:
         specs,
         assay=record.assay,
         claim_line=title(record),
+        page_title=f"{title(record)} · {short(record)}",
+        short=short(record),
         verdict=verdict(record),
+        contents=_contents(record, specs),
+        copies=export.copies(record),
         glossary=_glossary(),
         total=record.total,
         found=found,
@@ -71,38 +76,18 @@ def render(record: SearchRecord) -> str:
     )
 
 
+def _contents(record: SearchRecord, specs: Mapping[str, Any]) -> list[tuple[str, list[Entry]]]:
+    deciding = [Entry("verdict", "Verdict"), Entry("frontier", "Frontier"), Entry("bands", "Random circuits")]
+    deciding += [Entry("methods", "Methods")] + ([Entry("roc", "Beside the truth")] if record.roc else [])
+    deciding += [Entry("circuit", "The circuit")] + ([Entry("heat", "Parts by position")] if specs["heat"] else [])
+    more = [Entry("sizes", "Every size")] if record.methods else []
+    more += [Entry("measured", "What was searched"), Entry("again", "Cite and repeat"), Entry("terms", "Terms")]
+    return [("", deciding), ("Details", more)]
+
+
 def save_circuit(record: SearchRecord) -> str:
     """The circuit that was found as the text of an SVG file."""
     return drawing.draw(record.circuit.drawing, standalone=True, unit="score", title=title(record)).svg
-
-
-def title(record: SearchRecord) -> str:
-    """What was searched, by which methods."""
-    names = [method.method for method in frontier.methods_of(record)]
-    said = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    return plain_text(f"circuits of {record.model.name} on {record.task.name}" + (f", by {said}" if said else ""))
-
-
-def verdict(record: SearchRecord) -> str:
-    """One plain sentence: what the circuit recovers on documents that the search did not see, beside its controls."""
-    found, point = record.circuit, record.chosen_point
-    if not found.edges:
-        return "No circuit was found."
-    text = f"{words.count(found.edges)} of {words.count(record.total)} edges"
-    text += f" ({words.share(found.edges / record.total)})" if record.total else ""
-    text += f", chosen by {plain_text(found.method)}"
-    if point is None:
-        return f"{text}; this size was not scored, so what it recovers is not known."
-    if not point.recovered.defined:
-        return f"{text}: what they recover is undefined, because {words.why(point.recovered)}."
-    ablation = plain_text(record.ablation)
-    text += f", recover {words.percent(point.recovered)} of what is lost with none of them, under {ablation} ablation"
-    if (control := point.control) is None:
-        return f"{text}. No random circuits of this size were scored."
-    ends = ", ".join(words.number(100 * end, 0) for end in (control.low, control.high))
-    middle = words.number(100 * control.median, 0)
-    text += f"; of {words.count(control.n)} random circuits of that size the middle one recovers {middle} %"
-    return f"{text} (90 % of them: [{ends}] %; p\u00a0=\u00a0{words.p_text(control.p)})."
 
 
 def _glossary() -> dict[str, str]:

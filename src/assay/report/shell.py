@@ -9,6 +9,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
 from typing import Any
@@ -16,8 +17,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from assay.report import style, terminal, words
+from assay.report import style, words
 from assay.report.plain import plain_lines, plain_text
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a table of contents: a section's id and its title."""
+
+    id: str
+    title: str
 
 
 def render(template: str, specs: Mapping[str, Any], **context: Any) -> str:
@@ -34,14 +43,14 @@ def render(template: str, specs: Mapping[str, Any], **context: Any) -> str:
             spec = chart.to_dict(validate=False)  # the tests validate
             spec.pop("$schema", None)  # an address that nothing needs
             drawn[name] = inline_json(_shown(spec))
-    bundle, script = _bundle(), _asset("page.js")
+    bundle, script = _bundle() if drawn else "", _asset("page.js")
     shared = {
         "specs": drawn,
         "dark": inline_json(style.DARK),
         "css": Markup(_asset("page.css")),
         "bundle": Markup(bundle),
         "script": Markup(script),
-        "policy": _policy(bundle, script),
+        "policy": _policy(*([bundle] if drawn else []), script),
     }
     return _environment().get_template(template).render({**shared, **context})
 
@@ -74,13 +83,15 @@ def facts_of(rows: list[tuple[str, object]]) -> list[tuple[str, str]]:
 
 
 def _bar(figure: words.Figure, top: float | int) -> str:
-    """Where a figure and its interval lie on a line from 0 to `top`, as CSS custom properties."""
+    """Where a figure and its interval lie on a line that has 0 and `top` on it, as CSS custom properties; what is below
+    0 lies to the left of it."""
     estimate = words.as_estimate(figure)
     value = estimate.value or 0.0
-    ends = {"value": value, "low": value if estimate.low is None else estimate.low}
-    ends["high"] = value if estimate.high is None else estimate.high
-    shares = {key: 100 * min(1.0, max(0.0, end / top if top > 0 else 0.0)) for key, end in ends.items()}
-    return f"--v:{shares['value']:.2f}%;--l:{shares['low']:.2f}%;--h:{shares['high']:.2f}%"
+    low, high = (value if end is None else end for end in (estimate.low, estimate.high))
+    left = max(min(0.0, low, value), -4.0 * top)  # a disaster leaves room for the scale
+    wide = (top - left) or 1.0
+    ends = {"z": 0.0, "a": min(0.0, value), "b": max(0.0, value), "v": value, "l": low, "h": high}
+    return ";".join(f"--{key}:{100 * min(1.0, max(0.0, (x - left) / wide)):.2f}%" for key, x in ends.items())
 
 
 def _policy(*scripts: str) -> str:
@@ -114,6 +125,8 @@ def _environment() -> jinja2.Environment:
         undefined=jinja2.ChainableUndefined,
         keep_trailing_newline=True,
     )
+    environment.filters["as_json"] = lambda value: json.dumps(_shown(value), ensure_ascii=False)
+    environment.filters["safe_json"] = lambda value: inline_json(_shown(value))
     environment.globals |= {
         "terms": words.TERMS | words.CIRCUIT_TERMS | words.FRONTIER_TERMS,
         "states": words.STATES,
@@ -130,7 +143,8 @@ def _environment() -> jinja2.Environment:
         "p_text": words.p_text,
         "count": words.count,
         "bits": words.bits,
+        "number": words.number,
+        "as_estimate": words.as_estimate,
         "bar": _bar,
-        "row_name": terminal.row_name,
     }
     return environment

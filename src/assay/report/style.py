@@ -50,12 +50,6 @@ def log_axis(values: Sequence[float | int], form: str) -> Any:
     return alt.Axis(values=[step * 10.0**k for k in decades for step in steps], format=form, labelOverlap=True)
 
 
-def nice_step(step: float) -> float:
-    """The next step of 1, 2, 2.5, 5 or 10 times a power of ten."""
-    base = 10.0 ** math.floor(math.log10(step))
-    return next(m * base for m in (1.0, 2.0, 2.5, 5.0, 10.0) if m * base >= step - 1e-12)
-
-
 def finish(chart: Any, height: int) -> Any:
     """The chart at the page's width, with the frame of all charts."""
     axis = {"labelColor": MUTED, "titleColor": MUTED, "gridColor": GRID, "domainColor": GRID, "tickColor": GRID}

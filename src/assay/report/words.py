@@ -29,7 +29,8 @@ TERMS: dict[str, str] = {
     "loss": "Cross-entropy of the token that really came next, in nats a scored token; lower is better.",
     "gap": "The explained run's loss less the model's on a token, in nats. Positive: the explanation does worse.",
     "scope": "The parts of the model that the claim is about.",
-    "level": "Where: these parts matter. What: these parts carry these variables. How: this program computes them.",
+    "level": "The question that was tested. Where: do these parts matter? What: do they carry these variables? How: "
+    "does this rule compute what they do?",
     "reference": "Other examples, never scored, that fill ablations and fit floors, programs and rivals.",
     "control": "An explanation that should not score well: another program on the same parts, the same program "
     "elsewhere, or the same search on a model with shuffled weights.",
@@ -95,15 +96,18 @@ ADVICE = {  # what to do where a check fired
 }
 
 LEVELS = {
-    "where": "Tested at the level where: these parts matter. That is not yet an explanation of what they do.",
-    "what": "Tested at the level what: these parts carry these variables. It does not say how they are computed.",
-    "how": "Tested at the level how: this program computes what these parts do.",
+    "where": "The level tested is where: whether these parts matter. That is not yet an explanation of what they do.",
+    "what": "The level tested is what: whether these parts carry these variables, not how they are computed.",
+    "how": "The level tested is how: whether this rule computes what these parts do.",
 }
 
 STATES = {"fired": "▲", "passed": "✓", "unknown": "?"}
 
 
-_BARE = "a number without an interval"
+ITEMS = {"classify": "example", "prompts": "prompt"}  # kind of task -> what is scored; else tokens
+
+BARE = "a number without an interval"
+_EXACT = 1e-9  # an interval narrower than this share of its value is rounding: the figure is exact
 _ABSENT = Estimate.undefined("it was not measured")
 Figure = Estimate | float | int | None
 
@@ -113,7 +117,7 @@ def as_estimate(value: Figure) -> Estimate:
     if isinstance(value, Estimate):
         return value
     bare = isinstance(value, int | float)
-    return Estimate(value, None, None, 0, _BARE) if bare else _ABSENT
+    return Estimate(value, None, None, 0, BARE) if bare else _ABSENT
 
 
 def defined(value: Figure) -> bool:
@@ -141,7 +145,7 @@ def power(value: float | int) -> str:
 def decimals(estimate: Estimate, least: int = 2) -> int:
     """As many decimals as the interval's width supports, at least so many."""
     low, high = estimate.low, estimate.high
-    if low is None or high is None or high <= low:
+    if low is None or high is None or high - low <= _EXACT * max(abs(low), abs(high)):
         value = abs(estimate.value or 1.0)
         return least if value >= 10.0**-least else math.ceil(-math.log10(value)) + 1
     return max(least, min(6, math.ceil(-math.log10(high - low))))
@@ -194,31 +198,35 @@ def ends_why(value: Figure) -> str:
         '(no interval: 1 document cannot give one)'
     """
     estimate = as_estimate(value)
-    if estimate.value is None or interval_text(estimate) or estimate.reason == _BARE:
+    if estimate.value is None or interval_text(estimate) or estimate.reason == BARE:
         return ""
     return f"(no interval: {why(estimate)})"
 
 
 def has_reason(value: Figure) -> bool:
     """Whether there is something to say of a figure that is undefined or whose interval is open."""
-    return as_estimate(value).reason not in (None, _BARE)
+    return as_estimate(value).reason not in (None, BARE)
 
 
 def why(value: Figure) -> str:
     """The reason of an undefined figure, or of an open end, without its full stop."""
     reason = as_estimate(value).reason
-    return plain_text(reason).strip().rstrip(".") if reason else "no reason was recorded"
+    return tidy(reason).strip().rstrip(".") if reason else "no reason was recorded"
 
 
-def percent(value: Figure) -> str:
-    """A share as "62 % [59, 65]", or why there is none; more digits near 100 %."""
+def percent(value: Figure, *, reason: bool = True) -> str:
+    """A share as "62 % [59, 65]", or why there is none; more digits near 100 %.
+
+    Args:
+        reason: whether it is said why there is no interval.
+    """
     estimate = as_estimate(value)
     if estimate.value is None:
         return f"undefined, because {why(estimate)}"
     scaled = estimate.map(lambda x: 100 * x)
     near = min(abs(100 - 100 * estimate.value), abs(100 * estimate.value))
     least = 0 if near >= 1.5 or near < 1e-6 else 2
-    interval = interval_text(scaled, least) or ends_why(estimate)
+    interval = interval_text(scaled, least) or (ends_why(estimate) if reason else "")
     return f"{number(100 * estimate.value, decimals(scaled, least))} % {interval}".rstrip()
 
 
@@ -276,6 +284,11 @@ def few_names(text: str, most: int = 6) -> str:
         return found[0] if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
     return re.sub(r"\b[am]\d+[\w.@-]*(?:, [am]\d+[\w.@-]*)+", cut, text)
+
+
+def item(record: MeasurementRecord) -> str:
+    """What is scored, in the singular: a token, of a classifier an example, of prompts a prompt."""
+    return ITEMS.get(record.task.kind, "token")
 
 
 def claim_line(record: MeasurementRecord) -> str:

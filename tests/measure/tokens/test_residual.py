@@ -22,7 +22,6 @@ from assay.measure.tokens.residual import (
     repeats,
     slices,
     token_class,
-    worst,
 )
 from assay.measure.tokens.residual_signal import TokenReader, complement, other_documents, residual_signal
 from assay.model.transformer import Model
@@ -317,19 +316,3 @@ def test_frequency_classes_split_the_reference_at_half_and_nine_tenths():
 )
 def test_token_classes(text: str, kind: str):
     assert token_class(text) == kind
-
-
-def test_worst_examples_are_the_rows_with_the_largest_kl():
-    workbench = world()
-    scored, _ = measured(workbench, Constant(HEADS))
-    table = scored[EXPLAINED].tokens
-    assert table is not None
-    rows = worst(scored, workbench.task, explained=EXPLAINED, floor=FLOOR, count=5)
-    totals = np.bincount(scored.row, weights=table.kl)
-    assert [r.row for r in rows] == np.argsort(-totals, kind="stable")[:5].tolist()
-    for row in rows:
-        inside = scored.row == row.row
-        assert row.kl == pytest.approx(table.kl[inside].max())
-        assert row.token in [t.token for t in row.text]
-        assert any(t.kl == row.kl for t in row.text)
-        assert set(type(row.text[0]).model_fields) == {"token", "kl", "loss_model", "loss_explained", "loss_floor"}

@@ -1,11 +1,12 @@
-"""The residual of an explanation: KL and loss gap by slice, the worst examples, and what restoring each part closes.
+"""The residual of an explanation: KL and loss gap by slice, and what restoring each part closes.
 
 Works on the `Scored` token tables of the model, the explained run and its floor (docs/definitions.md#residual).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -16,7 +17,7 @@ from assay.explanations.base import Explanation
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
-from assay.record.residual import RestoredPart, Slice, Token, WorstRow
+from assay.record.residual import RestoredPart, Slice
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.score.scores import Scored
@@ -26,7 +27,6 @@ from assay.task.rows import ROWS, control_rows
 from assay.task.task import Task
 
 FEWEST = 20  # scored tokens that a token's or a document's own slice needs
-BEFORE, AFTER = 12, 4  # tokens shown around a worst token
 MOST_ABLATED = 64  # components of a complement that are restored one by one
 MOST_RUNS = 2_048  # rows times parts that are run for that; more parts are restored on fewer rows, of all documents
 CLASSES = ("word start", "continuation", "digit", "punctuation", "whitespace", "newline")
@@ -79,19 +79,57 @@ def by_document(
     return np.bincount(scored.document, weights=values, minlength=len(scored.count))[scored.count > 0]
 
 
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """A name for every scored token, and the names in their order."""
+
+    labels: np.ndarray
+    order: Sequence[str]
+
+
+def partitions(scored: Scored[SystemId], task: Task) -> dict[str, Partition]:
+    """Ways to part the scored tokens: "source", "position", and of text "token_class", "frequency" and "repeat"."""
+    ids = scored_tokens(task, scored)
+    source = np.array([task.documents[d].source for d in scored.document])
+    ranges = buckets(scored)
+    ends = [f"{first}–{last}" if last > first else f"{first}" for first, last in ranges]
+    place = np.searchsorted([last for _, last in ranges], scored.position)
+    found = {
+        "source": Partition(source, sorted(set(source.tolist()))),
+        "position": Partition(np.array(ends)[place] if ends else np.array([], dtype=str), ends),
+    }
+    if task.tokenizer is not None:
+        unique, inverse = np.unique(ids, return_inverse=True)
+        classes = np.array([token_class(text) for text in Tokens(task.tokenizer)(unique)])
+        found["token_class"] = Partition(classes[inverse], CLASSES)
+        if task.reference is not None and task.answers is None:
+            known = task.reference.tokens.numpy()[task.reference.real.numpy()]
+            counts = np.bincount(known, minlength=int(ids.max()) + 1)
+            found["frequency"] = Partition(frequency(counts)[ids], FREQUENCIES)
+        if task.answers is None:
+            found["repeat"] = Partition(repeats(task, scored), REPEATS)
+    return found
+
+
 def slices(
-    scored: Scored[SystemId], task: Task, resamples: Resamples, *, explained: SystemId, most: int = 12
+    scored: Scored[SystemId],
+    task: Task,
+    resamples: Resamples,
+    *,
+    explained: SystemId,
+    most: int = 12,
+    parted: Mapping[str, Partition] | None = None,
 ) -> dict[str, list[Slice]]:
     """KL(model || explained) and the loss gap of every slice of the scored tokens.
 
     Args:
         explained: the explained run's system, whose token table was kept, as was the model's.
         most: how many documents and tokens are listed: those with the largest share of the KL.
+        parted: as `partitions` gives them, where they were made.
 
     Returns:
-        "source", "position", "token_class", "frequency" and "repeat" (each a partition of the tokens, in fixed order),
-        "document" and "token" (the worst only); rows as in the record: slice, tokens, kl and gap (nats per token), and
-        share (of the KL).
+        Each partition's slices in fixed order, and "document" and "token" (the worst only); rows as in the record:
+        slice, tokens, kl and gap (nats per token), and share (of the KL).
     """
     ids = scored_tokens(task, scored)
     mine = scored[explained].table
@@ -108,28 +146,13 @@ def slices(
             share=float(kl[where].sum(dtype=float)) / total if total > 0 else None,
         )
 
-    def partition(labels: np.ndarray, order: Sequence[str]) -> list[Slice]:
-        return [row(name, labels == name) for name in order if (labels == name).any()]
-
-    source = np.array([task.documents[d].source for d in scored.document])
-    out = {"source": partition(source, sorted(set(source.tolist())))}
-    out["position"] = [
-        row(f"{first}–{last}" if last > first else f"{first}", (scored.position >= first) & (scored.position <= last))
-        for first, last in buckets(scored)
-    ]
+    out = {
+        by: [row(name, part.labels == name) for name in part.order if (part.labels == name).any()]
+        for by, part in (parted or partitions(scored, task)).items()
+    }
     if task.tokenizer is not None:
         strings = Tokens(task.tokenizer)
-        unique, inverse = np.unique(ids, return_inverse=True)
-        classes = np.array([token_class(text) for text in strings(unique)])[inverse]
-        out["token_class"] = partition(classes, CLASSES)
-        if task.reference is not None and task.answers is None:
-            known = task.reference.tokens.numpy()[task.reference.real.numpy()]
-            counts = np.bincount(known, minlength=int(ids.max()) + 1)
-            out["frequency"] = partition(frequency(counts)[ids], FREQUENCIES)
-        if task.answers is None:
-            out["repeat"] = partition(repeats(task, scored), REPEATS)
-        frequent = _worst_groups(ids, kl, most)
-        named = ((i, row(repr(strings([i])[0]), ids == i)) for i in frequent)
+        named = ((i, row(repr(strings([i])[0]), ids == i)) for i in _worst_groups(ids, kl, most))
         out["token"] = [found.model_copy(update={"id": int(i)}) for i, found in named]
     hardest = _worst_groups(scored.document, kl, most)
     out["document"] = [row(task.documents[d].name, scored.document == d) for d in hardest]
@@ -199,53 +222,6 @@ def _worst_groups(groups: np.ndarray, kl: Float[np.ndarray, "tokens"], most: int
     enough = count >= min(FEWEST, int(count.max()))
     order = [i for i in np.argsort(-sums, kind="stable") if enough[i]]
     return [int(unique[i]) for i in order[:most]]
-
-
-def worst(
-    scored: Scored[SystemId], task: Task, *, explained: SystemId, floor: SystemId | None = None, count: int = 10
-) -> list[WorstRow]:
-    """The rows with the largest KL, worst first, each around its worst token.
-
-    Args:
-        explained, floor: systems whose token tables were kept, as was the model's.
-
-    Returns:
-        As the record's `worst`, with the row's and the token's KL in nats; context that is not scored has no figures.
-    """
-    mine, kl = scored[explained].table, scored[explained].table.kl
-    values = {"kl": kl, "loss_model": scored.model.table.loss, "loss_explained": mine.loss}
-    if floor is not None:
-        values["loss_floor"] = scored[floor].table.loss
-    totals = np.bincount(scored.row, weights=kl.astype(float))
-    strings, ids = Tokens(task.tokenizer), scored_tokens(task, scored)
-    out = []
-    for row in np.argsort(-totals, kind="stable")[:count]:
-        items = np.flatnonzero(scored.row == row)
-        if not len(items):
-            break
-        peak = items[np.argmax(kl[items])]
-        position = int(scored.position[peak])
-        at = {int(scored.position[i]): i for i in items}
-        text = []
-        if task.kind != "classify":
-            length = int(task.last[row]) + 1
-            for column in range(max(0, position - BEFORE), max(position + 1, min(length, position + AFTER + 1))):
-                item = at.get(column)
-                token = int(task.tokens[row, column]) if item is None else int(ids[item])
-                figures = {name: None if item is None else float(value[item]) for name, value in values.items()}
-                text.append(Token(token=strings([token])[0], **figures))
-        out.append(
-            WorstRow(
-                document=task.documents[int(task.document[row])].name,
-                row=int(row),
-                position=position,
-                token=strings([int(ids[peak])])[0],
-                kl=float(kl[peak]),
-                row_kl=float(totals[row]),
-                text=tuple(text),
-            )
-        )
-    return out
 
 
 def parts(

@@ -1,0 +1,265 @@
+"""The verdict in sentences that can be quoted: what a claim recovers, what does as well, what is left, which checks
+fired. Takes a record; each sentence has its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from assay.record.controls import ControlGroup
+from assay.record.headline import Headline, TableRow
+from assay.record.measurement import MeasurementRecord
+from assay.report import slices, words
+from assay.report.plain import plain_text
+from assay.stats.estimate import Estimate
+
+
+@dataclass(frozen=True)
+class Named:
+    """A task's own metric in words.
+
+    Attributes:
+        figure: of a loss the metric's figure; change: likewise of a difference of losses. Both fall as it rises.
+    """
+
+    name: str
+    figure: Callable[[float], float]
+    change: Callable[[float], float] = lambda difference: -difference
+    unit: str = ""
+
+
+_METRICS = {
+    "logit_diff": Named("logit difference", lambda loss: -loss, unit="logits"),
+    "accuracy": Named("accuracy", lambda loss: 1 - loss),
+    "probability": Named("probability of the answer", lambda loss: 1 - loss),
+}
+_ENOUGH = 19  # controls that can give p = 0.05
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Attributes:
+    title: one short line; recovers, rivals, left, checks: a sentence each, the last two may be empty.
+    """
+
+    title: str
+    recovers: str
+    rivals: str
+    left: str
+    checks: str
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        return tuple(text for text in (self.recovers, self.rivals, self.left, self.checks) if text)
+
+
+def verdict(record: MeasurementRecord) -> Verdict:
+    """What there is to say of a measurement."""
+    title, recovers = _removed(record) if record.removal else _recovers(record)
+    return Verdict(title, recovers, as_well(record), _left(record), _checks(record))
+
+
+def metric(record: MeasurementRecord) -> Named | None:
+    """What the task is measured by; None for the loss of the next token, which needs no name of its own."""
+    name = record.task.metric
+    return None if name in ("loss", "kl") else _METRICS.get(name) or Named(plain_text(name), lambda loss: -loss)
+
+
+def floor_words(headline: Headline | TableRow, scope: str = "the same parts") -> str:
+    """What is lost at a floor, as "what ablating the same parts (mean) costs"."""
+    ablation = plain_text(headline.ablation)
+    if headline.floor == "ablated":
+        return f"what ablating {scope} ({ablation}) costs"
+    if headline.floor == "empty":
+        return f"what ablating everything ({ablation}) costs"
+    return f"what separates the {plain_text(headline.floor)} from the model"
+
+
+def over(headline: Headline | TableRow) -> str:
+    """The floor's short name, as after "over"."""
+    names = {"ablated": f"{headline.ablation} ablation", "empty": f"{headline.ablation} ablation of everything"}
+    return plain_text(names.get(headline.floor, f"the {headline.floor}"))
+
+
+def _recovers(record: MeasurementRecord) -> tuple[str, str]:
+    head, row, found = record.headline, record.headline_row, record.headline.recovered
+    claim, below, item = words.claim_line(record), over(record.headline), words.item(record)
+    if found.value is None:
+        return (
+            f"What it recovers over {below} is undefined",
+            f"How much the claim “{claim}” recovers over {below} is undefined, because {words.why(found)}.",
+        )
+    if row is not None and _same_run(row):
+        return (
+            f"0 over {below} by construction",
+            f"The claim “{claim}” puts the same values in place as its floor, {below}, and so recovers 0 by "
+            f"construction; what it costs is a KL to the model of {words.said(row.kl_explained, 3)} nats a {item}.",
+        )
+    share = words.percent(found)
+    title = f"{standing(found)}ecovers {words.percent(found, reason=False)} over {below}"
+    text = f"The claim “{claim}” recovers {share} of {floor_words(head)}"
+    if row is not None and row.kl_explained.defined:
+        before, after = (words.value_text(x, 3) for x in (row.kl_floor, row.kl_explained))
+        moves = "rises" if found.value < 0 else "falls"
+        text += f": the KL to the model {moves} from {before} to {after} nats a {item}, over {_sample(record)}"
+    others = [r for r in record.table if r.floor == head.floor and not r.headline and r.recovered.defined]
+    if others and head.floor in ("ablated", "empty"):
+        best = max(others, key=lambda r: r.recovered.value or 0.0)
+        text += f"; over {over(best)} it recovers {words.percent(best.recovered)}"
+    if (number := head.nines.shown) and number.strip("0.") and found.value > 0:
+        text += f". Certified: {plain_text(number)} nines over {plain_text(head.nines.floor)}"
+    return title, f"{text}.{_on_metric(record)}"
+
+
+def standing(found: Estimate) -> str:
+    """The beginning of the title: where the share lies against its floor, up to the r of "recovers"."""
+    if found.high is not None and found.high <= 0:
+        return "Worse than its floor: r"
+    if found.low is None and found.high is None:
+        return "No better than its floor: r" if (found.value or 0.0) <= 0 else "R"
+    return "Not shown to be better than its floor: r" if found.low is None or found.low <= 0 else "R"
+
+
+def _same_run(row: TableRow) -> bool:
+    """Whether the explained run is the floor itself."""
+    return row.floor == "ablated" and row.recovered.value == 0 and row.kl_explained == row.kl_floor
+
+
+def _removed(record: MeasurementRecord) -> tuple[str, str]:
+    head, item = record.headline, words.item(record)
+    what = words.few_names(", ".join(map(plain_text, record.claim.scope)) or "the whole model")
+    kl = words.said(head.kl, 3)
+    if not words.defined(head.kl):
+        why = f"What removing {what} ({plain_text(head.ablation)}) costs is undefined, because {words.why(head.kl)}."
+        return f"What removing {what} costs is undefined", why
+    title = f"Without {what}, predictions move by a KL of {kl} nats a {item}"
+    text = f"Removing {what} from {plain_text(record.model.name)} ({plain_text(head.ablation)}) moves its predictions "
+    text += f"by a KL of {kl} nats a {item}"
+    if words.defined(head.nats):
+        named = metric(record)
+        lost = head.nats if named is None else as_figure(head.nats, named.change)
+        unit = f" {named.unit}" if named and named.unit else ""
+        text += (
+            f" and changes the {named.name if named else 'loss'} by {words.said(lost, 3)}{unit}, over {_sample(record)}"
+        )
+    if words.defined(head.necessity):
+        text += f". That is N = {words.said(head.necessity)} of what separates the bigram from the model"
+    return title, f"{text}."
+
+
+def _sample(record: MeasurementRecord) -> str:
+    task, item = record.task, words.item(record)
+    documents = "" if item != "token" else f" of {words.count(task.documents)} documents"
+    return f"{words.count(task.tokens)} {item}s{documents}"
+
+
+def _on_metric(record: MeasurementRecord) -> str:
+    """The task's own metric, in its own unit: what the model, the explained run and the floor reach."""
+    named, row = metric(record), record.headline_row
+    if named is None or row is None:
+        return ""
+    runs = (("floor", row.loss_floor), ("explained", record.losses.explained), ("model", record.losses.model))
+    reached = ", ".join(
+        f"{run} {words.value_text(as_figure(loss, named.figure))}" for run, loss in runs if words.defined(loss)
+    )
+    share = record.headline.recovered_loss
+    kept = words.percent(share) if share.defined else f"a share that is undefined, because {words.why(share)}"
+    unit = f" {named.unit}" if named.unit else ""
+    return f" On the task's own metric, the {named.name} ({reached}{unit}), it recovers {kept}."
+
+
+def as_figure(loss: Estimate | None, figure: Callable[[float], float]) -> Estimate | None:
+    """A metric's own figure of its loss."""
+    return None if loss is None else loss.map(figure, decreasing=True)
+
+
+def good(group: ControlGroup) -> int | None:
+    """How many controls of a group do at least as well as the claim on the same rows; None where that is not known."""
+    mine = group.claim.value
+    return None if mine is None else sum(value >= mine for value in group.known)
+
+
+def as_well(record: MeasurementRecord) -> str:
+    """Whether controls or rivals do as well as the claim."""
+    groups = [g for g in record.controls.groups if g.known and g.difference is None and not near(g)]
+    verb = "costs as much" if record.removal else "does as well"
+    if not groups:
+        reason = record.controls.reason
+        text = (
+            "No group of controls is large enough to compare with" if record.controls.groups else "No controls were run"
+        )
+        return f"{text}{f', because {words.tidy(reason)}' if reason else ''}.{_singles(record)}{_rivals(record)}"
+    beaten = [g for g in groups if not good(g)]
+    parts = [_equal(g, n, record.removal) for g in sorted(groups, key=lambda g: -(g.p or 0.0)) if (n := good(g))]
+    if sum(len(g.known) for g in beaten) == 1:
+        lone = "costs less" if record.removal else "does worse"
+        parts.append(f"the only one, “{plain_text(beaten[0].name)}”, {lone}{_p(beaten[0])}")
+    elif beaten:
+        names = _listed([f"{words.count(len(g.known))} {plain_text(g.name)}" for g in beaten])
+        few, p = min(len(g.known) for g in beaten), max((g.p for g in beaten if g.p is not None), default=None)
+        least = f", the lowest that {few} can give" if few < _ENOUGH else ""
+        parts.append(f"none of {names} {verb}" + ("" if p is None else f" (p = {words.p_text(p)}{least})"))
+    return f"Of the controls, {'; '.join(parts)}.{_singles(record)}{_rivals(record)}"
+
+
+def _equal(group: ControlGroup, n: int, removal: bool) -> str:
+    verb = "cost" if removal else "do"
+    well = "at least as " + ("much" if removal else "well")
+    verb = verb if n > 1 else {"cost": "costs", "do": "does"}[verb]
+    many = words.count(len(group.known))
+    return f"{words.count(n)} of {many} {plain_text(group.name)} {verb} {well}{_p(group)}"
+
+
+def _p(group: ControlGroup) -> str:
+    return "" if group.p is None else f" (p = {words.p_text(group.p)})"
+
+
+def near(group: ControlGroup) -> bool:
+    """Whether it holds near misses of the claim, which are no controls."""
+    return "near misses" in group.what
+
+
+def _singles(record: MeasurementRecord) -> str:
+    """Single controls that the claim is not shown to be better than."""
+    names = [f"“{plain_text(group.name)}”" for group in record.controls.groups if not_beaten(group)]
+    return f" It is not shown to be better than {_listed(names, 'or')}." if names else ""
+
+
+def not_beaten(group: ControlGroup) -> bool:
+    """Whether it is a single control, with no p of its own, that the claim is not shown to be better than."""
+    found = group.difference
+    return found is not None and found.value is not None and (found.low is None or found.low <= 0)
+
+
+def _rivals(record: MeasurementRecord) -> str:
+    mine = record.headline.recovered.value
+    if record.removal or mine is None:
+        return ""
+    better = [rival for rival in record.rivals if (rival.recovered.value or -1.0) >= mine]
+    if not better:
+        return ""
+    best = max(better, key=lambda rival: rival.recovered.value or 0.0)
+    return f" The rival “{plain_text(best.name)}” recovers as much or more: {words.percent(best.recovered)}."
+
+
+def _left(record: MeasurementRecord) -> str:
+    row, item = record.headline_row, words.item(record)
+    if row is None or not row.kl_explained.defined or record.removal:
+        line = slices.telling_line(record)
+        return f"{line}." if line and slices.telling(record) else ""
+    text = f"What is left is a KL of {words.said(row.kl_explained, 3)} nats a {item}"
+    line = slices.telling_line(record)
+    return f"{text}. {line}." if slices.telling(record) else f"{text}."
+
+
+def _checks(record: MeasurementRecord) -> str:
+    if record.checks and all(check.state == "unknown" for check in record.checks):
+        return ""
+    fired = [plain_text(name) for name in record.fired]
+    if not fired:
+        return f"None of {len(record.checks)} checks fired." if record.checks else ""
+    return f"{len(fired)} check{'s' * (len(fired) != 1)} fired: {_listed(fired)}."
+
+
+def _listed(names: list[str], last: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
