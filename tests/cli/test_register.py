@@ -120,5 +120,7 @@ def test_a_constant_over_a_floor_of_the_same_constant_is_zero_by_construction():
     assert measure("first.yaml") == 0
     record = json.loads(Path("runs/first/measurement.json").read_text())
     assert record["recovered"]["value"] == 0.0
-    assert "that is 0 over mean by construction, because the floor puts the same constant there" in record["sentence"]
-    assert f"KL of {record['table'][0]['kl_explained']['value']:.3f}"[:9] in record["sentence"]
+    assert (
+        "the same values in place as its floor, mean ablation, and so recovers 0 by construction" in record["sentence"]
+    )
+    assert f"KL to the model of {record['table'][0]['kl_explained']['value']:.3f}"[:24] in record["sentence"]

@@ -106,7 +106,7 @@ def test_runs_without_a_difference_are_not_told_apart():
     (pair,) = compare([run("a", noise=0.4), run("b", noise=0.4, seed=1)])
     assert not is_resolved(pair.figures["recovered"])
     assert pair.figures["recovered"].p > 0.05
-    assert pair.sentence.startswith("b and a are not told apart: their difference in recovered is ")
+    assert pair.sentence.startswith("b and a cannot be told apart: their difference in recovered is ")
 
 
 def test_a_difference_that_is_not_there_is_resolved_in_one_case_of_twenty():
@@ -167,7 +167,7 @@ def test_p_goes_with_the_interval_of_the_jackknife():
         assert (p < 0.05) == left_out
     (alone,) = compare([run("a", documents=range(1)), run("b", 0.8, documents=range(1))])
     assert alone.figures["kl"].p is None
-    assert "are not told apart" in alone.sentence
+    assert "cannot be told apart" in alone.sentence
 
 
 def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_interval_or_p():
@@ -225,7 +225,7 @@ def test_a_floor_that_is_the_model_leaves_the_kl_to_compare():
     flat = Run("b", flat.record, flat.table.set_column(9, "kl_floor_mean", zero))
     (pair,) = compare([run("a", 0.6), flat])
     assert pair.sentence.startswith(
-        "Recovered cannot be compared, because that of b is undefined: the floor is not told from the model"
+        "Recovered cannot be compared, because that of b is undefined: the floor cannot be distinguished from the model"
     )
     assert "b is closer to the model than a: by 0." in pair.sentence
 

@@ -181,7 +181,7 @@ def test_what_was_not_asked_for_says_so_in_record_page_and_terminal():
     assert {check.state for check in record.checks} == {"unknown"}
     assert {check.evidence for check in record.checks} == {NOT_ASKED}
     assert record.residual.signal.value.reason == NOT_ASKED
-    assert "No check was asked for" in record.sentence
+    assert f"No check was made, because {NOT_ASKED}." in record.sentence
     page = render(record, found.examples)
     assert f"because {NOT_ASKED}" in page
     assert record.compute.reason == NOT_ASKED

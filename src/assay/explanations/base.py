@@ -280,10 +280,6 @@ class Explanation(ABC):
         """The share of scored tokens about which the claim says nothing; None where it has no such part."""
         return None
 
-    def by_construction(self, ablation: str) -> bool:
-        """Whether the explained run is the floor under this ablation, so that it recovers 0 whatever is true."""
-        return False
-
     # -- its length
 
     def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits | Undefined:

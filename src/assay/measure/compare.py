@@ -249,7 +249,7 @@ def _sentence(first: Run, second: Run, pair: Pair, runs: int) -> str:
     if not resolved:
         if found.low == found.high == found.value == 0:
             return f"{lead}{b} and {a} are equal in {what}{tail}."
-        return f"{lead}{b} and {a} are not told apart: their difference in {what} is {found}{tail}."
+        return f"{lead}{b} and {a} cannot be told apart: their difference in {what} is {found}{tail}."
     more, less = (b, a) if found.value > 0 else (a, b)
     if all(removes):
         said = f"Removing the parts of {more} costs more than removing those of {less}: {size} more KL in nats a token"
@@ -271,7 +271,7 @@ def _nearer(first: str, second: str, kl: Figure) -> str:
     if found.low == found.high == found.value == 0:
         return "the KL of the explained runs is equal"
     if found.value is None or not is_resolved(kl):
-        return f"the KL of the explained runs is not told apart (a difference of {found} nats a token)"
+        return f"the KLs of the explained runs cannot be told apart (a difference of {found} nats a token)"
     near, far = (first, second) if found.value > 0 else (second, first)
     size = found if found.value > 0 else found.map(lambda x: -x, decreasing=True)
     return f"in KL {near} is closer to the model than {far}, by {size} nats a token"

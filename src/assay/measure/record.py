@@ -19,7 +19,6 @@ from assay.intervene.ablations import PlanContext
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, rivals
 from assay.measure.headline.parts_block import parts_block
-from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
 from assay.measure.settings import NOT_ASKED
 from assay.measure.yardsticks import Yardsticks
@@ -27,11 +26,11 @@ from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.record import about
 from assay.record.about import Assay, Check, ClaimRecord, Noise, ShapeRecord, Timing, Tries, Versions
-from assay.record.compute import ComputeFigures
-from assay.record.controls import ControlGroup, Controls
+from assay.record.controls import Controls
 from assay.record.headline import Losses
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
+from assay.report.verdict import verdict
 from assay.score.scores import Scores
 from assay.stats.estimate import Estimate
 from assay.store.register import Adjusted, Tried, Try, adjusted, foreseen, log, register_path
@@ -100,7 +99,7 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
         if row.necessity is None
     }
     source = None if job.claim is None else job.claim.source
-    return MeasurementRecord(
+    record = MeasurementRecord(
         assay=Assay(version=VERSION, revision=revision()),
         claim=ClaimRecord(
             sentence=explanation.sentence(model.name),
@@ -133,7 +132,7 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
         checks=found,
         residual=measured.residual,
         unmatched=explanation.unmatched(workbench),
-        sentence=verdict(job, numbers, measured.compute, controls, found),
+        sentence="",
         tries=tries,
         versions=versions(workbench),
         timing=Timing(
@@ -142,52 +141,7 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
             forwards=round(workbench.runner.forwards - workbench.used.before),
         ),
     )
-
-
-def verdict(
-    job: Job, numbers: HeadlineTable, computed: ComputeFigures, controls: Controls, found: Sequence[Check]
-) -> str:
-    """One plain sentence: how much, over what, worth what, and whether the controls and checks stand against it."""
-    fired = sum(check.state == "fired" for check in found)
-    tail = f" {fired} check{'s' * (fired != 1)} fired." if fired else " No check fired."
-    tail = tail if job.settings.asks("checks") else " No check was asked for."
-    row = numbers.row
-    if row.necessity is not None:
-        return (
-            f"Removing {', '.join(str(s) for s in job.explanation.scope(job.model)[:6])} from {job.model.name} "
-            f"({row.ablation}) costs {row.nats} nats a token"
-            + (
-                f"; as a share of what separates the bigram from the model that is {row.necessity}.{tail}"
-                if row.necessity.value is None
-                else f", N = {row.necessity} of what separates the bigram from the model.{tail}"
-            )
-        )
-    share, what = row.recovered, job.explanation.sentence(job.model.name)
-    if row.floor == "ablated" and job.explanation.by_construction(row.ablation):
-        return (
-            f"{what}: that is 0 over {row.ablation} by construction, because the floor puts the same constant there; "
-            f"what it costs is a KL of {row.kl_explained} nats a token to the model.{tail}"
-        )
-    if share.value is None:
-        return f"How much is explained by “{what}” is undefined, because {share.reason}.{tail}"
-    text = f"{what}: that recovers {_percent(share)} of what the {row.floor} floor loses under {row.ablation} ablation"
-    text += f", {numbers.headline.nines.text}"
-    if computed.recovered.value is not None:
-        text += f"; in training compute {_percent(computed.recovered)}"
-    beaten = [group for group in controls.groups if group.p is not None]
-    if beaten:
-        group = max(beaten, key=lambda g: g.p or 0.0)
-        text += f"; the control that does best against it is “{group.name}” (p = {group.p:.2g})"
-    level = [group.name for group in controls.groups if _not_beaten(group)]
-    if level:
-        text += f"; it is not told to be better than {' or '.join(f'“{name}”' for name in level)}"
-    return text + "." + tail
-
-
-def _not_beaten(group: ControlGroup) -> bool:
-    """Whether it is a single control, with no p of its own, that the claim's figure is not told to be above."""
-    found = group.difference
-    return found is not None and found.value is not None and (found.low is None or found.low <= 0)
+    return record.model_copy(update={"sentence": " ".join(verdict(record).sentences)})
 
 
 def versions(workbench: PlanContext) -> Versions:
@@ -233,27 +187,6 @@ def model_block(model: Model | ModuleModel, noise: Noise | None = None) -> about
         shape = ShapeRecord(**sizes, d_mlp=tuple(model.config.d_mlp))
     own = {name: getattr(model, name) for name in ("name", "fingerprint", "family", "parameters")}
     return about.ModelRecord(**own, shape=shape, noise=noise)
-
-
-def _percent(estimate: Estimate) -> str:
-    """Whole per cent; with two decimals where the interval is narrower than one, as near 100 % it is.
-
-    Example:
-        >>> _percent(Estimate(0.9990, 0.9986, 0.9993, 30)), _percent(Estimate(-0.62, -0.7, 0.001, 30))
-        ('99.90 % [99.86, 99.93]', '−62 % [−70, 0]')
-    """
-    if estimate.value is None:
-        return str(estimate)
-    low, high = estimate.low, estimate.high
-    decimals = 2 if low is not None and high is not None and 100 * (high - low) < 1 else 0
-    ends = ("open" if end is None else _decimal(100 * end, decimals) for end in (low, high))
-    return f"{_decimal(100 * estimate.value, decimals)} % [{', '.join(ends)}]"
-
-
-def _decimal(number: float, decimals: int) -> str:
-    """With a true minus sign, never −0."""
-    shown = f"{number:.{decimals}f}"
-    return (shown.lstrip("-") if float(shown) == 0 else shown).replace("-", "−")
 
 
 def revision() -> str | None:

@@ -7,6 +7,7 @@ its dark ones by `DARK`. State is never in colour alone: kinds also differ in sh
 from __future__ import annotations
 
 import math
+import textwrap
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,13 @@ import pyarrow.compute as pc
 
 from assay.errors import UserError, nearest
 from assay.record.measurement import MeasurementRecord
+from assay.record.search import SearchRecord
+from assay.report import frontier, search_words, verdict, words
 from assay.report.intervals import controls, parts, recovered, slices
 from assay.report.style import (
     CLAIM,
     FLOOR,
+    FONT,
     INK,
     MODEL,
     MUTED,
@@ -160,8 +164,48 @@ def picture(record: MeasurementRecord, name: str = "recovered") -> alt.LayerChar
     return chart.properties(width=560)
 
 
-def save(chart: alt.LayerChart, path: str | Path) -> Path:
-    """Write a chart as PNG (twice the size in points) or SVG, by the path's ending, without any network.
+def card(record: MeasurementRecord | SearchRecord) -> dict[str, Any]:
+    """The verdict's title over the figures that decide most: recovered by floor and the controls, of a search the
+    frontier. A Vega-Lite spec of a fixed width, which `save` and `drawn` take.
+
+    Raises:
+        UserError: the record has nothing to draw.
+    """
+    if isinstance(record, SearchRecord):
+        title, said, found = search_words.short(record), search_words.title(record), [frontier.overview(record)]
+    else:
+        title, said = verdict.verdict(record).title, words.claim_line(record)
+        found = [recovered(record), controls(record)]
+    specs = [chart.properties(width=560).to_dict() for chart in found if chart is not None]
+    if not specs:
+        raise UserError("this record has nothing to draw")
+    top = {key: specs[0][key] for key in ("$schema", "config") if key in specs[0]}
+    data = {name: rows for spec in specs for name, rows in spec.pop("datasets", {}).items()}
+    for spec in specs:
+        spec.pop("config", None)
+        spec.pop("background", None)
+    heading = {"text": title, "subtitle": textwrap.wrap(said, 92), "anchor": "start", "fontSize": 16, "offset": 12}
+    heading |= {"color": INK, "subtitleColor": MUTED, "font": FONT, "subtitleFont": FONT}
+    return {**top, "title": heading, "vconcat": specs, "spacing": 24, "datasets": data}
+
+
+def drawn(chart: alt.LayerChart | dict[str, Any], form: str) -> bytes:
+    """A chart as a picture, without any network.
+
+    Args:
+        chart: of this module, or a spec that `card` gave.
+        form: "png" (twice the size in points) or "svg".
+    """
+    import vl_convert
+
+    spec = {**(chart if isinstance(chart, dict) else chart.to_dict()), "background": "white"}
+    if spec.get("width") == "container":
+        spec["width"] = 560
+    return vl_convert.vegalite_to_svg(spec).encode() if form == "svg" else vl_convert.vegalite_to_png(spec, scale=2)
+
+
+def save(chart: alt.LayerChart | dict[str, Any], path: str | Path) -> Path:
+    """Write a chart as PNG or SVG, by the path's ending.
 
     Raises:
         UserError: another ending.
@@ -169,15 +213,7 @@ def save(chart: alt.LayerChart, path: str | Path) -> Path:
     path = Path(path)
     if path.suffix not in {".png", ".svg"}:
         raise UserError(f"a picture is written as .png or .svg, not as '{path.suffix or path.name}'")
-    import vl_convert
-
-    spec = chart.properties(background="white").to_dict()
-    if spec.get("width") == "container":
-        spec["width"] = 560
-    if path.suffix == ".svg":
-        path.write_text(vl_convert.vegalite_to_svg(spec), encoding="utf-8")
-    else:
-        path.write_bytes(vl_convert.vegalite_to_png(spec, scale=2))
+    path.write_bytes(drawn(chart, path.suffix[1:]))
     return path
 
 

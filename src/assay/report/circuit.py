@@ -112,7 +112,7 @@ def _minimal(found: Minimality) -> dict[str, Any]:
     if not rows:
         line = "No part was left out."
     elif idle:
-        line += f"For {words.count(idle)} of them the rise in KL is not told from 0."
+        line += f"For {words.count(idle)} of them the rise in KL cannot be distinguished from 0."
     else:
         line += "Without any one of them KL rises."
     return {"line": line, "rows": rows[:_SHOWN], "more": max(0, len(rows) - _SHOWN)}

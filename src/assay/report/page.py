@@ -53,6 +53,7 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         level_note=words.LEVELS[record.level],
         checks_line=words.checks_line(record),
         fired=[check for check in record.checks if check.state == "fired"],
+        advice=words.ADVICE,
         tries=_capital(words.tries_line(record.tries)),
         nines=record.headline.nines,
         sees={name: getattr(sees, name)(record) for name in ("headline", "controls", "worst", "length", "compute")},

@@ -248,13 +248,16 @@ def _left(record: MeasurementRecord) -> str:
         line = slices.telling_line(record)
         return f"{line}." if line and slices.telling(record) else ""
     text = f"What is left is a KL of {words.said(row.kl_explained, 3)} nats a {item}"
+    if record.compute.recovered.defined:
+        text += f"; in training compute the claim recovers {words.percent(record.compute.recovered)}"
     line = slices.telling_line(record)
     return f"{text}. {line}." if slices.telling(record) else f"{text}."
 
 
 def _checks(record: MeasurementRecord) -> str:
     if record.checks and all(check.state == "unknown" for check in record.checks):
-        return ""
+        line = words.checks_line(record)
+        return f"{line[:1].upper()}{line[1:]}."
     fired = [plain_text(name) for name in record.fired]
     if not fired:
         return f"None of {len(record.checks)} checks fired." if record.checks else ""

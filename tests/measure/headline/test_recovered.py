@@ -105,7 +105,7 @@ def test_a_floor_like_the_model_leaves_recovered_undefined_with_a_reason():
     for kl, noise in ((floor * 0, 0.0), (floor * 1e-8, 0.0), (floor, 0.2)):
         found = recovered_kl(Resamples(N), kl * 0.5, kl, tokens, noise=noise)
         assert found.value is None
-        assert "not told from the model" in found.reason
+        assert "cannot be distinguished from the model" in found.reason
         printed = nines(Resamples(N), kl * 0.5, kl, tokens, "mean", noise=noise)
         assert printed.certified.value is None
         assert printed.text.startswith("nines over mean: undefined, because")

@@ -109,7 +109,8 @@ class Keep(PartSet):
         return workbench.plan(workbench.ablate(every, ablation, draw))
 
     def sentence(self, model_name: str) -> str:
-        return f"{listed(list(self.components))} of {model_name} suffice; everything else is ablated"
+        verb = "suffices" if len(self.components) == 1 else "suffice"
+        return f"{listed(list(self.components))} of {model_name} {verb}; everything else is ablated"
 
     def ablated(self, model: AnyModel) -> list[Site]:
         return complement(self.scope(model), model)
@@ -143,7 +144,9 @@ class Remove(PartSet):
     floor_takes = None
 
     def sentence(self, model_name: str) -> str:
-        return f"{listed(list(self.components))} of {model_name} are needed; they are ablated and the rest is left"
+        one = len(self.components) == 1
+        needed = "is needed; it is ablated" if one else "are needed; they are ablated"
+        return f"{listed(list(self.components))} of {model_name} {needed} and the rest is left"
 
     def alone(self, model: AnyModel) -> dict[str, list[Site]] | Undefined:
         return single_or_named(self, self.components, model)
@@ -192,9 +195,6 @@ class Constant(PartSet):
         if isinstance(workbench.model, ModuleModel):
             return Undefined("what a constant leaves of a module's part is the part itself: 1 by definition")
         return self.edits(workbench, self.value)
-
-    def by_construction(self, ablation: str) -> bool:
-        return ablation == self.value
 
     def costly(self, ablation: str) -> bool:
         return "optimal" in (ablation, self.value)

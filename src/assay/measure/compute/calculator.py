@@ -119,7 +119,7 @@ class Calculator:
             if between.high is not None and between.high < 0:
                 reason = "harmful scope: the floor is worth more compute than the model"
             else:
-                reason = "gap not resolved: the compute that the model is worth is not told from the floor's"
+                reason = "gap not resolved: the model's compute cannot be distinguished from the floor's"
             return Estimate.undefined(reason, between.n)
         columns = [model, explained, floor]
         logs = self._estimate(_logs(_recovered), columns)  # as a share's; only where it is told from 0

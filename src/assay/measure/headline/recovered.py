@@ -215,7 +215,7 @@ def _unresolved(resamples: Resamples, kl_floor: Column, counts: Column, noise: f
     lower = mean.value if mean.low is None else mean.low
     if lower > least:
         return None
-    return f"the floor is not told from the model: its KL is {mean} nats a token, not above {least:.2g}"
+    return f"the floor cannot be distinguished from the model: its KL is {mean} nats a token, not above {least:.2g}"
 
 
 def _shown(number: float) -> str:
