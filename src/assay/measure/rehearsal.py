@@ -43,7 +43,6 @@ def questions(workbench: PlanContext, explanation: Explanation, settings: Settin
     yield "check", explanation.check
     yield "sentence", lambda: explanation.sentence(model.name)
     yield "scope", lambda: explanation.scope(model)
-    yield "by_construction", lambda: explanation.by_construction(ablation)
     if asks("parts"):
         yield "alone", lambda: explanation.alone(model)
     if asks("bits"):
