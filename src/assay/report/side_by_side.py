@@ -72,7 +72,7 @@ class SideBySide:
         if own.recovered.low is not None and own.recovered.low > 0:
             return f"holds up: the predictions move by {kl}."
         if own.recovered.high is not None and own.recovered.high < 0:
-            return f"does not: they move by {kl}: worse than nothing."
+            return f"does not: they move by {kl}, so worse."
         return f"is not shown to help: the predictions move by {kl}."
 
 
