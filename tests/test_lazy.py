@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import re
 import subprocess
 import sys
 
 import pytest
 
 import assay
+from assay.measure.settings import Flags
 
 HEAVY = ("torch", "transformers", "numpy", "scipy", "pyarrow", "altair", "sklearn")
 
@@ -48,10 +52,40 @@ def test_every_public_name_is_there():
     assert sorted(assay.__all__) == dir(assay)
 
 
-def test_measure_is_called_even_after_its_package_was_imported():
-    import assay.measure.settings  # binds the package `assay.measure` to the name of the function
+def test_measure_is_the_function_also_after_its_package_was_imported():
+    import assay.measure.settings as settings
 
-    assert callable(assay.measure)
+    assert inspect.isfunction(assay.measure)
+    assert settings.Settings is assay.Settings
+    assert assay.measure.settings is settings  # where its package's modules are looked for too
+    assert sys.modules["assay.measure.settings"] is settings
+
+
+def test_help_shows_the_signature_with_every_setting_and_the_docstring():
+    shown = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import assay.measure.settings, assay; help(assay.measure); help(assay.Workbench.measure)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    signature = r"measure\(claim: .*model: 'Any' = None, task: 'Task \| None' = None, .*ablation: .* -> 'Measurement'"
+    assert re.search(signature, shown)
+    for name in Flags.__annotations__:
+        assert shown.count(f" {name}: ") >= 2, name
+    assert "Measures how much an explanation explains." in shown
+
+
+def test_the_keywords_are_the_settings():
+    names = [field.name for field in dataclasses.fields(assay.Settings)]
+    assert [name for name in names if name not in ("passed", "command")] == list(Flags.__annotations__)
+
+
+def test_a_saved_run_is_opened_without_torch():
+    assert "torch" not in imported_after("import assay; assay.load_run; assay.Measurement; assay.Estimate")
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 from assay import version
 
 __version__ = version.VERSION
@@ -16,12 +19,25 @@ if TYPE_CHECKING:
     from assay.explanations.claims.file import load_claim
     from assay.explanations.components.sets import Constant, Keep, Remove
     from assay.explanations.program.program import Program
-    from assay.measure.measure import Measurement, measure
+    from assay.measure.measure import measure
+    from assay.measure.measurement import Measurement, load_run
     from assay.measure.settings import Settings
     from assay.measure.workbench import Workbench
     from assay.planted.load import load
     from assay.stats.estimate import Estimate
     from assay.task.task import Task
+
+
+class _Package(ModuleType):
+    """`assay.measure` is the function, also after something was imported from the package of that name, which would
+    otherwise be put in its place."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name == "measure" and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 # name -> (module, attribute); no attribute: the module itself
 _HOMES: dict[str, tuple[str, str | None]] = {
@@ -30,7 +46,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Estimate": ("assay.stats.estimate", "Estimate"),
     "Explanation": ("assay.explanations.base", "Explanation"),
     "Keep": ("assay.explanations.components.sets", "Keep"),
-    "Measurement": ("assay.measure.measure", "Measurement"),
+    "Measurement": ("assay.measure.measurement", "Measurement"),
     "Program": ("assay.explanations.program.program", "Program"),
     "Remove": ("assay.explanations.components.sets", "Remove"),
     "Settings": ("assay.measure.settings", "Settings"),
@@ -39,7 +55,8 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Workbench": ("assay.measure.workbench", "Workbench"),
     "load": ("assay.planted.load", "load"),
     "load_claim": ("assay.explanations.claims.file", "load_claim"),
-    "measure": ("assay.measure", None),  # a package that is called like the function in it
+    "load_run": ("assay.measure.measurement", "load_run"),
+    "measure": ("assay.measure.measure", "measure"),
     "programs": ("assay.explanations.program.library", None),
 }
 
@@ -59,6 +76,7 @@ __all__ = [
     "__version__",
     "load",
     "load_claim",
+    "load_run",
     "measure",
     "programs",
 ]

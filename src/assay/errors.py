@@ -43,6 +43,10 @@ class PluginError(UserError):
     """Something from outside of assay that is not what it is taken for, or whose name something else has too."""
 
 
+class FigureError(UserError, ValueError):
+    """A figure that is undefined where a number is needed."""
+
+
 def shown(value: object, most: int = 80) -> str:
     """A value on one line, cut where it is long."""
     text = " ".join(repr(value).split())

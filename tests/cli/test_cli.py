@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -178,22 +177,6 @@ def test_command_line_says_what_reproduces_a_run_and_not_where_it_went():
     assert cli_output.command_line("measure", flags, "my claim.yaml") == (
         "assay measure 'my claim.yaml' --ablation mean --ablation zero --seed 3 --quick"
     )
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_waits_two_seconds_and_for_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
-):
-    now, ahead = time.monotonic, 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now() + ahead)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
-    with cli_output.CommandProgress() as progress:
-        ahead = 1.0
-        progress("scoring", 0, 10)
-        assert capsys.readouterr().err == ""
-        ahead = 3.0
-        progress("scoring", 5, 10)
-    assert ("scoring" in capsys.readouterr().err) is terminal
 
 
 def test_demo_claim_is_shipped_and_valid():

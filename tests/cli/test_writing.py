@@ -89,7 +89,7 @@ def test_a_run_is_saved_whatever_the_register_does(run: Run, monkeypatch: pytest
     assert "RESULT" in out
     record = json.loads(Path("runs/claim/measurement.json").read_text())
     assert record["tries"]["tried"] == 1  # as it would have been
-    with pytest.warns(UserWarning, match="not in the register: the register 'x' cannot be written"):
+    with pytest.warns(UserWarning, match="not logged as a try: the register .x. cannot be written"):
         result = assay.measure(assay.load_claim("claim.yaml"), out="runs/other")
     assert result.record.recovered.to_json() == record["recovered"]
 

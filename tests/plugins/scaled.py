@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +39,9 @@ class Scaled(Explanation):
 
     def __init__(self, components: Sequence[str], factor: float, rivals: bool = True):
         self.components, self.factor, self.rivals = tuple(components), factor, rivals
+
+    def fields(self, model: AnyModel | None = None) -> dict[str, Any]:
+        return {"components": list(self.components), "factor": self.factor, "rivals": self.rivals}
 
     def scope(self, model: AnyModel) -> list[Site]:
         return expand(self.components, model)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from assay.errors import UserError
 from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator, torch_generator
 
@@ -26,6 +27,38 @@ from assay.stats.keyed import generator, torch_generator
 )
 def test_printed_digits_are_those_the_interval_bears(estimate, text):
     assert str(estimate) == text
+
+
+def test_a_figure_is_a_number_where_one_is_wanted():
+    found, other = Estimate(0.625, 0.5, 0.7, 9), Estimate(0.9, 0.8, 1.0, 9)
+    assert float(found) == 0.625
+    assert (f"{found:.2f}", f"{found:8.1%}|", f"{found}") == ("0.62", "   62.5%|", "0.62 [0.50, 0.70]")
+    assert found > 0.5
+    assert not found > 0.625
+    assert found >= np.float64(0.625)
+    assert found < 0.7
+    assert np.float64(0.5) < found <= other
+    assert sorted([other, found]) == [found, other]
+    assert max(found, other) is other
+    with pytest.raises(TypeError):
+        _ = found < "0.9"  # type: ignore[operator]
+
+
+def test_an_undefined_figure_is_never_a_number():
+    nothing = Estimate.undefined("the gap is not resolved")
+    sentence = "the figure is undefined, because the gap is not resolved, so it is no number"
+    for use in (
+        lambda: float(nothing),
+        lambda: nothing < 0.9,
+        lambda: nothing >= 0.9,
+        lambda: nothing < 0.9,
+        lambda: nothing <= Estimate(0.5, 0.4, 0.6, 9),
+        lambda: Estimate(0.5, 0.4, 0.6, 9) > nothing,
+    ):
+        for kind in (ValueError, UserError):
+            with pytest.raises(kind, match=sentence):
+                use()
+    assert f"{nothing:.2f}" == f"{nothing}" == "undefined, because the gap is not resolved"
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

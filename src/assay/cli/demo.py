@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from assay.cli.options import Device, Json
-from assay.cli.output import CommandProgress, command_line, console, print_json
+from assay.cli.output import command_line, console, print_json
 
 CLAIMS = {
     "holds": ("previous_token", "head a0.h0 looks at the token before, and nothing else"),
@@ -32,6 +32,7 @@ def demo(
     from assay.measure.measure import measure_each_into
     from assay.measure.settings import Settings
     from assay.report.charts import save
+    from assay.report.progress import Bar
     from assay.report.side_by_side import SideBySide, picture
 
     folder, claims = Path(out), Path(__file__).parent.parent / "zoo" / "claims"
@@ -41,7 +42,7 @@ def demo(
         flags = {"device": device, "only": ("headline",), "ablation": "mean", "floors": ("unigram",)}
         command = command_line("demo", {"device": device})
         jobs.append((claim, Settings.resolve(claim, **flags, out=str(folder / name), overwrite=True, command=command)))
-    with CommandProgress() as progress:
+    with Bar() as progress:
         results = measure_each_into(jobs, progress)
     runs = [(said, result.record) for (_, said), result in zip(CLAIMS.values(), results, strict=True)]
     drawn = save(picture(runs), folder / "demo.svg")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from assay.cli.options import Device, Dtype, Json, Overwrite
-from assay.cli.output import CommandProgress, command_line, console, print_cost, print_json, say
+from assay.cli.output import command_line, console, print_cost, print_json, say
 from assay.intervene.spec import ABLATIONS
 from assay.methods.registry import EDGE_METHODS
 
@@ -154,10 +154,11 @@ def circuit(
     from assay.find.circuit.roc import truth_of
     from assay.find.circuit.search import find_circuit
     from assay.find.circuit.split import open_split
+    from assay.report.progress import Bar
 
     truth = truth_of(wanted, plan.ablation) if roc else None
     command = command_line("find", given, "circuit", source)
-    with CommandProgress() as progress:
+    with Bar() as progress:
         progress(f"loading {wanted.model}", 0, None)
         model, data = open_split(
             wanted, plan, documents=documents, select=select, folder=folder, device=device, dtype=dtype,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from assay.cli.output import CommandProgress
 from assay.errors import UserError
 
 
@@ -16,7 +15,8 @@ def load_model(model: str, device: str | None) -> Any:
     if problem:
         raise UserError(problem)
     from assay.planted.load import load
+    from assay.report.progress import Bar
 
-    with CommandProgress() as progress:
+    with Bar() as progress:
         progress(f"loading {model}", 0, None)
         return load(model, device=device)

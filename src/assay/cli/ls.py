@@ -8,7 +8,7 @@ import typer
 
 from assay.cli.loading import load_model
 from assay.cli.options import Device, Model
-from assay.cli.output import CommandProgress, print_plain, print_table, say
+from assay.cli.output import print_plain, print_table, say
 from assay.errors import UserError
 
 
@@ -36,8 +36,9 @@ def list_components(
             print_plain(name)
     elif scores:
         from assay.methods.head_scores import KINDS, head_scores
+        from assay.report.progress import Bar
 
-        with CommandProgress() as progress:
+        with Bar() as progress:
             progress("scoring heads", 0, None)
             values = head_scores(loaded).values
         layers, heads = values[KINDS[0]].shape

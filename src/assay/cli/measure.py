@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli.options import Ablations, Claim, Device, Dtype, Json, Overwrite, Quick, Register, Seed
-from assay.cli.output import CommandProgress, command_line, console, print_cost, print_json, say
+from assay.cli.output import command_line, console, print_cost, print_json, say
 
 if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
@@ -72,8 +72,9 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool) -> None
     check(register_path(settings.out))
     from assay.measure.measure import measure_into
     from assay.report.card import Card
+    from assay.report.progress import Bar
 
-    with CommandProgress() as progress:
+    with Bar() as progress:
         result, problem = measure_into(claim, settings, progress)
     for note in result.record.circuit.notes if result.record.circuit else ():
         say(f"note: {note}")

@@ -1,11 +1,9 @@
-"""What every command prints: tables, costs, a bar, and the line that reproduces a run."""
+"""What every command prints: tables, costs, and the line that reproduces a run."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from assay.report.plain import plain_json, plain_text
@@ -79,42 +77,3 @@ def print_table(columns: tuple[str, ...], rows: list[list[str]], left: tuple[int
     for row in rows:
         table.add_row(*(Text(plain_text(cell)) for cell in row))
     console().print(table)
-
-
-class CommandProgress:
-    """A bar on stderr that appears after two seconds, and only where stderr is a terminal.
-
-    Called as `progress(what, done, total)`; total None: how much there is to do is not known.
-    """
-
-    def __init__(self) -> None:
-        self._begun, self._bar, self._tasks = time.monotonic(), None, {}
-
-    def __enter__(self) -> Callable[[str, int, int | None], None]:
-        return self._show
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _show(self, what: str, done: int, total: int | None = None) -> None:
-        if self._bar is None:
-            if not sys.stderr.isatty() or time.monotonic() - self._begun < 2:
-                return
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            columns = (
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f}%"),
-                TimeRemainingColumn(),
-            )
-            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
-            self._bar.start()
-        what = plain_text(what)
-        if what not in self._tasks:
-            for earlier in self._tasks.values():
-                self._bar.update(earlier, visible=False)
-            self._tasks[what] = self._bar.add_task(what, total=total)
-        self._bar.update(self._tasks[what], completed=done, total=total)

@@ -12,12 +12,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, wraps
 from inspect import isfunction
+from os import PathLike
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Int
 
-from assay.errors import PluginError
+from assay.errors import ClaimError, PluginError
 from assay.explanations.bits import ClaimBits, names_bits
 from assay.explanations.floors import Floor
 from assay.explanations.levels import Level
@@ -210,6 +211,43 @@ class Explanation(ABC):
         everything, or there is none, every part of the model."""
         taken = self.scope(workbench.model) if self.floor_takes == "parts" else complement([], workbench.model)
         return workbench.plan(workbench.ablate(taken, ablation, draw))
+
+    # -- as a claim file has it
+
+    def fields(self, model: AnyModel | None = None) -> dict[str, Any]:
+        """What its block in a claim file says beside its kind, as plain data.
+
+        Args:
+            model: for a claim that only its model can put into names.
+
+        Raises:
+            ClaimError: for what no claim file can hold.
+        """
+        raise ClaimError(f"claims of kind {self.kind!r} do not say how a claim file holds them ('fields')")
+
+    def to_yaml(
+        self, model: AnyModel | str | PathLike[str] | None = None, task: Mapping[str, Any] | None = None, **more: Any
+    ) -> str:
+        """The claim as a claim file, which `assay.load_claim` and `assay measure` read: it builds an equal explanation.
+
+        Args:
+            model: its name, as in `assay.load`, or a loaded model, whose name is written.
+            task: the file's block, such as {"kind": "text", "split": "test"}; None: the explanation's block alone.
+            more: further fields of the file: ablation=["mean"], seed=0, ...
+
+        Raises:
+            ClaimError: for a claim that holds a Python function, which is named, and all else that no file can hold.
+
+        Example:
+            >>> from assay.explanations import Keep
+            >>> print(Keep(["a1.h3", "m2"]).to_yaml(), end="")
+            explanation:
+              kind: keep
+              components: [a1.h3, m2]
+        """
+        from assay.explanations.claims.writing import written
+
+        return written(self, model, task, more)
 
     # -- what is run beside it
 

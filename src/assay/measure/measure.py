@@ -2,69 +2,77 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from assay.explanations.base import Explanation
 from assay.explanations.claims.file import ClaimFile
-from assay.measure.job import Job
 from assay.measure.measurement import Measurement
-from assay.measure.record import log_measurement
 from assay.measure.resolve import resolve
-from assay.measure.settings import Settings
-from assay.measure.workbench import Progress, Workbench, logged, measured, silent
-from assay.store.register import check as check_register
-from assay.store.register import register_path
-from assay.store.runs import check_target
+from assay.measure.settings import Flags, Settings, with_flags
+from assay.measure.workbench import Workbench, logged, saved
+from assay.report.progress import Progress, silent, watched
 from assay.task.task import Task
 
 
+@with_flags
 def measure(
-    claim: Explanation | ClaimFile | str | Path | Any,
+    claim: Explanation | ClaimFile | str | Path,
     model: Any = None,
     task: Task | None = None,
     *,
     settings: Settings | None = None,
-    progress: Progress | None = None,
-    **flags: Any,
+    progress: Progress | bool | None = None,
+    **flags: Unpack[Flags],
 ) -> Measurement:
     """Measures how much an explanation explains.
 
     Args:
         claim: an explanation (then `model` and `task` are needed), a claim file, or its path.
         model: as in `assay.load`; task: what is scored.
-        settings: how; or single settings as keywords: ablation="mean", seed=0, only=("headline",), ...
-        progress: called with (stage, done, total).
+        settings: how; or single settings as keywords, which `assay.Settings` explains: ablation="mean", seed=0, ...
+        progress: called with (stage, done, total). None: a bar after two seconds, where somebody watches: in a terminal
+            and in a notebook; True: everywhere, as lines of text where there can be no bar; False: none.
+        out: the folder that the run is written to, as `assay measure` does; `assay.load_run` opens it.
 
     Raises:
         UserError: for a claim, model or task that cannot be measured; one sentence each.
+
+    Example:
+        >>> import assay
+        >>> model = assay.load("zoo:novel-1l")
+        >>> task = assay.Task.repeat(model, n=8, length=8)
+        >>> result = assay.measure(assay.Remove(["a0.h1"]), model, task, ablation="mean", only="headline")
+        >>> result.kl > 0
+        True
     """
     started = time.time()
-    say = progress or silent
-    say("loading", 0, None)
-    job = resolve(claim, model, task, settings, flags)
-    return logged(job, Workbench(job.model, job.task, seed=job.settings.seed), say, started)
+    with watched(progress) as say:
+        say("loading", 0, None)
+        job = resolve(claim, model, task, settings, flags)
+        return logged(job, Workbench(job.model, job.task, seed=job.settings.seed), say, started)
 
 
 def measure_into(
     claim: ClaimFile, settings: Settings, progress: Progress | None = None
 ) -> tuple[Measurement, str | None]:
-    """Measures a claim file, saves the run in `settings.out`, and then logs it: what was computed is never lost.
+    """Measures a claim file and saves the run in `settings.out`, for the command.
 
     Returns:
         The measurement, and why it is not in the register (None: it is).
 
     Raises:
-        UserError: as `measure`; a folder or a register that cannot be written is found before anything is measured.
+        UserError: as `measure`.
     """
+    started = time.time()
     say = progress or silent
-    started = _ready(settings)
     say("loading", 0, None)
     job = resolve(claim, None, None, settings, {})
-    return _into(Workbench(job.model, job.task, seed=settings.seed), job, say, started)
+    return saved(job, Workbench(job.model, job.task, seed=settings.seed), say, started)
 
 
 def measure_each_into(
@@ -77,28 +85,16 @@ def measure_each_into(
     """
     say = progress or silent
     say("loading", 0, None)
-    jobs = [(_ready(settings), resolve(claim, None, None, settings, {})) for claim, settings in claims]
+    jobs = [(time.time(), resolve(claim, None, None, settings, {})) for claim, settings in claims]
     first = jobs[0][1]
     workbench = Workbench(first.model, first.task, seed=first.settings.seed)
-    same = (replace(job, model=first.model, task=first.task) for _, job in jobs)
-    return [_into(workbench, job, say, started)[0] for (started, _), job in zip(jobs, same, strict=True)]
+    return [
+        saved(replace(job, model=first.model, task=first.task), workbench, say, started)[0] for started, job in jobs
+    ]
 
 
-def _ready(settings: Settings) -> float:
-    """When it began; a folder or a register that cannot be written is said first."""
-    assert settings.out is not None
-    check_target(settings.out, settings.overwrite)
-    check_register(register_path(settings.out))
-    return time.time()
-
-
-def _into(workbench: Workbench, job: Job, say: Progress, started: float) -> tuple[Measurement, str | None]:
-    settings = job.settings
-    assert settings.out is not None
-    result = measured(workbench, job, say, started)
-    result.save(settings.out, overwrite=settings.overwrite)
-    problem = log_measurement(job, result.record)
-    return result, problem and f"the run is saved in {settings.out!r}, but not logged as a try: {problem}"
-
-
-__all__ = ["Measurement", "measure", "measure_each_into", "measure_into"]
+# The function stands in its package's place (`assay/__init__.py`), so it also has what is looked for there by name, as
+# `import assay.measure.settings as settings` does.
+_package = vars(sys.modules["assay.measure"])
+_package.update(vars(measure))
+measure.__dict__ = _package

@@ -8,18 +8,22 @@ from typing import Any
 
 import pyarrow as pa
 
+from assay.errors import RunError, UserError
+from assay.log import log
 from assay.record.about import Check
 from assay.record.compute import Compute, Length
 from assay.record.controls import Controls, RivalRecord
 from assay.record.headline import Losses, TableRow
 from assay.record.measurement import MeasurementRecord
+from assay.record.read import read_run
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
+from assay.store import runs
 
 
 @dataclass(frozen=True, eq=False)
 class Measurement:
-    """The result of `assay.measure`.
+    """The result of `assay.measure`. In a notebook it shows itself as a card with two charts.
 
     Attributes:
         record: everything, as `measurement.json` holds it.
@@ -40,6 +44,19 @@ class Measurement:
     def recovered_loss(self) -> Estimate:
         """R_L over the same floor."""
         return self.record.recovered_loss
+
+    @property
+    def kl(self) -> Estimate:
+        """KL(model || explained run) under the headline's ablation, nats a scored token; of a removal what it costs."""
+        row = self.record.headline_row
+        return Estimate.undefined("the record has no headline row") if row is None else row.kl_explained
+
+    @property
+    def necessity(self) -> Estimate:
+        """Of a removal: the loss that it costs, as a share of what separates the bigram from the model."""
+        found = self.record.headline.necessity
+        why = f"a {self.record.claim.kind} claim has a recovered share, and no necessity"
+        return Estimate.undefined(why) if found is None else found
 
     @property
     def losses(self) -> Losses:
@@ -91,34 +108,76 @@ class Measurement:
         """
         from assay.report import circuit
         from assay.report.page import render
-        from assay.store.runs import write_run
 
         extra = {} if self.claim is None else {"claim.yaml": self.claim}
         drawn = circuit.save(self.record)
         extra |= {} if drawn is None else {"circuit.svg": drawn}
         page = render(self.record, self.examples)
-        return write_run(folder, self.record, self.examples, page, overwrite=overwrite, extra=extra)
+        written = runs.write_run(folder, self.record, self.examples, page, overwrite=overwrite, extra=extra)
+        log.info("the run is written to %s", written)
+        return written
 
     def to_arrow(self) -> pa.Table:
-        """The per-token table."""
+        """The per-token table: losses and KL of every scored token, with its document and position."""
         return self.examples
 
-    def plot(self, name: str = "recovered") -> Any:
-        """One of the report's pictures, as an altair chart: recovered, parts, controls, scaling, length or slices.
+    def to_pandas(self) -> Any:
+        """The per-token table as a `pandas.DataFrame`.
+
+        Raises:
+            UserError: where pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise UserError("to_pandas needs pandas: pip install pandas; to_arrow gives the same table") from None
+        return self.examples.to_pandas()
+
+    def plot(self, name: str | None = None) -> Any:
+        """One of the report's pictures, as an altair chart, which a notebook shows.
+
+        Args:
+            name: recovered, controls, parts, slices, scaling or length; None: the first that this run has figures for.
 
         Raises:
             UserError: for a picture that there is not, or that this run has no figures for.
         """
-        from assay.report.charts import picture
+        from assay.report import charts, notebook
 
-        return picture(self.record, name)
+        return charts.picture(self.record, name or next(iter(notebook.pictures(self.record)), "recovered"))
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from assay.report.notebook import card
 
+        return card(self.record)
+
+    def _repr_markdown_(self) -> str:
         from assay.report.terminal import as_markdown
 
-        return f"<pre>{escape(as_markdown(self.record))}</pre>"
+        return as_markdown(self.record)
+
+    def __repr__(self) -> str:
+        from assay.report.words import claim_line, said
+
+        figure = f"KL {said(self.kl, 3)}" if self.record.removal else f"recovered {said(self.recovered)}"
+        return f"<Measurement: {claim_line(self.record)}: {figure}>"
 
     def __str__(self) -> str:
         return self.record.sentence
+
+
+def load_run(folder: str | Path) -> Measurement:
+    """The measurement that a run folder holds: what `assay.measure` returned, or `assay measure` wrote.
+
+    Args:
+        folder: the run folder, or a file in it.
+
+    Raises:
+        RunError: when there is no such run, or it is not as assay writes it; for a search for circuits.
+    """
+    if runs.kind_of(folder) is runs.SEARCH:
+        raise RunError(
+            f"{str(folder)!r} is a search for circuits; `assay report` prints it, and the claim.yaml in it is measured"
+        )
+    record, examples = read_run(folder)
+    return Measurement(record, examples, runs.read_claim(folder))

@@ -14,10 +14,13 @@ from assay.explanations.claims.file import ClaimFile, load_claim
 from assay.measure.controls import model_floors
 from assay.measure.job import Job
 from assay.measure.record import register
-from assay.measure.settings import Settings
+from assay.measure.settings import Flags, Settings
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.planted.load import load
+from assay.store.register import check as check_register
+from assay.store.register import register_path
+from assay.store.runs import check_target
 from assay.task.documents import spread
 from assay.task.found_on import read_found_on
 from assay.task.task import Task
@@ -28,15 +31,20 @@ def resolve(
     model: Any,
     task: Task | None,
     settings: Settings | None,
-    flags: dict[str, Any],
+    flags: Flags,
 ) -> Job:
-    """Loads what the claim names and checks that the parts fit together."""
+    """Loads what the claim names and checks that the parts fit together, and that the run can be written."""
+    check_order(claim, model, task)
     if task is not None:
         check_task(task)
     file = load_claim(claim) if isinstance(claim, (str, Path)) else claim if isinstance(claim, ClaimFile) else None
     settings = settings or Settings.resolve(file, **flags)
     if file is not None and task is None:
         check_data(file, settings.ablation)  # flags may name an ablation that the file did not
+    if settings.out is not None:
+        check_target(settings.out, settings.overwrite)
+        if file is not None:
+            check_register(register_path(settings.out))
     if settings.register and file is not None and settings.out is not None:
         register(file, settings.out, settings.ablation)  # before any data is opened
     if file is None:
@@ -65,6 +73,18 @@ def resolve(
     return Job(explanation, loaded, task, settings, file, floors, found)
 
 
+def check_order(claim: Any, model: Any, task: Any) -> None:
+    """Raises `ClaimError` where a claim, a model or a task is given in another one's place."""
+    kinds = {"claim": (Explanation, ClaimFile), "model": (Model, ModuleModel, torch.nn.Module), "task": (Task,)}
+    for place, given in (("claim", claim), ("model", model), ("task", task)):
+        other = next((name for name, types in kinds.items() if name != place and isinstance(given, types)), None)
+        if other is not None:
+            raise ClaimError(
+                f"assay.measure takes a claim, a model and a task, in this order, and the {place} that it was given is "
+                f"the {other} {shown(given, 120)}"
+            )
+
+
 def open_model(model: Any, settings: Settings) -> Model | ModuleModel:
     """The model, which is loaded where it is a name or another library's."""
     if isinstance(model, Model | ModuleModel):
@@ -76,7 +96,7 @@ def open_model(model: Any, settings: Settings) -> Model | ModuleModel:
 def check_task(task: Any) -> None:
     """Raises `TaskError` for what is no task."""
     if not isinstance(task, Task):
-        raise TaskError(f"{task!r} is no task; use assay.Task.text, .repeat, .prompts, .classify or .from_ids")
+        raise TaskError(f"{shown(task)} is no task; use assay.Task.text, .repeat, .prompts, .classify or .from_ids")
 
 
 def together(model: Model | ModuleModel, task: Task, settings: Settings) -> tuple[Model | ModuleModel, Task]:

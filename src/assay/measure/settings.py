@@ -4,11 +4,13 @@ Defaults < claim file < flags."""
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
-from typing import TYPE_CHECKING, Any
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from assay.errors import UserError, nearest
 from assay.explanations.floors import FLOOR_MODEL, floor_problem
@@ -24,6 +26,43 @@ QUICK_DOCUMENTS, QUICK_CONTROLS = 40, 20  # enough for an interval that is not w
 BLOCKS = ("headline", "parts", "compute", "bits", "controls", "rivals", "residual", "checks", "own")
 NOT_ASKED = "it was not asked for"
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number
+
+
+class Flags(TypedDict, total=False):
+    """Single settings as keywords, as `assay.measure` takes them; None: not given. What they mean: `Settings`."""
+
+    ablation: str | Sequence[str] | None
+    seed: int | None
+    draws: int | None
+    documents: int | None
+    controls: int | None
+    floors: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] | None
+    family: str | None
+    frozen_norm: bool | None
+    refit: bool | None
+    device: str | None
+    dtype: str | None
+    only: str | Sequence[str] | None
+    quick: bool | None
+    out: str | PathLike[str] | None
+    overwrite: bool | None
+    register: bool | None
+    found_on: str | None
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def with_flags(function: Function) -> Function:
+    """Gives a function of `**flags: Unpack[Flags]` the signature with each by name that `help` and notebooks show."""
+    signature = inspect.signature(function)
+    plain = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    flags = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation.__forward_arg__)
+        for name, annotation in Flags.__annotations__.items()
+    ]
+    function.__signature__ = signature.replace(parameters=[*plain, *flags])  # pyright: ignore[reportFunctionMemberAccess]
+    return function
 
 
 @dataclass(frozen=True)
@@ -70,7 +109,7 @@ class Settings:
     command: str | None = None
 
     @classmethod
-    def resolve(cls, claim: ClaimFile | None = None, *, command: str | None = None, **flags: Any) -> Settings:
+    def resolve(cls, claim: ClaimFile | None = None, *, command: str | None = None, **flags: Unpack[Flags]) -> Settings:
         """Defaults, then the claim file, then flags; a flag that is None was not given.
 
         Raises:
@@ -80,7 +119,7 @@ class Settings:
             >>> Settings.resolve(ablation="zero", seed=3).ablation
             ('zero',)
         """
-        names = [f.name for f in dataclasses.fields(cls) if f.name not in ("passed", "command")]
+        names = list(Flags.__annotations__)
         for name in flags:
             if name not in names:
                 raise UserError(f"unknown setting {name!r}" + nearest(name, names))
@@ -163,5 +202,7 @@ def _floor(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as JSON has them."""
+    """Tuples as lists and paths as texts, as JSON has them."""
+    if isinstance(value, PathLike):
+        return fspath(value)
     return list(value) if isinstance(value, Iterable) and not isinstance(value, (str, dict)) else value

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 
 from assay.errors import UserError
+from assay.explanations.base import Explanation
+from assay.explanations.claims.file import ClaimFile
 from assay.intervene import ablations
 from assay.intervene.kept import Kept
 from assay.intervene.runner import Runner
@@ -28,16 +31,15 @@ from assay.measure.measurement import Measurement
 from assay.measure.record import log_measurement, measurement_record
 from assay.measure.rehearsal import rehearse
 from assay.measure.resolve import check_task, open_model, resolve, together
-from assay.measure.settings import NOT_ASKED, Settings
+from assay.measure.settings import NOT_ASKED, Flags, Settings, with_flags
 from assay.measure.tokens.examples import examples
 from assay.measure.yardsticks import gather
+from assay.report.progress import Progress, noted, watched
 from assay.score.ids import NOOP, SystemId
 from assay.score.score import System, score
 from assay.score.scores import Scored, Scores
 from assay.task.rows import control_rows
 from assay.task.task import Task
-
-Progress = Callable[[str, int, int | None], None]
 
 
 class KnownScores(Kept[SystemId, Scores]):
@@ -83,15 +85,23 @@ class Workbench(ablations.PlanContext):
         super().__init__(Runner(loaded, task), seed)
         self._known = KnownScores()
 
+    def __repr__(self) -> str:
+        return f"<Workbench: {self.model.name} on {self.task.name}>"
+
+    @with_flags
     def measure(
-        self, claim: Any, *, settings: Settings | None = None, progress: Progress | None = None, **flags: Any
+        self,
+        claim: Explanation | ClaimFile | str | Path,
+        *,
+        settings: Settings | None = None,
+        progress: Progress | bool | None = None,
+        **flags: Unpack[Flags],
     ) -> Measurement:
         """Measures how much an explanation explains, as `assay.measure` does.
 
         Args:
             claim: an explanation, or a claim file or its path, whose explanation is measured on this model and task.
-            settings: how; or single settings as keywords: only=("headline",), ablation="mean", ...
-            progress: called with (stage, done, total).
+            settings, progress, out: as in `assay.measure`.
 
         Raises:
             UserError: for a claim that cannot be measured here, and for another seed or fewer documents than this
@@ -104,7 +114,8 @@ class Workbench(ablations.PlanContext):
             raise UserError(f"this workbench has the seed {self.seed}, so it measures nothing with {job.settings.seed}")
         if its != mine:
             raise UserError(f"this workbench scores {mine} documents and not {its}; make one with documents={its}")
-        return logged(replace(job, model=self.model, task=self.task), self, progress or silent, started)
+        with watched(progress) as say:
+            return logged(replace(job, model=self.model, task=self.task), self, say, started)
 
     def score_all(
         self, systems: Mapping[SystemId, System | Sequence[System]], keep: Set[SystemId], say: Progress
@@ -129,21 +140,31 @@ class Workbench(ablations.PlanContext):
 
 
 def logged(job: Job, workbench: Workbench, say: Progress, started: float) -> Measurement:
-    """The measurement of a job on a workbench for its model and task; of a claim file with a run folder it is a try."""
-    result = measured(workbench, job, say, started)
-    problem = log_measurement(job, result.record)
+    """As `saved`; a register that could not be written is a warning."""
+    result, problem = saved(job, workbench, say, started)
     if problem is not None:
-        warnings.warn(f"the measurement is not in the register: {problem}", stacklevel=3)
+        warnings.warn(problem, stacklevel=3)
     return result
 
 
-def silent(stage: str, done: int, total: int | None) -> None:
-    """Progress that nobody watches."""
+def saved(job: Job, workbench: Workbench, say: Progress, started: float) -> tuple[Measurement, str | None]:
+    """The measurement of a job on a workbench for its model and task. Where it has a run folder it is saved there, and
+    then, of a claim file, logged as a try: what was computed is never lost.
+
+    Returns:
+        The measurement, and why it is not in the register (None: it is, or is no try).
+    """
+    result, out = measured(workbench, job, say, started), job.settings.out
+    if out is None:
+        return result, None
+    result.save(out, overwrite=job.settings.overwrite)
+    problem = log_measurement(job, result.record)
+    return result, problem and f"the run is saved in {out!r}, but not logged as a try: {problem}"
 
 
 def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> Measurement:
     """The measurement of a job; nothing is written."""
-    settings, explanation = job.settings, job.explanation
+    settings, explanation, say = job.settings, job.explanation, noted(say)
     torch.manual_seed(settings.seed)  # nothing draws from it; a library that would is at least repeatable
     plan_context = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
     say("fitting on the reference", 0, None)

@@ -39,6 +39,7 @@ from assay.record.controls import Nearest
 from assay.record.headline import Agreement
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual
+from assay.report.progress import Progress
 from assay.score.ids import BIGRAM, COMPLEMENT, NOOP, SystemId, rival
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -50,7 +51,6 @@ from assay.zoo.recipes import RECIPES
 
 LENGTH_ROWS = 24
 TRIAL_ROWS = 16  # on which a kind's own block leaves parts out
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,6 +50,10 @@ class ModuleModel:
     noise: float = 0.0
     seen: tuple[Place, ...] | None = None
 
+    def __repr__(self) -> str:
+        what = f"{type(self.network).__name__} with {len(self.components):,} named submodules"
+        return f"<ModuleModel {self.name}: {what}, {str(self.dtype).removeprefix('torch.')} on {self.device}>"
+
     def on(self, inputs: Tensor) -> ModuleModel:
         """The same model, which knows what is called on these inputs' first example and how often."""
 

@@ -54,6 +54,11 @@ class Model(WeightViews):
     window: int | None = None
     proof: Proof = field(default_factory=Proof)
 
+    def __repr__(self) -> str:
+        shape = self.config
+        sizes = f"{shape.layers} layers, {shape.heads} heads, d_model {shape.d_model}, vocabulary {shape.vocab:,}"
+        return f"<Model {self.name}: {self.family}, {sizes}, {str(self.dtype).removeprefix('torch.')} on {self.device}>"
+
     def __call__(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
         return self.forward(tokens)
 

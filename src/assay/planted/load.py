@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from assay.log import log
 from assay.model.load import load as load_model
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -46,7 +47,9 @@ def load(
         46
     """
     if not (isinstance(source, str) and is_world(source)):
-        return load_model(source, dtype=dtype, device=device, revision=revision, tokenizer=tokenizer)
+        opened = load_model(source, dtype=dtype, device=device, revision=revision, tokenizer=tokenizer)
+        log.info("opened %r", opened)
+        return opened
     own = world(source).model
     if dtype is not None or device is not None:
         network: Any = own.network if isinstance(own, ModuleModel) else own.source

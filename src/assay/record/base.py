@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
-from assay.stats.estimate import LARGEST
+from assay.stats.estimate import LARGEST, Estimate
 from assay.store.canonical import plain
 
 SCHEMA = 2
+BRIEF = 80  # characters of a field in a block's repr
 
 
 def _text(value: Any) -> Any:
@@ -34,3 +36,24 @@ class Block(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """Plain values, as the file holds them."""
         return self.model_dump(by_alias=True)
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _Brief(_brief(value))
+
+
+class _Brief(str):
+    """A text that is its own repr."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _brief(value: Any) -> str:
+    """A value of a block on part of a line: what is long is only named."""
+    text = str(value) if isinstance(value, Estimate) else repr(value)
+    if len(text) <= BRIEF:
+        return text
+    if isinstance(value, Block):
+        return f"{type(value).__name__}(...)"
+    return f"<{len(value)} entries>" if isinstance(value, tuple | list | dict) else f"{text[: BRIEF - 3]}..."

@@ -72,6 +72,11 @@ class MeasurementRecord(Block):
     versions: Versions
     timing: Timing
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.sentence!r}>"
+
+    __str__ = __repr__
+
     @property
     def circuit(self) -> CircuitRecord | None:
         """The kind's own block, where it is that of circuits."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from numbers import Real
+from typing import Any, ClassVar, SupportsFloat
+
+from assay.errors import FigureError
 
 LARGEST = 1e300  # of any number of a record: differences and percentages of such are still numbers
 TENS = 1e-4, 1e6  # outside of these a figure is printed in powers of ten
@@ -22,6 +25,11 @@ class Undefined:
 class Estimate:
     """A value and the ends of its 95 % interval.
 
+    As a number it is its value alone: `float(figure)`, `f"{figure:.1%}"`, `figure >= 0.9`; of two figures the larger
+    value is the larger one (`assay compare` says whether the difference is real). Where a number is needed, and in
+    comparisons, an undefined figure raises `FigureError` with its reason: False would let it pass for a small one. It
+    prints its reason in every format. `==` compares everything, interval and reason too.
+
     Attributes:
         value: the figure; None where it is undefined, and then `reason` says why.
         low, high: the interval's ends; None for an end that is open, and then `reason` says why.
@@ -33,8 +41,9 @@ class Estimate:
         ValueError: a NaN or an infinity; something missing without a reason; ends that do not enclose the value.
 
     Example:
-        >>> print(Estimate(0.62, 0.59, 0.65, 200))
-        0.62 [0.59, 0.65]
+        >>> found = Estimate(0.62, 0.59, 0.65, 200)
+        >>> print(found, f"{found:.1%}", found > 0.5)
+        0.62 [0.59, 0.65] 62.0% True
         >>> print(Estimate.undefined("the gap is not resolved"))
         undefined, because the gap is not resolved
     """
@@ -78,6 +87,26 @@ class Estimate:
     @property
     def defined(self) -> bool:
         return self.value is not None
+
+    def __float__(self) -> float:
+        if self.value is None:
+            raise FigureError(f"the figure is undefined, because {self.reason}, so it is no number")
+        return self.value
+
+    def __format__(self, spec: str) -> str:
+        return str(self) if self.value is None or not spec else format(self.value, spec)
+
+    def __lt__(self, other: SupportsFloat) -> bool:
+        return float(self) < float(other) if isinstance(other, Real | Estimate) else NotImplemented
+
+    def __le__(self, other: SupportsFloat) -> bool:
+        return float(self) <= float(other) if isinstance(other, Real | Estimate) else NotImplemented
+
+    def __gt__(self, other: SupportsFloat) -> bool:
+        return float(self) > float(other) if isinstance(other, Real | Estimate) else NotImplemented
+
+    def __ge__(self, other: SupportsFloat) -> bool:
+        return float(self) >= float(other) if isinstance(other, Real | Estimate) else NotImplemented
 
     def map(self, f: Callable[[float], float], *, decreasing: bool = False) -> Estimate:
         """The estimate of a monotone function of this value; the ends change places where it decreases."""

@@ -36,7 +36,7 @@ from assay.store.tables import read_table
 
 LARGEST_RECORD = 1 << 26  # bytes
 READS = 20  # of a run that others replace
-RECORD, EXAMPLES, PAGE = "measurement.json", "examples.parquet", "report.html"
+RECORD, EXAMPLES, PAGE, CLAIM = "measurement.json", "examples.parquet", "report.html", "claim.yaml"
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,18 @@ def read_run(folder: str | Path) -> tuple[Any, pa.Table]:
         if _identity(folder) == found:
             return record, examples
     raise RunError(f"the run '{folder}' is replaced while it is read; read it when what measures has ended")
+
+
+def read_claim(folder: str | Path) -> str | None:
+    """The text of a run's claim file; None where it was measured without one.
+
+    Raises:
+        RunError: as `read_run`, and for a claim file that cannot be read.
+    """
+    path = _run_folder(folder) / CLAIM
+    if inputs.is_absent(path):
+        return None
+    return inputs.read_bytes(path, "the claim file", RunError, most=LARGEST_RECORD).decode("utf-8", "replace")
 
 
 def _identity(folder: str | Path) -> tuple[int, ...] | None:

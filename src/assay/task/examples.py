@@ -83,6 +83,12 @@ class Examples:
     answers: Int[Tensor, "n _"] | None = None
     columns: dict[str, Int[np.ndarray, "n"]] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self._sizes()}>"
+
+    def _sizes(self) -> str:
+        return f"{len(self.documents):,} documents, {len(self.tokens):,} rows, {self.count:,} scored tokens"
+
     def __len__(self) -> int:
         return len(self.tokens)
 

@@ -49,6 +49,10 @@ class Task(Examples):
     aligned: bool = False
     notes: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        other = "none" if self.reference is None else f"{len(self.reference.documents):,} documents"
+        return f"<Task {self.name}: {self._sizes()}, metric {self.metric.name}, reference: {other}>"
+
     @property
     def description(self) -> about.TaskRecord:
         """What was scored and against what, for the record."""

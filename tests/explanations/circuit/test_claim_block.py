@@ -13,7 +13,7 @@ import pytest
 from assay.errors import ClaimError
 from assay.explanations import Circuit
 from assay.explanations.circuit.writing import write_circuit
-from assay.explanations.claims.file import claim_of, dump, load_claim
+from assay.explanations.claims.file import claim_of, load_claim
 from assay.model.load import load
 from tests.model.tiny import tiny
 
@@ -63,7 +63,7 @@ def test_edges_nodes_and_files_are_read(claim):
     assert file.build_explanation().mask(tiny("gpt2")).sum() == 3
     for one in (edges, nodes, file):
         assert claim_of(json.loads(json.dumps(one.model_dump(by_alias=True, exclude_none=True)))) == one
-        Path("again.yaml").write_text(dump(one))
+        Path("again.yaml").write_text(one.to_yaml())
         assert load_claim("again.yaml") == one
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from assay.errors import ClaimError
-from assay.explanations.claims.file import claim_of, dump
+from assay.explanations.claims.file import claim_of
 from assay.explanations.claims.shapes import KnownShape, known_shape, out_of_range
 from assay.explanations.kinds import KINDS
 from assay.explanations.program.spec import PROGRAMS
@@ -54,7 +54,7 @@ out: runs/mine
 def test_dump_reads_back_equal(claim):
     for text in (GOOD, KEEP, GOOD + "register: yes\nseed: 3\n"):
         read = claim(text)
-        again = claim(dump(read))
+        again = claim(read.to_yaml())
         assert again == read
         assert again.hash == read.hash
 

@@ -12,7 +12,7 @@ import torch
 import assay
 from assay.errors import ClaimError, UserError
 from assay.explanations import Constant, Remove
-from assay.explanations.claims.file import ClaimFile, claim_of, dump, load_claim
+from assay.explanations.claims.file import ClaimFile, claim_of, load_claim
 from assay.measure.settings import Settings
 from assay.task.task import Task
 from tests.measure.planted import texts
@@ -93,7 +93,7 @@ def test_a_claim_file_names_it_and_reads_back(given: Any, tmp_path: Path):
     file = claim(floors=given)
     assert Settings.resolve(file).floors[-1:] == ("model:zoo:novel-1l",)
     path = tmp_path / "claim.yaml"
-    path.write_text(dump(file))
+    path.write_text(file.to_yaml())
     assert load_claim(path) == file
 
 

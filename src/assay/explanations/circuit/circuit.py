@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,6 +103,32 @@ class Circuit(Explanation):
             raise ClaimError("the circuit is empty: name at least one edge or node")
         check_edges(self.edges)
         check_nodes(self.nodes)
+
+    def __repr__(self) -> str:
+        if self.file is not None:
+            return f"Circuit.read({self.file.path!r})"
+        if self.given is not None:
+            return f"<Circuit: {int(self.given.anywhere.sum()):,} of {len(self.given.kept):,} edges>"
+        named = {"edges": self.edges, "nodes": self.nodes}
+        return f"Circuit({', '.join(f'{what}={reprlib.repr(list(names))}' for what, names in named.items() if names)})"
+
+    def fields(self, model: AnyModel | None = None) -> dict[str, Any]:
+        if self.file is not None:
+            return {"file": self.file.path}
+        if self.given is None:
+            return {what: list(names) for what in ("edges", "nodes") if (names := getattr(self, what))}
+        if not isinstance(model, Model):
+            raise ClaimError("a circuit of edges by number has names with its model only: to_yaml(model)")
+        if self.given.inverted:
+            raise ClaimError("a circuit that is everything but other edges is not written; write those edges")
+        kept = self.kept(model)
+        everywhere = kept.kept[:, np.array([position is None for position in kept.positions])].any(axis=1)
+        assert isinstance(everywhere, np.ndarray)
+        names = model.edges.names(everywhere)
+        for position, column in zip(kept.positions, kept.kept.T, strict=True):
+            if position is not None:
+                names += [f"{name}@{position}" for name in model.edges.names(column & ~everywhere)]
+        return {"edges": names}
 
     @classmethod
     def read(cls, path: str | Path) -> Circuit:

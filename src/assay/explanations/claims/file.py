@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -199,6 +200,13 @@ class ClaimFile(Strict):
         """`claim.yaml:5: `, for a message about the value at a path such as ("explanation", "components", "a1.h3")."""
         return self._source.at(path)
 
+    def __repr__(self) -> str:
+        return f"<ClaimFile {self.source.name}: {self.kind} {reprlib.repr(list(self.scope))} of {self.model}>"
+
+    def to_yaml(self) -> str:
+        """The claim as YAML that `load_claim` reads back to an equal claim."""
+        return as_yaml(_plain(self))
+
     def build_explanation(self) -> Explanation:
         """The explanation that the file describes.
 
@@ -265,12 +273,12 @@ def claim_of(data: dict[str, Any], name: str = "the claim") -> ClaimFile:
         >>> claim_of({"model": "zoo:novel-4l", "task": {"kind": "repeat"}, "explanation": keep}).scope
         ('a0.h1',)
     """
-    return _checked(claim_source.parse(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), name))
+    return _checked(claim_source.parse(as_yaml(data), name))
 
 
-def dump(claim: ClaimFile) -> str:
-    """The claim as YAML that `load_claim` reads back to an equal claim."""
-    return yaml.safe_dump(_plain(claim), sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+def as_yaml(data: dict[str, Any]) -> str:
+    """Plain data as claim files are written."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
 
 
 def _plain(claim: ClaimFile) -> dict[str, Any]:

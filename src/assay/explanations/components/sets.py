@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from assay.errors import ClaimError
 from assay.explanations.base import (
@@ -34,7 +35,7 @@ SIMPLE = (("norm", "largest_norm"), ("attribution", "largest_attribution"))
 OTHER_EXAMPLES = RANDOM | {"counterfactual"}  # ablations whose fills are made by running the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PartSet(Explanation):
     """A claim about named parts, of which none is given anything of its own."""
 
@@ -49,6 +50,12 @@ class PartSet(Explanation):
         object.__setattr__(self, "components", tuple(components))
         if not self.components and self.floor_takes != "everything":
             raise ClaimError(f"{name} takes at least one component, not an empty list")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({reprlib.repr(list(self.components))})"
+
+    def fields(self, model: AnyModel | None = None) -> dict[str, Any]:
+        return {"components": list(self.components)}
 
     def scope(self, model: AnyModel) -> list[Site]:
         return expand(self.components, model)
@@ -155,7 +162,7 @@ class Remove(PartSet):
         return Presence()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Constant(PartSet):
     """The claim that these parts carry no information that matters: each is replaced by a constant.
 
@@ -174,6 +181,12 @@ class Constant(PartSet):
         if value not in CONSTANTS:
             raise ClaimError(f"unknown constant {value!r}; valid: {', '.join(map(repr, CONSTANTS))}")
         object.__setattr__(self, "value", value)
+
+    def __repr__(self) -> str:
+        return f"Constant({reprlib.repr(list(self.components))}, {self.value!r})"
+
+    def fields(self, model: AnyModel | None = None) -> dict[str, Any]:
+        return {**super().fields(model), "value": self.value}
 
     def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
         return workbench.plan(self.edits(workbench, ablation))

@@ -62,6 +62,8 @@ class AttentionProgram:
             raise ClaimError(f"unknown match {self.match!r}" + nearest(self.match, MATCHES))
         if problem := bounds.problem("prefix", self.prefix, bounds.PREFIX):
             raise ClaimError(problem)
+        if self.prefix != 1 and self.match != "prefix":
+            raise ClaimError(f"'prefix' of the program {self.name!r} goes with match='prefix' only")
 
     @property
     def productions(self) -> tuple[int, ...]:

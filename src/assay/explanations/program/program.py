@@ -37,6 +37,7 @@ from assay.explanations.program.library import (
 )
 from assay.explanations.program.neighbours import coarser, neighbours
 from assay.explanations.program.spec import level_of
+from assay.explanations.program.writing import block, call
 from assay.intervene.ablations import PlanContext
 from assay.intervene.components import expand
 from assay.intervene.fit_context import Fit
@@ -45,6 +46,7 @@ from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, check_texts, parse_site
 
+SHOWN = 4  # parts in a repr
 MOST_MERGED = 16  # parts whose own program is given up one by one
 
 
@@ -84,7 +86,12 @@ class Program(Explanation):
         return level_of(isinstance(program, LabelProgram) for program in self.components.values())
 
     def __repr__(self) -> str:
-        return f"Program({self.components!r})"
+        shown = [f"{name!r}: {call(program)}" for name, program in list(self.components.items())[:SHOWN]]
+        more = [f"... {len(self.components) - SHOWN} more"] if len(self.components) > SHOWN else []
+        return f"Program({{{', '.join(shown + more)}}})"
+
+    def fields(self, model: AnyModel | None = None) -> dict[str, Any]:
+        return {"components": {name: block(name, program) for name, program in self.components.items()}}
 
     def assigned(self, model: AnyModel) -> list[tuple[Site, AnyProgram]]:
         """Every part with its program, in the model's order.

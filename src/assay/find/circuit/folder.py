@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from assay.errors import UserError
 from assay.explanations.circuit.writing import write_circuit
-from assay.explanations.claims.file import load_claim
+from assay.explanations.claims.file import as_yaml, load_claim
 from assay.find.circuit.search import SearchResult
 from assay.find.circuit.split import Split
 from assay.store.canonical import canonical_json
@@ -55,8 +54,7 @@ def claim_text(found: SearchResult, split: Split, model: str, folder: str, draws
         f"# A circuit of {circuit.edges} of {record.total} edges of {model}, found by {circuit.method}.\n"
         f"# The task is the evaluation's; the search saw {SELECTION} only. Paths are relative to where assay runs.\n\n"
     )
-    body = yaml.safe_dump(claim, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-    return head + body
+    return head + as_yaml(claim)
 
 
 def save(

@@ -6,7 +6,7 @@ The circuit that is written is the one of the asked size that does best on the s
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,13 +35,12 @@ from assay.model.transformer import Model
 from assay.planted.world import Truth
 from assay.record.about import Arguments, Assay, DataRecord, Timing
 from assay.record.search import Chosen, Leak, SearchRecord
+from assay.report.progress import Progress, silent
 from assay.score.circuits import score_circuits
 from assay.stats.estimate import Undefined
 from assay.task.found_on import FoundOn, found_on, shared_with
 from assay.task.task import Task
 from assay.version import VERSION
-
-Say = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +68,7 @@ def find_circuit(
     *,
     arguments: Mapping[str, Any] | None = None,
     truth: Truth | Undefined | None = None,
-    progress: Say | None = None,
+    progress: Progress | None = None,
 ) -> SearchResult:
     """Searches for circuits on the selection, and measures them on the evaluation.
 
@@ -82,7 +81,7 @@ def find_circuit(
         UserError: for a plan that cannot be; one sentence.
     """
     plan.check()
-    say, started, begun = progress or (lambda stage, done, total: None), time.time(), time.monotonic()
+    say, started, begun = progress or silent, time.time(), time.monotonic()
     there = PlanContext(Runner(model, split.selection), plan.seed)
     here = PlanContext(Runner(model, split.evaluation), plan.seed)
     edges = transformer_of(there).edges

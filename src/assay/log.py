@@ -1,0 +1,11 @@
+"""The logger "assay", to which everything that assay does is said: `logging.getLogger("assay")` turns it on.
+
+Whoever does not ask for it hears nothing. INFO: models that are opened, stages of a measurement, runs that are written.
+"""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger("assay")
+log.addHandler(logging.NullHandler())
