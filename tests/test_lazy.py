@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -91,3 +93,29 @@ def test_a_saved_run_is_opened_without_torch():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'assay' has no attribute 'meassure'"):
         assay.meassure  # noqa: B018
+
+
+def test_python_m_assay_is_the_command_and_completes_words_without_anything_heavy():
+    code = (
+        "import atexit, runpy, sys; sys.argv = ['assay']\n"
+        f"atexit.register(lambda: print(*[m for m in {HEAVY} if m in sys.modules], file=sys.stderr))\n"
+        "runpy.run_module('assay', run_name='__main__')"
+    )
+    asked = {"_ASSAY_COMPLETE": "complete_bash", "COMP_WORDS": "assay me", "COMP_CWORD": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **asked})
+    assert (done.returncode, done.stdout.split(), done.stderr.split()) == (0, ["measure"], [])
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash")
+def test_the_completion_script_completes_in_bash(tmp_path):
+    command = tmp_path / "assay"
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m assay "$@"\n')
+    command.chmod(0o755)
+    script = """
+source <(assay --show-completion bash)
+COMP_WORDS=(assay measure --ov); COMP_CWORD=2; _assay_completion assay; echo "${COMPREPLY[@]}"
+complete -p assay
+"""
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PATH": path})
+    assert done.stdout.splitlines() == ["--overwrite", "complete -o default -F _assay_completion assay"], done.stderr

@@ -20,7 +20,6 @@ from assay.cli.zoo import zoo
 app = typer.Typer(
     name="assay",
     help="How many nines fine is your explanation? Measures how much of a neural network an explanation explains.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -19,6 +19,10 @@ from assay.record.read import read_run
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
 from assay.store import runs
+
+if TYPE_CHECKING:
+    from altair import LayerChart
+    from pandas import DataFrame  # pyright: ignore[reportMissingImports]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +125,7 @@ class Measurement:
         """The per-token table: losses and KL of every scored token, with its document and position."""
         return self.examples
 
-    def to_pandas(self) -> Any:
+    def to_pandas(self) -> DataFrame:
         """The per-token table as a `pandas.DataFrame`.
 
         Raises:
@@ -133,7 +137,7 @@ class Measurement:
             raise UserError("to_pandas needs pandas: pip install pandas; to_arrow gives the same table") from None
         return self.examples.to_pandas()
 
-    def plot(self, name: str | None = None) -> Any:
+    def plot(self, name: str | None = None) -> LayerChart:
         """One of the report's pictures, as an altair chart, which a notebook shows.
 
         Args:

@@ -56,7 +56,8 @@ class Model(WeightViews):
 
     def __repr__(self) -> str:
         shape = self.config
-        sizes = f"{shape.layers} layers, {shape.heads} heads, d_model {shape.d_model}, vocabulary {shape.vocab:,}"
+        layers = f"{shape.layers} layer{'s' * (shape.layers != 1)}"
+        sizes = f"{layers}, {shape.heads} heads, d_model {shape.d_model}, vocabulary {shape.vocab:,}"
         return f"<Model {self.name}: {self.family}, {sizes}, {str(self.dtype).removeprefix('torch.')} on {self.device}>"
 
     def __call__(self, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos vocab"]:
