@@ -152,7 +152,7 @@ def test_a_result_shows_itself_as_a_card_with_two_charts(name: str):
         assert kind == "data:image/png;base64"
         assert base64.b64decode(data).startswith(b"\x89PNG")
         assert image["alt"]
-    assert len(result._repr_html_()) < 100_000
+    assert len(result._repr_html_()) < 150_000
 
 
 def test_a_card_escapes_what_strangers_wrote_and_says_why_a_figure_is_undefined():
@@ -164,6 +164,16 @@ def test_a_card_escapes_what_strangers_wrote_and_says_why_a_figure_is_undefined(
     assert "<script>alert(1)</script>␛[2J & 'so'" in page.texts
     assert "undefined" in page.texts
     assert [text for text in page.texts if text.startswith("because <b>no</b> gap over ablated, under mean")]
+
+
+def test_a_tasks_own_metric_is_shown_by_its_name_in_its_own_unit():
+    data = records.data()
+    data["task"]["metric"] = "logit_diff"
+    data["losses"]["model"] = records.estimate(-3.25)
+    page = Texts(Measurement(records.measured(data), records.examples())._repr_html_())
+    assert "logit difference" in page.texts
+    assert [text for text in page.texts if text.endswith(" → 3.250")]
+    assert "loss" not in page.texts
 
 
 def chunks(drawing: bytes) -> list[tuple[bytes, bytes]]:
@@ -190,7 +200,7 @@ def test_packing_a_picture_changes_no_pixel():
 @pytest.mark.parametrize("name", CASES)
 def test_a_picture_without_a_name_is_one_that_can_be_drawn(name: str):
     drawn = stored(name).plot().to_dict()
-    assert drawn == charts.picture(stored(name).record, "controls" if name == "remove" else "recovered").to_dict()
+    assert drawn == charts.picture(stored(name).record, "recovered").to_dict()
 
 
 def test_a_removal_has_necessity_and_kl_and_others_say_why_not():
@@ -259,6 +269,8 @@ def test_measure_writes_the_run_as_the_command_does(run: Any, caplog: pytest.Log
         assert kept["runs/python"][name] == kept["runs/command"][name]
     opened = assay.load_run("runs/python")
     assert opened.record == result.record
+    assert opened.examples.equals(result.examples)
+    assert opened.examples.schema == result.examples.schema
     assert opened.claim == CLAIM
     assert opened.record.tries is not None
     assert opened.record.tries.tried == 1  # the same try as the command's

@@ -13,13 +13,13 @@ from assay.report import charts, words
 from assay.report.plain import plain_text
 from assay.report.style import CLAIM, FLOOR, FONT, GRID, INK, MUTED
 from assay.report.terminal import nines_cell, row_name, sample
-from assay.report.verdict import verdict
+from assay.report.verdict import as_figure, metric, verdict
 
 PICTURES = ("recovered", "controls", "parts", "slices", "scaling", "length")  # the first of these that can be drawn
 CHARTS = 2
-WIDTH = 300  # of a chart
+WIDTH = 400  # of a chart
 SAID = {
-    "recovered": "recovered, by ablation and floor",
+    "recovered": "by floor and ablation",
     "controls": "controls, and the claim on their rows",
     "parts": "each part alone, and all at once",
     "slices": "KL by source",
@@ -37,7 +37,7 @@ def card(record: MeasurementRecord) -> str:
     shown = "".join(_picture(name, chart) for name, chart in list(pictures(record).items())[:CHARTS])
     return (
         f'<div style="font:14px/1.4 {escape(FONT)};color:{INK};background:#fff;border:1px solid {GRID};'
-        'border-radius:8px;padding:14px 18px;max-width:940px;box-sizing:border-box">'
+        'border-radius:8px;padding:14px 18px;max-width:980px;box-sizing:border-box">'
         f'<p style="margin:0;color:{MUTED}">{escape(head)}</p>'
         f'<p style="margin:.2em 0">{escape(words.claim_line(record))}</p>'
         f'<p style="margin:0 0 .7em;font-size:1.2em;font-weight:600">{escape(verdict(record).title)}</p>'
@@ -54,20 +54,24 @@ def pictures(record: MeasurementRecord) -> dict[str, alt.LayerChart]:
 
 def _figures(record: MeasurementRecord) -> list[tuple[str, str, str]]:
     """What stands beside one another: name, figure and what is said below it; the first leads."""
-    row, model = record.headline_row, record.losses.model
+    row, named = record.headline_row, metric(record)
     if row is None:
         return [("recovered", *_parts(record.recovered))]
     under = f"under {row_name(row)}"
     if record.removal:
-        found = [("KL, nats a token", *_parts(row.kl_explained, 3)), ("necessity", *_parts(row.necessity))]
-        found.append(("loss, more than the model's", *_parts(row.nats, 3)))
+        found = [(f"KL, nats a {words.item(record)}", *_parts(row.kl_explained, 3))]
+        found.append(("necessity", *_parts(row.necessity)))
+        change = row.nats if named is None else as_figure(row.nats, named.change)
+        found.append((f"change of the {named.name if named else 'loss'}", *_parts(change, 3)))
     else:
         under = f"over {plain_text(row.floor)}, {under}"
         kl = f"{_value(row.kl_floor, 3)} → {_value(row.kl_explained, 3)}"
-        loss = f"{_value(row.loss_floor, 3)} → {_value(row.loss_explained, 3)} → {_value(model, 3)}"
+        losses = (row.loss_floor, row.loss_explained, record.losses.model)
+        reached = [loss if named is None else as_figure(loss, named.figure) for loss in losses]
+        loss = " → ".join(_value(figure, 3) for figure in reached)
         found = [("recovered", *_parts(row.recovered))]
         found.append(("nines", nines_cell(row), _why(row.nines)))
-        found += [("KL", kl, "floor → explained"), ("loss", loss, "floor → explained → model")]
+        found += [("KL", kl, "floor → explained"), (named.name if named else "loss", loss, "floor → explained → model")]
     name, figure, below = found[0]
     return [(name, figure, f"{below} {under}".strip()), *found[1:]]
 

@@ -29,7 +29,7 @@ CLAIMS: list[Explanation] = [
     Remove(["m0"]),
     Constant(["a0.h0"]),
     Constant(["a0.h0", "m1"], "optimal"),
-    Program({"a1.h3": programs.induction(), "a1": programs.copy(level="full", without_match="zero")}),
+    Program({"a1.h3": programs.induction(), "a2": programs.copy(level="full", without_match="zero")}),
     Program({"a1.h3": programs.induction("pattern_token", match="prefix", prefix=3), "a1.h2": programs.first_token()}),
     Program({"m1": programs.ngram(3, smallest=5), "a0.h0": programs.previous_token(), "a0.h1": programs.ngram()}),
     Program({"m1": programs.label("fr"), "m2": programs.label(tokens=[3, 4]), "a0.h0": programs.duplicate_token()}),
@@ -126,7 +126,7 @@ def test_what_no_file_can_hold_is_one_sentence():
         written(Remove(["m0"]), model, Task.repeat(model, n=2, length=4), {})
     with pytest.raises(ClaimError, match=r"a claim file names its model: to_yaml\(model, task\)"):
         Remove(["m0"]).to_yaml(task=TASK)
-    with pytest.raises(ClaimError, match="a file with 'seed' names a model and a task"):
+    with pytest.raises(ClaimError, match="a claim file with 'seed' names a model and a task"):
         Remove(["m0"]).to_yaml(seed=3)
     with pytest.raises(ClaimError, match=r"the claim:.* the component 'm0' is named a second time"):
         Remove(["m0", "m0"]).to_yaml("zoo:novel-4l", TASK)

@@ -29,12 +29,12 @@ def examples(task: Task, scored: Scored[SystemId], systems: Systems) -> pa.Table
     names = np.array([document.name for document in task.documents], dtype=object)
     sources = np.array([document.source for document in task.documents], dtype=object)
     columns: dict[str, pa.Array] = {
-        "document": pa.array(names[scored.document], pa.string()).dictionary_encode(),
-        "source": pa.array(sources[scored.document], pa.string()).dictionary_encode(),
+        "document": pa.array(names[scored.document], pa.string()),
+        "source": pa.array(sources[scored.document], pa.string()),
         "cluster": pa.array(np.array(task.clusters)[scored.document], pa.int32()),
         "row": pa.array(scored.row, pa.int32()),
         "position": pa.array(scored.position, pa.int32()),
-        "token": pa.array(token_text(task, ids), pa.string()).dictionary_encode(),
+        "token": pa.array(token_text(task, ids), pa.string()),
         "token_id": pa.array(ids, pa.int32()),
         "loss_model": pa.array(scored.model.table.loss),
     }
