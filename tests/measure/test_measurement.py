@@ -292,6 +292,16 @@ def test_a_claim_without_a_file_and_a_workbench_write_runs_too(tmp_path: Path, m
         assay.measure(claim, model, task, out=tmp_path / "one")
 
 
+def test_a_setting_beside_settings_is_refused_and_not_dropped():
+    claim, model, task = Remove(["m0"]), tiny("llama"), repeat()
+    settings = assay.Settings.resolve(ablation="mean")
+    said = r"^'seed' is given beside 'settings'; give it to Settings\.resolve with the others$"
+    with pytest.raises(UserError, match=said):
+        assay.measure(claim, model, task, settings=settings, seed=1)
+    with pytest.raises(UserError, match=said):
+        assay.Workbench(model, task).measure(claim, settings=settings, seed=1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

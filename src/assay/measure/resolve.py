@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from assay.errors import ClaimError, TaskError, shown
+from assay.errors import ClaimError, TaskError, UserError, shown
 from assay.explanations.base import Explanation
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.file import ClaimFile, load_claim
@@ -38,6 +38,10 @@ def resolve(
     if task is not None:
         check_task(task)
     file = load_claim(claim) if isinstance(claim, (str, Path)) else claim if isinstance(claim, ClaimFile) else None
+    if settings is not None and flags:
+        raise UserError(
+            f"{next(iter(flags))!r} is given beside 'settings'; give it to Settings.resolve with the others"
+        )
     settings = settings or Settings.resolve(file, **flags)
     if file is not None and task is None:
         check_data(file, settings.ablation)  # flags may name an ablation that the file did not

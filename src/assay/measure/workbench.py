@@ -108,7 +108,8 @@ class Workbench(ablations.PlanContext):
                 workbench has; one sentence each.
         """
         started = time.time()
-        job = resolve(claim, self.model, self.task, settings, {"seed": self.seed, **flags})
+        flags = flags if settings is not None else {"seed": self.seed, **flags}
+        job = resolve(claim, self.model, self.task, settings, flags)
         mine, its = len(self.task.documents), len(job.task.documents)
         if job.settings.seed != self.seed:
             raise UserError(f"this workbench has the seed {self.seed}, so it measures nothing with {job.settings.seed}")
