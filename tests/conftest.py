@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import importlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -94,3 +95,30 @@ def run(
         return int(end.value.code or 0), output.out, output.err
 
     return command
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch):
+    """Installs the plug-ins beside the tests."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent / "plugins"))
+    importlib.invalidate_caches()
+    yield
+    for name in ("scaled", "echo"):
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Adds a package with one entry point, and its one module."""
+
+    def installed(package: str, group: str, name: str, code: str = "", value: str = "") -> None:
+        folder = tmp_path / package
+        info = folder / f"{package}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[assay.{group}]\n{name} = {value or package + ':made'}\n")
+        (folder / f"{package}.py").write_text(code)
+        monkeypatch.syspath_prepend(str(folder))
+        monkeypatch.delitem(sys.modules, package, raising=False)
+
+    return installed

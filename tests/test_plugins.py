@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -20,39 +18,13 @@ from assay.methods.edge_methods import edge_scores
 from assay.planted import worlds
 from assay.record.pieces import Pieces
 
-PLUGINS = Path(__file__).parent / "plugins"
+pytestmark = pytest.mark.usefixtures("plugins")
 CLAIM = """\
 model: zoo:stories-260k
 task: {kind: repeat, n: 8, length: 16}
 explanation: {kind: scaled, components: [a0.h1, m1], factor: 0.9}
 controls: 3
 """
-
-
-@pytest.fixture(autouse=True)
-def installed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(PLUGINS))
-    importlib.invalidate_caches()
-    yield
-    for name in ("scaled", "echo"):
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Adds a package with one entry point, and its one module."""
-
-    def installed(package: str, group: str, name: str, code: str = "", value: str = "") -> None:
-        folder = tmp_path / package
-        info = folder / f"{package}-1.0.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text(f"[assay.{group}]\n{name} = {value or package + ':made'}\n")
-        (folder / f"{package}.py").write_text(code)
-        monkeypatch.syspath_prepend(str(folder))
-        monkeypatch.delitem(sys.modules, package, raising=False)
-
-    return installed
 
 
 @cache

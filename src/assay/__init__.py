@@ -12,6 +12,7 @@ __version__ = version.VERSION
 TYPE_CHECKING = False  # not `typing`'s, whose import is most of the time before a command can answer Ctrl-C
 
 if TYPE_CHECKING:
+    from assay import testing
     from assay.errors import UserError
     from assay.explanations import programs
     from assay.explanations.base import Explanation
@@ -58,6 +59,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "load_run": ("assay.measure.measurement", "load_run"),
     "measure": ("assay.measure.measure", "measure"),
     "programs": ("assay.explanations.program.library", None),
+    "testing": ("assay.testing", None),
 }
 
 __all__ = [
@@ -79,6 +81,7 @@ __all__ = [
     "load_run",
     "measure",
     "programs",
+    "testing",
 ]
 
 

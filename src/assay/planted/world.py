@@ -85,7 +85,7 @@ def held_world(world: World, name: str) -> HeldWorld:
 
         return call
 
-    if world.name != name:
+    if held(world.name, str, f"'name' of the world {name!r}") != name:
         raise PluginError(f"the world {name!r} calls itself {world.name!r}; records must know it by one name")
     model = held(world.model, Model | ModuleModel, f"'model' of the world {name!r}")
     return HeldWorld(name, model, holding(world.task, World.task), holding(world.truth, World.truth))

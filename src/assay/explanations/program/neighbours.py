@@ -30,6 +30,7 @@ from assay.stats.keyed import generator
 ENUMERATED = 1_000  # fewer possible ways than this are listed one by one
 SHUFFLED = "shuffled tokens"
 SHUFFLES = 20  # draws of shuffled tokens
+TRIED = 8  # rows
 
 Programs = dict[Site, AnyProgram]
 
@@ -49,7 +50,11 @@ def neighbours(
     several, possible = program_sets(workbench, own, most)
     what = f"{len(several):,} of the {possible:,} ways to give the same parts other programs of the library"
     yield Neighbours("other programs", what, [(named(item), planned(item)) for item in several], possible)
-    draws = range(min(SHUFFLES, most) if any(map(_reads_tokens, own.values())) else 0)
+    draws = range(
+        min(SHUFFLES, most)
+        if any(_reads_tokens(program, workbench.task.tokens[:TRIED]) for program in own.values())
+        else 0
+    )
     fed = [
         (f"shuffle {draw}", lambda aside, draw=draw: aside.plan(shuffled(aside, claim.edits(aside, "mean"), draw)))
         for draw in draws
@@ -66,10 +71,16 @@ def named(programs: Mapping[Site, AnyProgram]) -> str:
     return said[0] if len(set(said)) == 1 else ", ".join(said)
 
 
-def _reads_tokens(program: AnyProgram) -> bool:
-    """Whether other tokens could change what a program does: fed shuffled ones, a rule on positions is itself."""
+def _reads_tokens(program: AnyProgram, rows: Int[Tensor, "rows pos"]) -> bool:
+    """Whether other tokens could change what a program does: fed shuffled ones, a rule on positions is itself.
+
+    Args:
+        rows: of different tokens, on which a program of one's own is tried.
+    """
     if isinstance(program, AttentionProgram):
         return program.level != "pattern" or program.name in ("induction", "duplicate_token")
+    if isinstance(program, CustomProgram) and not program.reads:
+        return not torch.equal(program.function(rows), program.function(rows.roll(1, 0)))
     return not (isinstance(program, LabelProgram) and program.source is not None)
 
 
