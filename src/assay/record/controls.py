@@ -77,7 +77,7 @@ class Nearest(Block):
 
     def __str__(self) -> str:
         return (
-            f"of {self.of} rivals and controls the nearest, {self.name}, is within {self.epsilon:g} nats of the "
+            f"the nearest of {self.of} rivals and controls, {self.name}, is within {self.epsilon:g} nats of the "
             f"explained run on {self.share:.1%} of {self.tokens:,} tokens"
         )
 

@@ -121,7 +121,7 @@ def _content(record: MeasurementRecord | SearchRecord) -> Content:
     item, task = words.item(record), record.task
     sample = f"{words.count(task.tokens)} {item}s"
     sample += "" if item == "example" else f" of {words.count(task.documents)} documents"
-    note = f"{sample}; KL in nats a {item}; intervals: 95 %, over documents."
+    note = f"{sample}; KL in {words.per(record)}; intervals: 95 %, over documents."
     head = ["ablation", "KL", "loss: removed − model", "necessity"]
     if not record.removal:
         head = ["ablation", "floor", "recovered", "on the loss", "nines", "KL: floor → explained"]

@@ -32,7 +32,7 @@ def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
         name += (f", {row.option}" if row.option else "") + (" (headline)" if row.headline else "")
         rows.append(Row(name, [Mark(name, figure)], text, "headline" if row.headline else "other"))
     looks = {"headline": _LEADS, "other": _OTHER}
-    title = f"KL when removed, nats a {words.item(record)}" if record.removal else "recovered (R_D)"
+    title = f"KL when removed, {words.per(record)}" if record.removal else "recovered (R_D)"
     return strips(rows, title, looks, share=not record.removal)
 
 
@@ -41,7 +41,7 @@ def parts(record: MeasurementRecord) -> alt.LayerChart | None:
     remove, whole = record.removal, record.parts.compound
     rows = [(row, "one alone") for row in record.parts.components] + ([(whole, "all at once")] if whole else [])
     named = [(row.component, kind, row.kl_explained if remove else row.recovered) for row, kind in rows]
-    title = f"KL when removed, nats a {words.item(record)}" if remove else "recovered (R_D)"
+    title = f"KL when removed, {words.per(record)}" if remove else "recovered (R_D)"
     drawn = [
         Row(name, [Mark(name, figure)], words.value_text(figure, 3 if remove else 2), kind)
         for name, kind, figure in named
@@ -66,7 +66,7 @@ def controls(record: MeasurementRecord) -> alt.LayerChart | None:
         kind = "near" if near(group) else "control"
         rows.append(Row(group_name(group), dots, said, kind, group.claim))
     looks = {"control": Look(INK, "circle", 50, heap=True), "near": Look(CONTROL, "circle", 50, heap=True)}
-    title = f"KL when removed, nats a {words.item(record)}" if kl else "recovered (R_D)"
+    title = f"KL when removed, {words.per(record)}" if kl else "recovered (R_D)"
     return strips(rows, title, looks, share=not kl, line="the claim, on the same rows")
 
 
@@ -92,4 +92,4 @@ def slices(record: MeasurementRecord, by: str = "source") -> alt.LayerChart | No
         text = f"{words.value_text(part.kl, 3)} {words.interval_text(part.kl, 3)}".rstrip()
         rows.append(Row(name, [Mark(name, part.kl)], text, "slice"))
     look = Look(FLOOR, "circle", 60, bar=True)
-    return strips(rows, f"KL to the model, nats a {words.item(record)}", {"slice": look}, share=False)
+    return strips(rows, f"KL to the model, {words.per(record)}", {"slice": look}, share=False)

@@ -35,16 +35,14 @@
   toggle.addEventListener("click", () => { root.dataset.theme = isDark() ? "light" : "dark"; label(); redraw(isDark()); });
   prefers.addEventListener("change", () => { label(); redraw(isDark()); });
 
-  // Paper is light, and shows what is folded.
+  // Paper is light; what is folded stays folded, and is printed where it was opened.
   let before = null;
   addEventListener("beforeprint", () => {
-    before = { theme: root.dataset.theme, open: [...document.querySelectorAll("details:not([open])")] };
-    before.open.forEach((item) => { item.open = true; });
+    before = { theme: root.dataset.theme };
     if (isDark()) { root.dataset.theme = "light"; redraw(false); }
   });
   addEventListener("afterprint", () => {
     if (!before) return;
-    before.open.forEach((item) => { item.open = false; });
     if (before.theme) root.dataset.theme = before.theme; else delete root.dataset.theme;
     redraw(isDark());
     before = null;
@@ -208,7 +206,7 @@
       return node;
     };
     const num = (value, places = 2) => (value === null ? "–" : value.toFixed(places).replace("-", "−"));
-    const per = (p) => (p >= 0.0995 ? (100 * p).toFixed(0) : p >= 0.00995 ? (100 * p).toFixed(1) : (100 * p).toPrecision(1)) + " %";
+    const per = (p) => (p < 0.0001 ? "< 0.01 %" : p >= 0.0995 ? (100 * p).toFixed(0) : p >= 0.00995 ? (100 * p).toFixed(1) : (100 * p).toPrecision(1)) + " %";
     const colour = new Map(data.runs.map(([key], i) => [key, "r" + ({ model: 0, explained: 1, floor: 2 })[key]]));
     const own = data.runs.findIndex(([key]) => key === "explained");
     const base = data.runs.findIndex(([key]) => key === "model");

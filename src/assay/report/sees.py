@@ -13,8 +13,8 @@ def headline(record: MeasurementRecord) -> str:
     """Of recovered by floor, or of a removal by ablation."""
     if record.removal:
         return (
-            f"The longer a bar, the more the model's predictions change without these parts, in nats of KL a "
-            f"{words.item(record)}. The headline is the ablation that changes them least."
+            f"The longer a bar, the more the model's predictions change without these parts: KL in "
+            f"{words.per(record)}. The headline is the ablation that changes them least."
         )
     known = [row for row in record.table if row.recovered.defined]
     if not known:

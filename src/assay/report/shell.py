@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -126,6 +127,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["as_json"] = lambda value: json.dumps(_shown(value), ensure_ascii=False)
+    environment.filters["unbroken"] = lambda text: re.sub(r"\[([^\[\], ]+), ([^\[\], ]+)\]", "[\\1,\u00a0\\2]", text)
     environment.filters["safe_json"] = lambda value: inline_json(_shown(value))
     environment.globals |= {
         "terms": words.TERMS | words.CIRCUIT_TERMS | words.FRONTIER_TERMS,

@@ -171,7 +171,7 @@ class _Layout:
             self._mark(mark, row.kind, look, line - DOT * level)
         self.y = line + GAP
         if row.line is not None and (value := row.line.value) is not None:
-            place = {"name": "the claim, on the same rows", "text": said(row.line), "y": top, "end": self.y}
+            place = {"name": "the claim, on the same rows", "text": said(row.line), "y": top + LABEL + 1, "end": self.y}
             self.levels.append({**place, "x": max(self.left, value)})
             if row.line.low is not None and row.line.high is not None:
                 self.bands.append({**place, "x": max(self.left, row.line.low), "to": max(self.left, row.line.high)})

@@ -83,7 +83,7 @@ def over(headline: Headline | TableRow) -> str:
 
 def _recovers(record: MeasurementRecord) -> tuple[str, str]:
     head, row, found = record.headline, record.headline_row, record.headline.recovered
-    claim, below, item = words.claim_line(record), over(record.headline), words.item(record)
+    claim, below, per = words.claim_line(record), over(head), words.per(record)
     if found.value is None:
         return (
             f"What it recovers over {below} is undefined",
@@ -93,7 +93,7 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
         return (
             f"0 over {below} by construction",
             f"The claim “{claim}” puts the same values in place as its floor, {below}, and so recovers 0 by "
-            f"construction; what it costs is a KL to the model of {words.said(row.kl_explained, 3)} nats a {item}.",
+            f"construction; what it costs is a KL to the model of {words.said(row.kl_explained, 3)} {per}.",
         )
     share = words.percent(found)
     title = f"{standing(found)}ecovers {words.percent(found, reason=False)} over {below}"
@@ -101,7 +101,8 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
     if row is not None and row.kl_explained.defined:
         before, after = (words.value_text(x, 3) for x in (row.kl_floor, row.kl_explained))
         moves = "rises" if found.value < 0 else "falls"
-        text += f": the KL to the model {moves} from {before} to {after} nats a {item}, over {_sample(record)}"
+        moves = f"stays at {after}" if before == after else f"{moves} from {before} to {after}"
+        text += f": the KL to the model {moves} {per}, over {_sample(record)}"
     others = [r for r in record.table if r.floor == head.floor and not r.headline and r.recovered.defined]
     if others and head.floor in ("ablated", "empty"):
         best = max(others, key=lambda r: r.recovered.value or 0.0)
@@ -114,7 +115,7 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
 def standing(found: Estimate) -> str:
     """The beginning of the title: where the share lies against its floor, up to the r of "recovers"."""
     if found.high is not None and found.high <= 0:
-        return "Worse than its floor: r"
+        return "Worse than its floor: r" if found.high < 0 else "No better than its floor: r"
     if found.low is None and found.high is None:
         return "No better than its floor: r" if (found.value or 0.0) <= 0 else "R"
     return "Not shown to be better than its floor: r" if found.low is None or found.low <= 0 else "R"
@@ -126,15 +127,15 @@ def _same_run(row: TableRow) -> bool:
 
 
 def _removed(record: MeasurementRecord) -> tuple[str, str]:
-    head, item = record.headline, words.item(record)
+    head, per = record.headline, words.per(record)
     what = words.few_names(", ".join(map(plain_text, record.claim.scope)) or "the whole model")
     kl = words.said(head.kl, 3)
     if not words.defined(head.kl):
         why = f"What removing {what} ({plain_text(head.ablation)}) costs is undefined, because {words.why(head.kl)}."
         return f"What removing {what} costs is undefined", why
-    title = f"Without {what}, predictions move by a KL of {kl} nats a {item}"
+    title = f"Without {what}, predictions move by a KL of {kl} {per}"
     text = f"Removing {what} from {plain_text(record.model.name)} ({plain_text(head.ablation)}) moves its predictions "
-    text += f"by a KL of {kl} nats a {item}"
+    text += f"by a KL of {kl} {per}"
     if words.defined(head.nats):
         named = metric(record)
         lost = head.nats if named is None else as_figure(head.nats, named.change)
@@ -243,11 +244,11 @@ def _rivals(record: MeasurementRecord) -> str:
 
 
 def _left(record: MeasurementRecord) -> str:
-    row, item = record.headline_row, words.item(record)
+    row, per = record.headline_row, words.per(record)
     if row is None or not row.kl_explained.defined or record.removal:
         line = slices.telling_line(record)
         return f"{line}." if line and slices.telling(record) else ""
-    text = f"What is left is a KL of {words.said(row.kl_explained, 3)} nats a {item}"
+    text = f"What is left is a KL of {words.said(row.kl_explained, 3)} {per}"
     if record.compute.recovered.defined:
         text += f"; in training compute the claim recovers {words.percent(record.compute.recovered)}"
     line = slices.telling_line(record)

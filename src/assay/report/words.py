@@ -291,6 +291,12 @@ def item(record: MeasurementRecord) -> str:
     return ITEMS.get(record.task.kind, "token")
 
 
+def per(record: MeasurementRecord) -> str:
+    """The unit of KL: "nats a token", of a classifier "nats an example"."""
+    one = item(record)
+    return f"nats a{'n' if one[0] in 'aeiou' else ''} {one}"
+
+
 def claim_line(record: MeasurementRecord) -> str:
     """What is claimed, in the record's words."""
     return plain_text(record.claim.sentence)
