@@ -2,8 +2,6 @@
 
 import re
 import shutil
-import subprocess
-import tempfile
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -11,7 +9,7 @@ import pytest
 
 from assay.report import index
 from tests.report import records
-from tests.report.test_page import EVIL, HIDDEN, _Elements, _poisoned, hidden_in
+from tests.report.test_page import EVIL, HIDDEN, _Elements, _poisoned, browsed, hidden_in
 
 
 def _runs(**changed: Any) -> list[index.Run]:
@@ -98,17 +96,10 @@ def test_removals_are_drawn_to_one_scale():
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
 def test_a_browser_sorts_and_filters(tmp_path):
-    html = index.render("runs", _runs())
-    clicks = "document.querySelector('th[data-sort=\"4\"] button').click();const f=document.getElementById('find');"
-    clicks += "f.value='llama suffice';f.dispatchEvent(new Event('input'));"
-    open_policy = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
-    (tmp_path / "index.html").write_text(open_policy.replace("</body>", f"<script>{clicks}</script></body>"))
-    with tempfile.TemporaryDirectory() as profile:
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-        command += ["--proxy-server=127.0.0.1:9", "--virtual-time-budget=3000", "--dump-dom"]
-        page = (tmp_path / "index.html").as_uri()
-        done = subprocess.run([*command, page], capture_output=True, text=True, timeout=90, check=False)
-    rows = [a for tag, a in _Elements(done.stdout).elements if tag == "tr" and "data-order" in a]
+    script = "document.querySelector('th[data-sort=\"4\"] button').click();const f=document.getElementById('find');"
+    script += "f.value='llama suffice';f.dispatchEvent(new Event('input'));"
+    found = browsed(index.render("runs", _runs()), script, tmp_path)
+    rows = [a for tag, a in found.elements if tag == "tr" and "data-order" in a]
     values = [float((a["data-order"] or "").split(", ")[-3]) for a in rows]
     assert values == sorted(values, reverse=True)
     assert [a["data-kind"] for a in rows if "hidden" not in a] == ["circuit"]

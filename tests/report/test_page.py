@@ -2,6 +2,7 @@
 
 import functools
 import html
+import itertools
 import json
 import re
 import shutil
@@ -239,6 +240,69 @@ def test_a_browser_without_network_draws_the_charts_and_runs_nothing_of_the_user
     assert done.stdout.count("<svg") >= 5
     assert "could not be drawn" not in _Elements(done.stdout).text
     assert "onerror" not in {name for tag, a in _Elements(done.stdout).elements for name in a}
+
+
+def browsed(html: str, script: str, tmp_path: Any) -> _Elements:
+    """The page's elements after a script of the test has run in it."""
+    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
+    (tmp_path / "page.html").write_text(free.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as profile:
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
+        command += ["--proxy-server=127.0.0.1:9", "--virtual-time-budget=8000", "--dump-dom"]
+        page = (tmp_path / "page.html").as_uri()
+        done = subprocess.run([*command, page], capture_output=True, text=True, timeout=180, check=False)
+    return _Elements(done.stdout)
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_examples_are_sorted_filtered_and_looked_at_token_by_token(tmp_path):
+    record = records.data()
+    for place, row in enumerate(record["residual"]["worst"]):
+        row["slices"] = {"source": ("en", "fr")[place % 2]}
+        for token in row["text"]:
+            if token["kl"] is not None:
+                token |= {"top_explained": [["likely", 0.75]], "kl_floor": 1.0}
+    script = """
+      document.querySelector('#worst th[data-sort=gap] button').click();
+      document.querySelector('a[data-filter="source:fr"]').click();
+      document.querySelector('[data-measure=loss]').click();
+      const at = document.querySelector('.tok[aria-selected=true]');
+      at.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}));
+    """
+    found = browsed(_drawn(record), script, tmp_path)
+    rows = [a for tag, a in found.elements if tag == "tr" and "data-i" in a]
+    data = _examples(record)["examples"]
+    gaps = [data[int(a["data-i"] or 0)]["order"]["gap"] for a in rows]
+    assert gaps == sorted(gaps, reverse=True)
+    shown = [int(a["data-i"] or 0) for a in rows if "hidden" not in a]
+    assert shown
+    assert all(data[i]["slices"] == ["source:fr"] for i in shown)
+    (picked,) = [int(a["data-i"] or 0) for a in rows if a["aria-selected"] == "true"]
+    assert picked == shown[0]
+    tokens = [a for tag, a in found.elements if (a.get("class") or "").startswith("tok ")]
+    assert len(tokens) == len(data[picked]["tokens"])
+    (now,) = [i for i, a in enumerate(tokens) if a["aria-selected"] == "true"]
+    assert now == data[picked]["focus"] - 1
+    pressed = {a["data-measure"]: a["aria-pressed"] for _, a in found.elements if "data-measure" in a}
+    assert pressed == {"kl": "false", "loss": "true"}
+    bars = [a for tag, a in found.elements if tag == "i" and a.get("class") in ("r0", "r1", "r2")]
+    scored = sum(figures is not None for _, figures in data[picked]["tokens"])
+    assert len(bars) == 3 * scored  # model, explanation and floor of every token
+    if data[picked]["tokens"][now][1] is not None:
+        assert "likely75 %" in found.text
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
+def test_a_link_unfolds_what_it_leads_to(tmp_path):
+    script = "document.querySelector('.fired a').click();"
+    found = browsed(_page(), script, tmp_path)
+    state = {}
+    for (_, outer), (tag, inner) in itertools.pairwise(found.elements):
+        if outer.get("class") == "folded" and tag == "details":
+            state[outer["id"]] = "open" in inner
+    assert [name for name, opened in state.items() if opened] == ["checks"]
+    (current,) = [a["href"] for tag, a in found.elements if a.get("aria-current")]
+    assert current
 
 
 def test_undefined_is_said_with_its_reason_and_never_as_zero():
