@@ -13,7 +13,7 @@ from assay.report.plain import plain_text
 from assay.report.slices import PARTITIONS, phrase
 from assay.report.strips import Look, Mark, Row, strips
 from assay.report.style import CLAIM, CONTROL, FLOOR, INK, RIVAL
-from assay.report.verdict import near, over
+from assay.report.verdict import near
 from assay.stats.estimate import Estimate
 
 _LEADS, _OTHER = Look(CLAIM, "diamond", 130, bar=True), Look(RIVAL, "circle", 70, bar=True)
@@ -27,7 +27,8 @@ def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
         figure = row.kl_explained if record.removal else row.recovered
         shown = words.value_text(figure, 3 if record.removal else 2)
         text = f"{shown} {words.interval_text(figure, 3 if record.removal else 2)}".rstrip()
-        name = row.ablation if record.removal else f"over {over(row)}"
+        own = {"ablated": f"over {row.ablation}", "empty": f"over nothing kept ({row.ablation})"}
+        name = row.ablation if record.removal else own.get(row.floor, f"over the {row.floor}")
         name += f", {row.ablation}" if row.ablation not in name and many[row.floor] > 1 else ""
         name += (f", {row.option}" if row.option else "") + (" (headline)" if row.headline else "")
         rows.append(Row(name, [Mark(name, figure)], text, "headline" if row.headline else "other"))

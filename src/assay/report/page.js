@@ -206,7 +206,7 @@
       return node;
     };
     const num = (value, places = 2) => (value === null ? "–" : value.toFixed(places).replace("-", "−"));
-    const per = (p) => (p < 0.0001 ? "< 0.01 %" : p >= 0.0995 ? (100 * p).toFixed(0) : p >= 0.00995 ? (100 * p).toFixed(1) : (100 * p).toPrecision(1)) + " %";
+    const per = (p) => (p < 0.0001 ? "< 0.01" : p >= 0.0995 ? (100 * p).toFixed(0) : p >= 0.00995 ? (100 * p).toFixed(1) : (100 * p).toPrecision(1)) + " %";
     const colour = new Map(data.runs.map(([key], i) => [key, "r" + ({ model: 0, explained: 1, floor: 2 })[key]]));
     const own = data.runs.findIndex(([key]) => key === "explained");
     const base = data.runs.findIndex(([key]) => key === "model");
@@ -268,7 +268,7 @@
           figures.forEach((run, k) => {
             if (measure === "kl" && k === base) return;
             const bar = make("i", colour.get(data.runs[k][0]));
-            bar.style.height = (100 * Math.max(0, figure(run) || 0)) / top + "%";
+            bar.style.height = 100 * Math.sqrt(Math.max(0, figure(run) || 0) / top) + "%";
             bars.append(bar);
           });
           one.append(bars);

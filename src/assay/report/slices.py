@@ -94,7 +94,8 @@ def telling_line(record: MeasurementRecord) -> str:
     if found is None:
         return "No slice stands out" if any(record.residual.slices.get(by) for by in PARTITIONS) else ""
     kl, elsewhere = (words.value_text(x, 3) for x in (found.kl, found.elsewhere))
+    what = "the KL" if record.removal else "the KL that is left"
     return (
-        f"{words.number(100 * found.share, 0)} % of the KL that is left falls on {phrase(found.by, found.name, item)}, "
+        f"{words.number(100 * found.share, 0)} % of {what} falls on {phrase(found.by, found.name, item)}, "
         f"which are {words.number(100 * found.tokens, 0)} % of all ({kl} nats each against {elsewhere} elsewhere)"
     )

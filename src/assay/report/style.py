@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -28,6 +29,7 @@ DARK = {
 }
 SERIES = (CLAIM, MODEL, FLOOR, RIVAL, PLUM, OLIVE, SEA, ROSE)  # told apart by shape and dash too
 SHAPES = ("diamond", "circle", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
@@ -47,7 +49,10 @@ def log_axis(values: Sequence[float | int], form: str) -> Any:
     low, high = math.log10(min(values)), math.log10(max(values))
     steps = (1,) if high - low > 1.7 else (1, 2, 5)
     decades = range(math.floor(low) - 1, math.ceil(high) + 2)
-    return alt.Axis(values=[step * 10.0**k for k in decades for step in steps], format=form, labelOverlap=True)
+    raised = {f"1e{k:+d}": f"10{str(k).translate(_RAISED)}" for k in decades}
+    shown = f"({json.dumps(raised)})[format(datum.value, '.0e')] || datum.label" if form == "~e" else alt.Undefined
+    ticks = [step * 10.0**k for k in decades for step in steps]
+    return alt.Axis(values=ticks, format=form, labelExpr=shown, labelOverlap=True)
 
 
 def finish(chart: Any, height: int) -> Any:
