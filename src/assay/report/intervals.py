@@ -13,7 +13,7 @@ from assay.report.plain import plain_text
 from assay.report.slices import PARTITIONS, phrase
 from assay.report.strips import Look, Mark, Row, strips
 from assay.report.style import CLAIM, CONTROL, FLOOR, INK, RIVAL
-from assay.report.verdict import near
+from assay.report.verdict import many, near
 from assay.stats.estimate import Estimate
 
 _LEADS, _OTHER = Look(CLAIM, "diamond", 130, bar=True), Look(RIVAL, "circle", 70, bar=True)
@@ -22,14 +22,14 @@ _MOST = 40  # slices that are drawn
 
 def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
     """Recovered with its interval for every floor and ablation; of a removal the KL under every ablation."""
-    rows, many = [], Counter(row.floor for row in record.table)
+    rows, floors = [], Counter(row.floor for row in record.table)
     for row in record.table:
         figure = row.kl_explained if record.removal else row.recovered
         shown = words.value_text(figure, 3 if record.removal else 2)
         text = f"{shown} {words.interval_text(figure, 3 if record.removal else 2)}".rstrip()
         own = {"ablated": f"over {row.ablation}", "empty": f"over nothing kept ({row.ablation})"}
         name = row.ablation if record.removal else own.get(row.floor, f"over the {row.floor}")
-        name += f", {row.ablation}" if row.ablation not in name and many[row.floor] > 1 else ""
+        name += f", {row.ablation}" if row.ablation not in name and floors[row.floor] > 1 else ""
         name += (f", {row.option}" if row.option else "") + (" (headline)" if row.headline else "")
         rows.append(Row(name, [Mark(name, figure)], text, "headline" if row.headline else "other"))
     looks = {"headline": _LEADS, "other": _OTHER}
@@ -82,7 +82,7 @@ def group_name(group: ControlGroup) -> str:
     n = len(group.known)
     if n == 1 and group.names and plain_text(group.names[0]) not in group.name:
         return f"{plain_text(group.name)}: {words.few_names(plain_text(group.names[0]), 3)}"
-    return f"{words.count(n)} {plain_text(group.name)}" if n > 1 else plain_text(group.name)
+    return many(group) if n > 1 else plain_text(group.name)
 
 
 def slices(record: MeasurementRecord, by: str = "source") -> alt.LayerChart | None:

@@ -72,6 +72,13 @@ def length(record: MeasurementRecord) -> str:
 
 def compute(record: MeasurementRecord) -> str:
     """Of the loss against training compute."""
-    text = words.tidy(record.compute.text)
-    start = "The line is the best loss that training compute buys in this family of models"
-    return f"{start}: {text}." if text else f"{start}."
+    found = record.compute
+    text = "The line is the best loss that training compute buys in this family of models"
+    if not found.recovered.defined:
+        more = words.tidy(found.text)
+        return f"{text}: {more}." if more else f"{text}."
+    own, floor = (words.percent(share) for share in (found.share_explained, found.share_floor))
+    return (
+        f"{text}. The {'model without these parts' if record.removal else 'explained run'} is worth {own} of what the "
+        f"model is, its floor {floor}: the claim recovers {words.percent(found.recovered)} of the difference."
+    )

@@ -95,6 +95,11 @@ def _bar(figure: words.Figure, top: float | int) -> str:
     return ";".join(f"--{key}:{100 * min(1.0, max(0.0, (x - left) / wide)):.2f}%" for key, x in ends.items())
 
 
+def _unbroken(text: str) -> str:
+    """A figure stays on one line with its unit and its interval."""
+    return re.sub(r"\[([^\[\], ]+), ([^\[\], ]+)\]", "[\\1,\u00a0\\2]", text).replace(" %", "\u00a0%").replace("% [", "%\u00a0[")
+
+
 def _policy(*scripts: str) -> str:
     # The digest is of the text as the browser sees it, which has no carriage returns.
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
@@ -127,7 +132,7 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters["as_json"] = lambda value: json.dumps(_shown(value), ensure_ascii=False)
-    environment.filters["unbroken"] = lambda text: re.sub(r"\[([^\[\], ]+), ([^\[\], ]+)\]", "[\\1,\u00a0\\2]", text)
+    environment.filters["unbroken"] = _unbroken
     environment.filters["safe_json"] = lambda value: inline_json(_shown(value))
     environment.globals |= {
         "terms": words.TERMS | words.CIRCUIT_TERMS | words.FRONTIER_TERMS,

@@ -33,7 +33,7 @@ _PHRASES = {
     "rare": "tokens that are rare in the reference",
     "unseen": "tokens that the reference does not have",
 }
-_LEAST = 0.05  # of the KL that a slice must hold beyond its share of the tokens to stand out
+_LEAST = 0.03  # of the KL that a slice must hold beyond its share of the tokens to stand out
 _FEWEST = 20  # tokens
 
 
@@ -68,9 +68,9 @@ def phrase(by: str, name: str, item: str = "token") -> str:
 
 def telling(record: MeasurementRecord) -> Telling | None:
     """The slice that stands out most: its share of the KL is furthest above that of the tokens, and the lower end of
-    its KL is above the KL elsewhere; None where there is none."""
+    its KL is above the KL elsewhere. Positions, which say least, only where no other one stands out; else None."""
     found = [one for by in PARTITIONS for one in _candidates(by, record.residual.slices.get(by, ()))]
-    return max(found, key=lambda one: one.share - one.tokens, default=None)
+    return max(found, key=lambda one: (one.by != "position", one.share - one.tokens), default=None)
 
 
 def _candidates(by: str, rows: Sequence[Slice]) -> list[Telling]:

@@ -7,7 +7,7 @@ left edge stands there with an arrow, what is undefined is a word.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -20,8 +20,9 @@ from assay.stats.estimate import Estimate
 LEAST = -5.0  # shares below are drawn at the left edge, whatever they are of
 TOP, LABEL, LINE, GAP = 18, 12, 16, 12  # pixels: above the first row, a name, from it to the line, below the line
 DOT, WIDE = 8, 520  # a dot's width, and the width of the plot at which dots are heaped
+_TOLD = 12  # names of what lies further left that are told
 _LETTER = 6.2  # pixels of a letter, at most
-_BESIDE = -1.0  # where shares that are only company end
+_BESIDE = 1.0  # how far below 0, and below what they stand beside, shares that are only company are drawn
 
 
 @dataclass(frozen=True)
@@ -139,10 +140,11 @@ def _domain(rows: Sequence[Row], looks: Mapping[str, Look], share: bool) -> tupl
     own += ends([m.figure for row in rows if not looks[row.kind].heap for m in row.marks])
     company = ends([m.figure for row in rows if looks[row.kind].heap for m in row.marks])
     high = max([*own, *company, 1.0 if share else 0.0])
-    low = min([*own, *(max(x, _BESIDE) if share else x for x in company), 0.0])
+    last = min([0.0, *own]) - _BESIDE
+    low = min([*own, *(max(x, last) if share else x for x in company), 0.0])
     low = max(low, LEAST) if share else low
     pad = 0.03 * (high - low or 1.0)
-    pad += 0.04 * (high - low) if any(x < low for x in company) else 0.0  # room for what stands at the edge
+    pad += 0.05 * (high - low) if any(x < low for x in company) else 0.0  # room for what stands at the edge
     return (low - pad if low < 0 else 0.0), (high if share and high <= 1 else high + pad)
 
 
@@ -163,12 +165,20 @@ class _Layout:
 
     def add(self, row: Row, look: Look) -> None:
         top, name = self.y, plain_text(row.name)
+        far = [m for m in row.marks if look.heap and m.figure.value is not None and m.figure.value < self.left]
+        row = replace(row, marks=[mark for mark in row.marks if mark not in far])
         heaps = self._heaped(row) if look.heap else [0] * len(row.marks)
         line = top + LABEL / 2 + LINE + DOT * max(heaps, default=0)
         self.labels.append({"name": name, "said": plain_text(row.said), "y": top + LABEL / 2, "text": row.said})
         self.bases.append({"x": self.left, "to": self.right, "y": line})
         for mark, level in zip(row.marks, heaps, strict=True):
             self._mark(mark, row.kind, look, line - DOT * level)
+        if far:
+            told = ", ".join(f"{plain_text(mark.name)} {said(mark.figure)}" for mark in far[:_TOLD])
+            told += f" and {len(far) - _TOLD} more" if len(far) > _TOLD else ""
+            self.words.append(
+                {"name": "further left", "text": told, "y": line, "word": f"◂ {len(far)}", "x": self.left}
+            )
         self.y = line + GAP
         if row.line is not None and (value := row.line.value) is not None:
             place = {"name": "the claim, on the same rows", "text": said(row.line), "y": top + LABEL + 1, "end": self.y}
@@ -195,7 +205,7 @@ class _Layout:
             self.words.append({**at, "word": "undefined", "x": self.left})
             return
         if value < self.left:
-            self.words.append({**at, "word": "◂" if look.heap else f"◂ {number(value, 1)}", "x": self.left})
+            self.words.append({**at, "word": f"◂ {number(value, 1)}", "x": self.left})
             return
         if look.bar:
             self.bars.append({**at, "x": min(0.0, value), "to": max(0.0, value)})

@@ -196,8 +196,8 @@ def as_well(record: MeasurementRecord) -> str:
         lone = "costs less" if record.removal else "does worse"
         parts.append(f"the only one, “{plain_text(beaten[0].name)}”, {lone}{_p(beaten[0])}")
     elif beaten:
-        names = _listed([f"{words.count(len(g.known))} {plain_text(g.name)}" for g in beaten])
-        few, p = min(len(g.known) for g in beaten), max((g.p for g in beaten if g.p is not None), default=None)
+        names, ranked = _listed([many(g) for g in beaten]), [g for g in beaten if g.p is not None]
+        few, p = min((len(g.known) for g in ranked), default=0), max((g.p or 0.0 for g in ranked), default=None)
         least = f", the lowest that {few} can give" if few < _ENOUGH else ""
         parts.append(f"none of {names} {verb}" + ("" if p is None else f" (p = {words.p_text(p)}{least})"))
     return f"Of the controls, {'; '.join(parts)}.{_singles(record)}{_rivals(record)}"
@@ -207,8 +207,13 @@ def _equal(group: ControlGroup, n: int, removal: bool) -> str:
     verb = "cost" if removal else "do"
     well = "at least as " + ("much" if removal else "well")
     verb = verb if n > 1 else {"cost": "costs", "do": "does"}[verb]
-    many = words.count(len(group.known))
-    return f"{words.count(n)} of {many} {plain_text(group.name)} {verb} {well}{_p(group)}"
+    return f"{words.count(n)} of {many(group)} {verb} {well}{_p(group)}"
+
+
+def many(group: ControlGroup) -> str:
+    """How many controls of which name, as "19 other heads" or "2 × search on a shuffled task"."""
+    name, n = plain_text(group.name), words.count(len(group.known))
+    return f"{n} {name}" if name.endswith("s") else f"{n} × {name}"
 
 
 def _p(group: ControlGroup) -> str:

@@ -23,8 +23,8 @@ from assay.score.scores import Scored
 from assay.task.task import Task
 
 ROWS = 10  # with the largest KL
-SLICES = 16  # more examples at most, one a slice
-BEFORE, AFTER = 20, 6  # tokens shown around a worst token
+SLICES = 12  # more examples at most, one a slice
+BEFORE, AFTER = 14, 4  # tokens shown around a worst token
 DIGITS = 4  # of a probability
 
 
