@@ -1,4 +1,5 @@
-"""Errors that a user can mend: one sentence with the offending value, where it came from, and the nearest valid one."""
+"""Errors that a user can mend: one sentence with the offending value, where it came from, and the nearest valid one;
+and notices, of what was done that nobody asked for."""
 
 from __future__ import annotations
 
@@ -51,6 +52,13 @@ def shown(value: object, most: int = 80) -> str:
     """A value on one line, cut where it is long."""
     text = " ".join(repr(value).split())
     return f"{text[: most - 3]}..." if len(text) > most else text
+
+
+def notice(sentence: str) -> None:
+    """Says on stderr what was done that nobody asked for, through the logger "assay", which a program can silence."""
+    import logging
+
+    logging.getLogger("assay").warning("note: %s", sentence)
 
 
 def nearest(value: object, valid: Iterable[object], count: int = 3) -> str:

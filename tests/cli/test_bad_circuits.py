@@ -36,6 +36,12 @@ def circuit(contents: str) -> str:
         ("edges: []", "claim.yaml:3: 'edges' is empty; name at least one"),
         ("file: twice.json", "claim.yaml:3: the circuit file 'twice.json' names 'm0->m1' twice, with contradictory"),
         ("file: none.json", "claim.yaml:3: the circuit in 'none.json' is empty: none of its 110 edges is kept"),
+        ("edges: [m0->logits], keep: 3", "claim.yaml:3: 'keep' goes with a 'file' that has scores; leave it out"),
+        (
+            "file: none.json, keep: 3",
+            "claim.yaml:3: 3 edges are to be kept of the circuit file 'none.json', and it scores",
+        ),
+        ("file: none.json, keep: 0", "claim.yaml:3: 'keep' must be at least 1, not 0"),
         ("file: nowhere.json", "claim.yaml:3: the circuit file 'nowhere.json' does not exist here"),
         ("file: other.json", "claim.yaml:3: the circuit in 'other.json' is of another model: layers is 2 there and 5"),
         ("file: odd.json", "claim.yaml:3: the circuit file 'odd.json' names the method ['x'], which is no text"),

@@ -120,6 +120,13 @@ def refused(result: tuple[int, str, str], sentence: str) -> None:
         ({"task": '{kind: text, texts: [" "]}'}, "claim.yaml:2: the text ' ' is empty"),
         ({"task": "{kind: text, files: [stry.txt]}"}, "the file 'stry.txt' does not exist here"),
         ({"task": "{kind: text, files: [stry.txt]}"}, "did you mean 'story.txt'"),
+        ({"task": "{kind: text, files: 'no/*.txt'}"}, "claim.yaml:2: no file matches 'no/*.txt'"),
+        ({"task": "{kind: text, files: pictures}"}, "claim.yaml:2: the folder 'pictures' holds no file of texts (.txt"),
+        ({"task": "{kind: text, column: body}"}, "claim.yaml:2: 'column' goes with 'files' of a task of kind 'text'"),
+        (
+            {"task": "{kind: text, files: [story.txt]}", "more": "reference: {files: '*.txt'}"},
+            "claim.yaml:4: the reference overlaps what is scored: '*.txt' is in both",
+        ),
         (
             {"task": "{kind: text, files: [story.txt]}", "more": "reference: {files: [./story.txt]}"},
             "claim.yaml:4: the reference overlaps what is scored: './story.txt' is in both",
@@ -175,6 +182,7 @@ def test_what_is_wrong_by_its_name_is_said_before_a_model_is_loaded(
     Path("plain.csv").write_text("clean,correct\nLily went to the, park\n")
     Path("ragged.csv").write_text("clean,correct,incorrect\nLily ran, up, down\nTom ran, up, down, left\n")
     Path("story.txt").write_text(STORY)
+    Path("pictures").mkdir()
     fields = {"task": TEXT if "split" in fields.get("more", "") else REPEAT, **fields}
     if "split: test" in fields.get("more", ""):
         fields["task"] = TEXT
@@ -210,21 +218,27 @@ def test_validate_refuses_what_measure_refuses(
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"task": "{kind: text, files: [short.txt]}"}, "claim.yaml:2: the file 'short.txt' has 4 tokens; a document"),
+        ({"task": "{kind: text, files: [short.txt]}"}, "claim.yaml:2: short.txt has 4 tokens; a document"),
         ({"task": "{kind: text, texts: [Lily ran.]}"}, "claim.yaml:2: texts[0] has"),
+        (
+            {"task": "{kind: text, files: [rows.jsonl]}"},
+            "claim.yaml:2: rows.jsonl:1: there is no column 'text'; valid: 'b",
+        ),
+        ({"task": f"{{kind: text, texts: ['{STORY}']}}"}, "scored ones when at least two differ; give 'reference'"),
         ({"task": "{kind: text, files: [bytes.txt]}"}, "claim.yaml:2: the file 'bytes.txt' cannot be read as UTF-8"),
         (
             {"task": "{kind: text, files: [story.txt]}", "more": "reference: {files: [copy.txt]}"},
-            "claim.yaml:4: the reference overlaps what is scored: the file 'copy.txt' equals the file 'story.txt'",
+            "claim.yaml:4: the reference overlaps what is scored: copy.txt equals story.txt",
         ),
         (
             {"task": "{kind: text, files: [story.txt]}", "more": "reference: {files: [longer.txt]}"},
-            "overlaps what is scored: the file 'story.txt' stands word for word in the file 'longer.txt'",
+            "overlaps what is scored: story.txt stands word for word in longer.txt",
         ),
     ],
 )
 def test_data_that_cannot_be_scored(run: Run, fields: dict[str, str], sentence: str):
     Path("short.txt").write_text("Lily ran.")
+    Path("rows.jsonl").write_text('{"body": "Lily ran."}')
     Path("bytes.txt").write_bytes(b"\xff\xfe\x00" * 40)
     Path("story.txt").write_text(STORY * 2)
     Path("copy.txt").write_text(STORY * 2)

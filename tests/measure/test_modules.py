@@ -232,3 +232,22 @@ def test_a_randomised_copy_leaves_the_module_alone_and_is_keyed():
     found, how = by_attention(PlanContext(Runner(first, task())), sites("conv2[0]", "conv2[2]"), {})
     assert {site.module for site in found} == {"conv2"}
     assert "attribution" in how
+
+
+@pytest.mark.parametrize("kind", ["keep", "remove", "constant"])
+def test_every_listed_component_of_a_sequential_can_be_claimed(kind: str, tmp_path: Path):
+    torch.manual_seed(0)
+    parts = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU())
+    model = assay.load(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), parts, torch.nn.Linear(8, 3)))
+    assert model.components == ("0", "1", "2", "2.0", "2.1", "3")
+    inputs, labels = torch.randn(60, 4), torch.arange(60) % 3
+    np.savez(tmp_path / "data.npz", inputs=inputs.numpy(), labels=labels.numpy())
+    bench = assay.Workbench(model, assay.Task.classify(model, inputs, labels))
+    for name in model.components:
+        claim = tmp_path / "claim.yaml"
+        task = f"task: {{kind: classify, file: {tmp_path / 'data.npz'}}}"
+        claim.write_text(f"model: mine\n{task}\nexplanation: {{kind: {kind}, components: [{name}]}}\n")
+        record = bench.measure(claim, only=("headline",), ablation="mean").record
+        assert record.claim.scope == (name,)
+        python = {"keep": assay.Keep, "remove": assay.Remove, "constant": assay.Constant}[kind]([name])
+        assert bench.measure(python, only=("headline",), ablation="mean").record.losses == record.losses

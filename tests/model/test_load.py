@@ -227,7 +227,7 @@ def test_attention_only_layers_have_no_mlp_and_names_are_in_order() -> None:
     assert not any(name.startswith("m") for name in bare.components)
 
 
-def test_networks_of_no_supported_family_are_explained_at_their_submodules() -> None:
+def test_networks_of_no_supported_family_are_explained_at_their_submodules(caplog: pytest.LogCaptureFixture) -> None:
     import transformers as library
 
     config = library.OPTConfig(
@@ -246,6 +246,11 @@ def test_networks_of_no_supported_family_are_explained_at_their_submodules() -> 
     with torch.no_grad():
         assert torch.equal(model(ids), network.eval()(ids).logits)
     assert isinstance(load(tiny_network("gpt2").transformer), ModuleModel)
+    assert isinstance(load(torch.nn.Linear(2, 2)), ModuleModel)  # of which nobody expects heads: nothing is said
+    opt, body = (record.getMessage() for record in caplog.records if record.name == "assay")
+    assert opt.startswith("note: 'OPTForCausalLM' is of the family 'opt', so it is opened as a network of named submod")
+    assert opt.endswith("of language models of the families gpt2, gpt_neox, llama, mistral, qwen2, qwen3")
+    assert body.startswith("note: 'GPT2Model' has no language-model head (lm_head), so it is opened as a network of ")
 
 
 def test_folder_of_no_supported_family_opens_with_its_own_head(tmp_path: Path) -> None:

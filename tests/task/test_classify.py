@@ -1,4 +1,8 @@
+import gzip
+import json
+
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from torch import nn
@@ -103,3 +107,74 @@ def test_labels_and_outputs_that_do_not_fit_are_refused_when_the_output_is_seen(
 def test_a_group_of_half_a_character_is_refused_before_anything_is_measured():
     with pytest.raises(TaskError, match="is half a character, which no name can have"):
         examples("example", torch.zeros(2, 3), torch.tensor([0, 1]), ["a", "\ud800"])
+
+
+FLAT = X.flatten(1)[:, :3].contiguous()
+ROWS = [
+    {"input": x.tolist(), "label": int(y), "group": f"g{i // 2}"} for i, (x, y) in enumerate(zip(X, Y, strict=True))
+]
+
+
+def test_files_tables_and_rows_give_the_task_of_their_arrays(tmp_path, caplog):
+    groups = [row["group"] for row in ROWS]
+    wanted = Task.classify(NET, X, Y, groups=groups)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    (tmp_path / "rows.csv.gz").write_bytes(
+        gzip.compress(
+            ("input,label,group\n" + "".join(f'"{r["input"]}",{r["label"]},{r["group"]}\n' for r in ROWS)).encode()
+        )
+    )
+    np.savez(tmp_path / "arrays.npz", inputs=X.numpy(), labels=Y.numpy(), groups=np.array(groups))
+    for source in (
+        ROWS,
+        pa.Table.from_pylist(ROWS),
+        tmp_path / "rows.jsonl",
+        str(tmp_path / "rows.csv.gz"),
+        tmp_path / "arrays.npz",
+    ):
+        task = Task.classify(NET, source)
+        assert task.fingerprint == wanted.fingerprint
+        assert task.tokens.dtype == torch.float32
+    assert caplog.records[-1].getMessage().startswith("note: 3 of the groups of 'classify with Sequential' are the ref")
+
+
+def test_columns_of_numbers_are_features_and_whole_lists_stay_whole(tmp_path):
+    names = "a,b,label,c\n"
+    (tmp_path / "t.csv").write_text(names + "".join(f"{a!r},{b!r},{y},{c!r}\n" for (a, b, c), y in zip(
+        FLAT.tolist(), Y.tolist(), strict=True)))  # fmt: skip
+    reference = [{"a": 1.0, "b": 2, "label": 0, "c": 3}, {"a": 0, "b": 0, "label": 1, "c": 0.5}]
+    task = Task.classify(NET, tmp_path / "t.csv", reference=reference)
+    assert torch.equal(task.tokens, FLAT)
+    assert task.reference is not None
+    assert task.reference.tokens.tolist() == [[1, 2, 3], [0, 0, 0.5]]
+    ids = Task.classify(NET, [{"input": [i, i + 1], "label": i % 2} for i in range(10)])
+    assert ids.tokens.dtype == torch.int64
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([{"input": [1.0], "lable": 0}], "row 0: there is no column 'label'; did you mean 'lable'?"),
+        ([{"label": 0}], "row 0: there is no column 'input', and no other one beside 'label'"),
+        ([{"input": [1.0], "label": "cat"}], "row 0: 'label' must be the number of a class, not 'cat'"),
+        ([{"input": [1.0], "label": 0.5}], "row 0: 'label' must be the number of a class, not 0.5"),
+        ([{"input": "no", "label": 0}], "row 0: the input must be a number or a list of numbers, not {'input': 'no'}"),
+        ([{"a": "x", "label": 0}], "row 0: the input must be a number or a list of numbers, not {'a': 'x'}"),
+        (
+            [{"input": [1.0], "label": 0}, {"input": [1.0, 2.0], "label": 0}],
+            r"row 1: the input must be a list of numbers of shape \(1,\), not {'input': \[1.0, 2.0\]}",
+        ),
+        ([{"a": 1, "label": 0}, {"b": 1, "label": 0}], "row 1: the columns are not those of row 0, 'a', 'label'"),
+        ([], "the examples have no labels; give inputs and labels, rows with a column 'label', or a file of them"),
+        (X, "the examples have no labels"),
+        ("x.txt", r"the examples \(or .npz\) 'x.txt' must be a file that ends in .csv, .tsv, .jsonl, .ndjson"),
+    ],
+)
+def test_rows_that_are_no_examples_are_refused_in_one_sentence(rows, message):
+    with pytest.raises(TaskError, match=f"^{message}"):
+        Task.classify(NET, rows)
+
+
+def test_groups_beside_rows_are_refused():
+    with pytest.raises(TaskError, match="'groups' are given beside rows or a file"):
+        Task.classify(NET, ROWS, groups=["a"] * 20)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from assay.errors import TaskError
-from assay.task import prompt_rows
+from assay.task import row_files
 from assay.task.metrics import METRICS
 from assay.task.task import Task
 from tests.task.handles import Handle, novel, stories
@@ -161,6 +161,44 @@ def test_an_answer_without_its_space_is_refused_with_a_hint():
     assert "with a space before it, is one" in refused([row(0), row(1, correct="something")])
 
 
+@pytest.mark.parametrize(
+    ("clean", "answer", "remark"),
+    [
+        (
+            "John gave it to",
+            "the",
+            "'correct' 'the' makes 'tothe' of the prompt's end; ' the', with a space before it, is",
+        ),
+        (
+            "John gave it to ",
+            "the",
+            "'clean' ends in a space, which the tokenizer reads as the beginning of the next word",
+        ),
+        ("John gave it to ", " the", "'clean' ends in a space, which the tokenizer reads as the beginning of the next"),
+        ("John gave it to", " the", None),
+        ("She was walk", "ing", None),
+        ("It was 17", "4", None),
+        ("The cat (", "a", None),
+        ("A:", "a", None),
+    ],
+)
+def test_an_answer_that_may_not_be_meant_is_said(caplog, clean: str, answer: str, remark: str | None):
+    rows = [{"clean": f"{place}, {clean}", "correct": answer} for place in PLACES[:3]]
+    task = Task.prompts(novel(), rows, metric="loss")
+    notes = [record.getMessage() for record in caplog.records if record.name == "assay"]
+    assert notes[0] == (
+        "note: 1 of the prompts of '3 prompts' are the reference, which fills ablations and fits floors and is never "
+        "scored (three tenths, by content hash); 'reference' names others"
+    )
+    if remark is None:
+        assert "answers" not in task.notes
+        assert len(notes) == 1
+    else:
+        start = "3 of 3 prompts have an answer that may not be what is meant; row 0: "
+        assert task.notes["answers"].startswith(start + remark)
+        assert notes[1] == f"note: 3 prompts: {task.notes['answers']}"
+
+
 def test_positions_that_cannot_be_found_are_refused():
     assert "column 'S2' occurs 2 times in the prompt; write 'John#2' for the second" in refused([row(0, S2="John")])
     assert "'Peter' of column 'S2' does not occur in the prompt" in refused([row(0, S2="Peter")])
@@ -215,7 +253,7 @@ def test_references_that_overlap_or_lack_columns_are_refused():
     assert refused(grouped, reference=[{**ROWS[3], "group": "b"}, there]) == overlaps + "'b' equals one of 'a'"
     assert refused([*grouped, there]).startswith(overlaps)  # whichever group the split holds apart
     assert "the reference has no column 'corrupted'" in refused(ROWS[:3], reference=[row(5, corrupted=None)])
-    assert "when at least two differ; give reference=..." in refused(ROWS[:1])
+    assert "when at least two differ; give 'reference'" in refused(ROWS[:1])
 
 
 def test_logit_difference_needs_incorrect_answers():
@@ -250,7 +288,7 @@ def test_files_that_are_too_large_in_any_direction_are_refused(tmp_path, monkeyp
         (tmp_path / name).write_text(text)
         return refused(tmp_path / name)
 
-    assert "a.csv:1: there are 65 columns, and prompts have at most 64" in said(
+    assert "a.csv:1: there are 65 columns, and a row has at most 64" in said(
         "a.csv", ",".join(f"c{i}" for i in range(65))
     )
     wide = json.dumps({f"c{i}": "x" for i in range(65)})
@@ -258,13 +296,13 @@ def test_files_that_are_too_large_in_any_direction_are_refused(tmp_path, monkeyp
     long = json.dumps({"clean": "word " * 30_000, "correct": " a"})
     assert "a.jsonl:1: column 'clean' is too long: 'word word" in said("a.jsonl", long)
     assert "field larger than field limit" in said("a.csv", "clean,correct\n" + "word " * 30_000 + ",a\n")
-    monkeypatch.setattr(prompt_rows, "MOST_ROWS", 3)
+    monkeypatch.setattr(row_files, "MOST_ROWS", 3)
     assert "a.csv:5: a file of prompts has at most 3 rows" in said("a.csv", "clean,correct\n" + "a,b\n" * 4)
-    monkeypatch.setattr(prompt_rows, "MOST_CELLS", 5)
+    monkeypatch.setattr(row_files, "MOST_CELLS", 5)
     assert "a.csv:3: a file of prompts has at most 5 cells" in said(
         "a.csv", "clean,correct,incorrect\n" + "a,b,c\n" * 2
     )
-    monkeypatch.setattr(prompt_rows, "LARGEST", 10)
+    monkeypatch.setattr(row_files, "LARGEST", 10)
     assert "has 14 bytes, and at most 10 are read" in said("a.csv", "clean,correct\n")
 
 

@@ -272,7 +272,7 @@ def test_the_description_says_how_large_the_reference_is():
             {"texts": [TEXTS[5], "As it was said: " + TEXTS[5]]},
             "the reference overlaps what is scored: texts[0] stands word for word in texts[1]",
         ),
-        ({"texts": TEXTS, "split": "test"}, "texts and split='test' are both given; a task has one or the other"),
+        ({"texts": TEXTS, "split": "test"}, "'split' and 'texts' are both given; a task has one or the other"),
         ({"split": "tets"}, "unknown split 'tets' of the text of zoo:novel-attn2-rep; did you mean 'test'?"),
         ({"reference": "trian"}, "unknown split 'trian' of the text of zoo:novel-attn2-rep; did you mean 'train'"),
         ({"reference": "test"}, "the reference overlaps what is scored: both are the split 'test'"),

@@ -41,7 +41,13 @@ def circuit(
         typer.Option("--task", metavar="TASK", help="text, repeat, or a file of prompts. [default: repeat]"),
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option("--text", metavar="FILE", help="A document of the task text; several times.")
+        list[str] | None,
+        typer.Option(
+            "--text",
+            metavar="FILE",
+            help="Own text of the task text: a file, a folder or a glob; CSV and JSONL with a document in each row of "
+            "the column text. Several times.",
+        ),
     ] = None,
     split: Annotated[
         str | None, typer.Option("--split", metavar="NAME", help="A zoo model's text that is scored. [default: test]")

@@ -110,7 +110,9 @@ def _other_modules(kept: list[Site], model: ModuleModel) -> list[Site]:
     """The model's parts that lie in no kept one; no part that a kept one lies in is among them."""
     for site in kept:
         if site.index is not None:
-            raise ComponentError(f"{str(site)!r}: Keep takes whole submodules; Remove and Constant take single indices")
+            raise ComponentError(
+                f"{str(site)!r}: a claim of kind keep takes whole submodules; remove and constant take single indices"
+            )
     names = {site.module for site in kept}
     return [
         Site("module", module=part)

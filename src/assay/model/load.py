@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.errors import ModelError, UserError
+from assay.errors import ModelError, UserError, notice
 from assay.model import spec
 from assay.model.admit import (
     check_device,
@@ -34,6 +34,7 @@ from assay.model.admit import (
 from assay.model.families import FAMILIES
 from assay.model.folder import HOLDS, check_folder, looks_local
 from assay.model.module import ModuleModel, evaluating
+from assay.model.neighbours import unwrapped
 from assay.model.proving import prove
 from assay.model.stored import check_counts, check_size, configuration, shapes
 from assay.model.transformer import Model
@@ -53,7 +54,8 @@ def load(
     revision: str | None = None,
     tokenizer: Any = None,
 ) -> Model | ModuleModel:
-    """`assay.load` for everything but planted worlds: a zoo name, a folder, a hub id, a transformers model, any module.
+    """`assay.load` for everything but planted worlds: a zoo name, a folder, a hub id, a transformers model, any module,
+    and what TransformerLens, nnsight and peft wrap.
 
     Raises:
         ModelError: in one sentence, for what cannot be found, read, supported or proved.
@@ -61,8 +63,10 @@ def load(
     wanted = _dtype(dtype)
     if device is not None:
         check_device(device)
+    if (found := unwrapped(source)) is not None:
+        source, tokenizer = found.network, tokenizer or found.tokenizer
     if isinstance(source, nn.Module):
-        network, name = source, _name_of(source)
+        network, name = source, _name_of(source) + (found.suffix if found else "")
         check_held(network, name)
         types = {p.dtype for p in network.parameters() if p.is_floating_point()} or {_first(network).dtype}
         if (wanted is not None and types != {wanted}) or (
@@ -91,6 +95,12 @@ def _view(network: nn.Module, name: str, tokenizer: Any) -> Model | ModuleModel:
     config = getattr(network, "config", None)
     family = getattr(config, "model_type", None)
     if family not in FAMILIES or not hasattr(network, "lm_head"):
+        if isinstance(family, str):
+            why = f"is of the family {family!r}" if family not in FAMILIES else "has no language-model head (lm_head)"
+            notice(
+                f"{name!r} {why}, so it is opened as a network of named submodules, without heads, MLPs and edges, for "
+                f"tasks of kind 'classify'; those are known of language models of the families {', '.join(FAMILIES)}"
+            )
         return ModuleModel(network, name, tokenizer=tokenizer)
     try:
         shape, weights, window = FAMILIES[family].read(config, network)

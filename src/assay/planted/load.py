@@ -25,7 +25,8 @@ def load(
     """Opens a model and proves that the component view computes what the library computes.
 
     Args:
-        source: "zoo:NAME", "planted:NAME", a folder in the hub's format, a hub id, a transformers model, or any module.
+        source: "zoo:NAME", "planted:NAME", a folder in the hub's format, a hub id, a transformers model, a bridge of
+            TransformerLens, a handle of nnsight, a peft model (whose adapter is merged into a copy), or any module.
         dtype: float32 (the default for what is read from disk), float64, bfloat16 or float16. A model in memory keeps
             its own; with another dtype or device than its own, a copy is explained.
         device: where to run; default: the CPU for what is read from disk, its own for a model in memory.

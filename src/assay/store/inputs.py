@@ -5,15 +5,19 @@ A pipe or a device is never opened, since reading it may wait for ever or never 
 
 from __future__ import annotations
 
+import bz2
 import json
+import lzma
 import os
 import stat
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from assay.errors import UserError, nearest
 
+PACKED = (".gz", ".bz2", ".xz")  # how files end that are unpacked when they are read
 SHOWN = 120  # characters of a name that a sentence shows
 WEIGHT = 1_600_000_000  # bytes of memory that the data of a JSON file may take
 
@@ -147,17 +151,51 @@ def _read(
     return bytes(content)
 
 
+def suffix(path: str | Path) -> str:
+    """How a file's name ends, in small letters, whether it is packed or not.
+
+    Example:
+        >>> suffix("texts/A.JSONL.gz"), suffix("notes.xz"), suffix("README")
+        ('.jsonl', '', '')
+    """
+    name = Path(path)
+    return (name.with_suffix("") if name.suffix.lower() in PACKED else name).suffix.lower()
+
+
 def read_text(
     path: str | Path, what: str, error: type[UserError] = UserError, *, most: int, like: Iterable[str] | None = None
 ) -> str:
-    """The UTF-8 text of a regular file, without a byte order mark. See `open_input`."""
+    """The UTF-8 text of a regular file, without a byte order mark; of one that ends in .gz, .bz2 or .xz what is packed
+    in it, which may have `most` bytes too. See `open_input`."""
     content = read_bytes(path, what, error, most=most, like=like)
+    if (packed := Path(path).suffix.lower()) in PACKED:
+        content = _unpacked(content, packed, f"{what} {shown(path)}", error, most)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content.count(b"\n", 0, problem.start) + 1
         byte = f"line {line} has the byte 0x{content[problem.start]:02x}"
         raise error(f"{what} {shown(path)} cannot be read as UTF-8 text: {byte}") from None
+
+
+def _unpacked(content: bytes, packed: str, name: str, error: type[UserError], most: int) -> bytes:
+    """What is packed in some bytes, as far as `most` and one more; the parts of several that stand in one file."""
+    out = bytearray()
+    try:
+        while content and len(out) <= most:
+            if packed == ".gz":
+                part: Any = zlib.decompressobj(wbits=31)
+            else:
+                part = bz2.BZ2Decompressor() if packed == ".bz2" else lzma.LZMADecompressor(memlimit=WEIGHT)
+            out += part.decompress(content, most + 1 - len(out))
+            if not part.eof and len(out) <= most:
+                raise EOFError("it ends in the middle")
+            content = part.unused_data
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as problem:
+        raise error(f"{name} cannot be unpacked: {problem}") from None
+    if len(out) > most:
+        raise error(_too_large(f"{name}, unpacked,", f"over {most:,}", most))
+    return bytes(out)
 
 
 def read_json(

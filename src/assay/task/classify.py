@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,13 +12,17 @@ import torch
 from jaxtyping import Int, Integer, Shaped
 from torch import Tensor
 
-from assay.errors import TaskError
-from assay.task.encode import LONE, name_of, require_loaded
+from assay.errors import TaskError, nearest
+from assay.store.inputs import suffix
+from assay.task.arrays import LARGEST, read_arrays
+from assay.task.encode import name_of, require_loaded
 from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of, take, three_tenths
 from assay.task.metrics import Metric, metric_of
+from assay.task.row_files import LONE, file_rows, is_table, table_rows
 from assay.task.task import Task
 
 MOST = 250_000  # examples
+INPUT, LABEL, GROUP = "input", "label", "group"  # columns of rows
 
 
 def classify_task(
@@ -25,16 +31,23 @@ def classify_task(
     labels: Any,
     *,
     groups: Sequence[object] | None,
-    reference: tuple[Any, Any] | None,
+    reference: Any,
     metric: str | Metric,
 ) -> Task:
     """See `Task.classify`."""
     if not isinstance(module, torch.nn.Module):
         require_loaded(module)
+    if labels is None:
+        if groups is not None:
+            raise TaskError("'groups' are given beside rows or a file, which have a column or an array for them")
+        inputs, labels, groups = opened(inputs, "the examples")
+    held: tuple[Any, Any] | None = reference
+    if not isinstance(reference, tuple | None):
+        held = opened(reference, "the reference")[:2]
     metric = metric_of(metric)
     everything = examples("example", *checked(inputs, labels, "inputs"), groups)
-    if reference is not None:
-        scored, other = everything, examples("reference", *checked(*reference, "the reference's inputs"), None)
+    if held is not None:
+        scored, other = everything, examples("reference", *checked(*held, "the reference's inputs"), None)
         how = "given"
         owners = [other.documents[i].name for i in other.document]
         shared = {content_hash(x): name for x, name in zip(other.tokens.numpy(), owners, strict=True)}
@@ -60,6 +73,64 @@ def classify_task(
         notes={"reference": how},
         **fields_of(scored),
     )
+
+
+def opened(source: Any, what: str) -> tuple[Any, Any, list[Any] | None]:
+    """Inputs, labels and groups of a file (.npz, CSV, JSONL), a table or a list of rows.
+
+    Raises:
+        TaskError: for what is none of these, and, with its line, for a row that is not like the first.
+    """
+    if isinstance(source, str | Path) and suffix(source) == ".npz":
+        arrays = read_arrays(source, ("inputs", "labels"), ("groups",))
+        groups = arrays.get("groups")
+        if groups is not None and groups.ndim != 1:
+            raise TaskError(f"the array 'groups' must have one entry for each example, not shape {groups.shape}")
+        return arrays["inputs"], arrays["labels"], None if groups is None else groups.tolist()
+    if isinstance(source, str | Path):
+        rows = list(file_rows(Path(source), "examples (or .npz)", LARGEST))
+    elif is_table(source) or (isinstance(source, list) and source and isinstance(source[0], Mapping)):
+        rows = list(table_rows(source, what))
+    else:
+        raise TaskError(f"{what} have no labels; give inputs and labels, rows with a column 'label', or a file of them")
+    if not rows:
+        raise TaskError(f"{what} are empty; a task needs at least one example")
+    return of_rows(rows)
+
+
+def of_rows(rows: Sequence[tuple[str, Any]]) -> tuple[Any, Any, list[Any] | None]:
+    """Inputs, labels and groups of rows with columns `label`, perhaps `group`, and `input` (numbers, nested to any
+    depth) or one number in each further column."""
+    where, first = rows[0]
+    columns = list(first) if isinstance(first, Mapping) else []
+    if LABEL not in columns:
+        raise TaskError(f"{where}: there is no column {LABEL!r}" + nearest(LABEL, columns))
+    features = [INPUT] if INPUT in columns else [name for name in columns if name not in (LABEL, GROUP)]
+    if not features:
+        raise TaskError(f"{where}: there is no column {INPUT!r}, and no other one beside {LABEL!r}")
+    found, labels = [], []
+    for place, row in rows:
+        if not isinstance(row, Mapping) or list(row) != columns:
+            raise TaskError(f"{place}: the columns are not those of {where}, {', '.join(map(repr, columns))}")
+        try:
+            labels.append(int(row[LABEL]))
+            if labels[-1] != float(row[LABEL]):
+                raise ValueError
+        except (TypeError, ValueError):
+            raise TaskError(f"{place}: {LABEL!r} must be the number of a class, not {row[LABEL]!r}") from None
+        try:
+            one = [float(row[name]) for name in features] if features != [INPUT] else row[INPUT]
+            found.append(np.asarray(json.loads(one) if isinstance(one, str) else one))
+            if found[-1].dtype.kind not in "iuf" or found[-1].shape != found[0].shape:
+                raise ValueError
+        except (TypeError, ValueError, RecursionError):
+            of = f"a list of numbers of shape {found[0].shape}" if found else "a number or a list of numbers"
+            shown = {name: row[name] for name in features}
+            raise TaskError(f"{place}: the input must be {of}, not {str(shown)[:80]}") from None
+    inputs = np.stack(found)
+    if inputs.dtype.kind == "f":
+        inputs = inputs.astype(np.float32)
+    return inputs, np.array(labels), [row[GROUP] for _, row in rows] if GROUP in columns else None
 
 
 def split(everything: Examples, keys: Sequence[str], what: str) -> tuple[Examples, Examples, str]:

@@ -20,11 +20,15 @@ SHORTEST_WINDOW = 16
 
 @dataclass(frozen=True)
 class Document:
-    """Scored tokens that belong together: a story, a module, a prompt group, or a block of a long work."""
+    """Scored tokens that belong together: a story, a module, a prompt group, or a block of a long work.
+
+    `whole`: whether it is no piece of anything, however its name ends.
+    """
 
     name: str
     source: str
     tokens: np.ndarray  # [length], token ids without BOS
+    whole: bool = False
 
     @property
     def work(self) -> str:
@@ -34,7 +38,7 @@ class Document:
             >>> Document("en/emma#3", "en", np.zeros(4)).work, Document("python/ast#0:2", "python", np.zeros(4)).work
             ('en/emma', 'python/ast')
         """
-        return re.sub(r"[#@][0-9:]+$", "", self.name)
+        return self.name if self.whole else re.sub(r"[#@][0-9:]+$", "", self.name)
 
 
 def blocks(name: str, source: str, tokens: np.ndarray, block: int = BLOCK) -> list[Document]:

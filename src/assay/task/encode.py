@@ -11,11 +11,12 @@ from jaxtyping import Int
 
 from assay.errors import TaskError, nearest
 from assay.model.admit import foreign
+from assay.model.families import FAMILIES
 from assay.task.documents import SHORTEST_WINDOW
 from assay.task.overlap import plain
+from assay.task.row_files import LONE
 
 FALLBACK = re.compile("<0x[0-9A-F]{2}>")
-LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write
 LONGEST_CONTEXT = 1_024  # default for models that read more: a row is as wide as the context
 
 
@@ -40,8 +41,8 @@ def reads_tokens(model: Any) -> None:
     if not hasattr(getattr(model, "config", None), "vocab"):
         names = getattr(getattr(model, "network", None), "state_dict", dict)()
         raise TaskError(
-            f"{name_of(model)} is a network of no known family, so which token ids it reads is not known; use "
-            f"Task.classify{foreign(names)}"
+            f"{name_of(model)} is a network of no known family ({', '.join(FAMILIES)}), so which token ids it reads is "
+            f"not known; use a task of kind 'classify' (Task.classify){foreign(names)}"
         )
 
 
@@ -54,8 +55,8 @@ def tokenizer_of(model: Any) -> Any:
     tokenizer = getattr(model, "tokenizer", None)
     if tokenizer is None:
         raise TaskError(
-            f"{name_of(model)} has no tokenizer, so it cannot read text; use Task.classify, or load a folder with a "
-            f"tokenizer"
+            f"{name_of(model)} has no tokenizer, so it cannot read text; use a task of kind 'classify' (Task.classify) "
+            "or 'repeat', or load a folder with a tokenizer"
         )
     return tokenizer
 

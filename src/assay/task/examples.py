@@ -207,7 +207,7 @@ def three_tenths(keys: Sequence[str], what: str) -> tuple[set[str], str]:
     distinct = sorted(set(keys))
     if len(distinct) < 2:
         raise TaskError(
-            f"{what} can only be split into reference and scored ones when at least two differ; give reference=..."
+            f"{what} can only be split into reference and scored ones when at least two differ; give 'reference'"
         )
     count = max(1, round(0.3 * len(distinct)))
     return set(distinct[:count]), f"{what} split 30/70 by content hash (reference/scored)"

@@ -20,16 +20,15 @@ from assay.store import inputs
 from assay.task.encode import bos_of, encode, read_back
 from assay.task.examples import Examples, content_hash
 from assay.task.overlap import ORDER, Overlap, contained, in_common, ngram_hashes, rows_of
-from assay.task.prompt_rows import LINES, SEPARATORS, file_rows
 from assay.task.prompts import parse
 from assay.task.prompts import rows_of as rows_as_examples
+from assay.task.row_files import ROWS, file_rows
 from assay.task.text_files import LARGEST as LARGEST_TEXT
 
 FORMAT, VERSION = "assay found_on", 1
 FILE = "the 'found_on' file"
 MOST = 1 << 26  # bytes of 13-gram hashes that are read
 LARGEST = 1 << 27  # bytes of a file
-ROWS = (*SEPARATORS, *LINES)
 FILES = (*ROWS, ".json", ".txt")  # what a single word ends in that is meant as a file's name
 
 
@@ -73,7 +72,7 @@ def read_found_on(given: str, model: Any) -> FoundOn | None:
     """
     path = inputs.place(given)
     if not inputs.is_file(path):
-        if path.suffix in FILES and not any(letter.isspace() or letter == "\0" for letter in given):
+        if inputs.suffix(path) in FILES and not any(letter.isspace() or letter == "\0" for letter in given):
             there = "is not there" if inputs.is_absent(path) else "is no regular file"
             raise ClaimError(f"{FILE} {inputs.shown(given)} {there}; give another, or say in words what it was")
         return None  # a description, however long
@@ -82,8 +81,8 @@ def read_found_on(given: str, model: Any) -> FoundOn | None:
             return _searched(path)
         if getattr(model, "tokenizer", None) is None:
             return None
-        if path.suffix in ROWS:
-            rows = list(file_rows(path))
+        if inputs.suffix(path) in ROWS:
+            rows = list(file_rows(path, "prompts or texts"))
             if not all(isinstance(row, dict) and isinstance(row.get("text"), str) for _, row in rows):
                 return _prompts(given, model)
             return _texts(given, model, [row["text"] for _, row in rows])

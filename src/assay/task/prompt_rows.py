@@ -1,27 +1,18 @@
-"""Reads rows of prompts from a CSV or JSONL file, or from mappings, and checks their form; it knows nothing of
-tokens."""
+"""Reads rows of prompts from a file or a table, and checks their form; it knows nothing of tokens."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from assay.errors import TaskError, nearest
-from assay.store import inputs
-from assay.task.encode import LONE
+from assay.task.row_files import LONE, MOST_COLUMNS, file_rows, table_rows
 
 KNOWN = ("clean", "corrupted", "correct", "incorrect", "group")
 NEEDED = ("clean", "correct")
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
-LINES = (".jsonl", ".ndjson")
-LARGEST = 1 << 25  # bytes of a file
-MOST_ROWS, MOST_COLUMNS, MOST_CELLS = 200_000, 64, 2_000_000
 LONGEST = 100_000  # characters of a cell
 SHOWN = 10  # rows that a message names
 
@@ -44,18 +35,16 @@ class PromptRow:
     group: str | None
 
 
-def read_rows(source: str | Path | Sequence[Mapping[str, Any]]) -> tuple[list[PromptRow], str]:
+def read_rows(source: Any) -> tuple[list[PromptRow], str]:
     """Rows that all have the same columns, and a name for them.
 
     Raises:
         TaskError: for a missing or unreadable file, a missing column, and a row that is not like the others.
     """
     if isinstance(source, (str, Path)):
-        path, name = Path(source), str(source)
-        raw = file_rows(path)
+        name, raw = str(source), file_rows(Path(source), "prompts")
     else:
-        name = f"{len(source)} prompts"
-        raw = ((f"row {i}", values) for i, values in enumerate(source))
+        name, raw = f"{len(source)} prompts", table_rows(source, "the prompts")
     rows = each(raw, lambda one: checked(*one))
     if not rows:
         raise TaskError(
@@ -131,59 +120,3 @@ def checked(where: str, values: Any) -> PromptRow:
             raise TaskError(f"{where}: column {column!r} is empty")
         found[str(column)] = str(value)
     return PromptRow(where, found, found.pop("group", None) or None)
-
-
-def file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """("file:line", row) for each row of a file."""
-    suffix = path.suffix.lower()
-    if suffix not in (*SEPARATORS, *LINES):
-        raise TaskError(f"the prompts {str(path)!r} must be a file that ends in " + ", ".join((*SEPARATORS, *LINES)))
-    text = inputs.read_text(path, "the file", TaskError, most=LARGEST, like=(*SEPARATORS, *LINES))
-    rows = json_rows(path, text) if suffix in LINES else csv_rows(path, text, SEPARATORS[suffix])
-    cells = 0
-    for number, (where, row) in enumerate(rows, 1):
-        cells += len(row) if isinstance(row, dict) else 1
-        for count, most, what in ((number, MOST_ROWS, "rows"), (cells, MOST_CELLS, "cells")):
-            if count > most:
-                raise TaskError(f"{where}: a file of prompts has at most {most:,} {what}")
-        yield where, row
-
-
-def json_rows(path: Path, text: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(io.StringIO(text), 1):
-        if not line.strip():
-            continue
-        try:
-            yield f"{path}:{number}", json.loads(line)
-        except (ValueError, RecursionError) as problem:
-            reason = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
-            raise TaskError(f"{path}:{number}: not a JSON object: {reason}") from problem
-
-
-def csv_rows(path: Path, text: str, separator: str) -> Iterator[tuple[str, Any]]:
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    header: list[str] | None = None
-    line = 1
-    try:
-        for cells in reader:
-            where, line = f"{path}:{line}", reader.line_num + 1
-            if not cells:
-                continue
-            if header is None:
-                header = [cell.strip() for cell in cells]
-                if len(header) > MOST_COLUMNS:
-                    raise TaskError(
-                        f"{where}: there are {len(header):,} columns, and prompts have at most {MOST_COLUMNS}"
-                    )
-                for i, column in enumerate(header):
-                    if not column or column in header[:i]:
-                        raise TaskError(
-                            f"{where}: the header names column {column!r} twice"
-                            if column
-                            else f"{where}: a column has no name"
-                        )
-                continue
-            names: list[str | None] = [*header, *[None] * max(0, len(cells) - len(header))]
-            yield where, dict(zip(names, [*cells, *[None] * max(0, len(header) - len(cells))], strict=True))
-    except csv.Error as problem:
-        raise TaskError(f"{path}:{line}: not a row of the file: {problem}") from problem

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,23 +20,23 @@ from assay.task.metrics import Metric, metric_of
 from assay.task.prompt_rows import KNOWN, PromptRow, each, read_rows
 from assay.task.task import Task
 
-Source = str | Path | Sequence[Mapping[str, Any]]
-
 
 @dataclass(frozen=True)
 class Prompt:
-    """A row with its tokens: the prompt, its counterfactual (None where there is none), answers, and named columns."""
+    """A row with its tokens: the prompt, its counterfactual (None where there is none), answers, and named columns.
+
+    `remark`: what the tokenizer makes of an answer that it would not read so, None where there is nothing to say.
+    """
 
     row: PromptRow
     clean: Int[np.ndarray, "length"]
     corrupted: Int[np.ndarray, "length"] | None
     answers: tuple[int, ...]
     columns: dict[str, int]
+    remark: str | None = None
 
 
-def prompts_task(
-    model: Any, source: Source, *, metric: str | Metric, reference: Source | None, bos: bool | str
-) -> Task:
+def prompts_task(model: Any, source: Any, *, metric: str | Metric, reference: Any, bos: bool | str) -> Task:
     """See `Task.prompts`."""
     reads_tokens(model)
     tokenizer_of(model)
@@ -55,6 +54,11 @@ def prompts_task(
     else:
         other, how = rows_of(others, width, model, start)[0], "given prompts"
     refuse_shared(scored, other)
+    remarks = [f"{prompt.row.where}: {prompt.remark}" for prompt in (*prompts, *others) if prompt.remark]
+    said = {}
+    if remarks:
+        of = f"{len(remarks):,} of {len(prompts) + len(others):,}"
+        said = {"answers": f"{of} prompts have an answer that may not be what is meant; {remarks[0]}"}
     return Task(
         kind="prompts",
         name=name,
@@ -68,6 +72,7 @@ def prompts_task(
             "bos_id": start,
             "columns": sorted(scored.columns),
             "reference": how,
+            **said,
         },
         **fields_of(scored),
     )
@@ -98,7 +103,7 @@ def agree(prompts: Sequence[Prompt], others: Sequence[Prompt]) -> None:
             )
 
 
-def parse(model: Any, source: Source, bos: int | None) -> tuple[list[Prompt], str]:
+def parse(model: Any, source: Any, bos: int | None) -> tuple[list[Prompt], str]:
     """The prompts of a file or of rows, and a name for them.
 
     Raises:
@@ -125,13 +130,14 @@ def parse(model: Any, source: Source, bos: int | None) -> tuple[list[Prompt], st
                 f"{row.where}: the prompt has {len(head) + len(ids)} tokens, more than the {context - 1} that "
                 f"{name_of(model)} reads"
             )
-        answers = tuple(
-            answer_of(model, row, column, ids) for column in ("correct", "incorrect") if column in row.values
-        )
+        found = [answer_of(model, row, column, ids) for column in ("correct", "incorrect") if column in row.values]
+        answers = tuple(answer for answer, _ in found)
         if len(answers) == 2 and answers[0] == answers[1]:
             raise TaskError(f"{row.where}: 'correct' and 'incorrect' are the same token, {row.values['correct']!r}")
         columns = {c: column_of(model, row, c, len(head), len(ids)) for c in row.values if c not in KNOWN}
-        return Prompt(row, joined(head, ids), None if other is None else joined(head, other), answers, columns)
+        remark = next((remark for _, remark in found if remark), None)
+        clean, corrupted = joined(head, ids), None if other is None else joined(head, other)
+        return Prompt(row, clean, corrupted, answers, columns, remark)
 
     return each(zip(rows, clean, corrupted, strict=True), lambda one: prompt(*one)), name
 
@@ -140,26 +146,37 @@ def joined(head: list[int], ids: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:
     return np.concatenate([np.array(head, dtype=np.int64), ids])
 
 
-def answer_of(model: Any, row: PromptRow, column: str, prompt: Int[np.ndarray, "_"]) -> int:
-    """The one token with which an answer goes on from the prompt, or that it is by itself.
+def answer_of(model: Any, row: PromptRow, column: str, prompt: Int[np.ndarray, "_"]) -> tuple[int, str | None]:
+    """The one token with which an answer goes on from the prompt, or that it is by itself; and a remark where a text of
+    prompt and answer would be read otherwise, or the answer is the end of the prompt's last word.
 
     Raises:
         TaskError: for an answer of several tokens.
     """
-    answer = row.values[column]
-    goes_on, alone, spaced = encode(model, [row.values["clean"] + answer, answer, " " + answer], [row.where] * 3)
-    ids = alone
-    if np.array_equal(goes_on[: len(prompt)], prompt) and len(goes_on) > len(prompt):
-        ids = goes_on[len(prompt) :]
-    if len(ids) == 1:
-        return int(ids[0])
-    pieces = ", ".join(repr(model.tokenizer.decode([int(i)])) for i in ids)
-    hint = (
-        f"; {' ' + answer!r}, with a space before it, is one" if len(spaced) == 1 and not answer.startswith(" ") else ""
-    )
-    raise TaskError(
-        f"{row.where}: {column!r} {answer!r} is {len(ids)} tokens ({pieces}), and an answer must be one{hint}"
-    )
+    answer, clean = row.values[column], row.values["clean"]
+    goes_on, alone, spaced = encode(model, [clean + answer, answer, " " + answer], [row.where] * 3)
+    after = goes_on[len(prompt) :] if np.array_equal(goes_on[: len(prompt)], prompt) else goes_on[:0]
+    ids = after if len(after) else alone
+
+    def pieces(some: Int[np.ndarray, "_"]) -> str:
+        return ", ".join(repr(model.tokenizer.decode([int(i)])) for i in some)
+
+    hint = "" if len(spaced) != 1 or answer[:1].isspace() else f"{' ' + answer!r}, with a space before it, is one"
+    if len(ids) != 1:
+        tail = f"; {hint}" if hint else ""
+        raise TaskError(
+            f"{row.where}: {column!r} {answer!r} is {len(ids)} tokens ({pieces(ids)}), and an answer must be one{tail}"
+        )
+    end, begin, remark = clean[-1:], answer[:1], None
+    if end == " " and (begin == " " or not len(after)):
+        remark = (
+            "'clean' ends in a space, which the tokenizer reads as the beginning of the next word; end it before that"
+        )
+    elif end.lower() != end.upper() and begin.lower() != begin.upper() and hint and spaced[0] != ids[0]:
+        remark = f"{column!r} {answer!r} makes {clean.split()[-1] + answer!r} of the prompt's end; {hint} too"
+    elif not len(after):
+        remark = f"{column!r} {answer!r} is one token alone, and after the prompt it is read as {pieces(goes_on[-2:])}"
+    return int(ids[0]), remark
 
 
 def column_of(model: Any, row: PromptRow, column: str, head: int, length: int) -> int:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Int, Integer, Shaped
 from torch import Tensor
 
-from assay.errors import TaskError
+from assay.errors import TaskError, notice
 from assay.record import about
 from assay.task.examples import Examples, Items, take
 from assay.task.metrics import Metric
@@ -128,8 +128,10 @@ class Task(Examples):
         model: Any,
         *,
         split: str | None = None,
-        texts: Sequence[str] | None = None,
-        reference: Sequence[str] | str | None = None,
+        texts: Any = None,
+        files: str | Path | Sequence[str | Path] | None = None,
+        column: str | None = None,
+        reference: Any = None,
         metric: str | Metric = "loss",
         bos: Bos = "auto",
         context: int | None = None,
@@ -141,9 +143,13 @@ class Task(Examples):
         Args:
             model: gives tokenizer, BOS, context and vocabulary; a zoo model also its own text.
             split: a zoo model's "test" (default), "unseen" or "train".
-            texts: one document each, instead of a split.
-            reference: texts, or a zoo split; by default 512 windows of the zoo's training text, or three tenths of
-            `texts`.
+            texts: one document each, instead of a split: a list, or a table (of datasets, pyarrow, pandas or polars) or
+                list of rows with a column of texts.
+            files: instead of these: text files, one document each; CSV, TSV and JSONL files, one a row; folders, and
+                globs such as "data/**/*.txt"; packed or not (.gz, .bz2, .xz).
+            column: that of the texts in rows; None: "text".
+            reference: as `texts`, a `Path` or a list of them, or a zoo split; by default 512 windows of the zoo's
+                training text, or three tenths of the own documents.
             bos: whether windows start with BOS; "auto": where the tokenizer has one; or the token that they start with.
             context: ids in a window, BOS included; by default the model's, at most 1,024.
             max_documents: at most so many, sampled in proportion to their sources; `seed` keys all sampling.
@@ -155,10 +161,12 @@ class Task(Examples):
         """
         from assay.task.text import text_task
 
-        return text_task(
+        task = text_task(
             model,
             split=split,
             texts=texts,
+            files=files,
+            column=column,
             reference=reference,
             metric=metric,
             bos=bos,
@@ -166,6 +174,7 @@ class Task(Examples):
             max_documents=max_documents,
             seed=seed,
         )
+        return told(task, split=(texts is not None or files is not None) and reference is None)
 
     @classmethod
     def from_ids(
@@ -196,7 +205,7 @@ class Task(Examples):
         """
         from assay.task.ids import ids_task
 
-        return ids_task(
+        task = ids_task(
             model,
             ids,
             reference=reference,
@@ -206,6 +215,7 @@ class Task(Examples):
             max_documents=max_documents,
             seed=seed,
         )
+        return told(task, reference is None)
 
     @classmethod
     def repeat(
@@ -233,19 +243,20 @@ class Task(Examples):
     def prompts(
         cls,
         model: Any,
-        source: str | Path | Sequence[Mapping[str, Any]],
+        source: Any,
         *,
         metric: str | Metric = "logit_diff",
-        reference: str | Path | Sequence[Mapping[str, Any]] | None = None,
+        reference: Any = None,
         bos: Bos = "auto",
     ) -> Task:
         """Prompts with one-token answers, scored after their last token.
 
         Args:
-            source: a CSV or JSONL file, or rows: `clean`, `correct`, and where there are any `corrupted` (the
-                counterfactual, of as many tokens), `incorrect`, `group` (the document), and further columns that name
-                positions: a column number as in `@5` (BOS is 0; -1 the prompt's last token), a word of the prompt (its
-                last token), or `John#2` for its second occurrence.
+            source: a CSV or JSONL file, a table (of datasets, pyarrow, pandas or polars) or a list of rows: `clean`,
+                `correct`, and where there are any `corrupted` (the counterfactual, of as many tokens), `incorrect`,
+                `group` (the document), and further columns that name positions: a column number as in `@5` (BOS is 0;
+                -1 the prompt's last token), a word of the prompt (its last token), or `John#2` for its second
+                occurrence.
             reference: prompts that are not scored; by default three tenths of the groups, by hash.
 
         Raises:
@@ -253,30 +264,54 @@ class Task(Examples):
         """
         from assay.task.prompts import prompts_task
 
-        return prompts_task(model, source, metric=metric, reference=reference, bos=bos)
+        return told(prompts_task(model, source, metric=metric, reference=reference, bos=bos), reference is None)
 
     @classmethod
     def classify(
         cls,
         module: Any,
         inputs: Any,
-        labels: Any,
+        labels: Any = None,
         *,
         groups: Sequence[object] | None = None,
-        reference: tuple[Any, Any] | None = None,
+        reference: Any = None,
         metric: str | Metric = "loss",
     ) -> Task:
         """Examples and labels for any module whose output is [batch, classes].
 
         Args:
-            inputs: [n, ...] tensor or array; labels: [n] class numbers.
+            inputs: [n, ...] tensor or array; labels: [n] class numbers. Or, without labels, both in one: an .npz file
+                with arrays `inputs`, `labels` and perhaps `groups`; a CSV or JSONL file, a table (of datasets, pyarrow,
+                pandas or polars) or a list of rows with columns `label`, perhaps `group`, and `input` (numbers, nested
+                to any depth) or one number in each further column.
             groups: what each example belongs to, for instance a person; each is a document. By default each example is
-            one.
-            reference: (inputs, labels) that are not scored; by default three tenths of the groups, by hash.
+                one.
+            reference: (inputs, labels), or as `inputs`, that are not scored; by default three tenths of the groups, by
+                hash.
 
         Raises:
             TaskError: for inputs and labels that do not fit, are not finite, or are not numbers of classes.
         """
         from assay.task.classify import classify_task
 
-        return classify_task(module, inputs, labels, groups=groups, reference=reference, metric=metric)
+        return told(
+            classify_task(module, inputs, labels, groups=groups, reference=reference, metric=metric), reference is None
+        )
+
+
+def told(task: Task, split: bool) -> Task:
+    """The task itself, of which is said what nobody asked for.
+
+    Args:
+        split: whether the reference was taken from the data.
+    """
+    if split and task.reference is not None:
+        what = str(task.notes["reference"]).partition(" split")[0]
+        notice(
+            f"{len(task.reference.documents):,} of the {what} of {task.name!r} are the reference, which fills "
+            "ablations and fits floors and is never scored (three tenths, by content hash); 'reference' names others"
+        )
+    for note, what in (("answers", ""), ("texts_left_out", "left out: "), ("reference_left_out", "left out: ")):
+        if note in task.notes:
+            notice(f"{task.name}: {what}{task.notes[note]}")
+    return task

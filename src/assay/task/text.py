@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,7 @@ from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of,
 from assay.task.metrics import Metric, metric_of
 from assay.task.overlap import ids_text, refuse_contained, refuse_half
 from assay.task.task import Task
+from assay.task.text_files import read_texts, texts_of
 from assay.task.zoo_text import sample, trained_on, zoo_documents, zoo_reference
 
 
@@ -24,6 +26,8 @@ def text_task(
     *,
     split: str | None,
     texts: Any,
+    files: Any = None,
+    column: str | None = None,
     reference: Any,
     metric: str | Metric,
     bos: bool | str,
@@ -43,16 +47,24 @@ def text_task(
     metric = metric_of(metric)
     if read is None:
         tokenizer_of(model)
-    read = read or partial(own_documents, model)
+    notes: dict[str, Any] = {"split": split, "seed": seed}
+    read = read or partial(own_documents, model, column, notes)
     what = "texts" if kind == "text" else kind
     start = bos_of(model, bos)
     width = context_of(model, context, start)
-    if split is not None and texts is not None:
-        raise TaskError(f"texts and split={split!r} are both given; a task has one or the other")
+    given = [name for name, value in (("split", split), ("texts", texts), ("files", files)) if value is not None]
+    if len(given) > 1:
+        raise TaskError(f"{given[0]!r} and {given[1]!r} are both given; a task has one or the other")
+    if files is not None:
+        listed = [files] if isinstance(files, str | Path) else list(files)
+        notes["files"] = [str(file) for file in listed]
+        texts = read_texts(listed, column)
     if max_documents is not None and max_documents < 1:
         raise TaskError(f"'max_documents' must be at least 1, not {max_documents}")
-    notes: dict[str, Any] = {"split": split, "seed": seed, "bos": start is not None, "bos_id": start}
+    notes |= {"bos": start is not None, "bos_id": start}
     others: list[Document] | None = None
+    if texts is None and column is not None:
+        raise TaskError(f"the column {column!r} is named, and nothing is given that has columns; leave it out")
     if texts is None:
         split = notes["split"] = split or "test"
         documents, sampling = zoo_documents(model, split, max_documents, seed)
@@ -61,7 +73,7 @@ def text_task(
             name = f"{split} text of assay's novels and Python modules, which {name_of(model)} may have seen"
     else:
         documents = read(texts, what)
-        name = f"{len(texts)} {'texts' if kind == 'text' else 'documents of ids'}"
+        name = f"{len(documents)} {'texts' if kind == 'text' else 'documents of ids'}"
         if reference is None:
             chosen, notes["reference"] = three_tenths([content_hash(d.tokens) for d in documents], "documents")
             others = [d for d in documents if content_hash(d.tokens) in chosen]
@@ -92,30 +104,38 @@ def text_task(
     )
 
 
-def own_documents(model: Any, texts: Sequence[str], what: str) -> list[Document]:
-    """A user's texts as documents, named after their place in the list.
+def own_documents(model: Any, column: str | None, notes: dict[str, Any], texts: Any, what: str) -> list[Document]:
+    """A user's texts as documents, named after their file or their place in the list.
+
+    Args:
+        column: that of the texts in rows; notes: how many were left out is added here.
 
     Raises:
-        TaskError: for no texts, what is no text, an empty or too short one.
+        TaskError: for no texts, what is no text, and an empty or too short one that was given by itself; of rows and of
+            folders these are left out.
     """
-    if isinstance(texts, str):
-        raise TaskError(f"{what} must be a list of texts, one document each, not one string")
-    if not len(texts):
-        raise TaskError(f"{what} is an empty list; give at least one text")
-    names = [f"{what}[{i}]" for i in range(len(texts))]
-    for name, text in zip(names, texts, strict=True):
-        if not isinstance(text, str):
-            raise TaskError(f"{name} is {type(text).__name__}, not a text")
-        if not text.strip():
-            raise TaskError(f"{name} is empty")
-    documents = [Document(name, "text", ids) for name, ids in zip(names, encode(model, texts, names), strict=True)]
-    for document in documents:
-        if len(document.tokens) < SHORTEST_WINDOW:
-            raise TaskError(
-                f"{document.name} has {len(document.tokens)} tokens; a document needs at least {SHORTEST_WINDOW} "
-                f"after BOS"
-            )
-    return documents
+    given = texts_of(texts, what, column)
+    if column is not None and what == "texts" and not any(one.row for one in given):
+        raise TaskError(f"the column {column!r} is named, and nothing is given that has columns; leave it out")
+    if not given:
+        raise TaskError(f"{what} has no rows; give at least one text")
+    for one in given:
+        if one.single and not one.text.strip():
+            raise TaskError(f"{one.name} is empty")
+    found = []
+    names = [one.name for one in given]
+    for one, ids in zip(given, encode(model, [one.text for one in given], names), strict=True):
+        if len(ids) >= SHORTEST_WINDOW:
+            found.append(Document(one.name, "text", ids, whole=True))
+        elif one.single:
+            raise TaskError(f"{one.name} has {len(ids)} tokens; a document needs at least {SHORTEST_WINDOW} after BOS")
+    if not found:
+        raise TaskError(f"none of the {len(given):,} {what} has {SHORTEST_WINDOW} tokens, which a document needs")
+    if len(found) < len(given):
+        notes[f"{what}_left_out"] = (
+            f"{len(given) - len(found):,} of {len(given):,}, which have fewer than {SHORTEST_WINDOW} tokens"
+        )
+    return found
 
 
 def refuse_overlap(documents: Sequence[Document], others: Sequence[Document], tokenizer: Any) -> None:

@@ -98,11 +98,29 @@ def test_texts_are_split_by_content(tmp_path):
     assert again(split, model, "gpt2", tmp_path).fingerprint == split.evaluation.fingerprint
 
 
+def test_rows_of_texts_are_split_by_content_and_written_down(tmp_path):
+    model = tiny()
+    words = [np.random.default_rng(i).integers(21, 50, 20) for i in range(10)]
+    rows = [{"body": " ".join(f"w{w}" for w in some)} for some in words]
+    file = write(tmp_path / "texts.jsonl", [*rows, {"body": ""}])
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "own.txt").write_text(" ".join(f"w{w}" for w in range(21, 41)))
+    wanted = {"kind": "text", "files": [file, str(tmp_path / "more")], "column": "body"}
+    split = split_task(model, wanted, documents=50, select=50, folder=str(tmp_path))
+    apart(split)
+    assert split.claim["task"] == {"kind": "text", "files": [str(tmp_path / "evaluation.jsonl")]}
+    assert set(split.files) == {"evaluation.jsonl", "reference.jsonl"}
+    reference = split.evaluation.reference
+    assert reference is not None
+    assert len(split.selection.documents) + len(split.evaluation.documents) + len(reference.documents) == 11
+    assert again(split, model, "gpt2", tmp_path).fingerprint == split.evaluation.fingerprint
+
+
 def test_too_few_to_split(tmp_path):
     model = tiny()
     (tmp_path / "one.txt").write_text(LONG)
     file = str(tmp_path / "one.txt")
-    with pytest.raises(TaskError, match="1 different files cannot be split into reference, selection and evaluation"):
+    with pytest.raises(TaskError, match="1 different texts cannot be split into reference, selection and evaluation"):
         split_task(model, {"kind": "text", "files": [file, file]}, documents=4, select=4)
     rows = write(tmp_path / "p.jsonl", [{**row, "group": f"g{i % 2}"} for i, row in enumerate(prompt_rows(2))])
     with pytest.raises(TaskError, match="2 different prompt groups cannot be split"):

@@ -131,9 +131,52 @@ class Circuit(Explanation):
         return {"edges": names}
 
     @classmethod
-    def read(cls, path: str | Path) -> Circuit:
-        """A circuit file, of EAP-IG (MIB) or of our own form."""
-        return cls(file=parse(path))
+    def read(cls, source: Any, keep: int | None = None) -> Circuit:
+        """A circuit that another tool, or `assay find circuit`, has made.
+
+        Args:
+            source: a file of EAP-IG or MIB (.json, .pt) or of our own; a graph of EAP-IG; a dictionary of edge names
+                and scores (or whether an edge is kept); auto-circuit's dictionary of module names and tensors.
+            keep: how many edges are the circuit, those with the largest scores by absolute value; None: those that the
+                source keeps.
+
+        Raises:
+            ClaimError: for what is none of these, and for a circuit without edges.
+
+        Example:
+            >>> Circuit.read({"a0.h1->m1": 0.9, "m1->logits": -2.0, "a0.h1->logits": 0.1}, keep=2).file.kept
+            2
+        """
+        return cls(file=parse(source, keep))
+
+    def write(self, path: str | Path, model: Model, form: str = "assay") -> Path:
+        """Writes the circuit, with its scores where it has some.
+
+        Args:
+            path: a file; it is replaced.
+            form: "assay": compact, read by `Circuit.read` and claim files; "eap-ig": the JSON of EAP-IG and MIB.
+
+        Raises:
+            ClaimError: for a circuit of another model, and for what the form cannot hold.
+        """
+        from assay.explanations.circuit.writing import write_circuit
+
+        found = self.resolve(model)
+        method = None if self.file is None else self.file.method
+        return write_circuit(path, model, found.edges, form=form, scores=found.scores, method=method)
+
+    def submit(self, folder: str | Path, model: Model, *, task: str, name: str) -> Path:
+        """Writes the circuit's scores as a submission to MIB's circuit track: FOLDER/TASK_NAME/importances.json.
+
+        Args:
+            task, name: MIB's names of the task and of the model, such as "ioi" and "gpt2".
+
+        Raises:
+            ClaimError: for a circuit without scores, and for names that MIB does not have.
+        """
+        from assay.explanations.circuit.writing import submission
+
+        return submission(folder, model, self.resolve(model), task, name)
 
     @classmethod
     def of(cls, edges: EdgeSet | Bool[np.ndarray, "edges"]) -> Circuit:

@@ -23,12 +23,13 @@ LARGEST = 1 << 28  # bytes of a circuit file
 
 
 class CircuitFields(KindFields):
-    """Edges or nodes that are kept (or both), or the circuit file that holds them."""
+    """Edges or nodes that are kept (or both), or the circuit file that holds them (`keep`: the so many best)."""
 
     kind: Literal["circuit"]
     edges: Annotated[list[str], Field(min_length=1)] | None = None
     nodes: Annotated[list[str], Field(min_length=1)] | None = None
     file: str | None = None
+    keep: Annotated[int, Field(ge=1)] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -43,7 +44,7 @@ class CircuitFields(KindFields):
         from assay.explanations.circuit.circuit import Circuit
 
         if self.file is not None:
-            return Circuit.read(self.file)
+            return Circuit.read(self.file, self.keep)
         return Circuit(edges=self.edges or (), nodes=self.nodes or ())
 
     @property
@@ -51,7 +52,7 @@ class CircuitFields(KindFields):
         if self.file is not None:
             from assay.explanations.circuit.files import parse
 
-            found = parse(self.file)
+            found = parse(self.file, self.keep)
             return f"{found.kept:,} of the {found.total:,} edges in {self.file}"
         several = [f"{len(names):,} {what}" for what in ("nodes", "edges") if (names := getattr(self, what))]
         return " and ".join(several)
@@ -70,6 +71,10 @@ class CircuitFields(KindFields):
         if self.file is not None and len(given) > 1:
             where = claim.where("explanation", given[0])
             raise ClaimError(f"{where}the circuit has both {given[0]!r} and 'file'; give one")
+        if self.keep is not None and self.file is None:
+            raise ClaimError(
+                f"{claim.where('explanation', 'keep')}'keep' goes with a 'file' that has scores; leave it out"
+            )
         if claim.refit:
             raise ClaimError(f"{claim.where('refit')}the option 'refit' does not apply to circuits; leave it out")
         if claim.task.kind == "classify":
@@ -97,7 +102,7 @@ class CircuitFields(KindFields):
 
         where = claim.where("explanation", "file")
         try:
-            found = parse(name)
+            found = parse(name, self.keep)
         except ClaimError as problem:
             raise ClaimError(f"{where}{problem}") from None
         size = {} if shape is None else {"layers": shape.layers, "heads": shape.heads}

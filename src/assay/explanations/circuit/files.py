@@ -1,4 +1,5 @@
-"""Circuit files: the JSON of EAP-IG and MIB, read and written, and a compact form of our own with a bit for each edge.
+"""Circuit files: those of EAP-IG and MIB, and a compact form of our own with a bit for each edge; and what other tools
+hold in memory (`foreign`).
 
 A file is read and checked for itself first (nothing heavy is imported), and then against a model.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +18,8 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from assay.errors import ClaimError, ComponentError
-from assay.explanations.circuit.names import split_edge
+from assay.explanations.circuit import foreign
+from assay.explanations.circuit.names import position_of, split_edge
 from assay.model.edge_sets import EdgeSet
 from assay.store import inputs
 
@@ -28,6 +30,7 @@ FORMAT, VERSION = "assay circuit", 1
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 LARGEST = 1 << 28  # bytes of a file; EAP-IG's of a model with 1,024 heads has half as many
 NUMBERS = 1_000  # circuits of so many edges are written as numbers that can be read, larger ones as bits
+LIKE = (".json", ".pt")  # how circuit files end
 MOST_EDGES, MOST_POSITIONS, MOST_CELLS = 10**8, 10**4, 1 << 28  # and the two multiplied, that a file may have
 _PER_HEAD = re.compile(r"a\d+\.h\d+<[kv]>$")
 
@@ -53,13 +56,13 @@ class CircuitFile:
 
     Attributes:
         path: where it was, for messages.
-        form: "eap-ig" or "assay".
+        form: "eap-ig", "assay", or "scores", which need not name every edge.
         data: its contents.
         kept, total: how many edges it keeps (at some position), of how many.
     """
 
     path: str
-    form: Literal["eap-ig", "assay"]
+    form: Literal["eap-ig", "assay", "scores"]
     data: Mapping[str, Any] = field(repr=False)
     kept: int
     total: int
@@ -85,7 +88,7 @@ class CircuitFile:
         Raises:
             ClaimError: for a circuit of another model, and for edges that this model cannot have.
         """
-        return _from_names(self, model) if self.form == "eap-ig" else _from_numbers(self, model)
+        return _from_numbers(self, model) if self.form == "assay" else _from_names(self, model)
 
 
 def read_circuit(path: str | Path, model: Model) -> Resolved:
@@ -93,26 +96,47 @@ def read_circuit(path: str | Path, model: Model) -> Resolved:
     return parse(path).resolve(model)
 
 
-def parse(path: str | Path) -> CircuitFile:
-    """Reads a circuit file of either form.
+def parse(source: Any, keep: int | None = None) -> CircuitFile:
+    """Reads a circuit.
+
+    Args:
+        source: a JSON file of EAP-IG, of MIB or of our own, a .pt file of the first two, or what `foreign.dictionary`
+            takes.
+        keep: so many edges with the largest scores (by absolute value) are the circuit, whatever the source keeps.
 
     Raises:
-        ClaimError: when it is not there, not of either form, or contradicts itself; when it keeps no edge.
+        ClaimError: when it is not there, of no form that is known, or contradicts itself; when it keeps no edge.
     """
-    name = str(path)
-    data = inputs.read_json(
-        path, "the circuit file", ClaimError, most=LARGEST, like=[".json"], pairs=lambda pairs: _once(name, pairs)
-    )
+    name = str(source) if isinstance(source, str | Path) else f"<{type(source).__name__}>"
+    if not isinstance(source, str | Path):
+        data: Any = foreign.dictionary(source, name)
+    elif Path(source).suffix == ".pt":
+        data = foreign.graph_file(source, LARGEST)
+    else:
+        data = inputs.read_json(
+            source, "the circuit file", ClaimError, most=LARGEST, like=LIKE, pairs=lambda pairs: _once(name, pairs)
+        )
     if not isinstance(data, dict):
         raise ClaimError(f"the circuit file {name!r} holds no JSON object")
+    if any("->" in key for key in data):
+        data = foreign.dictionary(data, name)
     if data.get("format") == FORMAT:
-        return _parse_numbers(name, data)
+        return _parse_numbers(name, data, keep)
     if isinstance(data.get("edges"), dict) and isinstance(data.get("nodes"), dict):
-        return _parse_names(name, data)
+        return _parse_names(name, data, keep)
     raise ClaimError(
         f"the circuit file {name!r} is of no form that is known; it needs the fields 'cfg', 'nodes' and 'edges' of "
         f"EAP-IG, or the field 'format': {FORMAT!r}"
     )
+
+
+def _best(path: str, scores: Sequence[float | int | None], keep: int) -> set[int]:
+    """The places of the largest scores, by absolute value."""
+    known = [place for place, score in enumerate(scores) if score is not None]
+    if not 0 < keep <= len(known):
+        there = f"it scores {len(known):,}" if known else "it scores none"
+        raise ClaimError(f"{keep:,} edges are to be kept of the circuit file {path!r}, and {there}")
+    return set(sorted(known, key=lambda place: -abs(scores[place] or 0.0))[:keep])
 
 
 def _once(path: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -128,20 +152,21 @@ def _once(path: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 # -- EAP-IG and MIB ----------------------------------------------------------------------------------------------------
 
 
-def _parse_names(path: str, data: dict[str, Any]) -> CircuitFile:
-    nodes = {name: _flag(path, name, value) for name, value in data["nodes"].items()}
+def _parse_names(path: str, data: dict[str, Any], keep: int | None) -> CircuitFile:
     for name, value in data["nodes"].items():
         if isinstance(value, dict) and value.get("neurons") is not None:
             raise ClaimError(f"the circuit file {path!r} selects neurons of {name!r}; circuits here are of whole nodes")
-    kept = 0
+    nodes = {} if keep is not None else {name: _flag(path, name, value) for name, value in data["nodes"].items()}
+    kept, scores = 0, list[float | int | None]()
     for name, value in data["edges"].items():
         inside = _flag(path, name, value)
         score = value.get("score") if isinstance(value, dict) else None
         number = isinstance(score, int | float) and not isinstance(score, bool)
         if score is not None and not (number and abs(score) <= LARGEST_SCORE):
             raise ClaimError(f"the circuit file {path!r} gives the edge {name!r} the score {score!r}, not a number")
-        kept += inside
-        if inside:
+        scores.append(score)
+        if inside and keep is None:
+            kept += 1
             try:
                 split_edge(name)
             except ClaimError as problem:
@@ -152,9 +177,19 @@ def _parse_names(path: str, data: dict[str, Any]) -> CircuitFile:
                         f"the circuit file {path!r} contradicts itself: the edge {name!r} is in the graph and its node "
                         f"{end!r} is not"
                     )
+    if keep is not None:
+        best, kept = _best(path, scores, keep), keep
+        data = data | {
+            "edges": {
+                name: {"score": scores[place], "in_graph": place in best} for place, name in enumerate(data["edges"])
+            }
+        }
     if not kept:
-        raise ClaimError(f"the circuit in {path!r} is empty: none of its {len(data['edges']):,} edges is in the graph")
-    return CircuitFile(path, "eap-ig", data, kept, len(data["edges"]))
+        more = "; 'keep' says how many of the best by score are the circuit" if any(scores) else ""
+        raise ClaimError(
+            f"the circuit in {path!r} is empty: none of its {len(data['edges']):,} edges is in the graph{more}"
+        )
+    return CircuitFile(path, "scores" if data.get("partial") is True else "eap-ig", data, kept, len(data["edges"]))
 
 
 def _flag(path: str, name: str, value: Any) -> bool:
@@ -181,29 +216,33 @@ def _from_names(file: CircuitFile, model: Model) -> Resolved:
                     f"{model.name}"
                 )
     grouped = shape.kv_heads != shape.heads
-    kept, named = np.zeros(len(edges), dtype=bool), np.zeros(len(edges), dtype=bool)
+    columns: dict[int | str | None, int] = {}
+    kept, named = np.zeros((len(edges), 1), dtype=bool), np.zeros((len(edges), 1), dtype=bool)
     scores, scored, folded = np.zeros(len(edges), dtype=np.float32), 0, 0
     for name, value in file.data["edges"].items():
         try:
-            number, position = edges.number(name, fold=True)
+            number, where = edges.number(name, fold=True)
         except ComponentError as problem:
             raise ClaimError(f"the circuit in {file.path!r} is not one of {model.name}: {problem}") from None
-        if position is not None:
+        if where is not None and file.form == "eap-ig":
             raise ClaimError(
                 f"the circuit file {file.path!r} has the edge {name!r} with a position, which EAP-IG has not"
             )
-        shared = grouped and _PER_HEAD.search(name) is not None
-        if named[number] and not shared:
+        column = columns.setdefault(None if where is None else position_of(where), len(columns))
+        if column == kept.shape[1]:
+            kept, named = (np.pad(mask, ((0, 0), (0, 1))) for mask in (kept, named))
+        shared = grouped and _PER_HEAD.search(name.partition("@")[0]) is not None
+        if named[number, column] and not shared:
             raise ClaimError(f"the circuit file {file.path!r} names {name!r} twice, in two ways of writing it")
         folded += shared
-        named[number] = True
-        kept[number] |= value["in_graph"] if isinstance(value, dict) else value
+        named[number, column] = True
+        kept[number, column] |= value["in_graph"] if isinstance(value, dict) else value
         score = value.get("score") if isinstance(value, dict) else None
         if score is not None:
             scored += 1
             scores[number] = score if abs(score) > abs(scores[number]) else scores[number]
-    if not named.all():
-        missing = edges[int(np.flatnonzero(~named)[0])]
+    if file.form == "eap-ig" and not named.all():
+        missing = edges[int(np.flatnonzero(~named[:, 0])[0])]
         raise ClaimError(
             f"the circuit in {file.path!r} is of another model: it lists {int(named.sum()):,} of the {len(edges):,} "
             f"edges of {model.name}, and not {missing!r}"
@@ -214,13 +253,17 @@ def _from_names(file: CircuitFile, model: Model) -> Resolved:
             f"{file.path}: {folded:,} edges to one head's keys or values went to the group that the head shares them "
             "with, with the largest score by absolute value; the group's edge is kept where any of them is",
         )
-    return Resolved(EdgeSet.whole(kept), scores if scored else None, notes)
+    if None in columns and len(columns) > 1:
+        raise ClaimError(
+            f"the circuit file {file.path!r} names edges at every position and edges at one; give one kind"
+        )
+    return Resolved(EdgeSet(kept, tuple(columns)), scores if scored else None, notes)
 
 
 # -- our own -----------------------------------------------------------------------------------------------------------
 
 
-def _parse_numbers(path: str, data: dict[str, Any]) -> CircuitFile:
+def _parse_numbers(path: str, data: dict[str, Any], keep: int | None) -> CircuitFile:
     if data.get("version") != VERSION:
         raise ClaimError(f"the circuit file {path!r} is of version {data.get('version')!r}; this assay reads {VERSION}")
     for name, kind in (("model", dict), ("total", int), ("kept", int), ("edges", dict), ("positions", list)):
@@ -236,6 +279,9 @@ def _parse_numbers(path: str, data: dict[str, Any]) -> CircuitFile:
         raise ClaimError(
             f"the circuit file {path!r} names the positions {_short(positions)}, which are not different columns"
         )
+    if keep is not None:
+        best = _best(path, [] if data.get("scores") is None else _scores(path, data).tolist(), keep)
+        data = data | {"edges": {"numbers": [sorted(best)]}, "positions": [None], "kept": keep}
     kept = _kept(path, data)
     if int(kept.sum()) != data["kept"]:
         raise ClaimError(
@@ -293,16 +339,18 @@ def _from_numbers(file: CircuitFile, model: Model) -> Resolved:
             f"the circuit in {file.path!r} is of another model: that has {data['total']:,} edges and {model.name} "
             f"{len(model.edges):,}"
         )
-    scores = None
-    if data.get("scores") is not None:
-        raw = _unpacked(file.path, data["scores"], 4 * data["total"])
-        scores = np.frombuffer(raw, dtype="<f4").astype(np.float32)
-        if not np.isfinite(scores).all():
-            raise ClaimError(f"the circuit file {file.path!r} has a score that is no number")
+    scores = None if data.get("scores") is None else _scores(file.path, data)
     notes = ()
     if data["model"].get("fingerprint") not in (None, model.fingerprint):
         notes = (f"{file.path}: the circuit was found on {data['model'].get('name')}, whose weights are others",)
     return Resolved(EdgeSet(_kept(file.path, data), tuple(data["positions"])), scores, notes)
+
+
+def _scores(path: str, data: Mapping[str, Any]) -> Float32[np.ndarray, "edges"]:
+    scores = np.frombuffer(_unpacked(path, data["scores"], 4 * data["total"]), dtype="<f4").astype(np.float32)
+    if not np.isfinite(scores).all():
+        raise ClaimError(f"the circuit file {path!r} has a score that is no number")
+    return scores
 
 
 def shape_of(model: Model) -> dict[str, Any]:

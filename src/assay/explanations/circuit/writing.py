@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from assay.errors import ClaimError, nearest
-from assay.explanations.circuit.files import FORMAT, NUMBERS, VERSION, ends, shape_of
+from assay.explanations.circuit.files import FORMAT, NUMBERS, VERSION, Resolved, ends, shape_of
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 
@@ -57,6 +57,25 @@ def write_circuit(
     return Path(path)
 
 
+MIB_TASKS = ("ioi", "mcqa", "arithmetic-addition", "arithmetic-subtraction", "arc-easy", "arc-challenge")
+MIB_MODELS = ("gpt2", "qwen2.5", "gemma2", "llama3", "interpbench")
+
+
+def submission(folder: str | Path, model: Model, circuit: Resolved, task: str, name: str) -> Path:
+    """Writes edge scores as MIB's circuit track takes them; see `Circuit.submit`."""
+    for what, given, valid in (("task", task, MIB_TASKS), ("model", name, MIB_MODELS)):
+        if given not in valid:
+            raise ClaimError(f"MIB has no {what} {given!r}" + nearest(given, valid))
+    if circuit.scores is None:
+        raise ClaimError(
+            "MIB takes a score for every edge, and this circuit has none; give one of a search, such as the file "
+            "circuit.json of `assay find circuit`"
+        )
+    place = Path(folder) / f"{task}_{name}"
+    place.mkdir(parents=True, exist_ok=True)
+    return write_circuit(place / "importances.json", model, circuit.edges, form="eap-ig", scores=circuit.scores)
+
+
 def _numbers(model: Model, edges: EdgeSet, scores: np.ndarray | None, method: str | None) -> dict[str, Any]:
     kept: dict[str, Any] = {"numbers": [np.flatnonzero(column).tolist() for column in edges.kept.T]}
     if edges.count > NUMBERS:
@@ -89,8 +108,8 @@ def _names(model: Model, edges: EdgeSet, scores: np.ndarray | None) -> dict[str,
         for place in range(reader.writers):
             number, writer = int(offset) + place, every.writers[place]
             for name in names:
-                score = {} if scores is None else {"score": float(scores[number])}
-                out[f"{writer}->{name}"] = {**score, "in_graph": bool(mask[number])}
+                score = mask[number] if scores is None else scores[number]  # readers elsewhere need one
+                out[f"{writer}->{name}"] = {"score": float(score), "in_graph": bool(mask[number])}
                 touched |= {writer, ends(name)[0]} if mask[number] else set()
     cfg = {"n_layers": shape.layers, "n_heads": shape.heads, "parallel_attn_mlp": shape.parallel}
     nodes = {name: {"in_graph": name in touched} for name in (*every.writers, "logits")}

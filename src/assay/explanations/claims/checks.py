@@ -7,13 +7,14 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from assay.errors import ClaimError, ModelError, nearest
+from assay.errors import ClaimError, ModelError, TaskError, nearest
 from assay.explanations.claims.data import check_data
 from assay.explanations.claims.shapes import known_shape
 from assay.explanations.floors import floor_models
 from assay.model.folder import check_folder
 from assay.planted import worlds
 from assay.store import inputs
+from assay.task.text_files import expand
 from assay.zoo.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -96,21 +97,29 @@ def _task(claim: ClaimFile) -> None:
         for i, text in enumerate(getattr(value, "texts", None) or []):
             if not text.strip():
                 raise ClaimError(f"{claim.where(field, 'texts', i)}the text {text!r} is empty")
+        column, files = getattr(value, "column", None), getattr(value, "files", None)
+        if column is not None and (files is None or claim.task.kind != "text"):
+            raise ClaimError(f"{claim.where(field, 'column')}'column' goes with 'files' of a task of kind 'text' alone")
         for entry in ("file", "files"):
             paths = getattr(value, entry, None) or []
             for i, path in enumerate([paths] if isinstance(paths, str) else paths):
-                _file(claim.where(field, entry, i), path)
+                _files(claim.where(field, entry, i), path, several=claim.task.kind == "text")
         _split(claim, field, getattr(value, "split", None))
     _reference(claim)
 
 
-def _same(one: str, other: str) -> bool:
-    return os.path.realpath(inputs.place(one)) == os.path.realpath(inputs.place(other))
+def _real(entry: str) -> set[str]:
+    return {os.path.realpath(inputs.place(file)) for file in expand(entry)}
 
 
-def _file(where: str, path: str) -> None:
-    if not inputs.read_head(path, f"{where}the file", ClaimError).strip():
-        raise ClaimError(f"{where}the file {path!r} is empty")
+def _files(where: str, entry: str, several: bool) -> None:
+    try:
+        files = expand(entry) if several else [entry]
+    except TaskError as problem:
+        raise ClaimError(f"{where}{problem}") from None
+    for file in files:
+        if not inputs.read_head(file, f"{where}the file", ClaimError).strip() and file == entry:
+            raise ClaimError(f"{where}the file {file!r} is empty")
 
 
 def _split(claim: ClaimFile, field: str, split: str | None) -> None:
@@ -133,9 +142,10 @@ def _reference(claim: ClaimFile) -> None:
             f"{where}the reference overlaps what is scored: both are the split {reference.split!r}; "
             "the default reference is 'train'"
         )
-    scored = getattr(task, "files", None) or [getattr(task, "file", None)]
+    scored = getattr(task, "files", None) or [name for name in [getattr(task, "file", None)] if name is not None]
+    known = set().union(*map(_real, scored)) if reference.files else set()
     for i, path in enumerate(reference.files or []):
-        if any(other is not None and _same(other, path) for other in scored):
+        if _real(path) & known:
             raise ClaimError(
                 f"{claim.where('reference', 'files', i)}the reference overlaps what is scored: {path!r} is in both; "
                 "leave 'reference' out, and three tenths of the documents are held apart for it"

@@ -66,20 +66,23 @@ _Metric = Annotated[str, sound(metric_problem)]
 
 
 class ReferenceFields(Strict):
-    """Other examples, which fill ablations and fit floors."""
+    """Other examples, which fill ablations and fit floors: as a task names its own."""
 
     split: str | None = None
     texts: Annotated[list[str], Field(min_length=1)] | None = None
     files: _Files | None = None
+    column: Annotated[str, Field(min_length=1)] | None = None
 
 
 class TextTask(Strict):
-    """Next-token prediction: a split of a zoo model's own text, or texts and text files, one document each."""
+    """Next-token prediction: a split of a zoo model's own text, texts, or files, folders and globs of texts, of which
+    CSV and JSONL files have a document in each row, in a column."""
 
     kind: Literal["text"]
     split: str | None = None
     texts: Annotated[list[str], Field(min_length=1)] | None = None
     files: _Files | None = None
+    column: Annotated[str, Field(min_length=1)] | None = None
     metric: _Metric | None = None
     bos: _Bos = None
     context: _Span | None = None
@@ -97,7 +100,7 @@ class RepeatTask(Strict):
 
 
 class PromptsTask(Strict):
-    """Prompts with answers and counterfactuals, from a CSV or JSONL file."""
+    """Prompts with answers and counterfactuals, from a CSV or JSONL file, packed or not."""
 
     kind: Literal["prompts"]
     file: str
@@ -115,7 +118,7 @@ class PlantedTask(Strict):
 
 
 class ClassifyTask(Strict):
-    """Inputs and labels for any module, from an .npz file with arrays `inputs`, `labels` and perhaps `groups`."""
+    """Inputs and labels for any module: arrays of an .npz file, or rows of a CSV or JSONL file (`Task.classify`)."""
 
     kind: Literal["classify"]
     file: str

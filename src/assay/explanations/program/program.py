@@ -101,7 +101,8 @@ class Program(Explanation):
         """
         if isinstance(model, ModuleModel):
             raise ClaimError(
-                f"programs stand for parts of transformers, which {model.name} is not; use Keep, Remove or Constant"
+                f"programs stand for parts of transformers, which {model.name} is not; use a claim of kind keep, "
+                "remove or constant"
             )
         out: list[tuple[Site, AnyProgram]] = []
         for name, program in self.components.items():

@@ -14,10 +14,11 @@ from assay.explanations.claims.file import load_claim
 from assay.model.spec import DTYPES
 from assay.planted.worlds import is_world
 from assay.store import inputs
+from assay.task.row_files import ROWS
 from assay.task.spec import metric_problem
+from assay.task.text_files import expand
 
 KINDS = ("text", "repeat", "planted")
-PROMPTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 LENGTH = 32  # of a repeated span, where none is given
 
 
@@ -81,9 +82,9 @@ def request(source: str, task: str | None, texts: Sequence[str], options: Mappin
     kind = task or ("planted" if is_world(source) else "text" if texts else "repeat")
     fields: dict[str, Any] = {"kind": kind}
     if kind not in KINDS:
-        if Path(kind).suffix.lower() not in PROMPTS:
+        if inputs.suffix(kind) not in ROWS:
             raise TaskError(
-                f"unknown task {kind!r}; give {', '.join(KINDS)}, or a file of prompts ({', '.join(PROMPTS)})"
+                f"unknown task {kind!r}; give {', '.join(KINDS)}, or a file of prompts ({', '.join(ROWS)})"
                 + _meant(kind)
             )
         if not inputs.is_file(kind):
@@ -93,9 +94,10 @@ def request(source: str, task: str | None, texts: Sequence[str], options: Mappin
         raise TaskError(f"the task 'planted' is of a model such as 'planted:induction', not of {source!r}")
     if texts and fields["kind"] != "text":
         raise TaskError(f"text files are given for a task of kind {fields['kind']!r}; leave them out, or --task text")
-    for file in texts:
-        if not inputs.is_file(file):
-            raise TaskError(f"there is no text file {file!r}")
+    for entry in texts:
+        for file in expand(entry):
+            if not inputs.is_file(file):
+                raise TaskError(f"there is no text file {file!r}")
     if texts:
         fields["files"] = list(texts)
     if fields["kind"] == "text" and not texts and not source.startswith("zoo:"):

@@ -23,8 +23,9 @@ from assay.model.transformer import Model
 from assay.planted.load import load
 from assay.planted.worlds import world
 from assay.task.prompt_rows import read_rows
-from assay.task.task import Task
-from assay.task.text_files import read_documents
+from assay.task.prompts import prompts_task
+from assay.task.task import Task, told
+from assay.task.text_files import Text, read_texts, texts_of
 
 REFERENCE = 0.3  # share of prompts or texts that fill ablations, where no reference is given
 
@@ -102,7 +103,7 @@ def split_task(
         case "prompts":
             return _prompts(model, wanted, options, reference, documents, select, folder)
         case "text" if wanted.get("files") or wanted.get("texts"):
-            return _texts(model, wanted, options, reference, documents, select, seed)
+            return _texts(model, wanted, options, reference, documents, select, seed, folder)
         case "text":
             return _zoo(model, wanted, options, documents, select, seed)
         case other:
@@ -146,26 +147,37 @@ def _texts(
     documents: int,
     select: int,
     seed: int,
+    folder: str,
 ) -> Split:
-    entry = "files" if wanted.get("files") else "texts"
-    given = list(wanted[entry])
-    texts = dict(zip(given, read_documents(given) if entry == "files" else given, strict=True))
-    parts = _parts([_hash(texts[one]) for one in given], entry, held=reference is None)
+    files, column = wanted.get("files"), options.pop("column", None)
+    given = read_texts(files, column) if files else texts_of(list(wanted["texts"]), "texts")
+    entry = "files" if files else "texts"
+    parts = _parts([_hash(one.text) for one in given], "texts", held=reference is None)
     held, chosen, scored = ([given[i] for i in part] for part in parts)
+    place, written = Path(folder), dict[str, str]()
+
+    def named(some: Sequence[Text], name: str) -> list[str]:
+        """How a claim file names these: texts and text files as they were given, rows by a file that is written."""
+        if not any(one.row for one in given):
+            return [one.name if files else one.text for one in some]
+        written[name] = "".join(json.dumps({"text": one.text}, ensure_ascii=False) + "\n" for one in some)
+        return [str(place / name)]
+
     how: Any = reference
     if reference is None:
-        how, other = {entry: held}, [texts[one] for one in held]
-    elif reference.get("split"):
-        other = reference["split"]
+        how, other = {entry: named(held, "reference.jsonl")}, held
+    elif reference.get("files"):
+        other = read_texts(reference["files"], reference.get("column"))
     else:
-        other = read_documents(reference.get("files") or ()) or list(reference.get("texts") or ())
+        other = reference.get("split") or list(reference.get("texts") or ())
     evaluation, selection = (
-        Task.text(model, texts=[texts[one] for one in part], reference=other, max_documents=most, seed=seed, **options)
+        Task.text(model, texts=part, reference=other, max_documents=most, seed=seed, **options)
         for part, most in ((scored, documents), (chosen, select))
     )
-    claim = {"task": {"kind": "text", entry: scored, **options}, "reference": dict(how), "documents": documents}
+    task = {"kind": "text", entry: named(scored, "evaluation.jsonl"), **options}
+    claim = {"task": task, "reference": dict(how), "documents": documents}
     selection = without(selection, evaluation)
-    return Split(selection, evaluation, f"{entry} split by content hash", claim)
+    return Split(selection, evaluation, f"{entry} split by content hash", claim, written)
 
 
 def _prompts(
@@ -178,7 +190,8 @@ def _prompts(
     folder: str,
 ) -> Split:
     other = None if reference is None else reference["files"][0]
-    Task.prompts(model, wanted["file"], reference=other, **options)  # so that what is wrong is named by file and line
+    whole = {"metric": "logit_diff", "bos": "auto", **options}
+    told(prompts_task(model, wanted["file"], reference=other, **whole), split=False)  # what is wrong, by file and line
     rows, _ = read_rows(wanted["file"])
     plain = [dict(row.values) | ({} if row.group is None else {"group": row.group}) for row in rows]
     keys = [_hash(row["group"] if "group" in row else json.dumps(row, sort_keys=True)) for row in plain]
@@ -198,8 +211,7 @@ def _prompts(
             for row in read_rows(reference["files"][0])[0]
         ]
     evaluation, selection = (
-        Task.prompts(model, names[part], reference=names["reference"], **options)
-        for part in ("evaluation", "selection")
+        prompts_task(model, names[part], reference=names["reference"], **whole) for part in ("evaluation", "selection")
     )
     place = Path(folder)
     claim = {
