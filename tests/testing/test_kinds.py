@@ -94,10 +94,6 @@ def _vandal(self, workbench, ablation, draw=0):
             {"plan": lambda self, at, ablation, draw=0: at.plan(at.ablate(self.scope(at.model), ablation, draw))},
             "its run is the same under every ablation, as 'once' says: mean and zero give other runs",
         ),
-        (
-            {"by_construction": lambda *_: True},
-            "its run is its floor, as 'by_construction' says: under mean they",
-        ),
         ({"unedited": lambda self, at, ablation: self.plan(at, ablation)}, "'unedited' is the model itself: it is"),
         (
             {"neighbours": "self"},

@@ -97,7 +97,8 @@ def _bar(figure: words.Figure, top: float | int) -> str:
 
 def _unbroken(text: str) -> str:
     """A figure stays on one line with its unit and its interval."""
-    return re.sub(r"\[([^\[\], ]+), ([^\[\], ]+)\]", "[\\1,\u00a0\\2]", text).replace(" %", "\u00a0%").replace("% [", "%\u00a0[")
+    text = re.sub(r"\[([^\[\], ]+), ([^\[\], ]+)\]", "[\\1,\u00a0\\2]", text)
+    return text.replace(" %", "\u00a0%").replace("% [", "%\u00a0[")
 
 
 def _policy(*scripts: str) -> str:
