@@ -9,6 +9,7 @@ import pytest
 
 from assay.explanations.claims.file import claim_of
 from assay.explanations.claims.source import parse
+from tools import claim_files
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -37,6 +38,11 @@ def test_yaml_examples_are_valid_claims(page: Path):
     for line, words, text in blocks(page, "yaml"):
         if words != "no-run":
             claim_of(parse(text, f"{page.name}:{line}").data)
+
+
+def test_the_page_of_claim_files_is_up_to_date():
+    written = claim_files.PAGE.read_text(encoding="utf-8")
+    assert written == claim_files.page(), "python -m tools.claim_files writes it anew"
 
 
 def anchors(page: Path) -> set[str]:

@@ -13,7 +13,8 @@ def validate(claim: Claim) -> None:
 
     file = load_claim(claim)
     settings = Settings.resolve(file)
+    expected = "" if file.expect is None else f", expects {file.expect.sentence}"
     print_plain(
         f"{claim} is valid: {file.kind} (level: {file.level}) on {file.explanation.about} of {file.model}, "
-        f"task {file.task.kind}, ablation {', '.join(settings.ablation)}"
+        f"task {file.task.kind}, ablation {', '.join(settings.ablation)}{expected}"
     )

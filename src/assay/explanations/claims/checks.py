@@ -45,6 +45,7 @@ def check_claim(claim: ClaimFile) -> None:
     if family is not None and family not in FAMILIES and not inputs.is_file(family):
         tail = nearest(family, FAMILIES)
         raise ClaimError(f"{claim.where('family')}the family {family!r} is neither built in nor a file here{tail}")
+    _expect(claim)
 
 
 def model_problem(model: str) -> str | None:
@@ -106,6 +107,18 @@ def _task(claim: ClaimFile) -> None:
                 _files(claim.where(field, entry, i), path, several=claim.task.kind == "text")
         _split(claim, field, getattr(value, "split", None))
     _reference(claim)
+
+
+def _expect(claim: ClaimFile) -> None:
+    """Refuses an expectation of both figures, of none, or of the one that a claim of this kind has not."""
+    if claim.expect is None:
+        return
+    given = [name for name in ("recovered", "costs") if getattr(claim.expect, name) is not None]
+    has, what = ("recovered", "a share") if claim.explanation.has_floor else ("costs", "nats a scored token")
+    if given != [has]:
+        where = claim.where("expect", next((name for name in given if name != has), "by"))
+        asked = " and ".join(map(repr, given)) or "nothing"
+        raise ClaimError(f"{where}of a {claim.kind} claim {has!r} can be expected ({what}), not {asked}")
 
 
 def _real(entry: str) -> set[str]:

@@ -125,6 +125,22 @@ class ClassifyTask(Strict):
     metric: _Metric | None = None
 
 
+class Expect(Strict):
+    """What tests hold the claim to (`assay.testing`, pytest): a share recovered at least, or nats that a removal costs
+    at least. `by`: whether the interval's lower end must reach it, the default, or the value alone."""
+
+    recovered: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | None = None
+    costs: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    by: Annotated[Literal["low", "value"], known("end", ("low", "value"))] = "low"
+
+    @property
+    def sentence(self) -> str:
+        """In words: "recovered of at least 0.9 (lower end)"."""
+        costs = f"costs of at least {self.costs} nats"
+        what = costs if self.recovered is None else f"recovered of at least {self.recovered}"
+        return f"{what} ({'lower end' if self.by == 'low' else 'value'})"
+
+
 _TASKS = {
     "text": TextTask,
     "repeat": RepeatTask,
@@ -142,6 +158,7 @@ class ClaimFile(Strict):
         task, explanation: which data, and what is said about which components.
         ablation: names of ablations, at least one.
         found_on: the data that a claim was found on, where it was searched for.
+        expect: what tests hold the claim to; measuring does not look at it.
         seed, draws, documents, controls, frozen_norm, refit, floors, family, register, out: see `Settings`; None where
             the file is silent.
     """
@@ -164,6 +181,7 @@ class ClaimFile(Strict):
     found_on: str | None = None
     register_: Annotated[bool | None, Field(alias="register")] = None
     out: str | None = None
+    expect: Expect | None = None
 
     _source: SourceFile = PrivateAttr()
 
@@ -195,8 +213,9 @@ class ClaimFile(Strict):
     @cached_property
     def hash(self) -> str:
         """sha256 of what is claimed (a circuit file's contents too) and how it is tested; not of comments, order of
-        fields, or where results go."""
-        content = {k: v for k, v in _plain(self).items() if k not in ("out", "register")} | self.explanation.content
+        fields, where results go, or what is expected."""
+        aside = ("out", "register", "expect")
+        content = {k: v for k, v in _plain(self).items() if k not in aside} | self.explanation.content
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 
     def where(self, *path: str | int) -> str:
