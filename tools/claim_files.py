@@ -1,4 +1,4 @@
-"""Writes docs/claim-files.md, what a claim file may contain, from the classes that check one: python -m tools.claim_files"""
+"""Writes docs/claim-files.md, from the classes that check claim files: python -m tools.claim_files"""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ ablation: [mean, resample_joint]
 Only `model`, `task` and `explanation` are needed. Flags of the command and keywords in Python override the file. Files and
 folders that it names are relative to where the command runs.
 """
-PROMPTS = f"""
-Rows of a CSV, TSV or JSONL file (packed or not: .gz, .bz2, .xz), all with the same columns, of which {{needed}} are needed:
+PROMPTS = """
+Rows of a CSV, TSV or JSONL file (packed or not: .gz, .bz2, .xz), all with the same columns, of which {needed} are needed:
 
 | column | |
 | --- | --- |
@@ -234,7 +234,7 @@ def _in_files(said: str) -> str:
     """What a docstring says of a Python argument, said of a field."""
     said = re.sub(r"[;,.] (None|by default None) where .*", "", said).replace("None for", "by default")
     said = said.replace("docs/definitions.md#ablations", "[the definitions](definitions.md#ablations)")
-    return re.sub(r",? kept as \"[^\"]*\"", "", said)
+    return re.sub(r'\{"model": NAME\}, kept as "[^"]*"', "`{model: NAME}`", said)
 
 
 def main() -> None:
