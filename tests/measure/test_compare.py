@@ -33,8 +33,14 @@ def run(
     metric: str = "loss",
     ablation: str = "mean",
     other_text: str = "",
+    also: dict[str, float] | None = None,
+    scope: str = "a1.h0",
 ) -> Run:
-    """A stored run whose explanation recovers `share` of its floor's KL on every token, give or take `noise`."""
+    """A stored run whose explanation recovers `share` of its floor's KL on every token, give or take `noise`.
+
+    Args:
+        also: other ablations that it was measured under, and what it recovers there.
+    """
     rng = np.random.default_rng(seed)
     document = np.repeat(list(documents), TOKENS)
     size = len(document)
@@ -55,9 +61,13 @@ def run(
     }
     if kind != "remove":
         columns[f"kl_floor_{ablation}"] = hard.astype(np.float32)
+    for other, part in (also or {}).items():
+        lost = hard * (1 - part)
+        for column, values in (("loss_explained", 3.0 + lost), ("kl_explained", lost), ("kl_floor", hard)):
+            columns[f"{column}_{other}"] = values.astype(np.float32)
     record = records.data("remove" if kind == "remove" else "program")
-    record["claim"] |= {"kind": kind, "scope": ["a1.h0"]}
-    record["headline"] |= {"ablation": ablation, "floor": "empty"}
+    record["claim"] |= {"kind": kind, "scope": [scope]}
+    record["headline"] |= {"ablation": ablation, "floor": "ablated" if scope != "a1.h0" else "empty"}
     record["model"]["noise"] |= {"kl": 1e-9}
     record["task"] |= {"name": "texts", "metric": metric}
     record["arguments"]["resolved"]["seed"] = 0
@@ -106,7 +116,7 @@ def test_runs_without_a_difference_are_not_told_apart():
     (pair,) = compare([run("a", noise=0.4), run("b", noise=0.4, seed=1)])
     assert not is_resolved(pair.figures["recovered"])
     assert pair.figures["recovered"].p > 0.05
-    assert pair.sentence.startswith("b and a cannot be told apart: their difference in recovered is ")
+    assert pair.sentence.startswith("It is not shown which of b and a is better: their difference in recovered is ")
 
 
 def test_a_difference_that_is_not_there_is_resolved_in_one_case_of_twenty():
@@ -118,7 +128,7 @@ def test_equal_runs_are_equal():
     (pair,) = compare([run("a"), run("b")])
     assert difference(pair, "kl").value == 0
     assert pair.figures["kl"].p == 1
-    assert pair.sentence.startswith("b and a are equal in recovered, on the 1,200 tokens")
+    assert pair.sentence.startswith("b and a are equal in recovered, under mean, on the 1,200 tokens")
 
 
 def test_only_what_both_scored_is_compared():
@@ -167,7 +177,7 @@ def test_p_goes_with_the_interval_of_the_jackknife():
         assert (p < 0.05) == left_out
     (alone,) = compare([run("a", documents=range(1)), run("b", 0.8, documents=range(1))])
     assert alone.figures["kl"].p is None
-    assert "cannot be told apart" in alone.sentence
+    assert "It is not shown which of" in alone.sentence
 
 
 def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_interval_or_p():
@@ -190,16 +200,40 @@ def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_i
     assert difference(pair, "kl").low is not None
 
 
-def test_each_recovered_share_is_over_its_own_headline_floor_and_more_of_another_floor_is_not_better():
+def test_runs_are_compared_under_an_ablation_that_both_measured():
+    """The headline of one is under mean, that of the other under zero: mean stands beside mean."""
+    first, second = run("a", 0.6, also={"zero": 0.9}), run("b", 0.2, ablation="zero", also={"mean": 0.7})
+    (pair,) = compare([first, second])
+    assert pair.ablation == "mean"
+    assert difference(pair, "recovered").value == pytest.approx(0.1, abs=1e-6)
+    assert pair.sentence.startswith("b is better than a: it recovers 0.1")
+    assert ", under mean, on the 1,200 tokens" in pair.sentence
+    (turned,) = compare([second, first])  # the first run's headline leads
+    assert turned.ablation == "zero"
+    assert difference(turned, "recovered").value == pytest.approx(0.7, abs=1e-6)
+    (third,) = compare([run("a"), run("b", 0.2, ablation="zero", also={"mean": 0.7})])
+    assert third.ablation == "mean"
+
+
+def test_runs_without_an_ablation_in_common_are_not_compared():
     (pair,) = compare([run("a", 0.6, ablation="mean"), run("b", 0.7, ablation="zero")])
+    assert (pair.ablation, pair.figures) == (None, {})
+    assert pair.sentence == (
+        "b is not compared with a token by token, because they were measured under no ablation in common "
+        "(a: mean; b: zero), and one says nothing of another."
+    )
+
+
+def test_each_recovered_share_is_over_its_own_floor_and_more_of_another_floor_is_not_better():
+    (pair,) = compare([run("a", 0.6, scope="a1.h1"), run("b", 0.7, scope="a1.h2")])
     assert difference(pair, "recovered").value == pytest.approx(0.1, abs=1e-6)
     assert pair.sentence.startswith("b recovers 0.1")
     assert "the floors are not the same, so that is not to be better: in KL b is closer to the model" in pair.sentence
-    harder = run("b", 0.6, ablation="zero")
-    floor = pa.array(harder.table["kl_floor_zero"].to_numpy() * 1.5)
-    place = harder.table.column_names.index("kl_floor_zero")
-    harder = Run("b", harder.record, harder.table.set_column(place, "kl_floor_zero", floor))
-    (pair,) = compare([run("a", 0.6, ablation="mean"), harder])
+    harder = run("b", 0.6, scope="a1.h2")
+    floor = pa.array(harder.table["kl_floor_mean"].to_numpy() * 1.5)
+    place = harder.table.column_names.index("kl_floor_mean")
+    harder = Run("b", harder.record, harder.table.set_column(place, "kl_floor_mean", floor))
+    (pair,) = compare([run("a", 0.6, scope="a1.h1"), harder])
     assert "b recovers 0.13" in pair.sentence
     assert pair.sentence.endswith("so that is not to be better: the KL of the explained runs is equal.")
 

@@ -55,7 +55,7 @@ def test_the_verdict_has_size_share_interval_and_controls():
         return find_page.verdict(records.searched(record))
 
     assert verdict() == (
-        f"{point['edges']} of {record['total']} edges ({words.share(point['edges'] / record['total'])}), chosen by "
+        f"{point['edges']} of {record['total']} edges ({words.share(point['edges'] / record['total'])}), found by "
         f"{method}, recover 91 % [90, 93] of what is lost with none of them, under {ablation} ablation; of 100 random "
         "circuits of that size the middle one recovers 1 % (90 % of them: [−9, 11] %; p\u00a0=\u00a00.010)."
     )

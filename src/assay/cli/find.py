@@ -13,7 +13,8 @@ from assay.cli.output import command_line, console, print_cost, print_json, say
 from assay.intervene.spec import ABLATIONS
 from assay.methods.registry import EDGE_METHODS
 
-DOCUMENTS, SELECT, DRAWS = 64, 32, 4
+DOCUMENTS, SELECT, SIZES, CONTROLS, DRAWS = 64, 32, "24", 100, 4
+QUICK_DOCUMENTS, QUICK_SELECT, QUICK_SIZES, QUICK_CONTROLS = 24, 12, "12", 19
 
 find = typer.Typer(name="find", help="Search for explanations.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -66,14 +67,32 @@ def circuit(
         typer.Option("--ablation", metavar="NAME", help=f"Fills what is cut: {', '.join(ABLATIONS)}. [default: mean]"),
     ] = None,
     sizes: Annotated[
-        str, typer.Option("--sizes", metavar="N|A,B,...", help="How many sizes (log-spaced), or which ones.")
-    ] = "24",
+        str | None,
+        typer.Option(
+            "--sizes", metavar="N|A,B,...", help=f"How many sizes (log-spaced), or which ones. [default: {SIZES}]"
+        ),
+    ] = None,
+    reach: Annotated[
+        float | None,
+        typer.Option(
+            "--reach",
+            metavar="X",
+            help="The circuit that is written: the smallest that recovers this share of the model's metric on the "
+            "documents that are searched, or else the one that comes nearest. [default: 0.9]",
+        ),
+    ] = None,
     keep_edges: Annotated[
-        int | None, typer.Option("--keep-edges", metavar="N", help="Edges of the circuit that is written.")
+        int | None,
+        typer.Option("--keep-edges", metavar="N", help="Instead: write the best circuit of so many edges."),
     ] = None,
     share: Annotated[
         float | None,
-        typer.Option("--share", metavar="X", help="The same as a share of all. [default: 0.01, at least 12 edges]"),
+        typer.Option(
+            "--share",
+            metavar="X",
+            help="Instead: of this share of the edges. Without either, masks and greedy aim at 0.01, and at least 12 "
+            "edges.",
+        ),
     ] = None,
     tau: Annotated[
         list[float] | None,
@@ -86,7 +105,10 @@ def circuit(
         str | None,
         typer.Option("--seed-with", metavar="NAME", help="The method whose scores begin acdc, masks and greedy."),
     ] = None,
-    controls: Annotated[int, typer.Option("--controls", metavar="N", help="Random circuits of each size.")] = 100,
+    controls: Annotated[
+        int | None,
+        typer.Option("--controls", metavar="N", help=f"Random circuits of each size. [default: {CONTROLS}]"),
+    ] = None,
     control_rows: Annotated[
         int | None,
         typer.Option("--control-rows", metavar="N", help="Rows that random circuits are scored on. [default: 32]"),
@@ -99,8 +121,19 @@ def circuit(
         int | None, typer.Option("--documents", metavar="N", help=f"Scored at most. [default: {DOCUMENTS}]", min=1)
     ] = None,
     select: Annotated[
-        int, typer.Option("--select", metavar="N", help="Other documents, searched on, at most.", min=1)
-    ] = SELECT,
+        int | None,
+        typer.Option(
+            "--select", metavar="N", help=f"Other documents, searched on, at most. [default: {SELECT}]", min=1
+        ),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help=f"A first look: {QUICK_DOCUMENTS} documents, {QUICK_SELECT} to search on, {QUICK_SIZES} sizes and "
+            f"{QUICK_CONTROLS} random circuits of each, where none are given.",
+        ),
+    ] = False,
     roc: Annotated[
         bool, typer.Option("--roc", help="Compare each method with the right edges, of a model planted:NAME.")
     ] = False,
@@ -130,13 +163,14 @@ def circuit(
     plan = SearchPlan(
         methods=tuple(method or ["attribution"]),
         ablation=ablation or wanted.ablation(source) or "mean",
-        sizes=sizes_of(sizes),
+        sizes=sizes_of(sizes or (QUICK_SIZES if quick else SIZES)),
         keep_edges=keep_edges,
         share=share,
+        reach=reach,
         tau=tuple(tau) if tau else None,
         steps=steps,
         seed_with=seed_with,
-        controls=controls,
+        controls=controls if controls is not None else QUICK_CONTROLS if quick else CONTROLS,
         control_rows=control_rows,
         draws=draws if draws is not None else wanted.draws or DRAWS,
         seed=seed,
@@ -144,13 +178,14 @@ def circuit(
     plan.check()
     wanted.check(plan.ablation, dtype)
     given: dict[str, Any] = {"method": list(plan.methods), "task": task, "text": text or None, **options}
-    given |= {"ablation": ablation, "sizes": None if sizes == "24" else sizes, "keep-edges": keep_edges, "share": share}
-    given |= {"tau": tau or None, "steps": steps, "seed-with": seed_with}
-    given |= {"controls": None if controls == 100 else controls, "draws": draws}
-    given |= {"control-rows": control_rows, "documents": documents, "select": None if select == SELECT else select}
+    given |= {"ablation": ablation, "sizes": sizes, "reach": reach, "keep-edges": keep_edges, "share": share}
+    given |= {"tau": tau or None, "steps": steps, "seed-with": seed_with, "controls": controls, "draws": draws}
+    given |= {"control-rows": control_rows, "documents": documents, "select": select, "quick": quick or None}
     given |= {"roc": roc or None, "seed": seed or None, "device": device, "dtype": dtype}
     folder = out or f"runs/find-{Path(wanted.model).name.replace(':', '-')}"
-    documents = documents or wanted.documents or DOCUMENTS
+    most = QUICK_DOCUMENTS if quick else DOCUMENTS
+    documents = documents or (min(wanted.documents or most, most) if quick else wanted.documents or most)
+    select = select or (QUICK_SELECT if quick else SELECT)
 
     from assay.find.circuit.folder import CLAIM, check_folder, save
 

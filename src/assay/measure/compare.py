@@ -24,6 +24,7 @@ from assay.store.files import given_path
 
 FIGURES = ("recovered", "kl", "loss")
 SIGNIFICANT = 0.05
+_KL = "kl_explained_"
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +46,17 @@ class Run:
 
     @property
     def floor(self) -> tuple[object, ...]:
-        """What the headline share is a share of: runs with equal floors may be called better and worse."""
+        """What shares are shares of: runs with equal floors may be called better and worse under one ablation."""
         head = self.record.headline
         scope = self.record.claim.scope if head.floor == "ablated" else ()
-        return self.record.model.fingerprint, head.ablation, head.floor, scope
+        return self.record.model.fingerprint, head.floor, scope
+
+    @property
+    def ablations(self) -> list[str]:
+        """Those that it was measured under, the headline's first."""
+        lead = self.record.headline.ablation
+        kept = [name.removeprefix(_KL) for name in self.table.column_names if name.startswith(_KL)]
+        return sorted(kept, key=lambda name: name != lead)
 
     def column(self, name: str) -> np.ndarray:
         """A column of the table.
@@ -64,10 +72,6 @@ class Run:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         return column.to_numpy()
-
-    def named(self, what: str) -> str:
-        """The column of `loss_explained`, `kl_explained` or `kl_floor` under the headline ablation."""
-        return f"{what}_{self.record.headline.ablation}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,10 +187,16 @@ def _pair(first: Run, second: Run) -> Pair:
         tasks = [run.record.task.name for run in (first, second)]
         ours = tasks[0] if tasks[0] == tasks[1] else f"{tasks[0]} and {tasks[1]}"
         return Pair(**names, documents=0, tokens=0, figures={}, reason=f"they scored no token in common ({ours})")
-    figures = {"recovered": _recovered(first, second, shared)}
+    known = [name for name in first.ablations if name in second.ablations]
+    if not known:
+        each = "; ".join(f"{run.name}: {', '.join(run.ablations)}" for run in (first, second))
+        why = f"they were measured under no ablation in common ({each}), and one says nothing of another"
+        return Pair(**names, documents=0, tokens=0, figures={}, reason=why)
+    ablation = known[0]
+    figures = {"recovered": _recovered(first, second, shared, ablation)}
     metrics = [run.record.task.metric for run in (first, second)]
     for name, column in (("kl", "kl_explained"), ("loss", "loss_explained")):
-        mine, other = (shared.sums(run.column(run.named(column)), at) for run, at in _both(first, second, shared))
+        mine, other = (shared.sums(run.column(f"{column}_{ablation}"), at) for run, at in _both(first, second, shared))
         if name == "loss" and metrics[0] != metrics[1]:
             none = Estimate.undefined(f"the metrics differ ({metrics[0]} and {metrics[1]})", len(shared.names))
             figures[name] = Figure(first=none, second=none, difference=none)
@@ -197,22 +207,22 @@ def _pair(first: Run, second: Run) -> Pair:
             np.divide, other - mine, shared.counts
         )  # of the mean: a sum varies with lengths too
         figures[name] = Figure(first=means[0], second=means[1], difference=difference, p=p)
-    return Pair(**names, documents=len(shared.names), tokens=len(shared.first), figures=figures)
+    return Pair(**names, documents=len(shared.names), tokens=len(shared.first), ablation=ablation, figures=figures)
 
 
 def _both(first: Run, second: Run, shared: Shared) -> tuple[tuple[Run, np.ndarray], tuple[Run, np.ndarray]]:
     return (first, shared.first), (second, shared.second)
 
 
-def _recovered(first: Run, second: Run, shared: Shared) -> Figure:
-    """R_D of both, each over its own headline floor, and the difference."""
+def _recovered(first: Run, second: Run, shared: Shared, ablation: str) -> Figure:
+    """R_D of both under one ablation, each over its own floor, and the difference."""
     shares, sums = [], []
     for run, at in _both(first, second, shared):
-        if run.named("kl_floor") not in run.table.column_names:
+        if f"kl_floor_{ablation}" not in run.table.column_names:
             why = "a remove claim has no recovered share" if run.removal else "its floor was not kept"
             shares.append(Estimate.undefined(why, len(shared.names)))
             continue
-        explained, floor = (shared.sums(run.column(run.named(name)), at) for name in ("kl_explained", "kl_floor"))
+        explained, floor = (shared.sums(run.column(f"{name}_{ablation}"), at) for name in ("kl_explained", "kl_floor"))
         noise = run.record.model.noise
         shares.append(recovered_kl(shared.resamples, explained, floor, shared.counts, noise=noise.kl if noise else 0.0))
         sums.append((np.maximum(explained, 0.0), np.maximum(floor, 0.0)))
@@ -240,7 +250,7 @@ def _sentence(first: Run, second: Run, pair: Pair, runs: int) -> str:
     found = figure.difference
     assert found.value is not None
     n = pair.documents
-    tail = f", on the {pair.tokens:,} tokens of {n:,} document{'s' * (n != 1)} that both scored"
+    tail = f", under {pair.ablation}, on the {pair.tokens:,} tokens of {n:,} document{'s' * (n != 1)} that both scored"
     if figure.p_holm is not None and runs > 1:
         tail += f"; p = {figure.p_holm:.2g}, adjusted by Holm for {runs} comparisons with the first run"
     resolved = is_resolved(figure)
@@ -249,7 +259,7 @@ def _sentence(first: Run, second: Run, pair: Pair, runs: int) -> str:
     if not resolved:
         if found.low == found.high == found.value == 0:
             return f"{lead}{b} and {a} are equal in {what}{tail}."
-        return f"{lead}{b} and {a} cannot be told apart: their difference in {what} is {found}{tail}."
+        return f"{lead}It is not shown which of {b} and {a} is better: their difference in {what} is {found}{tail}."
     more, less = (b, a) if found.value > 0 else (a, b)
     if all(removes):
         said = f"Removing the parts of {more} costs more than removing those of {less}: {size} more KL in nats a token"
@@ -271,7 +281,7 @@ def _nearer(first: str, second: str, kl: Figure) -> str:
     if found.low == found.high == found.value == 0:
         return "the KL of the explained runs is equal"
     if found.value is None or not is_resolved(kl):
-        return f"the KLs of the explained runs cannot be told apart (a difference of {found} nats a token)"
+        return f"it is not shown which explained run is closer to the model (their KLs differ by {found} nats a token)"
     near, far = (first, second) if found.value > 0 else (second, first)
     size = found if found.value > 0 else found.map(lambda x: -x, decreasing=True)
     return f"in KL {near} is closer to the model than {far}, by {size} nats a token"

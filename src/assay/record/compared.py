@@ -25,7 +25,8 @@ class Pair(Block):
 
     Attributes:
         documents, tokens: that both scored; shared: run -> of how many tokens.
-        figures: recovered (each over its own headline floor), kl, loss; none where nothing could be paired.
+        ablation: under which both are compared; None where they have none in common.
+        figures: recovered (each over its own floor), kl, loss; none where nothing could be paired.
         reason: why nothing could be.
     """
 
@@ -34,6 +35,7 @@ class Pair(Block):
     documents: Count
     tokens: Count
     shared: dict[Text, Count]
+    ablation: Text | None = None
     figures: dict[Text, Figure]
     reason: Text | None = None
     sentence: Text = ""

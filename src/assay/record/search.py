@@ -125,13 +125,34 @@ class RocRecord(Block):
     methods: tuple[MethodRoc, ...]
 
 
+class Reach(Block):
+    """What the circuit that is written should recover on the data that it was searched on.
+
+    Attributes:
+        share: what was asked for; found: what the circuit recovers there.
+        metric: the task's own metric, of which this is a share; None: it is R_D.
+        reached: whether one of the sizes does, short of the whole model; the circuit is the smallest of them, or else
+            the one that recovers most.
+    """
+
+    share: Number
+    found: Number
+    metric: Text | None
+    reached: bool
+
+
 class Chosen(Block):
-    """The circuit that is written, and the method that found it."""
+    """The circuit that is written, and the method that found it.
+
+    Attributes:
+        reach: what its size was chosen by; None where a size was given.
+    """
 
     method: Text
     edges: Count
     nodes: Count
     drawing: Drawing
+    reach: Reach | None = None
 
 
 class SearchRecord(Block):

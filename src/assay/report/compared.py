@@ -51,7 +51,7 @@ def cautions(records: Sequence[MeasurementRecord]) -> list[str]:
     if differ(lambda record: record.level):
         said.append("the levels differ, and nines are compared within one")
     if differ(_headline):
-        said.append("the headline ablation or floor differs")
+        said.append("the headlines differ in their ablation or floor, so the columns above are not like for like")
     own = any(record.headline.floor == "ablated" for record in records)
     if own and differ(lambda record: record.claim.scope):
         said.append("the scopes differ, so each recovered share is of another whole (KL and loss are in nats)")
@@ -75,7 +75,7 @@ def _differences(pairs: Sequence[Pair]) -> Table:
         for key, label, least in _FIGURES:
             figure = pair.figures[key]
             shown = [words.said(one, least) for one in (figure.first, figure.second, figure.difference)]
-            cells = (f"{pair.run}: {label}", *shown, words.p_text(figure.p_holm))
+            cells = (f"{pair.run}: {label} , {pair.ablation}", *shown, words.p_text(figure.p_holm))
             table.add_row(*(Text(plain_text(cell)) for cell in cells), style=_GOLD if key == "recovered" else "")
     return table
 

@@ -9,9 +9,10 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.about import DataRecord
 from assay.record.search import Band, MethodRecord, Point, SearchRecord
-from assay.report import circuit, drawing, export, frontier, heat, roc, shell, words
+from assay.report import circuit, drawing, export, frontier, heat, roc, search_words, shell, words
 from assay.report.search_words import short, title, verdict
 from assay.report.shell import Entry
+from assay.report.verdict import metric_of
 
 _DRAWN = 8  # methods whose band is drawn
 _SMALL = (
@@ -42,6 +43,8 @@ def render(record: SearchRecord) -> str:
         page_title=f"{title(record)} · {short(record)}",
         short=short(record),
         verdict=verdict(record),
+        size=search_words.chosen(record),
+        metric=metric_of(record.task.metric),
         contents=_contents(record, specs),
         copies=export.copies(record),
         glossary=_glossary(),

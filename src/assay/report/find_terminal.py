@@ -7,8 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.record.search import MethodRecord, RocRecord, SearchRecord
-from assay.report import find_page, roc, words
+from assay.report import find_page, roc, search_words, words
 from assay.report.plain import plain_text
+from assay.report.verdict import metric_of
 from assay.stats.estimate import Estimate
 
 _MOST = 12  # sizes of the table
@@ -23,14 +24,14 @@ def table(record: SearchRecord, report: str | None = None, follow: str | None = 
     parts: list[RenderableType] = [Text(find_page.title(record), "bold"), _methods(record), Text("")]
     if (chosen := record.chosen_method) is not None:
         heading = f"sizes of {plain_text(chosen.method)} (edges that are left after pruning)"
-        parts += [Text(heading), _sizes(chosen), Text("")]
+        parts += [Text(heading), _sizes(chosen, record), Text("")]
     if record.roc is not None:
         parts += [Text(roc.line(record.roc)), _roc(record.roc), Text("")]
     parts.append(Text(f"leak: {record.leak.state}; {plain_text(record.leak.evidence)}"))
     for one in record.methods:
         if one.mib.over_recovery:
             parts.append(Text(f"over-recovery: {plain_text(one.method)} beats the model, which its CPR counts"))
-    parts.append(Text.assemble("In one sentence: ", (find_page.verdict(record), "bold")))
+    parts.append(Text.assemble((find_page.verdict(record), "bold"), f" {search_words.chosen(record)}"))
     ends = [f"{what} {plain_text(text)}" for what, text in (("report", report), ("next:", follow)) if text]
     if ends:
         parts.append(Text(" · ".join(ends)))
@@ -40,10 +41,10 @@ def table(record: SearchRecord, report: str | None = None, follow: str | None = 
 def _methods(record: SearchRecord) -> Table:
     out = Table(box=None, pad_edge=False)
     for i, name in enumerate(("method", "area, linear", "area, log", "CPR", "CMD", "passes")):
-        out.add_column(name, justify="left" if i == 0 else "right")
+        out.add_column(name, justify="left" if i == 0 else "right", no_wrap=i > 0)
     for one in record.methods:
-        figures = (one.area.linear, one.area.log, one.mib.cpr, one.mib.cmd)
-        out.add_row(plain_text(one.method), *(_short(figure) for figure in figures), words.count(round(one.passes)))
+        areas, mib = map(_short, (one.area.linear, one.area.log)), map(_value, (one.mib.cpr, one.mib.cmd))
+        out.add_row(plain_text(one.method), *areas, *mib, words.count(round(one.passes)))
     return out
 
 
@@ -56,26 +57,31 @@ def _roc(found: RocRecord) -> Table:
     return out
 
 
-def _sizes(method: MethodRecord) -> Table:
-    out = Table(box=None, pad_edge=False)
-    for name in ("edges", "share", "nodes", "recovered", "KL", "accuracy", "random circuits", "p"):
+def _sizes(method: MethodRecord, record: SearchRecord) -> Table:
+    """A row a size, the written circuit's among them; a task's own metric stands in the place of accuracy."""
+    out, named = Table(box=None, pad_edge=False), metric_of(record.task.metric)
+    own = named.name if named else "accuracy"
+    for name in ("  edges", "share", "nodes", "recovered", "KL", own, "random circuits", "p"):
         out.add_column(name, justify="right")
-    points = method.sizes
+    points, written = method.sizes, record.circuit.edges
     step = max(1, -(-len(points) // _MOST))
-    for point in [*points[:-1][::step], *points[-1:]]:
+    for i, point in enumerate(points):
+        if i % step and point.edges != written and i != len(points) - 1:
+            continue
         control, band, p = point.control, "", ""
         if control is not None:
             ends = [words.number(100 * end, 0) for end in (control.median, control.low, control.high)]
             band, p = f"{ends[0]} % [{ends[1]}, {ends[2]}]", words.p_text(control.p)
         out.add_row(
-            words.count(point.edges),
+            ("▸ " if point.edges == written else "") + words.count(point.edges),
             f"{100 * point.share:.3g} %",
             words.count(point.nodes),
             _short(point.recovered, 100.0, " %"),
             _value(point.kl),
-            _value(point.accuracy),
+            _short(point.recovered_loss, 100.0, " %") if named else _value(point.accuracy),
             band,
             p,
+            style="bold" if point.edges == written else "",
         )
     return out
 

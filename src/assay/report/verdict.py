@@ -61,7 +61,11 @@ def verdict(record: MeasurementRecord) -> Verdict:
 
 def metric(record: MeasurementRecord) -> Named | None:
     """What the task is measured by; None for the loss of the next token, which needs no name of its own."""
-    name = record.task.metric
+    return metric_of(record.task.metric)
+
+
+def metric_of(name: str) -> Named | None:
+    """The same, of a metric's name."""
     return None if name in ("loss", "kl") else _METRICS.get(name) or Named(plain_text(name), lambda loss: -loss)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,11 +18,15 @@ from assay.explanations.claims.file import load_claim
 from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.search import find_circuit, leak
 from assay.find.circuit.split import Split, split_task
+from assay.intervene.ablations import PlanContext
+from assay.intervene.runner import Runner
 from assay.planted.load import load
 from assay.planted.worlds import world
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import parsed, read_search
 from assay.record.search import SearchRecord
+from assay.report import search_words
+from assay.score.circuits import score_circuits
 from assay.task.found_on import found_on, read_found_on, shared_with
 
 SMALL = ("--documents", "32", "--select", "12", "--sizes", "6", "--controls", "6", "--keep-edges", "5")
@@ -205,6 +210,8 @@ def test_a_dry_run_says_what_it_costs_and_writes_nothing(run):
         (["--sizes", "1"], "a frontier needs at least 2 sizes and at most 1,000, not 1"),
         (["--share", "1.5"], "a share of 1.5 of the edges cannot be kept"),
         (["--share", "0.5", "--keep-edges", "3"], "keep_edges=3 and share=0.5 are both given; give one"),
+        (["--reach", "0.5", "--keep-edges", "3"], "reach=0.5 and keep_edges=3 are both given; give one"),
+        (["--reach", "1.5"], "no circuit is looked for that reaches 1.5 of the model's metric; give a share above 0"),
         (["--tau", "0.1"], "'tau' is of the method 'acdc', which is not among those given"),
         (["--method", "acdc", "--tau", "inf"], "ACDC's threshold tau must be a number above 0, not inf"),
         (
@@ -247,3 +254,51 @@ def test_a_module_has_no_edges(run, tmp_path):
     code, _, err = run("planted:and_gate", "--task", "planted", "--device", "cuda:99", "--out", "found")
     assert code == 2
     assert "the device 'cuda:99' is not available here" in err
+
+
+def test_without_a_size_the_smallest_circuit_that_recovers_enough_on_the_selection_is_written():
+    model = load("planted:and_gate")
+    split = split_task(model, {"kind": "planted"}, documents=31, select=8)
+    plan = SearchPlan(("random", "exact"), "resample_joint", sizes=(2, 3, 5, 9, 18), controls=0, draws=1)
+    circuit = find_circuit(model, split, plan).record.circuit
+    assert circuit.reach is not None
+    assert (circuit.method, circuit.edges, circuit.reach.reached, circuit.reach.metric) == ("exact", 5, True, None)
+    assert circuit.reach.share == 0.9 <= circuit.reach.found
+
+    few = replace(plan, methods=("exact",), sizes=(2, 3, 18))
+    there = PlanContext(Runner(model, split.selection), 0)
+    found = find_circuit(model, split, replace(few, share=3 / 18))  # the size that masks aim at is scored too
+    none = find_circuit(model, split, replace(few, reach=1.0, methods=("random",), sizes=(2, 3)))
+    masks = np.stack([np.zeros(18, bool), found.mask, none.mask])
+    kl = score_circuits(there, masks, "resample_joint").stacked("kl").sum(1)
+    assert found.record.circuit.reach is None
+    reach = none.record.circuit.reach
+    assert reach is not None
+    assert not reach.reached
+    assert reach.found == pytest.approx(1 - kl[2] / kl[0])
+    assert search_words.chosen(none.record).startswith("Its size was chosen on the documents that were searched: none")
+    assert search_words.chosen(found.record) == ""
+
+
+def test_a_tasks_own_metric_decides_the_size():
+    model = load("planted:and_gate")
+    split = split_task(model, {"kind": "planted", "metric": "probability"}, documents=31, select=8)
+    plan = SearchPlan(("exact",), "resample_joint", sizes=(2, 5, 9, 18), controls=0, draws=1, reach=0.5)
+    found = find_circuit(model, split, plan)
+    reach = found.record.circuit.reach
+    assert reach is not None
+    assert reach.metric == "probability"
+    there = PlanContext(Runner(model, split.selection), 0)
+    masks = np.stack([np.zeros(18, bool), np.ones(18, bool), found.mask])
+    loss = score_circuits(there, masks, "resample_joint").stacked("loss").sum(1)
+    assert reach.found == pytest.approx((loss[0] - loss[2]) / (loss[0] - loss[1]))
+
+
+def test_quick_takes_less_of_everything_that_is_not_given(run):
+    given = ("--method", "random", "--draws", "1", "--ablation", "resample_joint", "--quick", "--json")
+    code, out, _ = run("planted:and_gate", *given, "--controls", "3", "--out", "q")
+    assert code == 0
+    record = json.loads(out)
+    resolved = record["arguments"]["resolved"]
+    assert [resolved[name] for name in ("documents", "select", "sizes", "controls")] == [24, 12, 12, 3]
+    assert "--quick" in record["arguments"]["command"]

@@ -39,6 +39,8 @@ def check_folder(folder: str, overwrite: bool) -> Path:
 
 def claim_text(found: SearchResult, split: Split, model: str, folder: str, draws: int, seed: int) -> str:
     """The claim file: the circuit that was found, on the data that it was not found on."""
+    from assay.report.search_words import chosen
+
     record, place = found.record, Path(folder)
     claim: dict[str, Any] = {
         "model": model,
@@ -50,8 +52,9 @@ def claim_text(found: SearchResult, split: Split, model: str, folder: str, draws
         "draws": max(4, draws),
     }
     circuit = record.circuit
+    why = f"# {line}\n" if (line := chosen(record)) else ""
     head = (
-        f"# A circuit of {circuit.edges} of {record.total} edges of {model}, found by {circuit.method}.\n"
+        f"# A circuit of {circuit.edges} of {record.total} edges of {model}, found by {circuit.method}.\n{why}"
         f"# The task is the evaluation's; the search saw {SELECTION} only. Paths are relative to where assay runs.\n\n"
     )
     return head + as_yaml(claim)

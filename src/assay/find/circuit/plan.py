@@ -13,7 +13,8 @@ from assay.methods.edge_sizes import log_sizes
 from assay.methods.registry import Options, check_methods, takers
 from assay.task import bounds
 
-SHARE, FEWEST = 0.01, 12  # of the edges, and how many at least, where no size is asked for
+SHARE, FEWEST = 0.01, 12  # of the edges, and how many at least, that masks and greedy aim at where no size is given
+REACH = 0.9  # of the model's metric that the written circuit recovers, where no size is given
 SIZES = 24
 MOST_SIZES, MOST = 1_000, 1_000_000  # of a frontier; edges, rows and steps
 
@@ -38,7 +39,9 @@ class SearchPlan:
     Attributes:
         methods: names of searches; ablation: what fills every edge that is cut.
         sizes: how many the frontier has, or the numbers of edges.
-        keep_edges, share: the size of the circuit that is written, and that masks and greedy aim at.
+        keep_edges, share: the size of the circuit that is written, and that masks and greedy aim at; without either,
+            the smallest circuit is written that recovers `reach` of the model's metric on the selection.
+        reach: see `keep_edges`; None: `REACH`.
         controls: random circuits of each size; control_rows: rows that they are scored on at most (default: as all
             controls).
         draws: how many a random ablation has.
@@ -49,6 +52,7 @@ class SearchPlan:
     sizes: int | tuple[int, ...] = SIZES
     keep_edges: int | None = None
     share: float | None = None
+    reach: float | None = None
     tau: tuple[float, ...] | None = None
     steps: int | None = None
     seed_with: str | None = None
@@ -66,6 +70,14 @@ class SearchPlan:
             raise UserError(f"keep_edges={self.keep_edges} and share={self.share:g} are both given; give one")
         if self.share is not None and not 0 < self.share <= 1:
             raise UserError(f"a share of {self.share:g} of the edges cannot be kept; give one above 0 and up to 1")
+        if self.reach is not None and self.sized:
+            size = f"keep_edges={self.keep_edges}" if self.keep_edges is not None else f"share={self.share:g}"
+            raise UserError(f"reach={self.reach:g} and {size} are both given; give one")
+        if self.reach is not None and not 0 < self.reach <= 1:
+            raise UserError(
+                f"no circuit is looked for that reaches {self.reach:g} of the model's metric; give a share "
+                "above 0 and up to 1"
+            )
         for tau in self.tau or ():
             if not 0 < tau < np.inf:
                 raise UserError(f"ACDC's threshold tau must be a number above 0, not {tau:g}")
@@ -89,8 +101,13 @@ class SearchPlan:
         given = {name: getattr(self, name) for name in ("tau", "steps") if getattr(self, name) is not None}
         return Options(size, seed_with=self.seed_with, seed=self.seed, **given)
 
+    @property
+    def sized(self) -> bool:
+        """Whether the size of the written circuit is given."""
+        return self.keep_edges is not None or self.share is not None
+
     def size(self, edges: int, name: str) -> int:
-        """The size of the circuit that is written.
+        """The size that is given, or that masks and greedy aim at without one.
 
         Raises:
             ClaimError: for one that the model does not have.
@@ -104,7 +121,7 @@ class SearchPlan:
         return size
 
     def all_sizes(self, edges: int, name: str) -> Int[np.ndarray, "sizes"]:
-        """The sizes of the frontier, with the written circuit's among them.
+        """The sizes of the frontier, with `size` among them.
 
         Raises:
             ClaimError: for one that the model does not have.

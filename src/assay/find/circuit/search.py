@@ -1,6 +1,7 @@
 """A search for circuits from data to record: scores on the selection, frontiers and controls on the evaluation.
 
-The circuit that is written is the one of the asked size that does best on the selection; the evaluation chooses none.
+The circuit that is written is the smallest that recovers enough on the selection, or the one of the asked size that
+does best there; the evaluation chooses none.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Int
 from assay.errors import UserError, nearest
 from assay.explanations.circuit.block import drawing
 from assay.find.circuit.heat import heat
-from assay.find.circuit.plan import SearchPlan
+from assay.find.circuit.plan import REACH, SearchPlan
 from assay.find.circuit.roc import roc_block
 from assay.find.circuit.split import Split
 from assay.frontier.curves import DEFINITIONS
@@ -34,7 +35,7 @@ from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 from assay.planted.world import Truth
 from assay.record.about import Arguments, Assay, DataRecord, Timing
-from assay.record.search import Chosen, Leak, SearchRecord
+from assay.record.search import Chosen, Leak, Reach, SearchRecord
 from assay.report.progress import Progress, silent
 from assay.score.circuits import score_circuits
 from assay.stats.estimate import Undefined
@@ -90,7 +91,9 @@ def find_circuit(
     found = searches(there, plan.ablation, plan.methods, plan.options(size), say)
     shown, not_shown = heat(there, plan.ablation) if "patching" in plan.methods else (None, None)
     searched = time.monotonic()
-    chosen, mask = _chosen(there, found, size, plan.ablation)
+    chosen, mask, reach = (
+        (*_best(there, found, size, plan.ablation), None) if plan.sized else _smallest(there, found, sizes, plan)
+    )
     done = 0
 
     def advance(count: int) -> None:
@@ -123,9 +126,10 @@ def find_circuit(
             edges=int(mask.sum()),
             nodes=node_count(edges, mask),
             drawing=drawing(here, EdgeSet.whole(mask), chosen.strengths(mask)),
+            reach=reach,
         ),
         definitions=DEFINITIONS,
-        notes=tuple(_notes(plan, scored, not_shown, sizes, size)),
+        notes=tuple(_notes(plan, scored, not_shown, sizes, size, reach)),
         versions=versions(here),
         timing=Timing(
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
@@ -146,7 +150,7 @@ def _needs_counterfactuals(task: Task, ablation: str) -> None:
         )
 
 
-def _chosen(
+def _best(
     workbench: PlanContext, several: Sequence[EdgeScores], size: int, ablation: str
 ) -> tuple[EdgeScores, Bool[np.ndarray, "edges"]]:
     """The method whose circuit of this size is nearest to the model on the selection, and that circuit."""
@@ -154,6 +158,34 @@ def _chosen(
     masks = np.stack([sized_circuits(edges, one, np.array([size]), fill_up=True).masks[0] for one in several])
     best = int(np.argmin(score_circuits(workbench, masks, ablation).stacked("kl").sum(1))) if len(several) > 1 else 0
     return several[best], masks[best]
+
+
+def _smallest(
+    workbench: PlanContext, several: Sequence[EdgeScores], sizes: Int[np.ndarray, "sizes"], plan: SearchPlan
+) -> tuple[EdgeScores, Bool[np.ndarray, "edges"], Reach]:
+    """The smallest of the methods' circuits that recovers enough on the selection, or the one that recovers most.
+
+    By the task's own metric where it has one and the model is better at it than the run with every edge cut, else by
+    KL. The whole model is no circuit. Of circuits of one size, the one that recovers most.
+    """
+    edges, share = transformer_of(workbench).edges, plan.reach or REACH
+    sized = [sized_circuits(edges, one, sizes, fill_up=True) for one in several]
+    masks = np.concatenate([np.zeros((1, len(edges)), bool), np.ones((1, len(edges)), bool), *(s.masks for s in sized)])
+    scored = score_circuits(workbench, masks, plan.ablation)
+    loss, kl = (scored.stacked(name).sum(1) for name in ("loss", "kl"))
+    metric = workbench.task.metric.name
+    own = metric not in ("loss", "kl") and loss[0] > loss[1]
+    recovered = ((loss[0] - loss) / (loss[0] - loss[1]) if own else 1 - kl / max(kl[0], np.finfo(float).tiny))[2:]
+    masks, owners = masks[2:], np.repeat(np.arange(len(several)), len(sizes))
+    count = masks.sum(1)
+    proper = (count > 0) & (count < len(edges))
+    enough = proper & (recovered >= share)
+    reached = bool(enough.any())
+    usable = enough if reached else proper if proper.any() else ~proper
+    keys = (-recovered, count) if reached else (count, -recovered)
+    best = next(int(i) for i in np.lexsort(keys) if usable[i])
+    reach = Reach(share=share, found=float(recovered[best]), metric=metric if own else None, reached=reached)
+    return several[owners[best]], masks[best], reach
 
 
 def leak(evaluation: Task, found: FoundOn) -> Leak:
@@ -166,12 +198,27 @@ def leak(evaluation: Task, found: FoundOn) -> Leak:
 
 
 def _notes(
-    plan: SearchPlan, scored: Frontiers, no_heat: str | None, sizes: Int[np.ndarray, "sizes"], size: int
+    plan: SearchPlan,
+    scored: Frontiers,
+    no_heat: str | None,
+    sizes: Int[np.ndarray, "sizes"],
+    size: int,
+    reach: Reach | None,
 ) -> list[str]:
+    chosen = (
+        f"the circuit that is written was chosen among the methods' circuits of {size} edges by KL on the selection"
+    )
+    if reach is not None:
+        by = reach.metric or "KL"
+        chosen = (
+            f"the circuit that is written was chosen on the selection, by {by}: the smallest of all methods' circuits "
+            f"that recovers {reach.share:g} there, short of the whole model"
+        )
+        chosen += "" if reach.reached else f"; none does, and it is the one that recovers most, {reach.found:.3g}"
     notes = [
         f"{len(sizes)} sizes were asked for; a circuit takes a method's best edges, ties in the declared order, until "
         f"so many are left after what dangles is pruned, and circuits that came out the same are listed once",
-        f"the circuit that is written was chosen among the methods' circuits of {size} edges by KL on the selection",
+        chosen,
     ]
     if plan.controls:
         notes.append(
