@@ -1,6 +1,7 @@
 """The logger "assay", to which everything that assay does is said: `logging.getLogger("assay")` turns it on.
 
-Whoever does not ask for it hears nothing. INFO: models that are opened, stages of a measurement, runs that are written.
+Whoever does not ask for it hears notices alone (`errors.notice`), on stderr. INFO: models that are opened, stages of a
+measurement, runs that are written.
 """
 
 from __future__ import annotations
@@ -8,4 +9,3 @@ from __future__ import annotations
 import logging
 
 log = logging.getLogger("assay")
-log.addHandler(logging.NullHandler())

@@ -354,12 +354,16 @@ def test_a_metric_that_the_task_names_leads_in_its_own_unit():
     record["losses"]["explained"] = records.estimate(-2.0, 0.5)
     record["table"][0]["loss_floor"] = records.estimate(0.5, 0.25)
     record["headline"]["recovered_loss"] = records.estimate(0.62, 0.03)
+    record["table"][0]["loss_explained"] = records.estimate(-2.0, 0.5)
     text = _words(record)
-    reached = "(floor −0.50, explained 2.00, model 3.25 logits)"
-    assert f"On the task's own metric, the logit difference {reached}, it recovers 62 % [59, 65]." in text
+    reached = "floor −0.50, explained 2.00, model 3.25 logits"
+    assert "Recovers 62 % [59, 65] of the logit difference over mean ablation" in text
+    lead = "recovers 62 % [59, 65] of what ablating the same parts (mean) costs in logit difference"
+    assert f"{lead} ({reached}). Of what it costs in predictions it recovers 99.90 % [99.86, 99.93]" in text
+    assert "Recovered of the logit difference 0.62" in text
     assert "model3.250 [2.750, 3.750]" in text
     assert "floor−0.500 [−0.750, −0.250]" in text
-    assert "on the logit difference" in text
+    assert "of the logit difference" in text
 
 
 def test_a_share_below_the_floor_is_a_bar_to_the_left_of_it():
@@ -407,7 +411,7 @@ def test_what_a_share_of_a_floors_loss_is_worth_stands_beside_the_curve():
     text = _words(records.data())
     assert "99.9 %" in text
     assert "zoo:novel-2l" in text
-    assert "by log-linear interpolation" in text
+    assert "log-linear" in text
     record = records.data()
     for rung in record["compute"]["ladder"]:
         rung["share"] |= {"low": None, "high": None, "reason": "one document gives none"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -82,5 +83,7 @@ def test_each_stage_is_logged_once(caplog: pytest.LogCaptureFixture):
     assert {record.name for record in caplog.records} == {"assay"}
 
 
-def test_the_logger_is_silent_unless_it_is_asked_for():
-    assert any(isinstance(handler, logging.NullHandler) for handler in logging.getLogger("assay").handlers)
+def test_only_notices_are_heard_by_whoever_asks_for_nothing():
+    code = "from assay import errors, log; log.log.info('a stage'); errors.notice('done without a word')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (said.stdout, said.stderr) == ("", "note: done without a word\n")

@@ -142,7 +142,38 @@ def test_a_metric_of_the_tasks_own_stands_beside_kl():
     record = records.data()
     record["task"]["metric"] = "logit_diff"
     record["table"][0]["recovered_loss"] = records.estimate(0.86, 0.05)
-    assert "Of logit_diff it recovers 86 % [81, 91]; KL" in _printed(Card(records.measured(record)), 100)
+    record["task"]["kind"] = "prompts"
+    record["headline"]["recovered_loss"] = record["table"][0]["recovered_loss"]
+    record["losses"]["model"] = records.estimate(-3.25, 0.5)
+    record["table"][0] |= {"loss_floor": records.estimate(0.5, 0.25), "loss_explained": records.estimate(-2.5, 0.25)}
+    text = _printed(Card(records.measured(record)), 100)
+    assert "recovered 86 % [81, 91] of the logit difference over mean ablation" in text
+    assert "The logit difference: floor −0.50, explained 2.50, model 3.25 logits." in text
+    assert "In its predictions it recovers 99.90 % [99.86, 99.93], 2.8 nines: KL 0.387 → 0.00041 nats." in text
+    assert "of logit difference" in text
+    assert "−0.50 → 2.50 → 3.25" in text
+    assert len(text.splitlines()) <= 24
+    assert max(map(len, text.splitlines())) <= 100
+
+
+def test_long_sentences_are_wrapped_and_cost_rows_and_no_words():
+    record = records.data()
+    record["rivals"][0] |= {"recovered": records.estimate(0.9999, 0.0), "name": "a rival with a name " * 6}
+    text = _printed(Card(records.measured(record)), 100)
+    assert "…" not in text
+    assert len(text.splitlines()) <= 24
+    assert " ".join(text.split()).count("a rival with a name") == 6
+    assert "more rows: --section floors" in text
+
+
+def test_an_undefined_share_is_one_word_in_a_column_and_its_reason_stands_below():
+    record = records.data()
+    record["task"]["metric"] = "accuracy"
+    record["table"][1]["recovered_loss"] = records.estimate(None, reason="the gap is not resolved")
+    text = _printed(section(records.measured(record), "floors"), 200)
+    name = f"{record['table'][1]['ablation']}, {record['table'][1]['floor']}"
+    assert text.count("the gap is not resolved") == 1
+    assert f"Undefined: of the accuracy ({name}), because the gap is not resolved" in text
 
 
 def test_every_check_has_advice():

@@ -15,11 +15,13 @@ from assay.record.controls import ControlGroup
 from assay.record.headline import TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.record.residual import Slice
-from assay.report import terminal, words
+from assay.report import terminal, verdict, words
 from assay.report.bars import bar
 from assay.report.plain import plain_text
 
 WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
+HEAD = 7  # lines above the floors; each more costs a row of these
+INDENT = " " * 10
 BAR = 40
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 
@@ -37,11 +39,12 @@ class Card:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         wide = min(WIDE, options.max_width)
-        for line in self._head(wide):
-            yield _cut(line, wide)
+        head = list(self._head(console, wide))
+        rows = self._rows(max(2, ROWS - max(0, len(head) - HEAD)))
+        yield from head
         yield Text()
-        yield self._floors()
-        yield from (_cut(line, wide) for line in self._more_rows())
+        yield self._floors(rows)
+        yield from (_cut(line, wide) for line in self._more_rows(len(rows)))
         table = self._controls()
         if table is not None:
             yield table
@@ -50,32 +53,56 @@ class Card:
 
     # -- what is claimed, and what came out -------------------------------------------------------------------------
 
-    def _head(self, wide: int) -> Iterator[Text]:
+    def _head(self, console: Console, wide: int) -> Iterator[Text]:
         record = self.record
         model, task = record.model.name, record.task.name or record.task.kind
         named = [model, task.removesuffix(f" of {model}"), terminal.sample(record.task)]
-        yield Text(" · ".join(plain_text(one) for one in (*named, _duration(record.timing.seconds))), style=_DIM)
-        claim, level = Text(words.few_names(words.claim_line(record)), style="bold"), f"   level: {record.level}"
-        claim = _cut(claim, wide - len("  CLAIM   ") - len(level))
+        line = " · ".join(plain_text(one) for one in (*named, _duration(record.timing.seconds)))
+        yield _cut(Text(line, style=_DIM), wide)
+        said = words.claim_line(record).replace(f" of {model}", "")  # the line above names it
+        claim, level = Text(words.few_names(said), style="bold"), f"   level: {record.level}"
+        claim = _cut(claim, wide - len(INDENT) - len(level))
         yield Text.assemble(("  CLAIM   ", _DIM), claim, (level, _DIM))
-        yield Text.assemble(("  RESULT  ", _DIM), (self._result(), _GOLD))
-        if not record.removal and record.headline.recovered.defined:
-            yield Text.assemble("          floor ", bar(record.headline.recovered, BAR), " model")
-        for line in (self._recovers(), self._as_well(), self._left()):
-            if line:
-                yield Text(f"          {line}")
+        result = Text(self._result(), style=_GOLD).wrap(console, wide - len(INDENT))
+        yield from (Text.assemble((INDENT if i else "  RESULT  ", _DIM), one) for i, one in enumerate(result))
+        first = verdict.led(record)
+        leads = first[1] if first else record.headline.recovered
+        if not record.removal and leads.defined:
+            yield Text.assemble(f"{INDENT}floor ", bar(leads, BAR), " model")
+        for line in (self._moves(), self._recovers(), self._as_well(), self._left()):
+            for one in Text(line).wrap(console, wide - len(INDENT)) if line else ():
+                yield Text.assemble(INDENT, one)
 
     def _result(self) -> str:
-        head, metric = self.record.headline, self.record.task.metric
+        head, first = self.record.headline, verdict.led(self.record)
         under = f"under {head.ablation}"
         if self.record.removal:
-            nats = f" · {metric} {words.said(head.nats)} more" if head.nats is not None else ""
-            return plain_text(f"KL {words.said(head.kl, 3)} when removed, {under}{nats}")
+            nats = f" · {self._change(head.nats)}" if words.defined(head.nats) else ""
+            return plain_text(f"KL {words.said(head.kl, 3)} nats when removed, {under}{nats}")
+        if first is not None:
+            named, share = first
+            text = f"recovered {words.percent(share, reason=False)} of the {named.name}"
+            return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
         nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
         text = f"recovered {words.said(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
         return plain_text(text)
+
+    def _change(self, nats: words.Figure) -> str:
+        """By how much a removal changes the loss, or the task's own metric in its own unit."""
+        named = verdict.metric(self.record)
+        if named is None:
+            return f"loss {words.said(nats)} nats more"
+        change = verdict.as_figure(words.as_estimate(nats), named.change)
+        return f"{named.name} {words.said(change)}{f' {named.unit}' if named.unit else ''} more"
+
+    def _moves(self) -> str:
+        """What the task's own metric is at the floor, with the claim and in the model."""
+        named, row = verdict.metric(self.record), self.record.headline_row
+        if named is None or row is None or self.record.removal:
+            return ""
+        return plain_text(f"The {named.name}: {verdict.reached(self.record, row)}.")
 
     def _recovers(self) -> str:
         record, row = self.record, next((row for row in self.record.table if row.headline), None)
@@ -84,11 +111,14 @@ class Card:
         if record.removal:
             share = row.necessity
             known = share is not None and share.defined
-            return f"That is {words.percent(share)} of what a bigram loses against the model." if known else ""
+            return f"That is {words.percent(share)} of what separates a bigram from the model." if known else ""
         found, moved = row.recovered, f"KL {_short(row.kl_floor)} → {_short(row.kl_explained)} nats"
-        if record.task.metric != "loss":  # the task's own metric leads
-            share = words.percent(row.recovered_loss)
-            return plain_text(f"Of {record.task.metric} it recovers {share}; {moved}.")
+        if verdict.same_run(row):
+            return f"It puts its floor's own values in place, and so recovers 0 by construction: {moved}."
+        if verdict.led(record) is not None:
+            nines = f", {record.headline.nines.shown} nines" if record.headline.nines.shown else ""
+            share = f"it recovers {words.percent(found, reason=False)}{nines}: " if found.defined else ""
+            return plain_text(f"In its predictions {share}{moved}.")
         if not found.defined:
             return f"At the floor and with the claim in place: {moved}."
         if found.high is not None and found.high < 0:
@@ -123,7 +153,7 @@ class Card:
             return plain_text(f"A control does as well: {said}, the claim {words.number(own, places)}{tail}.")
         if p is not None and p > 0.05:
             n = min(group.n for group in groups if group.p is not None)
-            tail += f", the least that {n} can give" if p <= 1 / (1 + n) else ""
+            tail += f", the least for {n}" if p <= 1 / (1 + n) else ""
         return plain_text(f"No control does as well: the best has {said}{tail}.")
 
     def _competing(self) -> list[ControlGroup]:
@@ -155,33 +185,44 @@ class Card:
 
     # -- floors, controls, checks -----------------------------------------------------------------------------------
 
-    def _rows(self) -> list[TableRow]:
+    def _rows(self, most: int) -> list[TableRow]:
         """The headline's row first, then the claim's own floor under other ablations, then other floors."""
         head, rows = self.record.headline, self.record.table
         order = sorted(rows, key=lambda row: (not row.headline, row.floor != head.floor, row.ablation != head.ablation))
-        return order[: ROWS if len(rows) <= ROWS else ROWS - 1]
+        return order[: most if len(rows) <= most else most - 1]
 
-    def _floors(self) -> Table:
-        record, table = self.record, _table()
-        columns = ("  ablation", "KL when removed", "loss, more") if record.removal else None
-        for column in columns or ("  floor", "recovered", "nines", "KL floor → claim", "loss floor → claim → model"):
+    def _floors(self, rows: list[TableRow]) -> Table:
+        record, table, named = self.record, _table(), verdict.metric(self.record)
+        columns = ("  floor", "recovered", "nines", "KL floor → claim", "loss floor → claim → model")
+        if record.removal:
+            columns = ("  ablation", "KL when removed", f"{named.name if named else 'loss'}, more")
+        elif named is not None:
+            columns = ("  floor", f"of {named.name}", "of KL", "KL floor → claim", "floor → claim → model")
+        for column in columns:
             table.add_column(column, no_wrap=True)
-        for row in self._rows():
+        for row in rows:
             mark = "▸ " if row.headline else "  "
             if record.removal:
-                cells = [mark + terminal.row_name(row), words.said(row.kl_explained, 3), words.said(row.nats)]
+                nats = row.nats if named is None else verdict.as_figure(row.nats, named.change)
+                cells = [mark + terminal.row_name(row), words.said(row.kl_explained, 3), words.said(nats)]
             else:
                 own = row.floor in ("ablated", "empty")
                 name = terminal.row_name(row) if own else plain_text(f"{row.floor}, {row.ablation}")
                 kl = f"{_short(row.kl_floor)} → {_short(row.kl_explained)}"
                 losses = (row.loss_floor, row.loss_explained, record.losses.model)
-                found = words.said(row.recovered) if row.recovered.defined else "undefined"
-                cells = [mark + name, found, terminal.nines_cell(row), kl, " → ".join(map(_short, losses))]
+                found, share = (
+                    words.said(x) if x.defined else "undefined" for x in (row.recovered, row.recovered_loss)
+                )
+                if named is None:
+                    cells = [mark + name, found, terminal.nines_cell(row), kl, " → ".join(map(_short, losses))]
+                else:
+                    figures = [words.value_text(verdict.as_figure(loss, named.figure)) for loss in losses]
+                    cells = [mark + name, share, found, kl, " → ".join(figures)]
             table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
         return table
 
-    def _more_rows(self) -> Iterator[Text]:
-        if (more := len(self.record.table) - len(self._rows())) > 0:
+    def _more_rows(self, shown: int) -> Iterator[Text]:
+        if (more := len(self.record.table) - shown) > 0:
             yield Text(f"  {more} more rows: --section floors", style=_DIM)
 
     def _controls(self) -> Table | None:

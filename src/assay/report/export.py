@@ -122,9 +122,12 @@ def _content(record: MeasurementRecord | SearchRecord) -> Content:
     sample = f"{words.count(task.tokens)} {item}s"
     sample += "" if item == "example" else f" of {words.count(task.documents)} documents"
     note = f"{sample}; KL in {words.per(record)}; intervals: 95 %, over documents."
-    head = ["ablation", "KL", "loss: removed − model", "necessity"]
+    named = verdict.metric(record)
+    loss = "loss" if named is None else f"{named.name}, {named.unit}" if named.unit else named.name
+    head = ["ablation", "KL", f"{loss}: removed − model", "necessity"]
     if not record.removal:
-        head = ["ablation", "floor", "recovered", "on the loss", "nines", "KL: floor → explained"]
+        head = ["ablation", "floor", "recovered", f"of the {named.name if named else 'loss'}", "nines"]
+        head += ["KL: floor → explained", f"{loss}: floor → explained → model" if named else ""]
     rows = [(row.headline, _cells(record, row)) for row in record.table]
     filled = [i for i in range(len(head)) if any(cells[i] for _, cells in rows)]
     kept = [(leads, [cells[i] for i in filled]) for leads, cells in rows]
@@ -133,15 +136,20 @@ def _content(record: MeasurementRecord | SearchRecord) -> Content:
 
 def _cells(record: MeasurementRecord, row: TableRow) -> list[str]:
     name = f"{row.ablation} ({row.option})" if row.option else row.ablation
+    named = verdict.metric(record)
     if record.removal:
-        figures = (row.kl_explained, row.nats, row.necessity)
+        nats = row.nats if named is None else verdict.as_figure(row.nats, named.change)
+        figures = (row.kl_explained, nats, row.necessity)
         return [name, *(words.said(figure, 3) if words.defined(figure) else "" for figure in figures)]
-    figures = [words.said(row.recovered), words.said(row.recovered_loss), row.nines_shown or words.said(row.nines)]
-    return [name, row.floor, *figures, f"{_alone(row.kl_floor)} → {_alone(row.kl_explained)}"]
+    shares = [words.said(share) if share.defined else "undefined" for share in (row.recovered, row.recovered_loss)]
+    losses = (row.loss_floor, row.loss_explained, record.losses.model) if named else ()
+    reached = " → ".join(_alone(verdict.as_figure(loss, named.figure)) for loss in losses) if named else ""
+    nines = row.nines_shown or (words.value_text(row.nines) if words.defined(row.nines) else "undefined")
+    return [name, row.floor, *shares, nines, f"{_alone(row.kl_floor)} → {_alone(row.kl_explained)}", reached]
 
 
-def _alone(figure: Estimate) -> str:
-    return words.value_text(figure.value, 3) if figure.defined else "undefined"
+def _alone(figure: Estimate | None) -> str:
+    return words.value_text(figure.value, 3) if figure is not None and figure.defined else "undefined"
 
 
 def _search(record: SearchRecord) -> Content:

@@ -70,6 +70,8 @@ def _figures(record: MeasurementRecord) -> list[tuple[str, str, str]]:
         reached = [loss if named is None else as_figure(loss, named.figure) for loss in losses]
         loss = " → ".join(_value(figure, 3) for figure in reached)
         found = [("recovered", *_parts(row.recovered))]
+        if named is not None:
+            found = [(f"recovered, {named.name}", *_parts(row.recovered_loss)), ("recovered, KL", *found[0][1:])]
         found.append(("nines", nines_cell(row), _why(row.nines)))
         found += [("KL", kl, "floor → explained"), (named.name if named else "loss", loss, "floor → explained → model")]
     name, figure, below = found[0]

@@ -12,13 +12,16 @@ from assay.record.compute import Compute, Rung
 from assay.record.measurement import MeasurementRecord
 from assay.report import terminal, words
 from assay.report.plain import plain_text
+from assay.report.verdict import Named, as_figure, metric, undefined
+from assay.report.verdict import verdict as verdict_of
+from assay.stats.estimate import Estimate
 
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 
 
 def floors(record: MeasurementRecord) -> list[RenderableType]:
     """A row a floor and ablation."""
-    return [_rows(record), *_undefined(record)]
+    return [_rows(record), *(Text(line, style=_DIM) for line in undefined(record))]
 
 
 def controls(record: MeasurementRecord) -> list[RenderableType]:
@@ -34,9 +37,11 @@ def rivals(record: MeasurementRecord) -> list[RenderableType]:
     """Simpler systems that compete for the same credit."""
     if not record.rivals:
         return [Text(f"none, because {plain_text(record.rivals_reason or 'none could be made')}")]
-    table = _table("rival", "recovered", "KL", "loss", "bits")
+    named = metric(record)
+    table = _table("rival", "recovered", "KL", named.name if named else "loss", "bits")
     for one in record.rivals:
-        cells = (plain_text(one.name), words.said(one.recovered), words.said(one.kl, 3), words.said(one.loss, 3))
+        loss = words.said(_figure(named, words.as_estimate(one.loss)), 3)
+        cells = (plain_text(one.name), terminal.cell(one.recovered), words.said(one.kl, 3), loss)
         table.add_row(*(Text(cell) for cell in (*cells, words.bits(one.bits) if one.bits is not None else "none")))
     return [table]
 
@@ -97,8 +102,9 @@ def fits(record: MeasurementRecord) -> list[RenderableType]:
 
 
 def verdict(record: MeasurementRecord) -> list[RenderableType]:
-    """The measurement in one sentence."""
-    return [Text(plain_text(record.sentence), style="bold")]
+    """The measurement in sentences that can be quoted."""
+    said = verdict_of(record)
+    return [Text(f"{said.title}.", style="bold"), *map(Text, said.sentences)]
 
 
 SECTIONS: dict[str, Callable[[MeasurementRecord], list[RenderableType]]] = {
@@ -119,33 +125,39 @@ def _table(*columns: str) -> Table:
 
 
 def _rows(record: MeasurementRecord) -> Table:
-    model = record.losses.model
+    model, named = record.losses.model, metric(record)
+    loss = "loss" if named is None else f"{named.name}, {named.unit}" if named.unit else named.name
     if record.removal:
-        table = _table("ablation", "necessity", "KL", "loss: removed → model")
+        needed = any(words.defined(row.necessity) for row in record.table)
+        table = _table("ablation", *(["necessity"] if needed else []), "KL", f"{loss}: model, removed − model")
         for row in record.table:  # the paired difference says more than two losses
-            loss = f"{words.said(model, 3)}, {words.said(row.nats, 3)} more"
-            cells = (terminal.row_name(row), words.said(row.necessity), words.said(row.kl_explained, 3), loss)
+            change = row.nats if named is None else as_figure(row.nats, named.change)
+            own = f"{words.said(_figure(named, model), 3)}, {words.said(change, 3)}"
+            cells = [terminal.cell(row.necessity)] if needed else []
+            cells = (terminal.row_name(row), *cells, words.said(row.kl_explained, 3), own)
             table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
         return table
-    columns = ("recovered", "of the loss", "nines", "KL: floor → explained", "loss: floor → explained")
+    columns = ("recovered", _of(record), "nines", "KL: floor → explained", f"{loss}: floor → explained")
     table = _table("ablation, floor", *columns)
     for row in record.table:
-        kl, loss = ((row.kl_floor, row.kl_explained), (row.loss_floor, row.loss_explained))
-        shown = [" → ".join(words.said(x, 3) for x in pair) for pair in (kl, loss)]
-        found, lost = ("undefined" if not x.defined else words.said(x) for x in (row.recovered, row.recovered_loss))
+        kl, losses = ((row.kl_floor, row.kl_explained), (row.loss_floor, row.loss_explained))
+        pairs = (kl, [_figure(named, x) for x in losses])
+        shown = [" → ".join(words.said(x, 3) for x in pair) for pair in pairs]
+        found, lost = map(terminal.cell, (row.recovered, row.recovered_loss))
         name = f"{terminal.row_name(row)}, {plain_text(row.floor)}"
         cells = (name, found, lost, terminal.nines_cell(row), *shown)
         table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
     return table
 
 
-def _undefined(record: MeasurementRecord) -> list[RenderableType]:
-    """Why figures of the table are undefined: a line a reason, since they do not fit its columns."""
-    rows = [] if record.removal else [row for row in record.table if not row.recovered.defined]
-    whys: dict[str, list[str]] = {}
-    for row in rows:
-        whys.setdefault(words.why(row.recovered), []).append(f"{terminal.row_name(row)}, {plain_text(row.floor)}")
-    return [Text(f"{'; '.join(names)}: undefined, because {why}", style=_DIM) for why, names in whys.items()]
+def _figure(named: Named | None, loss: Estimate | None) -> Estimate | None:
+    """A loss, or the task's own metric where there is one."""
+    return loss if named is None else as_figure(loss, named.figure)
+
+
+def _of(record: MeasurementRecord) -> str:
+    named = metric(record)
+    return f"of the {named.name if named else 'loss'}"
 
 
 def _random_weights(record: MeasurementRecord) -> str:

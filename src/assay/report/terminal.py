@@ -34,6 +34,11 @@ def row_name(row: TableRow) -> str:
     return plain_text(f"{row.ablation} ({row.option})" if row.option else row.ablation)
 
 
+def cell(figure: words.Figure) -> str:
+    """A figure of a table: `undefined` says beside it why there is none."""
+    return words.said(figure) if words.defined(figure) else "undefined"
+
+
 def group_line(group: blocks.ControlGroup) -> str:
     """One group of controls: how many, what they are, how the best and the middle one score, and p."""
     values, lead = group.known, group_name(group)
@@ -77,8 +82,12 @@ def nines_cell(row: TableRow) -> str:
 
 
 def sample(task: TaskRecord) -> str:
-    """How much was scored."""
-    return f"{words.count(task.documents)} documents, {words.count(task.tokens)} scored tokens"
+    """How much was scored: tokens of documents, prompts or examples."""
+    one = words.ITEMS.get(task.kind)
+    if one is None:
+        return f"{words.count(task.documents)} documents, {words.count(task.tokens)} scored tokens"
+    many = f"{words.count(task.tokens)} {one}s"
+    return many if task.documents == task.tokens else f"{many} of {words.count(task.documents)} documents"
 
 
 def _cell(text: object, links: bool = True) -> str:

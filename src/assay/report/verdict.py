@@ -11,6 +11,7 @@ from assay.record.headline import Headline, TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.report import slices, words
 from assay.report.plain import plain_text
+from assay.report.terminal import row_name
 from assay.stats.estimate import Estimate
 
 
@@ -69,6 +70,22 @@ def metric_of(name: str) -> Named | None:
     return None if name in ("loss", "kl") else _METRICS.get(name) or Named(plain_text(name), lambda loss: -loss)
 
 
+def led(record: MeasurementRecord) -> tuple[Named, Estimate] | None:
+    """The task's own metric and the share of it that is recovered: what leads where it is defined."""
+    named, share = metric(record), record.headline.recovered_loss
+    return None if named is None or record.removal or not share.defined else (named, share)
+
+
+def reached(record: MeasurementRecord, row: TableRow) -> str:
+    """What the floor, the explained run and the model reach on the task's own metric, in its own unit."""
+    named = metric(record)
+    if named is None:
+        return ""
+    runs = (("floor", row.loss_floor), ("explained", row.loss_explained), ("model", record.losses.model))
+    said = [f"{run} {words.value_text(as_figure(loss, named.figure))}" for run, loss in runs if words.defined(loss)]
+    return f"{', '.join(said)}{f' {named.unit}' if named.unit else ''}"
+
+
 def floor_words(headline: Headline | TableRow, scope: str = "the same parts") -> str:
     """What is lost at a floor, as "what ablating the same parts (mean) costs"."""
     ablation = plain_text(headline.ablation)
@@ -93,15 +110,22 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
             f"What it recovers over {below} is undefined",
             f"How much the claim “{claim}” recovers over {below} is undefined, because {words.why(found)}.",
         )
-    if row is not None and _same_run(row):
+    if row is not None and same_run(row):
         return (
             f"0 over {below} by construction",
             f"The claim “{claim}” puts the same values in place as its floor, {below}, and so recovers 0 by "
             f"construction; what it costs is a KL to the model of {words.said(row.kl_explained, 3)} {per}.",
         )
-    share = words.percent(found)
-    title = f"{standing(found)}ecovers {words.percent(found, reason=False)} over {below}"
-    text = f"The claim “{claim}” recovers {share} of {floor_words(head)}"
+    first, lost = led(record), floor_words(head)
+    if first is None:
+        title = f"{standing(found)}ecovers {words.percent(found, reason=False)} over {below}"
+        text = f"The claim “{claim}” recovers {words.percent(found)} of {lost}"
+    else:
+        named, share = first
+        title = f"{standing(share)}ecovers {words.percent(share, reason=False)} of the {named.name} over {below}"
+        text = f"The claim “{claim}” recovers {words.percent(share)} of {lost} in {named.name}"
+        text += f" ({reached(record, row)})" if row is not None else ""
+        text += f". Of what it costs in predictions it recovers {words.percent(found)}"
     if row is not None and row.kl_explained.defined:
         before, after = (words.value_text(x, 3) for x in (row.kl_floor, row.kl_explained))
         moves = "rises" if found.value < 0 else "falls"
@@ -110,10 +134,13 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
     others = [r for r in record.table if r.floor == head.floor and not r.headline and r.recovered.defined]
     if others and head.floor in ("ablated", "empty"):
         best = max(others, key=lambda r: r.recovered.value or 0.0)
-        text += f"; over {over(best)} it recovers {words.percent(best.recovered)}"
+        both = f"{words.percent(best.recovered)}" + (" in predictions" if first is not None else "")
+        if first is not None and best.recovered_loss.defined:
+            both = f"{words.percent(best.recovered_loss)} of the {first[0].name} and {both}"
+        text += f"; over {over(best)} it recovers {both}"
     if (number := head.nines.shown) and number.strip("0.") and found.value > 0:
         text += f". Certified: {plain_text(number)} nines over {plain_text(head.nines.floor)}"
-    return title, f"{text}.{_on_metric(record)}"
+    return title, f"{text}.{_not_on_metric(record)}"
 
 
 def standing(found: Estimate) -> str:
@@ -125,7 +152,7 @@ def standing(found: Estimate) -> str:
     return "Not shown to be better than its floor: r" if found.low is None or found.low <= 0 else "R"
 
 
-def _same_run(row: TableRow) -> bool:
+def same_run(row: TableRow) -> bool:
     """Whether the explained run is the floor itself."""
     return row.floor == "ablated" and row.recovered.value == 0 and row.kl_explained == row.kl_floor
 
@@ -158,24 +185,28 @@ def _sample(record: MeasurementRecord) -> str:
     return f"{words.count(task.tokens)} {item}s{documents}"
 
 
-def _on_metric(record: MeasurementRecord) -> str:
-    """The task's own metric, in its own unit: what the model, the explained run and the floor reach."""
-    named, row = metric(record), record.headline_row
-    if named is None or row is None:
+def _not_on_metric(record: MeasurementRecord) -> str:
+    """Why the task's own metric does not lead."""
+    named, row, share = metric(record), record.headline_row, record.headline.recovered_loss
+    if named is None or row is None or share.defined:
         return ""
-    runs = (("floor", row.loss_floor), ("explained", record.losses.explained), ("model", record.losses.model))
-    reached = ", ".join(
-        f"{run} {words.value_text(as_figure(loss, named.figure))}" for run, loss in runs if words.defined(loss)
-    )
-    share = record.headline.recovered_loss
-    kept = words.percent(share) if share.defined else f"a share that is undefined, because {words.why(share)}"
-    unit = f" {named.unit}" if named.unit else ""
-    return f" On the task's own metric, the {named.name} ({reached}{unit}), it recovers {kept}."
+    return f" What it recovers of the {named.name} ({reached(record, row)}) is undefined, because {words.why(share)}."
 
 
 def as_figure(loss: Estimate | None, figure: Callable[[float], float]) -> Estimate | None:
     """A metric's own figure of its loss."""
     return None if loss is None else loss.map(figure, decreasing=True)
+
+
+def undefined(record: MeasurementRecord) -> list[str]:
+    """Why figures of the table of floors are undefined, a line a reason: they do not fit its columns."""
+    named, whys = metric(record), dict[str, list[str]]()
+    for row in record.table:
+        shares = {"recovered": row.recovered, f"of the {named.name if named else 'loss'}": row.recovered_loss}
+        for what, share in ({"necessity": row.necessity} if record.removal else shares).items():
+            if share is not None and not share.defined:
+                whys.setdefault(words.why(share), []).append(f"{what} ({row_name(row)}, {plain_text(row.floor)})")
+    return [f"Undefined: {'; '.join(names)}, because {why}" for why, names in whys.items()]
 
 
 def good(group: ControlGroup) -> int | None:
