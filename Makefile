@@ -1,14 +1,15 @@
-# One command each: `make demo` and `make test` install what they need into .venv first.
+# One command each: `make demo`, `make test` and `make docs` install what they need into .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 CORE := $(VENV)/.core
 STAMP := $(VENV)/.stamp
+DOCS := $(VENV)/.docs
 
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
-.PHONY: setup demo test real lint stress speed speed-circuits
+.PHONY: setup demo test real lint docs stress speed speed-circuits
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -29,6 +30,10 @@ lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright
 	@$(BIN)/lint-imports --no-cache --no-logo
+
+# The documentation's site, in site/; warnings are errors.
+docs: $(DOCS)
+	@PYTHONPATH=src NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # Hours. `.venv/bin/python -m tools.stress --help` has fewer inputs, and single readers.
 stress: $(STAMP)
@@ -58,4 +63,9 @@ $(CORE): pyproject.toml constraints.txt
 $(STAMP): $(CORE)
 	@echo "installing what the tests need into $(VENV) ..." >&2
 	@$(PIP) -e '.[dev]'
+	@touch $@
+
+$(DOCS): $(STAMP)
+	@echo "installing what the documentation's site needs into $(VENV) ..." >&2
+	@$(PIP) -e '.[docs]'
 	@touch $@

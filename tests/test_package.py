@@ -45,6 +45,7 @@ def test_what_the_tests_install_is_pinned():
     pinned = {
         line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     }
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    extras = PROJECT["optional-dependencies"]
+    wanted = [*PROJECT["dependencies"], *extras["dev"], *extras["docs"]]
     names = {line.split(">")[0].split("[")[0].lower() for line in wanted} - {PROJECT["name"]}
     assert names <= pinned
