@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 HOME = "README.md", "index.md"
 OUTSIDE = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "CITATION.cff")
 _LINK = re.compile(r"(\]\()([^)#:\s]+)(#[^)]*)?(\))|(<img [^>]*src=\")([^\":]+)()(\")")
+_WORDS = re.compile(r"^(```\w+) [^\n]+$", re.MULTILINE)  # after a block's language, for the tests
 _FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -39,10 +40,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links of a page lead to where their targets are on the site."""
+    """Links of a page lead to where their targets are on the site; blocks begin with their language alone."""
     source = page.file.src_uri
     return "".join(
-        part if part.startswith("```") else _LINK.sub(lambda found: _relinked(found, source), part)
+        _WORDS.sub(r"\1", part) if part.startswith("```") else _LINK.sub(lambda found: _relinked(found, source), part)
         for part in _FENCE.split(markdown)
     )
 
