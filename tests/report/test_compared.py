@@ -34,10 +34,24 @@ def test_runs_stand_side_by_side_with_their_differences():
     text = printed(compared.compare(runs, ["runs/a", "runs/b"], [pair("runs/b")]))
     once = " ".join(text.split())
     assert "0.62 [0.59, 0.65] 0.70 [0.67, 0.73] 0.08 [0.05, 0.11] 0.002" in once
-    assert "undefined, because the metrics differ" in once
+    assert "0.620 [0.590, 0.650] 0.700 [0.670, 0.730] undefined" in once
+    assert "runs/b: loss is not compared, because the metrics differ." in once
     assert "In one sentence: runs/b is better than runs/a" in once
     assert "(Holm)" not in text
     assert "Mind" not in text
+
+
+def test_a_tasks_own_metric_is_compared_in_its_own_unit():
+    record = records.data()
+    record["task"] |= {"kind": "prompts", "metric": "logit_diff"}
+    figures = [Estimate(x, x - 0.1, x + 0.1, 9) for x in (-3.0, -2.5, 0.5)]
+    one = pair("runs/b")
+    one = one.model_copy(update={"figures": one.figures | {
+        "loss": Figure(first=figures[0], second=figures[1], difference=figures[2])}})  # fmt: skip
+    once = " ".join(printed(compared.compare([records.measured(record)] * 2, ["runs/a", "runs/b"], [one]), 160).split())
+    assert "3.000 [2.900, 3.100] 2.500 [2.400, 2.600] −0.500 [−0.600, −0.400]" in once
+    assert "logit difference, explained" in once
+    assert "loss" not in once
 
 
 def test_p_is_said_to_be_adjusted_where_it_is():

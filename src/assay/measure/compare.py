@@ -17,6 +17,7 @@ from assay.measure.headline.recovered import recovered_kl
 from assay.record.compared import Figure, Pair
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import read_run
+from assay.report import words
 from assay.stats.bootstrap import Resamples, share_difference
 from assay.stats.estimate import Estimate
 from assay.stats.fits import holm
@@ -249,24 +250,25 @@ def _sentence(first: Run, second: Run, pair: Pair, runs: int) -> str:
     figure = pair.figures[name]
     found = figure.difference
     assert found.value is not None
-    n = pair.documents
-    tail = f", under {pair.ablation}, on the {pair.tokens:,} tokens of {n:,} document{'s' * (n != 1)} that both scored"
+    n, one, per = pair.documents, words.item(first.record), words.per(first.record)
+    of = f" of {n:,} document{'s' * (n != 1)}" if n != pair.tokens else ""
+    tail = f", under {pair.ablation}, on the {pair.tokens:,} {one}s{of} that both scored"
     if figure.p_holm is not None and runs > 1:
         tail += f"; p = {figure.p_holm:.2g}, adjusted by Holm for {runs} comparisons with the first run"
     resolved = is_resolved(figure)
     size = found if found.value >= 0 else found.map(lambda x: -x, decreasing=True)
-    what = "recovered" if name == "recovered" else "KL in nats a token"
+    what = "recovered" if name == "recovered" else f"KL in {per}"
     if not resolved:
         if found.low == found.high == found.value == 0:
             return f"{lead}{b} and {a} are equal in {what}{tail}."
         return f"{lead}It is not shown which of {b} and {a} is better: their difference in {what} is {found}{tail}."
     more, less = (b, a) if found.value > 0 else (a, b)
     if all(removes):
-        said = f"Removing the parts of {more} costs more than removing those of {less}: {size} more KL in nats a token"
+        said = f"Removing the parts of {more} costs more than removing those of {less}: {size} more KL in {per}"
     elif any(removes):
         said = f"Neither is better, since only one of them is a remove claim; the KL of {more} is larger by {size} nats"
     elif name == "kl":
-        said = f"{less} is closer to the model than {more}: by {size} in KL, nats a token"
+        said = f"{less} is closer to the model than {more}: by {size} in KL, {per}"
     elif first.floor == second.floor:
         said = f"{more} is better than {less}: it recovers {size} more of what is lost at the floor"
     else:

@@ -10,11 +10,14 @@ from rich.text import Text
 
 from assay.record.compared import Pair
 from assay.record.measurement import MeasurementRecord
-from assay.report import terminal, words
+from assay.report import terminal, verdict, words
 from assay.report.plain import plain_text
+from assay.report.terminal import UNDEFINED
+from assay.report.verdict import Named
+from assay.stats.estimate import Estimate
 
 _DIM, _GOLD = "dim", "bold yellow"
-_FIGURES = (("recovered", "recovered", 2), ("kl", "KL", 3), ("loss", "loss", 3))
+_FIGURES = (("recovered", "recovered", 2), ("kl", "KL", 3), ("loss", "{loss}", 3))
 
 
 def compare(records: Sequence[MeasurementRecord], names: Sequence[str], pairs: Sequence[Pair] = ()) -> Group:
@@ -26,13 +29,18 @@ def compare(records: Sequence[MeasurementRecord], names: Sequence[str], pairs: S
         pairs: the paired differences, as `assay.measure.compare.compare` gives them.
     """
     table = _table("", *names)
+    metrics = [verdict.metric(record) for record in records]
+    same = metrics[0] if all(one == metrics[0] for one in metrics) else None
+    own = same.name if same else "metric" if any(metrics) else "loss"
     for label, figure in _COMPARED:
-        table.add_row(Text(label, style=_DIM), *(Text(figure(record)) for record in records))
+        cells = [figure(record) for record in records]
+        if any(cell != UNDEFINED for cell in cells):
+            table.add_row(Text(label.format(loss=own), style=_DIM), *map(Text, cells))
     parts: list[RenderableType] = [table]
     paired = [pair for pair in pairs if not pair.reason]
     if paired:
-        parts += [Text(), _differences(paired)]
-    parts += [Text.assemble(("In one sentence: ", _DIM), (plain_text(pair.sentence), "bold")) for pair in pairs]
+        parts += [Text(), _differences(paired, same), *_undefined(paired, own)]
+    parts += [Text.assemble(("In one sentence: ", _DIM), (words.tidy(pair.sentence), "bold")) for pair in pairs]
     said = cautions(records)
     if said:
         parts.append(Text("Mind that " + "; ".join(said) + ".", style=_DIM))
@@ -67,26 +75,54 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _differences(pairs: Sequence[Pair]) -> Table:
-    """A row a pair and figure: both on the tokens that both scored, and their difference."""
+def _undefined(pairs: Sequence[Pair], own: str) -> list[Text]:
+    """Why figures are not compared: a line each, since they do not fit the columns."""
+    found = [(pair.run, label.format(loss=own), pair.figures[key].difference) for pair in pairs
+             for key, label, _ in _FIGURES]  # fmt: skip
+    return [
+        Text(f"{plain_text(run)}: {label} is not compared, because {words.why(difference)}.", style=_DIM)
+        for run, label, difference in found
+        if not difference.defined
+    ]
+
+
+def _differences(pairs: Sequence[Pair], metric: Named | None) -> Table:
+    """A row a pair and figure: both on the tokens that both scored, and their difference.
+
+    Args:
+        metric: of all runs' tasks, in whose unit its figures are; None: losses.
+    """
     adjusted = len(pairs) > 1
     table = _table("on shared tokens", "first run", "this run", "difference", "p (Holm)" if adjusted else "p")
     for pair in pairs:
         for key, label, least in _FIGURES:
             figure = pair.figures[key]
-            shown = [words.said(one, least) for one in (figure.first, figure.second, figure.difference)]
-            cells = (f"{pair.run}: {label} , {pair.ablation}", *shown, words.p_text(figure.p_holm))
+            of = (figure.first, figure.second, figure.difference)
+            if key == "loss" and metric is not None:
+                figures = [verdict.as_figure(one, metric.figure) for one in of[:2]]
+                of = (*figures, verdict.as_figure(of[2], metric.change))
+            label = label.format(loss=metric.name if metric else "loss")
+            shown = [terminal.cell(one, least) for one in of]
+            cells = (f"{pair.run}: {label}, {pair.ablation}", *shown, words.p_text(figure.p_holm))
             table.add_row(*(Text(plain_text(cell)) for cell in cells), style=_GOLD if key == "recovered" else "")
     return table
 
 
 def _headline(record: MeasurementRecord) -> str:
-    return plain_text(f"{record.headline.ablation} over {record.headline.floor}")
+    floor = "" if record.removal else f" over {record.headline.floor}"
+    return plain_text(f"{record.headline.ablation}{floor}")
 
 
 def _kl(record: MeasurementRecord) -> str:
     row = record.headline_row
-    return words.said(row and row.kl_explained, 3)
+    return terminal.cell(row and row.kl_explained, 3)
+
+
+def _loss(record: MeasurementRecord, loss: Estimate) -> str:
+    """A loss, or the task's own metric in its own unit."""
+    named = verdict.metric(record)
+    text = terminal.cell(loss if named is None else verdict.as_figure(loss, named.figure), 3)
+    return f"{text} {named.unit}" if named and named.unit and text != UNDEFINED else text
 
 
 _COMPARED: tuple[tuple[str, Callable[[MeasurementRecord], str]], ...] = (
@@ -95,13 +131,13 @@ _COMPARED: tuple[tuple[str, Callable[[MeasurementRecord], str]], ...] = (
     ("model", lambda record: plain_text(record.model.name)),
     ("scored", lambda record: terminal.sample(record.task)),
     ("headline", _headline),
-    ("recovered", lambda record: words.said(record.headline.recovered)),
-    ("recovered (loss)", lambda record: words.said(record.headline.recovered_loss)),
-    ("nines", lambda record: plain_text(record.headline.nines.text)),
+    ("recovered", lambda record: terminal.cell(record.headline.recovered)),
+    ("recovered ({loss})", lambda record: terminal.cell(record.headline.recovered_loss)),
+    ("nines", lambda record: UNDEFINED if record.removal else plain_text(record.headline.nines.text)),
     ("KL, explained", _kl),
-    ("loss, explained", lambda record: words.said(record.losses.explained, 3)),
-    ("loss, model", lambda record: words.said(record.losses.model, 3)),
-    ("compute recovered", lambda record: words.said(record.compute.recovered)),
+    ("{loss}, explained", lambda record: _loss(record, record.losses.explained)),
+    ("{loss}, model", lambda record: _loss(record, record.losses.model)),
+    ("compute recovered", lambda record: terminal.cell(record.compute.recovered)),
     ("bits", terminal.bits_line),
     ("checks", words.checks_line),
 )

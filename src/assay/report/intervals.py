@@ -30,7 +30,8 @@ def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
         own = {"ablated": f"over {row.ablation}", "empty": f"over nothing kept ({row.ablation})"}
         name = row.ablation if record.removal else own.get(row.floor, f"over the {row.floor}")
         name += f", {row.ablation}" if row.ablation not in name and floors[row.floor] > 1 else ""
-        name += (f", {row.option}" if row.option else "") + (" (headline)" if row.headline else "")
+        name += f", {row.option}" if row.option else ""
+        name = f"▸ {name}" if row.headline else name
         rows.append(Row(name, [Mark(name, figure)], text, "headline" if row.headline else "other"))
     looks = {"headline": _LEADS, "other": _OTHER}
     title = f"KL when removed, {words.per(record)}" if record.removal else "recovered (R_D)"

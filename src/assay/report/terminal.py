@@ -9,6 +9,8 @@ from assay.record.measurement import MeasurementRecord
 from assay.report import words
 from assay.report.plain import plain_text
 
+UNDEFINED = "undefined"
+
 
 def as_markdown(record: MeasurementRecord) -> str:
     """The table of floors × ablations in Markdown, with the claim above it and the sample below it."""
@@ -34,9 +36,9 @@ def row_name(row: TableRow) -> str:
     return plain_text(f"{row.ablation} ({row.option})" if row.option else row.ablation)
 
 
-def cell(figure: words.Figure) -> str:
-    """A figure of a table: `undefined` says beside it why there is none."""
-    return words.said(figure) if words.defined(figure) else "undefined"
+def cell(figure: words.Figure, least: int = 2) -> str:
+    """A figure of a table, which has no room for the reason of an undefined one: that stands elsewhere."""
+    return words.said(figure, least) if words.defined(figure) else UNDEFINED
 
 
 def group_line(group: blocks.ControlGroup) -> str:
