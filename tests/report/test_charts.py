@@ -42,9 +42,10 @@ def test_every_control_is_a_dot_that_names_itself_beside_the_claim_on_the_same_r
         group["claim"] = records.estimate(0.642, 0.05)
     rows = _drawn(_chart(charts.controls, record))
     told = {(row["name"], row["text"]) for row in rows if row.get("kind") in ("control", "near")}
+    far = ", ".join(row["text"] for row in rows if row.get("name") == "further left").split(", ")
     for group in groups:
         for name, value in zip(group["names"], group["values"], strict=True):
-            assert (name, words.said(value)) in told
+            assert (name, words.said(value)) in told or f"{name} {words.said(value)}" in far
     levels = [row for row in rows if row.get("name") == "the claim, on the same rows" and row["x"] == 0.642]
     assert len(levels) == 1 + sum(bool(group["values"]) for group in groups)  # one a row, and its label
     bands = [row for row in rows if row.get("to") == pytest.approx(0.692) and row["x"] == pytest.approx(0.592)]
@@ -66,8 +67,8 @@ def test_a_control_far_below_and_a_claim_below_all_keep_the_chart_readable():
     names = [f"c{i}" for i in range(32)]
     group |= {"values": [-900.0, *[0.1] * 30, 0.621], "names": names, "claim": records.estimate(0.621, 0.03)}
     rows = _drawn(_chart(charts.controls, record))
-    (far,) = [row for row in rows if row.get("name") == "c0"]
-    assert (far["word"], far["text"]) == ("◂", "−900.00")
+    (far,) = [row for row in rows if row.get("name") == "further left" and "c0" in row["text"]]
+    assert (far["word"], far["text"]) == ("◂ 1", "c0 −900.00")
     assert min(row["x"] for row in rows if "x" in row) > -2
     group |= {"values": [-0.3] * 12, "claim": records.estimate(-4.0, 0.6)}
     rows = _drawn(_chart(charts.controls, record))
