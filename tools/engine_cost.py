@@ -31,9 +31,10 @@ import assay
 from assay.explanations.components.sets import Remove
 from assay.measure.measure import measure
 from assay.measure.resolve import resolve
+from assay.measure.stages import Stages
 from assay.measure.workbench import logged
-from assay.model.layer import Linear
 from assay.model.load import load
+from assay.model.meter import Meter, metered
 from assay.model.transformer import Model
 from assay.task.task import Task
 
@@ -65,42 +66,21 @@ def task_of(model: Model, reference: int, seed: int = 0) -> Task:
 class Counter:
     """What stages cost: seconds of the processor, passes of one row, unembedded positions."""
 
-    layers: int
-    vocabulary: int = 0
     width: int = WIDTH  # tokens of a row
+    meter: Meter = field(default_factory=Meter)
     rows: list[tuple[str, float, float, float, float]] = field(default_factory=list)
-    tokens: float = 0.0  # tokens times layers
-    unembedded: float = 0.0
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        before = self.tokens, self.unembedded
+        before = self.meter.tokens, self.meter.unembedded
         cpu, wall = time.process_time(), time.perf_counter()
         yield
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        passes = (self.tokens - before[0]) / (self.layers * self.width)
-        self.rows.append((name, cpu, wall, passes, self.unembedded - before[1]))
-        print(f"{name}: {cpu:.1f} s, {passes:.1f} passes", file=sys.stderr, flush=True)
+        self.add(name, cpu, wall, self.meter.tokens - before[0], self.meter.unembedded - before[1])
 
-    @contextmanager
-    def counting(self) -> Iterator[None]:
-        """Every layer and every unembedding of our view that is run, wherever it is called from."""
-        layer, linear = Model._layer, Linear.__call__
-
-        def counted(model: Model, x: Tensor, *rest: Any) -> Tensor:
-            self.tokens += x.shape[0] * x.shape[1]
-            return layer(model, x, *rest)
-
-        def applied(map: Linear, x: Tensor) -> Tensor:
-            if map.weight.shape[0] == self.vocabulary:
-                self.unembedded += x[..., 0].numel()
-            return linear(map, x)
-
-        Model._layer, Linear.__call__ = counted, applied  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            Model._layer, Linear.__call__ = layer, linear  # type: ignore[method-assign]
+    def add(self, name: str, cpu: float, wall: float, tokens: float, positions: int) -> None:
+        self.rows.append((name, cpu, wall, tokens / self.width, positions))
+        print(f"{name}: {cpu:.1f} s, {tokens / self.width:.1f} passes", file=sys.stderr, flush=True)
 
     def show(self, title: str) -> float:
         columns = np.array([row[1:] for row in self.rows])
@@ -121,14 +101,14 @@ class Script:
     """
 
     def __init__(self, library: Any, task: Task):
-        self.counter, self.library, self.task = Counter(1), library, task
+        self.counter, self.library, self.task = Counter(), library, task
         self.width = library.config.n_embd // library.config.n_head
         self.found: dict[tuple[int, int], dict[str, float]] = {}
 
     def run(self, ids: Tensor, hooks: dict[int, Callable[[Tensor], Tensor | None]]) -> Tensor:
         """Logits; what a layer's hook gives takes the place of all its heads' outputs."""
-        self.counter.tokens += ids.numel()
-        self.counter.unembedded += ids.numel()
+        self.counter.meter.forward += ids.numel()
+        self.counter.meter.unembedded += ids.numel()
         handles = []
         for layer, hook in hooks.items():
 
@@ -196,10 +176,10 @@ def spread_heads(count: int, layers: int, heads: int) -> list[tuple[int, int]]:
 
 def measured_heads(model: Model, task: Task, heads: list[tuple[int, int]]) -> tuple[Counter, dict[str, float]]:
     """A `Remove` claim for each head on one workbench, the headline alone; and the KL of the last."""
-    counter = Counter(model.config.layers, model.config.vocab)
+    counter = Counter()
     kls: dict[str, float] = {}
     workbench = assay.Workbench(model, task)
-    with counter.counting():
+    with metered() as counter.meter:
         for index, (layer, head) in enumerate(heads):
             stage = "the first claim" if index == 0 else "all further claims"
             with counter.stage(stage):
@@ -211,33 +191,19 @@ def measured_heads(model: Model, task: Task, heads: list[tuple[int, int]]) -> tu
     return counter, kls
 
 
-def counted(counter: Counter, work: Callable[[Callable[[str, int, int | None], None]], Any]) -> Counter:
+def counted(counter: Counter, work: Callable[[Stages], Any]) -> Counter:
     """All of a measurement, by what it says that it does."""
-    open_stage: list[Any] = []
-
-    def say(stage: str, done: int, total: int | None) -> None:
-        if open_stage and open_stage[0] == stage:
-            return
-        close()
-        manager = counter.stage(stage)
-        manager.__enter__()
-        open_stage[:] = [stage, manager]
-
-    def close() -> None:
-        if open_stage:
-            open_stage[1].__exit__(None, None, None)
-
-    with counter.counting():
-        work(say)
-        close()
+    with Stages() as stages:
+        work(stages)
+    for name, one in stages.found.items():
+        counter.add(name, one.processor, one.wall, one.meter.tokens, one.meter.unembedded)
     return counter
 
 
 def quick(model: Model, task: Task) -> Counter:
     """All of `assay measure --quick`."""
     claim = Remove([f"a{LAYER}.h{HEAD}"])
-    counter = Counter(model.config.layers, model.config.vocab)
-    return counted(counter, lambda say: measure(claim, model, task, quick=True, progress=say))
+    return counted(Counter(), lambda say: measure(claim, model, task, quick=True, progress=say))
 
 
 def of_claim(path: str, **flags: Any) -> Counter:
@@ -246,9 +212,8 @@ def of_claim(path: str, **flags: Any) -> Counter:
     model = job.model
     assert isinstance(model, Model)
     print(f"{path}: {job.task.count:,} scored tokens in {len(job.task)} rows of {job.task.tokens.shape[1]}", flush=True)
-    counter = Counter(model.config.layers, model.config.vocab, job.task.tokens.shape[1])
     workbench = assay.Workbench(model, job.task, seed=job.settings.seed)
-    return counted(counter, lambda say: logged(job, workbench, say, time.time()))
+    return counted(Counter(job.task.tokens.shape[1]), lambda say: logged(job, workbench, say, time.time()))
 
 
 def forward(library: Any, model: Model) -> None:

@@ -15,7 +15,8 @@ from torch import nn
 from assay.errors import TaskError
 from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement
-from assay.intervene.plan import Edit, Own
+from assay.intervene.plan import Call, Edit, Own
+from assay.intervene.residue import CleanRun
 from assay.intervene.runner import Runner
 from assay.model.load import load
 from assay.model.transformer import Model
@@ -49,7 +50,8 @@ def test_a_model_without_a_stream_refuses_the_options(option: str):
         PlanContext(Runner(load(module), task), **{option: True})
 
 
-def test_what_constants_replace_whole_is_not_computed_and_changes_nothing():
+@pytest.mark.parametrize("filled", ["mean", "resample_joint", "clean"])
+def test_what_is_replaced_whole_unseen_is_not_computed_and_changes_nothing(filled: str):
     runner, rows = Runner(planted(), text_task()), np.arange(4)
     workbench = PlanContext(runner)
     everything = complement([], planted())
@@ -64,10 +66,14 @@ def test_what_constants_replace_whole_is_not_computed_and_changes_nothing():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Model, "normed", watched)
         for sites, count in ((everything, 4), (some, 2)):
-            plan = workbench.plan(workbench.ablate(sites, "mean"))
+            clean = CleanRun(workbench, sites)  # of other rows, so that the edits change something
+            edits = tuple(Edit(s, Call(lambda batch, s=s: clean.of("reference", batch.rows).read(s))) for s in sites)
+            plan = workbench.plan(edits if filled == "clean" else workbench.ablate(sites, filled))
+            unread.clear()
             got = runner.logits(plan, rows)
-            assert unread[-1] == count
+            assert unread[0] == count  # then come runs that it takes values from
             own = tuple(Edit(site, Own()) for site in sites)  # a second edit that looks at the value
             slow = workbench.plan((*own, *plan.final.edits))
+            unread.clear()
             torch.testing.assert_close(got, runner.logits(slow, rows), rtol=0, atol=0)
-            assert unread[-1] == 0
+            assert not any(unread)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections import Counter
 from functools import cache
 from typing import Any
@@ -14,6 +16,8 @@ import assay
 from assay.errors import ClaimError, UserError
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.intervene.residue import Residue
+from assay.measure.controls import controls
+from assay.measure.length import length, quantise
 from assay.measure.settings import BLOCKS, NOT_ASKED
 from assay.model.transformer import Model
 from assay.record.measurement import MeasurementRecord
@@ -229,3 +233,35 @@ def test_the_residual_of_a_program_is_taken_from_what_its_fit_read_of_the_refere
     for own, other in zip(found, fresh.centred("reference", rows), strict=True):
         torch.testing.assert_close(own, other)
     assert fresh.workbench.runner.forwards > 0
+
+
+def test_copies_of_the_model_are_gone_once_they_are_done_with(monkeypatch: pytest.MonkeyPatch):
+    """The garbage collector does not come by for what a copy takes: it counts objects, of which these are few."""
+    alive, most = weakref.WeakSet(), Counter[str]()
+
+    def kept(where: Any, name: str) -> None:
+        make = getattr(where, name)
+
+        def made(*given: Any) -> Any:
+            copy = make(*given)
+            alive.add(getattr(copy, "model", copy))
+            most[name] = max(most[name], len(alive))
+            return copy
+
+        monkeypatch.setattr(where, name, made)
+
+    kept(quantise, "changed")
+    kept(controls, "randomised")
+    settings = {**SETTINGS, "only": ("bits", "controls"), "controls": 2}
+    found = {}
+    gc.disable()
+    try:
+        for room in (length.COPIES, 1):
+            monkeypatch.setattr(length, "COPIES", room)
+            found[room] = assay.measure(CLAIMS["program"], model(), task(), **settings).record.bits
+            assert not alive
+    finally:
+        gc.enable()
+    assert most == {"changed": 12, "randomised": 1}
+    first, second = found.values()
+    assert first == second

@@ -49,6 +49,11 @@ def print_cost(cost: dict[str, Any], as_json: bool) -> None:
             f"about {cost['forwards']:,} forward passes, {cost['minutes']:.1f} minutes on this machine, "
             f"{cost['memory_gb']:.1f} GB of memory"
         )
+        stages = [
+            [name, f"{one['passes']:.1f}", f"{one['minutes']:.1f}"] for name, one in cost.get("stages", {}).items()
+        ]
+        if stages:
+            print_table(("stage", "passes over all scored rows", "minutes"), stages)
 
 
 def console() -> Console:

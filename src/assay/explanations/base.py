@@ -159,7 +159,6 @@ class Explanation(ABC):
         floor_takes: what the floor takes away: the claim's own parts, or everything. None: there is no floor, as the
             claim says what is lost without its parts; it has necessity in place of a recovered share.
         parts_matter: the claim says that each of its parts does something.
-        trials: runs that `block` and `uses` take of a few rows, about: for what a measurement will cost.
         simple_searches: searches without insight that compete for the same credit: (in words, name).
     """
 
@@ -169,7 +168,6 @@ class Explanation(ABC):
     floor_takes: ClassVar[Literal["parts", "everything"] | None] = "parts"
     parts_matter: ClassVar[bool] = True
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
-    trials: ClassVar[int] = 0
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)

@@ -100,4 +100,4 @@ class Nodes:
         """Logits of last streams at the scored items."""
         layers = self.model.config.layers
         norm, scale = self.norm_of(layers, "scale"), self.scales.get(("scale", layers))
-        return self.model.weights.unembedding(norm(x) if scale is None else norm.over(x, scale[self.items.where]))
+        return self.model.unembed(norm(x) if scale is None else norm.over(x, scale[self.items.where]))

@@ -34,10 +34,10 @@ class Donated:
     def nbytes(self) -> int:
         return self.run.nbytes + nbytes(self.values)
 
-    def gather(self, keys: Collection[Key], room: int) -> None:
+    def gather(self, inputs: RowBatches, keys: Collection[Key], room: int) -> None:
         """Takes these taps in one run and, where all of them fit into so many bytes, their like in every layer that it
         comes through: the next claim asks for those."""
-        inputs, wanted = self.run.inputs, set(keys)
+        wanted = set(keys)
         if isinstance(inputs.model, Model):
             shape = inputs.model.config
             layers = range(self.run.starts(keys), inputs.model.depth(dict.fromkeys(keys, lambda _: None)))
@@ -45,10 +45,10 @@ class Donated:
             beside = {(kind, layer): kinds[kind] for kind, _ in keys if kind in kinds for layer in layers}
             beside = {key: width for key, width in beside.items() if key not in self.values}
             tokens = len(self.run.rows) * inputs.task.tokens.shape[1] * inputs.model.dtype.itemsize
-            if nbytes(self.values) + tokens * sum(beside.values()) <= room:
+            if inputs.model.scale * nbytes(self.values) + tokens * sum(beside.values()) <= room:
                 wanted |= beside.keys()
         found: dict[Key, list[Tensor]] = {key: [] for key in wanted}
-        for _, values in self.run.see(wanted):
+        for _, values in self.run.see(inputs, wanted):
             for key in wanted:
                 found[key].append(values[key])
         self.values |= {key: torch.cat(parts) for key, parts in found.items()}
@@ -69,18 +69,23 @@ class OtherData(Kept[tuple[Data, bytes], Donated]):
 class DonorRuns:
     """The unedited runs that plans take values from."""
 
-    def __init__(self, inputs: RowBatches):
-        self.inputs = inputs
-        self.donors, self.other_data = Donors(), OtherData()
+    def __init__(self, scale: float):
+        self.donors, self.other_data = Donors(scale), OtherData(scale)
         self._last: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
 
     def value(
-        self, plan: Plan, run: Run, site: Site, rows: Int[np.ndarray, "rows"] | None, ids: Int[np.ndarray, "batch"]
+        self,
+        inputs: RowBatches,
+        plan: Plan,
+        run: Run,
+        site: Site,
+        rows: Int[np.ndarray, "rows"] | None,
+        ids: Int[np.ndarray, "batch"],
     ) -> Tensor | None:
         """The site's value in these rows of an unedited run of the plan; None where that has too many rows to be kept.
 
         Args:
-            rows: the donor of every row; None: the same row of the other data.
+            inputs: runs the model; rows: the donor of every row; None: the same row of the other data.
         """
         sites, pool = self._wanted(plan, run)
         own = rows is None  # once a micro-batch, for all sites
@@ -89,10 +94,10 @@ class DonorRuns:
         unique = ids if own else pool
         key: tuple[Data, bytes] = run.data, unique.tobytes()
         kept = self.other_data if own else self.donors
-        found = kept.once(key, lambda: Donated(UneditedRun(self.inputs, run.data, unique)))
+        found = kept.once(key, lambda: Donated(UneditedRun(run.data, unique)))
         missing = {tap(site) for site in sites}.difference(found.values)
         if missing:
-            found.gather(missing, (kept.room or 0) // 4)  # there are four draws
+            found.gather(inputs, missing, (kept.room or 0) // 4)  # there are four draws
             kept.keep(key, found)  # anew, as it has grown
         value = pick(found.values[tap(site)], site)
         return value if own else value[torch.from_numpy(np.searchsorted(unique, ids))]

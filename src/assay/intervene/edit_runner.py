@@ -51,7 +51,7 @@ class Seen:
 class CleanRuns(Kept[tuple[Data, bytes], Traced]):
     """Unedited runs by the rows of their micro-batch: every edited run of these rows starts from them."""
 
-    room = 512 << 20
+    room = 3 << 29
 
 
 class Ends(Kept[object, dict[bytes, Traced]]):
@@ -75,8 +75,13 @@ class EditRunner(RowBatches):
 
     def __init__(self, model: Model | ModuleModel, task: Task, *, memory: int = 512 << 20):
         super().__init__(model, task, memory=memory)
-        self.cleans, self.ends, self._scales = CleanRuns(), Ends(), Scales()
-        self._donors = DonorRuns(self)
+        self.close()
+
+    def close(self) -> None:
+        """Lets go of all runs that are kept: plans and what they call hold the runner, which would keep its model."""
+        scale = self.model.scale
+        self.cleans, self.ends, self._scales = CleanRuns(scale), Ends(scale), Scales(scale)
+        self._donors = DonorRuns(scale)
         self._last: tuple[Plan, bytes, Traced] | None = None  # the edited run before, its plan and rows
 
     def clean(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Traced:
@@ -307,7 +312,7 @@ class EditRunner(RowBatches):
                 ids = seen.rows if rows is None else rows[seen.rows]
                 run, site = plan.run(name), (other or site).at(None)  # the edit says which columns are taken
                 edited = run.edits or isinstance(run, CircuitRun)
-                found = None if edited else self._donors.value(plan, run, site, rows, ids)
+                found = None if edited else self._donors.value(self, plan, run, site, rows, ids)
                 return self.values(plan, run, [site], ids)[site] if found is None else found
             case Call(program, _):
                 return program(seen)
@@ -353,17 +358,19 @@ def _recorded(
 
 
 def _unread(edits: Iterable[Edit], tapped: Container[Key], heads: int) -> set[Key]:
-    """Taps whose whole value is replaced by constants, so that it need not be computed: with everything ablated, most
-    of a forward pass and of its gradient."""
+    """Taps whose whole value is replaced by what does not look at it, so that it need not be computed: with everything
+    ablated, most of a forward pass and of its gradient; behind a part, where all takes its values of the clean run."""
+    read = {tap(site) for edit in edits for site in reads(edit.source)}
     given: dict[Key, list[Edit]] = {}
     for edit in edits:
         given.setdefault(tap(edit.site), []).append(edit)
     out: set[Key] = set()
     for key, edits in given.items():
-        constant = all(isinstance(edit.source, Value) and edit.site.position is None for edit in edits)
+        other = all(not any(isinstance(part, Own) for part in origins(edit.source)) for edit in edits)
+        everywhere = all(edit.site.position is None for edit in edits)
         whole = key[0] == "mlp" or (key[0] == "z" and len({edit.site.index for edit in edits}) == heads)
-        looked_at = any((kind, key[1]) in tapped for kind in BEFORE.get(key[0], ()))
-        if constant and whole and not looked_at:
+        looked_at = key in read or any((kind, key[1]) in tapped for kind in BEFORE.get(key[0], ()))
+        if other and everywhere and whole and not looked_at:
             out.add(key)
     return out
 

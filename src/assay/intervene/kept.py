@@ -16,11 +16,13 @@ class Kept(Generic[K, V]):
 
     Attributes:
         room: bytes; None: there are few, or they are small.
+        scale: bytes that each byte counts for: more than one in sketches of a model.
     """
 
     room: ClassVar[int | None] = None
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
         self._values: dict[K, V] = {}
 
     def __contains__(self, key: K) -> bool:
@@ -28,6 +30,10 @@ class Kept(Generic[K, V]):
 
     def __len__(self) -> int:
         return len(self._values)
+
+    @property
+    def nbytes(self) -> int:
+        return nbytes(self._values)
 
     def find(self, key: K) -> V | None:
         """The value, where it is kept."""
@@ -41,7 +47,7 @@ class Kept(Generic[K, V]):
         """Keeps a value, where it fits, in place of an older one of its key; gives it back."""
         self._values.pop(key, None)
         if self.room is not None:
-            room = self.room - nbytes(value)
+            room = self.room / self.scale - nbytes(value)
             if room < 0:  # nothing else need go for what does not fit alone
                 return value
             while nbytes(self._values) > room:
@@ -51,7 +57,7 @@ class Kept(Generic[K, V]):
 
     def copied(self) -> Kept[K, V]:
         """The same values; what is kept from now on is kept in one of the two."""
-        out = type(self)()
+        out = type(self)(self.scale)
         out._values = dict(self._values)
         return out
 

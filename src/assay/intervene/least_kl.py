@@ -17,6 +17,7 @@ from torch.nn.functional import kl_div, log_softmax
 from assay.intervene.fit_context import FitContext
 from assay.intervene.output import Output
 from assay.intervene.plan import Edit, EditRun, Plan
+from assay.model.sketch import Sketch
 from assay.model.transformer import Model
 from assay.record.about import Fit
 
@@ -25,6 +26,7 @@ FEWEST, EXAMPLES = 8, 128  # at least so many rows; so many of a model that sees
 CHUNK = 2_048  # columns of the rows that one backward pass holds
 KEPT = 1 << 28  # bytes of the model's own distributions that are kept from one step to the next
 STEPS, ROUNDS = 5, 60  # of L-BFGS between two looks at the held-out rows, and looks at most
+USUAL = 4  # such looks until most fits have settled
 SETTLED, PATIENCE = 0.001, 2  # after so many looks in a row that gain a smaller share of the held-out KL it ends
 
 
@@ -51,13 +53,14 @@ def fit_by_kl(
         return seen(backward=1 / size)  # in units of where it starts: the optimizer's tolerances are absolute
 
     best, reached, idle = [p.detach().clone() for p in parameters], start, 0
-    for _ in range(ROUNDS):
-        optimizer.step(loss)
+    sketched = isinstance(workbench.model, Sketch)  # of which nothing is asked but what a fit usually costs
+    for _ in range(USUAL if sketched else ROUNDS):
+        _ = [loss() for _ in range(STEPS)] if sketched else optimizer.step(loss)
         now = unseen()
         idle = 0 if now < reached * (1 - SETTLED) else idle + 1
         if now < reached:
             best, reached = [p.detach().clone() for p in parameters], now
-        if idle == PATIENCE:
+        if idle == PATIENCE and not sketched:
             break
     fit: dict[str, Any] = {"what": what, "rows": len(fitted), "held": len(held), "start": start, "reached": reached}
     return best, Fit(**fit, evaluations=evaluations, settled=idle == PATIENCE)

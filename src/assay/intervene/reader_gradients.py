@@ -103,7 +103,7 @@ def forward(
     freeze(x, "scale", shape.layers)
     run.logits = nodes.unembedded(run.final)
     run.share = 1 - (start[0] + start[1] / 2) / shape.layers
-    batch.runner.forwards += x.shape[0] * x.shape[1] * run.share
+    batch.runner.count(x.shape[0] * x.shape[1] * run.share)
     return run
 
 
@@ -144,7 +144,7 @@ def reader_gradients(
     inputs += [*run.mlp_read.values(), run.final]
     gradients = iter(torch.autograd.grad(loss, inputs))
     steps, rows = run.streams[shape.layers, 0].shape[:2]
-    batch.runner.forwards += steps * rows * run.share
+    batch.runner.count(steps * rows * run.share)
     for layer, attended in run.attended.items():
         for part in PARTS:
             yield places[layer][part], _back(batch, layer, part, attended, next(gradients), run.apart)

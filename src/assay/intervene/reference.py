@@ -64,7 +64,7 @@ class ReferenceStatistics:
         self.tokens = int(self.real.sum())
         every = np.arange(len(inputs.task.reference.tokens))
         self._run, self._second, self._whole = (
-            UneditedRun(inputs, "reference", rows) for rows in (self.rows, self.rows, every)
+            UneditedRun("reference", rows) for rows in (self.rows, self.rows, every)
         )
         self._moments, self._covariances = Moments(), Covariances()
 
@@ -89,7 +89,7 @@ class ReferenceStatistics:
         sums = {site: torch.zeros(()) for site in missing}
         kept: dict[Site, list[Tensor]] = {site: [] for site in whole}
         count = self.real.double().sum(0)
-        for batch, values in run.see({tap(site) for site in (*missing, *whole)}):
+        for batch, values in run.see(self.inputs, {tap(site) for site in (*missing, *whole)}):
             for site, parts in kept.items():
                 parts.append(pick(values[tap(site)], site))
             inside = np.isin(batch, self.rows)
@@ -168,11 +168,7 @@ class ReferenceStatistics:
                     f"{WIDEST} are supported"
                 )
         sums = dict.fromkeys(missing, torch.zeros(()))
-        for batch, values in self._second.see(
-            {  # what is centred has to be seen once more
-                tap(site) for site in missing
-            }
-        ):
+        for batch, values in self._second.see(self.inputs, set(map(tap, missing))):  # centred, all is seen once more
             real = self._real_of(batch)[:, 1:]
             for site in missing:
                 centred = pick(values[tap(site)], site).double().cpu() - means[site]

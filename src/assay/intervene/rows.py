@@ -12,6 +12,7 @@ from torch import Tensor
 
 from assay.errors import TaskError
 from assay.intervene.plan import Data
+from assay.model import meter
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
 from assay.task.examples import Examples
@@ -41,17 +42,20 @@ class RowBatches:
         self._counting = Lock()
 
     def count(self, passes: float) -> None:
-        """Counts passes of one row, from whichever thread."""
+        """Counts passes of one row that are computed node by node, from whichever thread."""
+        passes = round(passes * EXACT) / EXACT
         with self._counting:
-            self.forwards += round(passes * EXACT) / EXACT
+            self.forwards += passes
+            meter.computed(passes * self.task.tokens.shape[1])
 
     def _batch_rows(self, memory: int) -> int:
         if isinstance(self.model, ModuleModel):
             return 256
-        width = (
-            self.task.tokens.shape[1] * self.model.config.vocab * 4 * 6
-        )  # logits, log-probabilities and their copies
-        return int(max(1, min(64, memory // width)))
+        shape, tokens = self.model.config, self.task.tokens.shape[1]
+        rows = memory // (tokens * shape.vocab * 4 * 6)  # logits, log-probabilities and their copies
+        if self.model.scale > 1:  # a sketch forms few logits: as many rows as streams are kept of
+            rows = max(rows, STREAMS // (tokens * shape.d_model * shape.layers * self.model.dtype.itemsize))
+        return max(1, min(64, rows))
 
     def batches(self, rows: Int[np.ndarray, "rows"]) -> Iterator[Int[np.ndarray, "batch"]]:
         """Rows in micro-batches of the fixed size (the last one may be smaller)."""
@@ -106,11 +110,14 @@ class RowBatches:
 
 
 class UneditedRun:
-    """The unedited run of some rows: made through as many layers as somebody asked for, and gone on with from there."""
+    """The unedited run of some rows: made through as many layers as somebody asked for, and gone on with from there.
 
-    def __init__(self, inputs: RowBatches, data: Data, rows: Int[np.ndarray, "rows"]):
-        self.inputs, self.rows = inputs, rows
+    What runs it is given each time: a runner keeps such runs.
+    """
+
+    def __init__(self, data: Data, rows: Int[np.ndarray, "rows"]):
         self.data: Data = data
+        self.rows = rows
         self.reached = 0  # layers that were run, of which the streams behind the last are kept
         self._streams: list[Tensor] = []
 
@@ -122,27 +129,29 @@ class UneditedRun:
         """The layer that a run for these taps begins at."""
         return self.reached if self._streams and min(_layer(key) for key in keys) >= self.reached else 0
 
-    def see(self, keys: Collection[Key]) -> Iterator[tuple[Int[np.ndarray, "batch"], dict[Key, Tensor]]]:
+    def see(
+        self, inputs: RowBatches, keys: Collection[Key]
+    ) -> Iterator[tuple[Int[np.ndarray, "batch"], dict[Key, Tensor]]]:
         """Values of taps, one micro-batch after the other."""
         start, streams = self.starts(keys), []
-        end = self._end(keys)
-        for index, batch in enumerate(self.inputs.batches(self.rows)):
+        end = self._end(inputs, keys)
+        for index, batch in enumerate(inputs.batches(self.rows)):
             wanted = {*keys, ("stream", end)} if end is not None else keys
             stream = self._streams[index] if start else None
-            found = self.inputs.unedited(self.data, batch, wanted, start, stream)
+            found = inputs.unedited(self.data, batch, wanted, start, stream)
             if end is not None:
                 streams.append(found["stream", end])
             yield batch, found
         if end is not None:
             self.reached, self._streams = end, streams
 
-    def _end(self, keys: Collection[Key]) -> int | None:
+    def _end(self, inputs: RowBatches, keys: Collection[Key]) -> int | None:
         """The layer whose stream is kept to go on from; None where nothing is left to go on with, or no room for it."""
-        model = self.inputs.model
+        model = inputs.model
         if isinstance(model, ModuleModel):
             return None
         end = model.depth(dict.fromkeys(keys, _nothing))
-        width = self.inputs.examples(self.data).tokens.shape[1] * model.config.d_model * model.dtype.itemsize
+        width = inputs.examples(self.data).tokens.shape[1] * model.config.d_model * model.dtype.itemsize
         further = self.reached < end < model.config.layers and len(self.rows) * width <= STREAMS
         return end if further else None
 

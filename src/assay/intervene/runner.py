@@ -20,6 +20,10 @@ class Runner(EditRunner):
 
     _engine: tuple[CircuitRun, CircuitEngine] | None = None  # of the circuit that was run last: it comes batch by batch
 
+    def close(self) -> None:
+        super().close()
+        self._engine = None
+
     def circuit_output(self, plan: Plan, run: CircuitRun, rows: np.ndarray, keep: dict[Key, Tensor]) -> Output:
         assert isinstance(self.model, Model)
         final = ("stream", self.model.config.layers)

@@ -45,7 +45,7 @@ class Store:
 
     def of(self, sort: type[Sort]) -> Sort:
         """All that is kept of one sort."""
-        found = self._sorts.setdefault(sort, sort())
+        found = self._sorts.setdefault(sort, sort(self.runner.model.scale))
         assert isinstance(found, sort)
         return found
 
@@ -71,8 +71,10 @@ class Store:
         each: dict[Kind, int] = {"head": model.config.heads, "kv": model.config.kv_heads}
         heads = [Site(kind, layer, i) for layer in layers for kind, count in each.items() for i in range(count)]
         beside = [site for site in dict.fromkeys((*missing, *heads)) if site not in values]
-        for some in (beside, missing):
-            if missing and sum(map(self._size, some)) <= (values.room or 0):
+        room = values.room or 0
+        left = room - model.scale * values.nbytes  # what is there is not to go for what nobody asked for
+        for some, most in ((beside, left), (missing, room)):
+            if missing and sum(map(self._size, some)) <= most:
                 self._take(some)
                 return
 

@@ -218,7 +218,7 @@ class SweepBatch:
         depth = sum(layers - entry(site) for site in chosen) / layers
         streams, items, spots = [], [], []
         for (column, rows), group, real, stream in zip(pairs, groups, valid, last, strict=True):
-            self.workbench.runner.forwards += depth * len(rows) * group.width / width
+            self.workbench.runner.count(depth * len(rows) * group.width / width)
             row, read = np.nonzero(real)
             streams.append(stream[torch.from_numpy(row).to(stream.device), torch.from_numpy(read).to(stream.device)])
             items.append(self.item[rows[row], group.reads.cpu().numpy()[row, read]])

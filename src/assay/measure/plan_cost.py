@@ -1,64 +1,193 @@
-"""What a measurement would cost, before it is made: forward passes counted from the plans, minutes from a few rows."""
+"""What a measurement would cost, before it is made.
+
+The measurement is made on a sketch of the model, which runs the same layers of the same rows at a small part of the
+cost (`model/sketch.py`). What it runs is counted by stage; how long that takes is timed on a few rows of the model.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import replace
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from assay.explanations.base import Undefined
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene.ablations import PlanContext
+from assay.intervene.ablations import PlanContext as Bench
 from assay.intervene.runner import Runner
-from assay.intervene.spec import RANDOM
+from assay.measure.controls.model_floors import as_rivals
+from assay.measure.controls.rivals import Rival, Unchanging, ngrams, smaller_models
+from assay.measure.job import Job
 from assay.measure.resolve import resolve
-from assay.measure.settings import Settings
-from assay.measure.tokens.residual import MOST_RUNS
+from assay.measure.settings import BLOCKS, Settings
+from assay.measure.stages import Stage, Stages
+from assay.measure.workbench import Workbench, measured
+from assay.model.meter import Meter, metered
+from assay.model.module import ModuleModel
+from assay.model.sketch import ModuleSketch, sketch
 from assay.model.transformer import Model
-from assay.score.score import score
-from assay.task.rows import control_rows
+from assay.score.score import is_circuit, score
+from assay.task.examples import Examples
+from assay.task.task import Task
 
-# passes that do not depend on how many rows are scored, as counted in runs of program claims of the built-in models
-REFERENCE = 1_600  # statistics and fits of the model
-RANDOM_WEIGHTS = 1_600  # the same and a search on a randomised copy
-KNOCKOUTS = 1_300
-LENGTH = 240
-RESIDUAL = 6  # runs of all rows: the residual's signal, merged distinctions; and one for each part that is restored
-GROUPS = 3  # groups of controls, each of so many
-TRIAL_ROWS, ALIKE = 16, 12  # rows of a kind's own trials; runs of all rows where claims of one floor compete
-FEW_CONTROLS = 8  # the claim, the largest parts, the same search on shuffled tasks
+BACKWARD = 1.5  # how many times as long as a forward pass its backward pass takes
+CALLS = 2  # of which the faster one is timed
+
+Rivals = Mapping[str, list[Rival]]  # n-grams and other models, as `Unchanging` keeps them
 
 
 def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     """Forward passes of one row, minutes on this machine, and GB of memory: all estimates.
 
-    The passes are within about a third for programs. Claims with fewer possible controls than asked for cost less.
+    `stages` has both by what the measurement says that it does, passes in units of one over all scored rows.
     """
-    job = resolve(claim, None, None, replace(settings, register=False), {})  # nothing is tried
-    workbench = PlanContext(Runner(job.model, job.task), settings.seed)
-    rows = len(job.task.tokens)
-    draws = sum(settings.draws if a in RANDOM else 1 for a in settings.ablation)
-    runs = 2 + draws + (1 if job.explanation.once else draws)
-    found = job.explanation.alone(job.model)
-    alone = 0 if isinstance(found, Undefined) else len(found)
-    first = settings.draws if settings.ablation[0] in RANDOM else 1
-    runs += alone * (first + job.explanation.once) + RESIDUAL
-    restored = min(rows * alone, MOST_RUNS)
-    controls = (GROUPS * settings.controls + FEW_CONTROLS) * len(control_rows(job.task))
-    forwards = runs * rows + restored + controls + REFERENCE + RANDOM_WEIGHTS + KNOCKOUTS + LENGTH
-    trials = job.explanation.trials
-    if trials:  # parts left out, put back, knocked out; fills and known runs beside each
-        forwards += (draws + ALIKE) * rows + trials * len(control_rows(job.task, TRIAL_ROWS))
-    few = np.arange(min(rows, workbench.runner.batch))
-    score(workbench, {}, rows=few)
-    started = time.perf_counter()
-    score(workbench, {"again": lambda inputs, at: workbench.model.forward(inputs)}, rows=few)
-    seconds = (time.perf_counter() - started) / (2 * len(few))
-    memory = 0.6
-    if isinstance(job.model, Model):
-        logits = workbench.runner.batch * job.task.tokens.shape[1] * job.model.config.vocab * 4
-        memory += (8 * logits + 4 * job.model.parameters) / 1e9
-    memory += runs * job.task.count * 12 / 1e9
-    return {"forwards": int(forwards), "minutes": round(forwards * seconds / 60, 1), "memory_gb": round(memory, 1)}
+    return cost(resolve(claim, None, None, replace(settings, register=False), {}))  # nothing is tried
+
+
+def cost(job: Job) -> dict[str, Any]:
+    """The cost of a measurement with everything loaded."""
+    workbench, rows = Bench(Runner(job.model, job.task), job.settings.seed), len(job.task)
+    smaller = smaller_models(workbench)
+    rivals = {"n-grams": ngrams(workbench), "smaller models": [*smaller, *as_rivals(job.floors, smaller)]}
+    own, called = sketch_of(job), defaultdict[str, Counter[str]](Counter)
+    found = run_sketch(own, rivals, called)
+    rates = Rates(job, workbench)
+    beside = Rates(own, Bench(Runner(own.model, own.task), own.settings.seed))
+    of_rivals = rates.of_rivals(rivals)
+    items = float(job.task.scored.sum() / own.task.scored.sum())
+    width = 1 if isinstance(job.model, ModuleModel) else job.task.tokens.shape[1]
+    stages = {}
+    for name, stage in found.items():
+        meter, asked = stage.meter, called[name]
+        passes = meter.tokens / width + sum(asked[one.name] for one in rivals["smaller models"])
+        more = rates.seconds(meter, items) - beside.seconds(meter)
+        seconds = stage.wall + max(more, 0.0) + sum(count * of_rivals[one] for one, count in asked.items())
+        stages[name] = {"passes": passes / rows, "minutes": seconds / 60}
+    return {
+        "forwards": round(rows * sum(one["passes"] for one in stages.values())),
+        "minutes": round(sum(one["minutes"] for one in stages.values()), 1),
+        "memory_gb": round(_memory(job), 1),
+        "stages": stages,
+    }
+
+
+def _memory(job: Job) -> float:
+    """GB, about: libraries, the model with its copies, and what is kept."""
+    if not isinstance(job.model, Model):
+        return 0.6
+    logits = job.task.tokens.shape[1] * job.model.config.vocab * 4
+    return 0.6 + (8 * logits + 4 * job.model.parameters) / 1e9
+
+
+def sketch_of(job: Job) -> Job:
+    """The same measurement of a sketch of its model, of which no file is read or written."""
+    model, task, explanation = job.model, job.task, job.explanation
+    if isinstance(model, Model):
+        model = sketch(model, neurons=any(site.kind == "neuron" for site in explanation.scope(model)))
+        # circuits compute more where more is scored; all else needs some item of each row
+        task = task if explanation.assignment(model) is None else _fewer_items(task)
+    else:
+        model = ModuleSketch(**{one.name: getattr(model, one.name) for one in fields(ModuleModel)})
+    only = tuple(block for block in job.settings.only or BLOCKS if block != "compute")  # where nothing is run
+    return Job(explanation, model, task, replace(job.settings, only=only, out=None, register=False), None)
+
+
+def _fewer_items(task: Task) -> Task:
+    """The task with the last scored item of each row alone, in its reference too."""
+
+    def last(examples: Examples) -> Tensor:
+        scored = examples.scored
+        place = scored.shape[1] - 1 - scored.flip(1).int().argmax(1, keepdim=True)
+        return torch.zeros_like(scored).scatter(1, place, scored.any(1, keepdim=True))
+
+    reference = None if task.reference is None else replace(task.reference, scored=last(task.reference))
+    return replace(task, scored=last(task), reference=reference)
+
+
+def run_sketch(job: Job, rivals: Rivals, called: Mapping[str, Counter[str]]) -> dict[str, Stage]:
+    """What a sketch's measurement runs, by stage.
+
+    Args:
+        rivals: they are not run; `called` counts by stage the rows that each was asked for.
+    """
+    model = job.model
+    workbench, stages = Workbench(model, job.task, seed=job.settings.seed), Stages()
+
+    def counted(one: Rival) -> Rival:
+        def uniform(inputs: Tensor, rows: np.ndarray) -> Tensor:
+            called[stages.current][one.name] += len(rows)
+            assert isinstance(model, Model)
+            return torch.full((), -math.log(model.config.vocab)).expand(*inputs.shape, model.config.vocab)
+
+        return replace(one, system=uniform)
+
+    for sort, several in rivals.items():
+        workbench.store.of(Unchanging).keep(sort, list(map(counted, several)))
+    with warnings.catch_warnings(), stages:
+        warnings.simplefilter("ignore")
+        measured(workbench, job, stages, time.time())
+    return stages.found
+
+
+class Rates:
+    """How long a model takes for a few rows: seconds of the clock.
+
+    Attributes:
+        token: of a token through all layers; item: of an item that is unembedded and scored.
+    """
+
+    def __init__(self, job: Job, workbench: Bench):
+        self.job, self.workbench, runner = job, workbench, workbench.runner
+        self.rows = np.arange(min(len(job.task), workbench.runner.batch))
+        self.inputs, clean = runner.inputs("scored", self.rows), runner.clean("scored", self.rows).output
+        run = job.model.normed if isinstance(job.model, Model) else job.model.forward
+        with metered() as meter:
+            self.token = _seconds(lambda: run(self.inputs)) * CALLS / meter.tokens
+        scored = len(job.task.items(self.rows).row)
+        self.item = _seconds(lambda: score(workbench, {0: lambda *_: clean}, rows=self.rows)) / (2 * scored)
+
+    @cached_property
+    def node(self) -> float:
+        """Of a token's worth of a circuit."""
+        plan = self.job.explanation.plan(self.workbench, "zero")
+        if not is_circuit(plan):
+            return self.token
+        with metered() as meter:
+            seconds = _seconds(lambda: score(self.workbench, {0: plan}, rows=self.rows)) * CALLS
+        rest = seconds - meter.forward * self.token - meter.unembedded * self.item
+        return max(rest, 0.0) / meter.nodes if meter.nodes else self.token
+
+    def seconds(self, meter: Meter, items: float = 1.0) -> float:
+        """How long all this takes.
+
+        Args:
+            items: that stand for one of the meter's.
+        """
+        layers = (meter.forward + BACKWARD * meter.backward) * self.token
+        return layers + meter.unembedded * items * self.item + (meter.nodes * self.node if meter.nodes else 0.0)
+
+    def of_rivals(self, rivals: Rivals) -> dict[str, float]:
+        """How long each rival takes for a row."""
+        systems = {one.name: one.system for several in rivals.values() for one in several if callable(one.system)}
+        return {
+            name: _seconds(lambda system=system: system(self.inputs, self.rows), 1) / len(self.rows)
+            for name, system in systems.items()
+        }
+
+
+@torch.no_grad()
+def _seconds(call: Callable[[], object], calls: int = CALLS) -> float:
+    """Of the fastest of a few calls."""
+    taken = []
+    for _ in range(calls):
+        started = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - started)
+    return min(taken)

@@ -128,7 +128,7 @@ def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) ->
                 resamples,
                 ablation=context.ablation,
                 explained=explained,
-                plans=context.plans.plans[explained],
+                plan=context.own[0],
             )
         ),
         signal=residual_signal(workbench, explanation, scored, resamples, floor=over, rest=apart()),

@@ -160,6 +160,8 @@ def _circuit(
     at = workbench if shuffle is None else shuffled(workbench, shuffle)
     few = rows[np.linspace(0, len(rows) - 1, min(len(rows), SEARCH_ROWS)).round().astype(int)]
     scores = edge_scores(method, at, ablation, few, seed=workbench.seed)
+    if at is not workbench:
+        at.runner.close()
     sized = sized_circuits(model.edges, scores, np.array([size]), fill_up=True)
     blind = method in METHODS and METHODS[method].needs in ("edges", "weights")
     seen = "" if blind else f", chosen on up to {SEARCH_ROWS} of the rows that are scored"

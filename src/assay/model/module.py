@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from assay.errors import ComponentError, ModelError, nearest
+from assay.model import meter
 from assay.model.calls import MARK, Place, leaves, observe, split, submodules, uncalled
 from assay.model.fingerprint import fingerprint
 from assay.names import Site, parse_site
@@ -84,6 +85,8 @@ class ModuleModel:
             ModelError: for a name that is no submodule, for a submodule that the forward pass did not call, and for one
                 that it called more often than the name allows for.
         """
+        if isinstance(inputs, Tensor):
+            meter.passed(len(inputs), bool(taps) and torch.is_grad_enabled())
         fired: set[str] = set()
         busy: list[str] = []
         with ExitStack() as stack:
@@ -201,6 +204,11 @@ class ModuleModel:
             if tensor.is_floating_point():
                 return tensor.dtype
         return torch.float32
+
+    @property
+    def scale(self) -> float:
+        """As of a transformer."""
+        return 1.0
 
     @cached_property
     def parameters(self) -> int:

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.errors import ModelError
+from assay.model import meter
 from assay.model.layer import PARTS
 from assay.model.proof import FACTOR, Library, Proof
 from assay.model.suffix import PatchGroup, suffix, trace
@@ -33,6 +34,7 @@ from assay.model.transformer import LAYER_KINDS, Model, Taps
 T = TypeVar("T")
 ROWS, LENGTH = 2, 64
 LEAST = 2.0  # times float32's epsilon: what counts as rounding where the library's implementations agree to the bit
+OURS, LIBRARYS = 5, 6  # passes of each that a proof makes
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -86,6 +88,7 @@ def prove(model: Model, library: Library, run: Callable[[Tensor], Tensor]) -> Pr
     if model.dtype not in DTYPES:
         raise ModelError(f"weights of type {model.dtype} are not supported; load the model with dtype float32")
     tokens = proof_tokens(model.config.vocab, model.config.context).to(model.device)
+    meter.passed(LIBRARYS * tokens.numel())
     with _called([*library.layers, library.norm, library.head]) as calls:
         expected, plain = run(tokens).double(), model.forward(tokens).double()
     if expected.shape != plain.shape:

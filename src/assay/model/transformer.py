@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.errors import ModelError, nearest
+from assay.model import meter
 from assay.model.edges import Edges
 from assay.model.fingerprint import fingerprint
 from assay.model.layer import Layer, Rotation, Tap, per_head, rotate
@@ -126,6 +127,7 @@ class Model(WeightViews):
 
     def unembed(self, normed: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
         """Logits of what `normed` gives, at any places of it."""
+        meter.unembedded(normed.shape[:-1].numel())
         return self.weights.unembedding(self._near(normed, self.weights.unembedding.weight))
 
     def depth(self, taps: Taps) -> int:
@@ -146,6 +148,7 @@ class Model(WeightViews):
     def _layer(
         self, x: Tensor, index: int, taps: Taps, rotation: Rotation | None, unread: Collection[tuple[str, int]]
     ) -> Tensor:
+        meter.passed(x.shape[0] * x.shape[1] / self.config.layers, x.requires_grad)
         layer = self.weights.layers[index]
         x = self._near(x, layer.norm1.weight)
         if ("z", index) in unread:
@@ -231,6 +234,11 @@ class Model(WeightViews):
     def parameters(self) -> int:
         """How many parameters the library's model has (tied ones once)."""
         return sum(parameter.numel() for parameter in self.source.parameters())
+
+    @property
+    def scale(self) -> float:
+        """Bytes of values that a byte stands for where memory is shared out: of a sketch more than one."""
+        return 1.0
 
     @property
     def noise(self) -> float:

@@ -251,14 +251,14 @@ def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(mo
     assert found.value == pytest.approx(1 - few["one"].kl.sum() / few["whole"].kl.sum(), abs=1e-12)
 
 
-def test_parts_of_random_ablations_use_the_same_draws():
+def test_parts_of_a_random_ablation_are_those_of_its_first_draw():
     workbench = world()
     claim = Keep([c for c in workbench.model.components if c not in ("input", "a0.h1")])
     both = SystemId("explained", "resample_joint")
     draws = [claim.plan(workbench, "resample_joint", draw) for draw in range(2)]
     scored = score(workbench, {both: draws})
     resamples = Resamples(int((scored.count > 0).sum()), draws=50)
-    (only,) = parts(workbench, claim, scored, resamples, explained=both, ablation="resample_joint", draws=2)
+    (only,) = parts(workbench, claim, scored, resamples, explained=both, ablation="resample_joint")
     assert only.part == "a0.h1"
     assert only.closes.value == pytest.approx(1, abs=1e-9)
 

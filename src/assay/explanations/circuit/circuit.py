@@ -14,7 +14,6 @@ from jaxtyping import Bool, Int
 
 from assay.errors import ClaimError, ComponentError
 from assay.explanations.base import (
-    MOST_USES,
     AnyModel,
     Explanation,
     Level,
@@ -27,12 +26,12 @@ from assay.explanations.base import (
     order,
 )
 from assay.explanations.bits import ClaimBits, filled_bits, subset_bits
-from assay.explanations.circuit.block import CONTEXTS, circuit_block, circuit_uses
+from assay.explanations.circuit.block import circuit_block, circuit_uses
 from assay.explanations.circuit.files import CircuitFile, Resolved, parse
 from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edges, check_nodes
 from assay.explanations.circuit.nodes import read_fills, touched, used_nodes
 from assay.explanations.circuit.path_sampled import different
-from assay.explanations.circuit.trials import DRAWS, EDGES_TRIED, restored
+from assay.explanations.circuit.trials import restored
 from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
@@ -75,7 +74,6 @@ class Circuit(Explanation):
     level: ClassVar[Level] = LEVEL
     headline_floor = "empty"
     floor_takes = "everything"
-    trials = EDGES_TRIED + 2 * MOST_USES * (2 + CONTEXTS) + 4 * DRAWS
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight norm", "weight_norm"),
         ("activation norm", "activation_norm"),

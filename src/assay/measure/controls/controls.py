@@ -7,7 +7,7 @@ re-run on a copy of the model with random weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,7 +149,9 @@ def _groups(
     if explanation.costly(ablation):
         most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
     sets = other_sets(workbench, claim, most, settings.seed) if claim and most else Draws((), 0)
-    everything = [site for item in (claim or {}, *sets.items) for site in item]
+    searched = list(_searches(workbench, explanation, claim, ablation, rows)) if settings.controls else []
+    found = [one.assignment(workbench.model) or {} for _, claims in searched for one in claims]
+    everything = [site for item in (claim or {}, *sets.items, *found) for site in item]
     explanation.foresee(workbench, everything)
     groups: list[Planned] = []
     if claim and most:
@@ -163,67 +165,52 @@ def _groups(
         made = [(name, plan, None) for name, plan in near.plans(workbench)]  # with the claim's own floor
         if made or near.reason:
             groups.append(Planned(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
-    if not settings.controls:
-        return groups
-    for words, name in explanation.simple_searches:
-        group = Planned(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
-        groups.append(_searched(workbench, explanation, claim, group, name, ablation, rows))
-    found_by = search_of(explanation, workbench.model)
-    if isinstance(found_by, Undefined):
-        if explanation.simple_searches:
-            groups.append(Planned(SHUFFLED, "", near=True, reason=found_by.reason))
-    elif (method := method_of(found_by.name)) is not None and method.on_shuffled:
-        groups.append(_on_shuffled(workbench, explanation, claim, found_by, ablation, rows))
+    for group, claims in searched:
+        group.plans = [(_shown(one, workbench.model), *_plans(workbench, one, ablation)) for one in claims]
+        groups.append(group)
     return groups
 
 
-def _searched(
+def _searches(
     workbench: PlanContext,
     explanation: Explanation,
     claim: Assignment | None,
-    group: Planned,
-    name: str,
     ablation: str,
     rows: Int[np.ndarray, "rows"],
-) -> Planned:
-    """A group of the one claim that a simple search finds, unless that is the claim itself."""
-    try:
-        found = search(name, workbench, explanation, ablation=ablation, rows=rows)
-    except UserError as problem:
-        group.reason = str(problem)
-        return group
-    group.what = found.what
-    group.same = _is(claim, [found.claim], workbench.model)
-    if not group.same:
-        group.plans = [(_shown(found.claim, workbench.model), *_plans(workbench, found.claim, ablation))]
-    return group
-
-
-def _on_shuffled(
-    workbench: PlanContext,
-    explanation: Explanation,
-    claim: Assignment | None,
-    found_by: Searched,
-    ablation: str,
-    rows: Int[np.ndarray, "rows"],
-) -> Planned:
-    """What the claim's own search finds on shuffled tasks, where there is nothing to find; each find once."""
-    group = Planned(SHUFFLED, "", near=True)
-    different: dict[tuple[str, ...], Explanation] = {}
-    try:
-        for draw in range(SEARCHES):
-            one = search(found_by.name, workbench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
-            different.setdefault(tuple(one.named(workbench.model)), one)
-    except UserError as problem:
-        group.reason = str(problem)
-    finds = "1 find" if len(different) == 1 else f"{len(different)} different finds"
-    group.what = f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {finds}"
-    group.possible = len(different)
-    group.same = _is(claim, list(different.values()), workbench.model)
-    if group.same:
-        return group
-    group.plans = [(_shown(one, workbench.model), *_plans(workbench, one, ablation)) for one in different.values()]
-    return group
+) -> Iterator[tuple[Planned, list[Explanation]]]:
+    """Groups of what searches find: simple ones, and the claim's own on shuffled tasks, where there is nothing to find.
+    With each the claims that are to be planned: none where the only one is the claim itself."""
+    for words, name in explanation.simple_searches:
+        group = Planned(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
+        try:
+            found = search(name, workbench, explanation, ablation=ablation, rows=rows)
+        except UserError as problem:
+            group.reason = str(problem)
+            yield group, []
+            continue
+        group.what = found.what
+        group.same = _is(claim, [found.claim], workbench.model)
+        yield group, [] if group.same else [found.claim]
+    found_by = search_of(explanation, workbench.model)
+    if isinstance(found_by, Undefined):
+        if explanation.simple_searches:
+            yield Planned(SHUFFLED, "", near=True, reason=found_by.reason), []
+    elif (method := method_of(found_by.name)) is not None and method.on_shuffled:
+        group = Planned(SHUFFLED, "", near=True)
+        different: dict[tuple[str, ...], Explanation] = {}
+        try:
+            for draw in range(SEARCHES):
+                one = search(found_by.name, workbench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
+                different.setdefault(tuple(one.named(workbench.model)), one)
+        except UserError as problem:
+            group.reason = str(problem)
+            yield group, []
+            return
+        finds = "1 find" if len(different) == 1 else f"{len(different)} different finds"
+        group.what = f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {finds}"
+        group.possible = len(different)
+        group.same = _is(claim, list(different.values()), workbench.model)
+        yield group, [] if group.same else list(different.values())
 
 
 def _is(claim: Assignment | None, found: Sequence[Explanation], model: Model | ModuleModel) -> bool:
@@ -256,8 +243,8 @@ def _random_weights(
 ) -> Randomised:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
     remove = explanation.floor_takes is None
-    blocks: list[Randomised] = []
-    for how in HOWS[:1] if settings.quick else HOWS:
+
+    def one(how: How) -> Randomised:
         copied = workbench_of(workbench, randomised(workbench.model, how, settings.seed))
         found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
         names = found.claim.named(copied.model)
@@ -266,10 +253,13 @@ def _random_weights(
         if not remove:
             plans[CLAIM_FLOOR] = found.claim.floor(copied, ablation)
         scored = score(copied, plans, rows=rows)
+        copied.runner.close()
         mine, its = sample.pair(CLAIM, CLAIM_FLOOR), sample.pair(CLAIM, CLAIM_FLOOR, scored)
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
         where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"
         what = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to that copy"
         paired = sample.paired(mine, its, remove)
-        blocks.append(Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what))
-    return blocks[0].model_copy(update={"also": tuple(blocks[1:])})
+        return Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what)
+
+    first, *others = map(one, HOWS[:1] if settings.quick else HOWS)  # one copy at a time
+    return first.model_copy(update={"also": tuple(others)})

@@ -19,6 +19,7 @@ from assay.intervene.runner import Runner
 from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.module import ModuleModel
+from assay.model.sketch import Sketch
 from assay.model.transformer import Model
 from assay.stats.keyed import torch_generator
 
@@ -39,6 +40,8 @@ def randomised(model: Model | ModuleModel, how: How = "permuted", seed: int = 0)
         >>> randomised.__name__
         'randomised'
     """
+    if isinstance(model, Sketch):
+        return model.again()  # its weights are random
     if isinstance(model, ModuleModel) and not module_parts.has_matrices(model):
         raise ModelError(f"{model.name} has no weight matrix that could be randomised")
     source = copy.deepcopy(model.network if isinstance(model, ModuleModel) else model.source)

@@ -81,7 +81,7 @@ def contestants(
         fit_on: an n-gram model to use instead of the shipped or a newly fitted one.
         rows: scored rows, of which a search for edges sees a few (default: all).
     """
-    out = [*ngrams(workbench, fit_on), *_smaller_once(workbench)]
+    out = [*ngrams(workbench, fit_on), *smaller_models(workbench)]
     if explanation is not None and explanation.floor_takes != "parts" and workbench.task.reference is not None:
         rows = np.arange(len(workbench.task.tokens)) if rows is None else rows
         out += _searched(workbench, settings, explanation, ablation, rows)
@@ -125,7 +125,8 @@ def ngram_halves(workbench: PlanContext) -> tuple[NGram, ...]:
     return workbench.store.of(Halves).once("halves", fit)
 
 
-def _smaller_once(workbench: PlanContext) -> list[Rival]:
+def smaller_models(workbench: PlanContext) -> list[Rival]:
+    """Smaller members of the model's family, opened once; of a module there are none."""
     model = workbench.model
     if not isinstance(model, Model):
         return []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -15,13 +17,18 @@ from assay.intervene.output import Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure.length import quantise
-from assay.measure.length.quantise import Reads
+from assay.measure.length.quantise import Coded, Reads
 from assay.model.transformer import Model
 from assay.record.compute import Bits, Length, LengthPoint, Overtaken, RowCount, TwoPart
 from assay.score.score import Distribution, score
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)
 RIVAL_PRECISIONS = (8, 4, 3, 2)
+CUTS = {
+    **{f"model pruned to {100 - int(100 * s)} %": partial(quantise.pruned, share=s) for s in (0.5, 0.8)},
+    **{f"model rank {int(100 * s)} %": partial(quantise.low_rank, share=s) for s in (0.5, 0.25)},
+}
+COPIES = 1 << 31  # bytes of copies of the model that are there together, with the streams of their runs
 TOLERANCE = 0.01  # of KL(model || explained): how much the rounding of numbers may add, at the upper end
 CODE_TOKENS = tuple(10**k for k in range(4, 10))
 
@@ -94,18 +101,25 @@ def length(
     """
     model = workbench.model
     assert isinstance(model, Model)
-    coded = {bits: quantise.quantised(model, bits) for bits in sorted({*PRECISIONS, *RIVAL_PRECISIONS})}
-    cut = {f"pruned to {100 - int(100 * s)} %": quantise.pruned(model, s) for s in (0.5, 0.8)}
-    cut |= {f"rank {int(100 * s)} %": quantise.low_rank(model, s) for s in (0.5, 0.25)}
-    runners = {bits: Runner(copy.model, workbench.task) for bits, copy in coded.items()}
-    systems: dict[str, Plan | Distribution] = {"explained": plan}
-    systems |= {f"model at {bits} bits": _model(runners[bits]) for bits in RIVAL_PRECISIONS}  # explained runs go on
-    systems |= {
-        f"explained@{bits}": _explained_by(workbench.on(runners[bits]), explanation, ablation) for bits in PRECISIONS
-    }
-    systems |= {f"model {name}": _model(Runner(copy.model, workbench.task)) for name, copy in cut.items()}
-    systems |= {name: system for name, (system, _) in (others or {}).items()}
-    scored = score(workbench, systems, rows=rows)
+    which = reads(explanation, model, ablation)
+    others = others or {}
+    scored = score(workbench, {"explained": plan, **{name: system for name, (system, _) in others.items()}}, rows=rows)
+    coded: dict[str, float] = {}  # bits of whole copies
+    read: dict[int, float] = {}  # of what the explained run reads of a rounded one
+    for some in _together(workbench, len(rows)):
+        systems, runners = dict[str, Distribution](), list[Runner]()
+        for name, bits, make in some:
+            copy = make(model)
+            runners.append(Runner(copy.model, workbench.task))
+            coded[name] = copy.total
+            if bits is None or bits in RIVAL_PRECISIONS:
+                systems[name] = _model(runners[-1])  # the explained run goes on from it
+            if bits in PRECISIONS:
+                read[bits] = quantise.read_bits(copy, which)
+                systems[f"explained@{bits}"] = _explained_by(workbench.on(runners[-1]), explanation, ablation)
+        scored = scored.with_systems(score(workbench, systems, rows=rows))
+        for runner in runners:
+            runner.close()
     used = scored.count > 0
     count = scored.count[used]
     resamples = workbench.task.resamples(np.flatnonzero(used), seed, count)
@@ -121,16 +135,13 @@ def length(
         if rise.high is not None and rise.high < TOLERANCE * own:
             precision = bits
             break
-    which = reads(explanation, model, ablation)
-    weights = quantise.read_bits(coded[precision], which)
     constants = explanation.constants_bits(workbench, ablation)
-    parts = {"claim": claim.bits, "weights": weights, "constants and tables": constants}
+    parts = {"claim": claim.bits, "weights": read[precision], "constants and tables": constants}
     total = sum(parts.values())
     whole = explanation.everything_bits(model)
     mine = point("claim", total, f"explained@{precision}", "claim")
-    rivals = [point(f"model at {b} bits", coded[b].total + whole, f"model at {b} bits") for b in RIVAL_PRECISIONS]
-    rivals += [point(f"model {name}", copy.total + whole, f"model {name}") for name, copy in cut.items()]
-    rivals += [point(name, bits, name) for name, (_, bits) in (others or {}).items()]
+    rivals = [point(name, coded[name] + whole, name) for name in (*map(_rounded, RIVAL_PRECISIONS), *CUTS)]
+    rivals += [point(name, bits, name) for name, (_, bits) in others.items()]
     how = f"weights still read at {precision} bits, entropy-coded, constants and tables, claim"
     return Length(
         claim=Bits(bits=claim.bits, how=claim.how),
@@ -140,6 +151,28 @@ def length(
         points=(mine, *rivals),
         measured_on=RowCount(rows=len(rows)),
     )
+
+
+Making = tuple[str, int | None, Callable[[Model], Coded]]  # a copy's name, its bits where it is rounded, and the copy
+
+
+def _rounded(bits: int) -> str:
+    return f"model at {bits} bits"
+
+
+def _together(workbench: PlanContext, rows: int) -> Iterator[list[Making]]:
+    """All copies, as many at a time as may be there together; one at least."""
+    model, task = workbench.model, workbench.task
+    assert isinstance(model, Model)
+    streams = rows * task.tokens.shape[1] * model.config.d_model * (model.config.layers + 1)
+    most = max(1, COPIES // ((model.parameters + streams) * model.dtype.itemsize))
+    every: list[Making] = [
+        (_rounded(bits), bits, partial(quantise.quantised, bits=bits))
+        for bits in sorted({*PRECISIONS, *RIVAL_PRECISIONS})
+    ]
+    every += [(name, None, make) for name, make in CUTS.items()]
+    for start in range(0, len(every), most):
+        yield every[start : start + most]
 
 
 def _model(runner: Runner) -> Distribution:

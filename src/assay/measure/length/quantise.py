@@ -62,18 +62,21 @@ def changed(model: Model, change: Callable[[str, Tensor], tuple[Tensor, float]])
         changed_tensor, bits[name] = change(name, tensor.detach())
         new[tensor.data_ptr()] = changed_tensor.to(tensor.dtype)
 
-    def rebuild(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return new.get(value.data_ptr(), value)
-        if isinstance(value, tuple):
-            return tuple(rebuild(item) for item in value)
-        if is_dataclass(value) and not isinstance(value, type):
-            return replace(value, **{f.name: rebuild(getattr(value, f.name)) for f in fields(value)})
-        return value
-
     frequencies = model.weights.frequencies
-    weights = replace(rebuild(replace(model.weights, frequencies=None)), frequencies=frequencies)
+    weights = replace(_rebuilt(replace(model.weights, frequencies=None), new), frequencies=frequencies)
     return Coded(replace(model, weights=weights), bits)
+
+
+def _rebuilt(value: Any, new: dict[int, Tensor]) -> Any:
+    """Weights with each tensor replaced by the one that is known by its place in memory. (A function within `changed`
+    that called itself would keep the copy until the garbage collector came by.)"""
+    if isinstance(value, Tensor):
+        return new.get(value.data_ptr(), value)
+    if isinstance(value, tuple):
+        return tuple(_rebuilt(item, new) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{f.name: _rebuilt(getattr(value, f.name), new) for f in fields(value)})
+    return value
 
 
 def coded_bits(codes: Tensor, levels: int) -> float:

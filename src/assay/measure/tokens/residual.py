@@ -16,7 +16,6 @@ from jaxtyping import Bool, Float, Float64, Int
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
-from assay.intervene.spec import RANDOM
 from assay.record.residual import RestoredPart, Slice
 from assay.score.ids import SystemId
 from assay.score.score import score
@@ -232,16 +231,15 @@ def parts(
     *,
     explained: SystemId,
     ablation: str = "mean",
-    draws: int = 1,
-    plans: Sequence[Plan] = (),
+    plan: Plan | None = None,
 ) -> list[RestoredPart]:
     """For each edited part, the share of the explained KL that closes when it alone is restored to the model's own.
 
     Exact: the run is made again without that part's edit. For `Keep` these are the ablated components, if at most 64.
-    Many parts are restored on a subset of the rows. Random ablations are compared on the same draws.
+    Many parts are restored on a subset of the rows. A random ablation is that of the first draw.
 
     Args:
-        explained: the run that parts are restored in; plans: its draws, where they were made.
+        explained: the run that parts are restored in; plan: its first draw, where that was made.
     """
     sites = explanation.restorable(workbench, ablation)
     if not sites:
@@ -252,17 +250,13 @@ def parts(
     rows = np.unique(scored.row)
     if len(rows) * len(sites) > MOST_RUNS:
         rows = np.intersect1d(rows, control_rows(workbench.task, max(ROWS, MOST_RUNS // len(sites))))
-    draws = min(draws, scored[explained].draw_kl.shape[1]) if ablation in RANDOM else 1
     own, restored = SystemId("explained"), {site: SystemId("restored", part=str(site)) for site in sites}
-    systems = {
-        one: [explanation.restored(workbench, ablation, site, draw) for draw in range(draws)]
-        for site, one in restored.items()
-    }
+    systems = {one: explanation.restored(workbench, ablation, site) for site, one in restored.items()}
     kept, fewer = scored.count > 0, len(rows) < len(np.unique(scored.row))
     if fewer:
-        systems[own] = [*plans[:draws]] or [explanation.plan(workbench, ablation, draw) for draw in range(draws)]
+        systems[own] = explanation.plan(workbench, ablation) if plan is None else plan
     more = score(workbench, systems, rows=rows)
-    known = more[own].kl if fewer else scored[explained].draw_kl[:, :draws].mean(1)
+    known = more[own].kl if fewer else scored[explained].draw_kl[:, 0]
     base, counts = known[kept], more.count[kept]
     return [
         RestoredPart(part=str(site), closes=resamples.recovered(more[one].kl[kept], base, counts))
