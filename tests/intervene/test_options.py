@@ -67,7 +67,9 @@ def test_what_is_replaced_whole_unseen_is_not_computed_and_changes_nothing(fille
         patch.setattr(Model, "normed", watched)
         for sites, count in ((everything, 4), (some, 2)):
             clean = CleanRun(workbench, sites)  # of other rows, so that the edits change something
-            edits = tuple(Edit(s, Call(lambda batch, s=s: clean.of("reference", batch.rows).read(s))) for s in sites)
+            edits = tuple(
+                Edit(s, Call(lambda batch, s=s, clean=clean: clean.of("reference", batch.rows).read(s))) for s in sites
+            )
             plan = workbench.plan(edits if filled == "clean" else workbench.ablate(sites, filled))
             unread.clear()
             got = runner.logits(plan, rows)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene.ablations import PlanContext as Bench
+from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.controls.model_floors import as_rivals
 from assay.measure.controls.rivals import Rival, Unchanging, ngrams, smaller_models
@@ -53,13 +53,13 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
 
 def cost(job: Job) -> dict[str, Any]:
     """The cost of a measurement with everything loaded."""
-    workbench, rows = Bench(Runner(job.model, job.task), job.settings.seed), len(job.task)
+    workbench, rows = PlanContext(Runner(job.model, job.task), job.settings.seed), len(job.task)
     smaller = smaller_models(workbench)
     rivals = {"n-grams": ngrams(workbench), "smaller models": [*smaller, *as_rivals(job.floors, smaller)]}
     own, called = sketch_of(job), defaultdict[str, Counter[str]](Counter)
     found = run_sketch(own, rivals, called)
     rates = Rates(job, workbench)
-    beside = Rates(own, Bench(Runner(own.model, own.task), own.settings.seed))
+    beside = Rates(own, PlanContext(Runner(own.model, own.task), own.settings.seed))
     of_rivals = rates.of_rivals(rivals)
     items = float(job.task.scored.sum() / own.task.scored.sum())
     width = 1 if isinstance(job.model, ModuleModel) else job.task.tokens.shape[1]
@@ -143,7 +143,7 @@ class Rates:
         token: of a token through all layers; item: of an item that is unembedded and scored.
     """
 
-    def __init__(self, job: Job, workbench: Bench):
+    def __init__(self, job: Job, workbench: PlanContext):
         self.job, self.workbench, runner = job, workbench, workbench.runner
         self.rows = np.arange(min(len(job.task), workbench.runner.batch))
         self.inputs, clean = runner.inputs("scored", self.rows), runner.clean("scored", self.rows).output

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 
-@dataclass
+@dataclass(eq=False)
 class Meter:
     """What was run while it was open, in tokens (rows of a module's inputs); one through every layer counts one.
 
