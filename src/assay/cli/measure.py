@@ -8,16 +8,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from assay.cli.options import Ablations, Claim, Device, Dtype, Json, Overwrite, Quick, Register, Seed
+from assay.cli.options import (
+    CLAIM_HELP,
+    Ablations,
+    Budget,
+    Device,
+    Dtype,
+    Json,
+    Overwrite,
+    Quick,
+    Register,
+    Seed,
+    Thorough,
+)
 from assay.cli.output import command_line, console, print_cost, print_json, say
+from assay.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
+    from assay.measure.measurement import Measurement
     from assay.measure.settings import Settings
 
 
 def measure(
-    claim: Claim,
+    claim: Annotated[str | None, typer.Argument(metavar="[CLAIM.yaml]", help=CLAIM_HELP)] = None,
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="DIR", help="Run folder. [default: the claim file's 'out', else runs/CLAIM]"),
@@ -32,6 +46,12 @@ def measure(
     dtype: Dtype = None,
     seed: Seed = None,
     ablation: Ablations = None,
+    budget: Budget = None,
+    thorough: Thorough = False,
+    go_on: Annotated[
+        str | None,
+        typer.Option("--continue", metavar="RUN", help="Measure what this run left for want of budget, into the run."),
+    ] = None,
     overwrite: Overwrite = False,
     register: Register = False,
 ) -> None:
@@ -44,9 +64,19 @@ def measure(
     from assay.explanations.claims.file import load_claim
     from assay.measure.settings import Settings
 
+    passes = _passes(budget, thorough)
+    if go_on is not None:
+        others = {"--out": out, "--quick": quick, "--seed": seed, "--ablation": ablation, "--register": register}
+        others |= {"--dry-run": dry_run, "a claim": claim}
+        if given := next((name for name, value in others.items() if value), None):
+            raise UserError(f"--continue goes on with a run as it is, so it is not given with {given}")
+        _continue(go_on, passes, as_json)
+        return
+    if claim is None:
+        raise UserError("give a claim file: assay measure CLAIM.yaml; or a run to go on with: --continue RUN")
     file = load_claim(claim)
     flags: dict[str, Any] = {"ablation": ablation or None, "seed": seed, "device": device, "dtype": dtype}
-    flags |= {"quick": quick or None, "register": register or None}
+    flags |= {"quick": quick or None, "register": register or None, "budget": passes}
     settings = Settings.resolve(
         file,
         **flags,
@@ -63,7 +93,34 @@ def measure(
         run_measurement(file, settings, as_json)
 
 
-def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool) -> None:
+def _passes(budget: str | None, thorough: bool) -> int | str | None:
+    """The budget as settings take it."""
+    from assay.task.bounds import THOROUGH
+
+    if thorough:
+        if budget is not None:
+            raise UserError(f"--thorough measures everything, and --budget {budget} does not; give one of them")
+        return THOROUGH
+    return int(budget) if budget is not None and budget.isdecimal() else budget
+
+
+def _continue(folder: str, budget: int | str | None, as_json: bool) -> None:
+    from assay.explanations.claims.file import load_claim
+    from assay.measure.measurement import load_run
+    from assay.measure.settings import Settings
+
+    before = load_run(folder)
+    if before.claim is None:
+        raise RunError(f"the run {folder!r} was made from Python, without a claim file, so it is measured again there")
+    file, given = load_claim(Path(folder) / "claim.yaml"), dict(before.record.arguments.passed)
+    flags = {**given, "budget": budget}
+    settings = Settings.resolve(
+        file, **flags, out=folder, overwrite=True, command=command_line("measure", flags, "claim.yaml")
+    )
+    run_measurement(file, settings, as_json, before)
+
+
+def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before: Measurement | None = None) -> None:
     from assay.store.register import check, register_path
     from assay.store.runs import check_target
 
@@ -75,7 +132,7 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool) -> None
     from assay.report.progress import Bar
 
     with Bar() as progress:
-        result, problem = measure_into(claim, settings, progress)
+        result, problem = measure_into(claim, settings, progress, progress.tell, before)
     for note in result.record.circuit.notes if result.record.circuit else ():
         say(f"note: {note}")
     if problem is not None:

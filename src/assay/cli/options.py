@@ -14,8 +14,19 @@ Model = Annotated[
         metavar="MODEL", help="A built-in model such as zoo:stories-260k, a name on the hub such as gpt2, or a folder."
     ),
 ]
-Claim = Annotated[str, typer.Argument(metavar="CLAIM.yaml", help="A claim file; `assay init MODEL` writes one.")]
-Quick = Annotated[bool, typer.Option("--quick", help="A first look: at most 40 documents, and 20 controls a group.")]
+CLAIM_HELP = "A claim file; `assay init MODEL` writes one."
+Claim = Annotated[str, typer.Argument(metavar="CLAIM.yaml", help=CLAIM_HELP)]
+Quick = Annotated[bool, typer.Option("--quick", help="A first look: at most 40 documents.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="PASSES",
+        help="What it may cost, in passes of the model over all that is scored: a number, or 'headline', the least. "
+        "[default: 40, more where the model is small]",
+    ),
+]
+Thorough = Annotated[bool, typer.Option("--thorough", help="Measure everything, whatever it costs.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON on stdout instead of tables.")]
 Device = Annotated[
     str | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -12,10 +12,12 @@ from jaxtyping import Bool, Float64
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
+from assay.measure.budget import Budget
 from assay.measure.controls.rivals import Rival
 from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
+from assay.measure.measurement import Measurement
 from assay.score.ids import SystemId, rival
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -29,6 +31,7 @@ class Context:
         plans: the claim's systems; rivals: who competes with it; scored: both, on all rows.
         resamples: those of the documents that have scored tokens.
         numbers: the table, and which ablation is the headline's.
+        budget: what all beside the headline may cost; before: an earlier measurement that this one goes on with.
     """
 
     job: Job
@@ -38,6 +41,8 @@ class Context:
     scored: Scored[SystemId]
     resamples: Resamples
     numbers: HeadlineTable
+    budget: Budget = field(default_factory=Budget)
+    before: Measurement | None = None
 
     @property
     def explanation(self) -> Explanation:

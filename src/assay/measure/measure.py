@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
 from assay.explanations.base import Explanation
 from assay.explanations.claims.file import ClaimFile
+from assay.log import log
+from assay.measure.continued import check
 from assay.measure.measurement import Measurement
 from assay.measure.resolve import resolve
 from assay.measure.settings import Flags, Settings, with_flags
@@ -58,9 +60,17 @@ def measure(
 
 
 def measure_into(
-    claim: ClaimFile, settings: Settings, progress: Progress | None = None
+    claim: ClaimFile,
+    settings: Settings,
+    progress: Progress | None = None,
+    told: Callable[[str], None] = log.info,
+    before: Measurement | None = None,
 ) -> tuple[Measurement, str | None]:
     """Measures a claim file and saves the run in `settings.out`, for the command.
+
+    Args:
+        told: called with a line for each stage that is done.
+        before: a measurement that lies in `settings.out` and left blocks for want of budget: these are measured.
 
     Returns:
         The measurement, and why it is not in the register (None: it is).
@@ -72,7 +82,9 @@ def measure_into(
     say = progress or silent
     say("loading", 0, None)
     job = resolve(claim, None, None, settings, {})
-    return saved(job, Workbench(job.model, job.task, seed=settings.seed), say, started)
+    if before is not None:
+        check(before, job, str(settings.out))
+    return saved(job, Workbench(job.model, job.task, seed=settings.seed), say, started, before, told)
 
 
 def measure_each_into(

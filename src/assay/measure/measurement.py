@@ -17,6 +17,9 @@ from assay.record.headline import Losses, TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import read_run
 from assay.record.residual import Residual
+from assay.score.ids import SystemId
+from assay.score.packed import packed, unpacked
+from assay.score.scores import Scored
 from assay.stats.estimate import Estimate
 from assay.store import runs
 
@@ -33,11 +36,13 @@ class Measurement:
         record: everything, as `measurement.json` holds it.
         examples: one row a scored token, as `examples.parquet` holds it.
         claim: the claim file's text, where there was one.
+        scored: the headline's scores, which `continued` goes on from; None where nothing was left for want of budget.
     """
 
     record: MeasurementRecord
     examples: pa.Table
     claim: str | None = field(default=None, repr=False)
+    scored: Scored[SystemId] | None = field(default=None, repr=False)
 
     @property
     def recovered(self) -> Estimate:
@@ -113,7 +118,8 @@ class Measurement:
         from assay.report import circuit
         from assay.report.page import render
 
-        extra = {} if self.claim is None else {"claim.yaml": self.claim}
+        extra: dict[str, str | bytes] = {} if self.claim is None else {"claim.yaml": self.claim}
+        extra |= {} if self.scored is None else {runs.SCORES: packed(self.scored)}
         drawn = circuit.save(self.record)
         extra |= {} if drawn is None else {"circuit.svg": drawn}
         page = render(self.record, self.examples)
@@ -184,4 +190,5 @@ def load_run(folder: str | Path) -> Measurement:
             f"{str(folder)!r} is a search for circuits; `assay report` prints it, and the claim.yaml in it is measured"
         )
     record, examples = read_run(folder)
-    return Measurement(record, examples, runs.read_claim(folder))
+    scores = runs.read_scores(folder)
+    return Measurement(record, examples, runs.read_claim(folder), None if scores is None else unpacked(scores))

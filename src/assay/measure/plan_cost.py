@@ -29,7 +29,7 @@ from assay.measure.resolve import resolve
 from assay.measure.settings import BLOCKS, Settings
 from assay.measure.stages import Stage, Stages
 from assay.measure.workbench import Workbench, measured
-from assay.model.meter import Meter, metered
+from assay.model.meter import BACKWARD, Meter, metered
 from assay.model.module import ModuleModel
 from assay.model.sketch import ModuleSketch, sketch
 from assay.model.transformer import Model
@@ -37,7 +37,6 @@ from assay.score.score import is_circuit, score
 from assay.task.examples import Examples
 from assay.task.task import Task
 
-BACKWARD = 1.5  # how many times as long as a forward pass its backward pass takes
 CALLS = 2  # of which the faster one is timed
 
 Rivals = Mapping[str, list[Rival]]  # n-grams and other models, as `Unchanging` keeps them
@@ -55,7 +54,7 @@ def cost(job: Job) -> dict[str, Any]:
     """The cost of a measurement with everything loaded."""
     workbench, rows = PlanContext(Runner(job.model, job.task), job.settings.seed), len(job.task)
     smaller = smaller_models(workbench)
-    rivals = {"n-grams": ngrams(workbench), "smaller models": [*smaller, *as_rivals(job.floors, smaller)]}
+    rivals = {"n-grams": ngrams(workbench), "smaller models": [*smaller, *as_rivals(job.floors, smaller, job.model)]}
     own, called = sketch_of(job), defaultdict[str, Counter[str]](Counter)
     found = run_sketch(own, rivals, called)
     rates = Rates(job, workbench)

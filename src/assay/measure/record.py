@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -21,11 +22,23 @@ from assay.measure.controls.rivals import Rival, rivals
 from assay.measure.headline.parts_block import parts_block
 from assay.measure.job import Job
 from assay.measure.settings import NOT_ASKED
+from assay.measure.stages import Stage
 from assay.measure.yardsticks import Yardsticks
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.record import about
-from assay.record.about import Assay, Check, ClaimRecord, Noise, ShapeRecord, Timing, Tries, Versions
+from assay.record.about import (
+    Assay,
+    BudgetRecord,
+    Check,
+    ClaimRecord,
+    Noise,
+    ShapeRecord,
+    StageRecord,
+    Timing,
+    Tries,
+    Versions,
+)
 from assay.record.controls import Controls
 from assay.record.headline import Losses
 from assay.record.measurement import MeasurementRecord
@@ -77,8 +90,10 @@ def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) 
     return register_path(out), Try(split, claim.hash, tuple(ablations), p=p)
 
 
-def measurement_record(context: Context, measured: Yardsticks, controls: Controls, started: float) -> MeasurementRecord:
-    """The whole record of a finished measurement."""
+def measurement_record(
+    context: Context, measured: Yardsticks, controls: Controls, stages: Mapping[str, Stage], started: float
+) -> MeasurementRecord:
+    """The whole record of a finished measurement; `stages`: what was run."""
     job, workbench, scored, numbers, plans = (
         context.job,
         context.workbench,
@@ -86,6 +101,7 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
         context.numbers,
         context.plans,
     )
+    budget = context.budget
     resamples, head, model, explanation = context.resamples, numbers.headline, job.model, job.explanation
 
     def loss(its: Scores) -> Estimate:
@@ -135,6 +151,14 @@ def measurement_record(context: Context, measured: Yardsticks, controls: Control
         sentence="",
         tries=tries,
         versions=versions(workbench),
+        budget=BudgetRecord(
+            passes=None if math.isinf(budget.passes) else budget.passes,
+            stages=tuple(
+                StageRecord(name=name, passes=round(stage.meter.work / budget.unit, 2))
+                for name, stage in stages.items()
+            ),
+            wanting=budget.wanting,
+        ),
         timing=Timing(
             started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             seconds=round(time.time() - started, 1),

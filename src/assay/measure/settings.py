@@ -22,7 +22,8 @@ from assay.task import bounds
 if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
 
-QUICK_DOCUMENTS, QUICK_CONTROLS = 40, 20  # enough for an interval that is not wide
+QUICK_DOCUMENTS = 40  # enough for an interval that is not wide
+PASSES = 40  # the budget where none is given
 BLOCKS = ("headline", "parts", "compute", "bits", "controls", "rivals", "residual", "checks", "own")
 NOT_ASKED = "it was not asked for"
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number
@@ -36,6 +37,7 @@ class Flags(TypedDict, total=False):
     draws: int | None
     documents: int | None
     controls: int | None
+    budget: int | str | None
     floors: str | Mapping[str, str] | Sequence[str | Mapping[str, str]] | None
     family: str | None
     frozen_norm: bool | None
@@ -74,14 +76,17 @@ class Settings:
         seed: keys every random choice.
         draws: random fills for each document, at least 4.
         documents: how many documents are scored at most, in the task's order; None for all.
-        controls: how many random explanations are scored beside the claim.
+        controls: how many random explanations of a sort are scored beside the claim, at most: at least 19 of them or
+            none, as the budget allows.
+        budget: what it may cost, in the model's own passes over all scored rows; "headline": the headline alone;
+            "thorough": everything. None: 40, or where those are fewer 10¹² operations, which take seconds.
         floors: floors beside the headline one; None for every one that applies. Another model with the same tokenizer
             is one as {"model": NAME}, kept as "model:NAME".
         family: models trained alike, for compute; None: the zoo model's own.
         frozen_norm, refit: options of docs/definitions.md#ablations, given equally to floor and controls.
         device, dtype: "cpu", "cuda:0", ...; "float32", ...; None: as the model has it.
         only: which blocks of the record are measured, of `BLOCKS`; None: all of them. The headline always is.
-        quick: at most 40 documents and 20 controls.
+        quick: at most 40 documents.
         out: the run folder; overwrite: whether one that is there is replaced.
         register: whether the claim's hash is stored before the data is opened.
         found_on: the data that the claim was found on; None where it is not known.
@@ -93,6 +98,7 @@ class Settings:
     draws: int = 4
     documents: int | None = None
     controls: int = 100
+    budget: int | str | None = None
     floors: tuple[str, ...] | None = None
     family: str | None = None
     frozen_norm: bool = False
@@ -140,9 +146,7 @@ class Settings:
         if not isinstance(values.get("found_on", ""), str):
             raise UserError(f"'found_on' must be a text, not {values['found_on']!r}")
         if values.get("quick"):
-            documents, controls = values.get("documents"), values.get("controls", cls.controls)
-            values["documents"] = min(documents or QUICK_DOCUMENTS, QUICK_DOCUMENTS)
-            values["controls"] = min(controls, QUICK_CONTROLS)
+            values["documents"] = min(values.get("documents") or QUICK_DOCUMENTS, QUICK_DOCUMENTS)
         passed = {k: v for k, v in given.items() if k not in _WHERE_ONLY}
         settings = cls(**values, passed=passed, command=command)
         settings.check()
@@ -173,6 +177,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and (problem := bounds.problem(name, value, limit)):
                 raise UserError(problem)
+        if self.budget is not None and (problem := bounds.budget_problem(self.budget)):
+            raise UserError(problem)
         if self.device is not None and not re.fullmatch(r"(cpu|cuda|mps|xpu)(:\d+)?", self.device):
             raise UserError(f"unknown device {self.device!r}" + nearest(self.device, ("cpu", "cuda", "cuda:0", "mps")))
 

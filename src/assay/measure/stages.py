@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from assay.model.meter import Meter, metered
+from assay.report.progress import Progress, silent
 
 
 @dataclass
@@ -23,9 +24,10 @@ class Stages:
     """The progress of a measurement that counts: give it as `progress`, within its context.
 
     Attributes:
-        found: by stage, in order; current: the one that is open.
+        then: told the same; found: by stage, in order; current: the one that is open.
     """
 
+    then: Progress = silent
     found: dict[str, Stage] = field(default_factory=dict)
     current: str = ""
 
@@ -36,6 +38,7 @@ class Stages:
         self._end()
 
     def __call__(self, stage: str, done: int = 0, total: int | None = None) -> None:
+        self.then(stage, done, total)
         if stage == self.current:
             return
         self._end()

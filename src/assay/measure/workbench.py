@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -21,9 +21,13 @@ from assay.explanations.claims.file import ClaimFile
 from assay.intervene import ablations
 from assay.intervene.kept import Kept
 from assay.intervene.runner import Runner
+from assay.log import log
+from assay.measure.budget import Budget
 from assay.measure.context import Context
+from assay.measure.continued import joined
 from assay.measure.controls import model_floors, rivals
 from assay.measure.controls.controls import controls
+from assay.measure.headline.parts import PartSystems, alone
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import OTHER_FLOORS, headline_table
 from assay.measure.job import Job
@@ -31,9 +35,12 @@ from assay.measure.measurement import Measurement
 from assay.measure.record import log_measurement, measurement_record
 from assay.measure.rehearsal import rehearse
 from assay.measure.resolve import check_task, open_model, resolve, together
-from assay.measure.settings import NOT_ASKED, Flags, Settings, with_flags
+from assay.measure.settings import Flags, Settings, with_flags
+from assay.measure.stages import Stages
 from assay.measure.tokens.examples import examples
-from assay.measure.yardsticks import gather
+from assay.measure.yardsticks import Yardsticks, gather
+from assay.record.controls import Controls
+from assay.report import staged
 from assay.report.progress import Progress, noted, watched
 from assay.score.ids import NOOP, SystemId
 from assay.score.score import System, score
@@ -119,7 +126,7 @@ class Workbench(ablations.PlanContext):
             return logged(replace(job, model=self.model, task=self.task), self, say, started)
 
     def score_all(
-        self, systems: Mapping[SystemId, System | Sequence[System]], keep: Set[SystemId], say: Progress
+        self, stage: str, systems: Mapping[SystemId, System | Sequence[System]], keep: Set[SystemId], say: Progress
     ) -> Scored[SystemId]:
         """As `score` on everything that is scored; what no claim changes is scored once."""
         new = {one: system for one, system in systems.items() if one not in self._known}
@@ -129,9 +136,9 @@ class Workbench(ablations.PlanContext):
         def advance(count: int) -> None:
             nonlocal done
             done += count
-            say("scoring", done, total)
+            say(stage, done, total)
 
-        say("scoring", 0, total)
+        say(stage, 0, total)
         found = score(self, new, keep=keep, again=keep & new.keys(), advance=advance)
         for one, system in new.items():
             if callable(system):
@@ -148,46 +155,132 @@ def logged(job: Job, workbench: Workbench, say: Progress, started: float) -> Mea
     return result
 
 
-def saved(job: Job, workbench: Workbench, say: Progress, started: float) -> tuple[Measurement, str | None]:
+def saved(
+    job: Job,
+    workbench: Workbench,
+    say: Progress,
+    started: float,
+    before: Measurement | None = None,
+    told: Callable[[str], None] = log.info,
+) -> tuple[Measurement, str | None]:
     """The measurement of a job on a workbench for its model and task. Where it has a run folder it is saved there, and
     then, of a claim file, logged as a try: what was computed is never lost.
+
+    Args:
+        before: an earlier measurement of the same, which this one goes on with; it is no further try. told: as in
+            `measured`.
 
     Returns:
         The measurement, and why it is not in the register (None: it is, or is no try).
     """
-    result, out = measured(workbench, job, say, started), job.settings.out
+    result, out = measured(workbench, job, say, started, before, told), job.settings.out
     if out is None:
         return result, None
     result.save(out, overwrite=job.settings.overwrite)
-    problem = log_measurement(job, result.record)
+    problem = None if before else log_measurement(job, result.record)
     return result, problem and f"the run is saved in {out!r}, but not logged as a try: {problem}"
 
 
-def measured(workbench: Workbench, job: Job, say: Progress, started: float) -> Measurement:
-    """The measurement of a job; nothing is written."""
-    settings, explanation, say = job.settings, job.explanation, noted(say)
-    torch.manual_seed(settings.seed)  # nothing draws from it; a library that would is at least repeatable
+def measured(
+    workbench: Workbench,
+    job: Job,
+    say: Progress,
+    started: float,
+    before: Measurement | None = None,
+    told: Callable[[str], None] = log.info,
+) -> Measurement:
+    """The measurement of a job; nothing is written.
+
+    Args:
+        before: as in `saved`: its scores are taken as they are, and so are its blocks but for those that it had no
+            budget for.
+        told: called with a line for each stage that is done.
+    """
+    torch.manual_seed(job.settings.seed)  # nothing draws from it; a library that would is at least repeatable
+    with Stages(noted(say)) as stages:
+        budget = Budget.of(job.settings, job.model, job.task)
+        budget.only = None if before is None else frozenset(before.record.budget.wanting)
+        with budget.headline():
+            context = _headline(workbench, job, stages, None if before is None else before.scored)
+        told(staged.headline(context.numbers.headline))
+        with budget.rest():
+            context, block, found = _beside(workbench, replace(context, budget=budget, before=before), stages, told)
+    record = measurement_record(context, found, block, stages.found, started)
+    record = record if before is None else joined(before.record, record)
+    claim = None if job.claim is None else job.claim.source.text
+    scored = context.scored if budget.wanting else None
+    return Measurement(record, examples(job.task, context.scored, context.plans), claim, scored)
+
+
+def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[SystemId] | None) -> Context:
+    """What the headline needs: the explained run and its floors under every ablation, and n-grams."""
+    settings, explanation = job.settings, job.explanation
     plan_context = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
     say("fitting on the reference", 0, None)
     rehearse(plan_context, explanation, settings)
-    none = None if settings.asks("parts") else NOT_ASKED
-    plans = systems(plan_context, explanation, settings.ablation, settings.draws, without_parts=none)
-    rows = control_rows(job.task)
-    if settings.asks("rivals"):
-        others = rivals.contestants(plan_context, settings, explanation, ablation=settings.ablation[0], rows=rows)
-    else:
+    plans = systems(plan_context, explanation, settings.ablation, settings.draws)
+    others = rivals.ngrams(plan_context)
+    if not settings.asks("rivals"):
         wanted = OTHER_FLOORS if settings.floors is None else {*settings.floors, explanation.headline_floor}
-        others = [rival for rival in rivals.ngrams(plan_context) if rival.name in OTHER_FLOORS and rival.name in wanted]
-    others += model_floors.as_rivals(job.floors, others)
-    every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
-    scored = workbench.score_all(every, every.keys() - {NOOP} - plans.parts.ids, say)
-    used = scored.count > 0
-    resamples = job.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
-    numbers = headline_table(explanation, scored, resamples, plans, settings.floors)
+        others = [one for one in others if one.name in OTHER_FLOORS and one.name in wanted]
+    smaller = rivals.smaller_models(plan_context) if job.floors and settings.asks("rivals") else []
+    others = [*others, *(one for one in smaller if one.name in job.floors)]
+    others += model_floors.as_rivals(job.floors, others, job.model)
+    if known is None:
+        every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
+        known = workbench.score_all("headline", every, every.keys() - {NOOP}, say)
+    used = known.count > 0
+    resamples = job.task.resamples(np.flatnonzero(used), settings.seed, known.count[used])
+    numbers = headline_table(explanation, known, resamples, plans, settings.floors)
+    return Context(job, plan_context, plans, others, known, resamples, numbers)
+
+
+def _beside(
+    workbench: Workbench, context: Context, say: Progress, told: Callable[[str], None]
+) -> tuple[Context, Controls, Yardsticks]:
+    """All that stands beside the headline, each block within its budget."""
+    settings, explanation, plan_context = context.job.settings, context.explanation, context.workbench
+    budget, rows = context.budget, control_rows(context.job.task)
+
+    def alone_too() -> Context:
+        parts, several = alone(plan_context, explanation, settings.ablation[0], settings.draws)
+        scored = workbench.score_all("parts", several, frozenset(), say)
+        plans = replace(context.plans, plans={**context.plans.plans, **several}, parts=parts)
+        return replace(context, plans=plans, scored=context.scored.with_systems(scored))
+
+    def without_parts(reason: str) -> Context:
+        return replace(context, plans=replace(context.plans, parts=PartSystems({}, settings.ablation[0], reason)))
+
+    say("parts", 0, None)
+    context = budget.run("parts", settings.asks("parts"), alone_too, without_parts)
+
+    def against(find: Callable[[], list[rivals.Rival]]) -> Context:
+        def scored() -> Context:
+            more = [one for one in find() if one.id not in context.scored.systems]
+            every = {one.id: one.system for one in more}
+            both = context.scored.with_systems(workbench.score_all("rivals", every, every.keys(), say))
+            return replace(context, rivals=[*context.rivals, *more], scored=both)
+
+        return budget.run("rivals", settings.asks("rivals"), scored, lambda _: context)
+
+    say("rivals", 0, None)
+    context = against(lambda: rivals.smaller_models(plan_context))
+    if context.before is not None and "rivals" not in context.before.record.budget.wanting:
+        there = {one.name for one in context.rivals}
+        smaller = [one for one in rivals.smaller_models(plan_context) if one.name not in there]
+        context = replace(context, rivals=[*context.rivals, *smaller])
+    context = against(lambda: rivals.sets(plan_context, settings, explanation, settings.ablation[0], rows))
     say("controls", 0, None)
-    context = Context(job, plan_context, plans, others, scored, resamples, numbers)
     block = controls(
-        plan_context, explanation, settings, ablation=numbers.ablation, rows=rows, rivals=others, own=context.own
+        plan_context,
+        explanation,
+        settings,
+        ablation=context.numbers.ablation,
+        rows=rows,
+        rivals=context.rivals,
+        own=context.own,
+        budget=budget,
     )
-    record = measurement_record(context, gather(context, block.nearest, say), block, started)
-    return Measurement(record, examples(job.task, scored, plans), None if job.claim is None else job.claim.source.text)
+    near = block.nearest if context.before is None else block.nearest or context.before.record.controls.nearest
+    told(staged.controls(block))
+    return context, block, gather(context, near, say, told)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from assay.errors import UserError
-from assay.explanations.base import Undefined
+from assay.explanations.base import Undefined, Uses
 from assay.intervene.ablations import PlanContext
+from assay.intervene.plan import Plan
 from assay.measure.checks.checks import run_checks, unknown_checks
 from assay.measure.checks.evidence import Evidence, self_match
 from assay.measure.checks.knockouts import knockouts
@@ -28,7 +29,7 @@ from assay.measure.length.length import claim_alone, length
 from assay.measure.settings import NOT_ASKED, Settings
 from assay.measure.tokens import residual
 from assay.measure.tokens.residual_signal import complement, residual_signal
-from assay.measure.tokens.worst import worst
+from assay.measure.tokens.worst import Worst, worst
 from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
@@ -38,11 +39,13 @@ from assay.record.compute import Compute, Length
 from assay.record.controls import Nearest
 from assay.record.headline import Agreement
 from assay.record.pieces import Pieces
-from assay.record.residual import Residual
+from assay.record.residual import Residual, RestoredPart, Signal
+from assay.report import staged
 from assay.report.progress import Progress
 from assay.score.ids import BIGRAM, COMPLEMENT, NOOP, SystemId, rival
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
 from assay.task.found_on import shared_with
 from assay.task.rows import control_rows
 from assay.task.task import Task
@@ -65,24 +68,27 @@ class Yardsticks:
     own: CircuitRecord | Pieces | None
 
 
-def gather(context: Context, near: Nearest | None, say: Progress) -> Yardsticks:
+def gather(context: Context, near: Nearest | None, say: Progress, told: Callable[[str], None]) -> Yardsticks:
     """Runs every yardstick that applies to the claim.
 
     Args:
-        near: the control or rival nearest to the explained run.
+        near: the control or rival nearest to the explained run; told: as in `measured`.
     """
-    scored, asks = context.scored, context.job.settings.asks
-    computed = compute_block(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
-    say("length in bits", 0, None)
-    long = _length(context) if asks("bits") else claim_alone(Undefined(NOT_ASKED), NOT_ASKED)
+    scored, asks, run = context.scored, context.job.settings.asks, context.budget.run
     small = _smaller(context) if asks("rivals") else {}
     around = agreement(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
+    told(staged.agreement(around))
+    say("checks", 0, None)
+    found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
+    told(staged.checks(found))
     say("residual", 0, None)
     apart = cache(lambda: complement(context.workbench, context.explanation, scored, context.ablation))
     rest = _residual(context, apart) if asks("residual") else Residual.undefined(NOT_ASKED)
-    block = _own(context, apart) if asks("own") else None
-    say("checks", 0, None)
-    found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
+    block = run("own", asks("own"), lambda: _own(context, apart), lambda _: None)
+    say("length in bits", 0, None)
+    long = run("bits", asks("bits"), lambda: _length(context), lambda reason: claim_alone(Undefined(reason), reason))
+    told(staged.length(long))
+    computed = compute_block(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
     return Yardsticks(computed, long, around, rest, found, block)
 
 
@@ -115,23 +121,28 @@ def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) ->
     found = residual.slices(scored, task, resamples, explained=explained, parted=parted)
     own, below = context.own
     runs = {"model": None, "explained": own} | ({"floor": below} if below else {})
-    examples = worst(workbench, scored, explained=explained, floor=floor, runs=runs, parted=parted)
+
+    def examples_of(runs: Mapping[str, Plan | None]) -> Worst:
+        return worst(workbench, scored, explained=explained, floor=floor, runs=runs, parted=parted)
+
+    def restored() -> list[RestoredPart]:
+        given = {"ablation": context.ablation, "explained": explained, "plan": own}
+        return residual.parts(workbench, explanation, scored, resamples, **given)
+
+    def signal() -> Signal:
+        return residual_signal(workbench, explanation, scored, resamples, floor=over, rest=apart())
+
+    def unrestored(reason: str) -> list[RestoredPart]:
+        return [RestoredPart(part="each", closes=Estimate.undefined(reason))]
+
+    run = context.budget.run
+    examples = run("worst examples", True, lambda: examples_of(runs), lambda _: examples_of({}))
     return Residual(
         slices={by: tuple(rows) for by, rows in found.items()},
         worst=examples.rows,
         worst_of_slices=examples.of_slices,
-        parts=tuple(
-            residual.parts(
-                workbench,
-                explanation,
-                scored,
-                resamples,
-                ablation=context.ablation,
-                explained=explained,
-                plan=context.own[0],
-            )
-        ),
-        signal=residual_signal(workbench, explanation, scored, resamples, floor=over, rest=apart()),
+        parts=tuple(run("restored parts", True, restored, unrestored)),
+        signal=run("residual signal", True, signal, Signal.undefined),
     )
 
 
@@ -160,6 +171,17 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
     ablation, explained, numbers = context.ablation, context.explained, context.numbers
     model, task, settings = workbench.model, workbench.task, context.job.settings
     over, found = context.plans.floors.get(ablation), context.job.found
+    run = context.budget.run
+
+    def knocked() -> Uses | None:
+        return knockouts(workbench, explanation, ablation=ablation)
+
+    def merged() -> dict[str, Estimate]:
+        return merges(workbench, explanation, scored, resamples, explained=explained, floor=over)
+
+    def apart() -> dict[str, OffManifold]:
+        return _off_manifold(context)
+
     evidence = Evidence(
         ablation=ablation,
         floor_takes=explanation.floor_takes,
@@ -178,9 +200,9 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
         found_on=settings.found_on,
         overlap=None if found is None else shared_with(task, found),
         tried=None,
-        knockouts=knockouts(workbench, explanation, ablation=ablation),
-        merges=merges(workbench, explanation, scored, resamples, explained=explained, floor=over),
-        off_manifold=_off_manifold(context),
+        knockouts=run("knock-outs", True, knocked, lambda reason: Uses((), 0.0, reason)),
+        merges=run("merges", True, merged, lambda reason: {"each": Estimate.undefined(reason)}),
+        off_manifold=run("off-manifold", True, apart, lambda reason: {"each": OffManifold(None, reason=reason)}),
     )
     return run_checks(evidence)
 

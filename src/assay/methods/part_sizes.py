@@ -16,6 +16,7 @@ from assay.intervene.kept import Kept
 from assay.intervene.output import Output
 from assay.methods import module_parts
 from assay.methods.part_sets import profile_of
+from assay.model import meter
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator
@@ -23,13 +24,13 @@ from assay.task.examples import Examples
 from assay.task.metrics import METRICS
 from assay.task.task import Task
 
-ROWS = 64  # reference rows that norms and attributions are taken over
+ROWS, LEAST_ROWS = 64, 8  # reference rows that norms and attributions are taken over; fewer on a budget
 
 Sizes = tuple[dict[Site, float], dict[Site, float]]  # mean norms and attributions
 
 
-class PartSizes(Kept[tuple[Site, ...], Sizes]):
-    """Sizes by the parts that were looked at together."""
+class PartSizes(Kept[tuple[int, tuple[Site, ...]], Sizes]):
+    """Sizes by the parts that were looked at together, and on how many rows."""
 
 
 def sizes(workbench: PlanContext, sites: Sequence[Site]) -> Sizes:
@@ -40,21 +41,25 @@ def sizes(workbench: PlanContext, sites: Sequence[Site]) -> Sizes:
     by the negative log-probability of the answer. Of a module that gives no gradient there is none: an empty mapping.
     They are computed once for the same parts.
     """
-    return workbench.store.of(PartSizes).once(tuple(sites), lambda: _sizes(workbench, sites))
+    assert workbench.task.reference is not None
+    width = workbench.task.reference.tokens.shape[1] if isinstance(workbench.model, Model) else 1
+    meant = meter.meant() / (2 * (1 + meter.BACKWARD) * width)  # half of what is meant for what asks
+    rows = int(min(ROWS, max(LEAST_ROWS, meant)))
+    return workbench.store.of(PartSizes).once((rows, tuple(sites)), lambda: _sizes(workbench, sites, rows))
 
 
-def _sizes(workbench: PlanContext, sites: Sequence[Site]) -> Sizes:
+def _sizes(workbench: PlanContext, sites: Sequence[Site], rows: int) -> Sizes:
     model, task = workbench.model, workbench.task
     assert task.reference is not None
     reference = task.reference
-    chosen = np.sort(generator(workbench.seed, "controls", "sizes").permutation(len(reference))[:ROWS])
+    chosen = np.sort(generator(workbench.seed, "controls", "sizes").permutation(len(reference))[:rows])
     keys = sorted({tap(site) for site in sites})
     needed(workbench, sites)
     slope_there = True
     norm, attribution, count = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0), 0.0
     for start in range(0, len(chosen), 8):
-        rows = chosen[start : start + 8]
-        real = reference.real[torch.from_numpy(rows)].to(model.device)
+        some = chosen[start : start + 8]
+        real = reference.real[torch.from_numpy(some)].to(model.device)
         if isinstance(model, Model):
             real[:, 0] = False  # the first position has statistics of its own
         else:
@@ -71,12 +76,12 @@ def _sizes(workbench: PlanContext, sites: Sequence[Site]) -> Sizes:
             return tapped
 
         with torch.enable_grad():
-            taps, inputs = {key: keep(key) for key in keys}, workbench.runner.inputs("reference", rows)
+            taps, inputs = {key: keep(key) for key in keys}, workbench.runner.inputs("reference", some)
             if isinstance(model, Model):
                 output = Output(model, model.normed(inputs, taps))
             else:
                 output = Output(None, model.forward(inputs, taps))
-            loss = _loss(task, reference, rows, output)
+            loss = _loss(task, reference, some, output)
             slope_there = slope_there and loss.requires_grad
             wanted = [shifts[key] for key in keys]
             gradients = torch.autograd.grad(loss, wanted, allow_unused=True) if slope_there else (None,) * len(keys)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from assay.record.base import Block, Count, Json, Number, Text
 
 Level = Literal["where", "what", "how"]
@@ -158,6 +160,30 @@ class Versions(Block):
     precision: Text
     micro_batch: Count
     platform: Text
+
+
+class StageRecord(Block):
+    """A stage of a measurement.
+
+    Attributes:
+        passes: of the model over all scored rows, as many as what was run is worth.
+    """
+
+    name: Text
+    passes: Number
+
+
+class BudgetRecord(Block):
+    """What a measurement cost, and was allowed to.
+
+    Attributes:
+        passes: what it was allowed; None: as much as it took. stages: what was run, in order.
+        wanting: block -> why it was not measured, for those that did not fit; `assay measure --continue` goes on there.
+    """
+
+    passes: Number | None = None
+    stages: tuple[StageRecord, ...] = ()
+    wanting: dict[Text, Text] = Field(default_factory=dict)
 
 
 class Timing(Block):

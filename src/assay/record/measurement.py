@@ -9,6 +9,7 @@ from pydantic import Field
 from assay.record.about import (
     Arguments,
     Assay,
+    BudgetRecord,
     Check,
     ClaimRecord,
     Level,
@@ -38,7 +39,7 @@ class MeasurementRecord(Block):
         nines, recovered, recovered_loss: the headline's.
         own: what only this kind of explanation says.
         unmatched: the share of scored tokens about which the claim says nothing.
-        sentence: the verdict; tries: which of how many on this split it is.
+        budget: what was run, and what was not; sentence: the verdict; tries: which of how many on this split it is.
     """
 
     schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
@@ -70,6 +71,7 @@ class MeasurementRecord(Block):
     sentence: Text
     tries: Tries | None
     versions: Versions
+    budget: BudgetRecord = BudgetRecord()
     timing: Timing
 
     def __repr__(self) -> str:

@@ -63,8 +63,19 @@ class Bar:
         self._bar: Any = None
         self._line: tuple[str, float] = "", 0.0  # the last one: of which stage, and when
 
-    def __enter__(self) -> Progress:
-        return self._show
+    def __enter__(self) -> Bar:
+        return self
+
+    def __call__(self, stage: str, done: int, total: int | None = None) -> None:
+        self._show(stage, done, total)
+
+    def tell(self, line: str) -> None:
+        """Prints a line above the bar, at once."""
+        line = plain_text(line)
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:

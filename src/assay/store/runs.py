@@ -34,9 +34,15 @@ from assay.store.files import (
 )
 from assay.store.tables import read_table
 
-LARGEST_RECORD = 1 << 26  # bytes
+LARGEST_RECORD, LARGEST_SCORES = 1 << 26, 1 << 31  # bytes
 READS = 20  # of a run that others replace
-RECORD, EXAMPLES, PAGE, CLAIM = "measurement.json", "examples.parquet", "report.html", "claim.yaml"
+RECORD, EXAMPLES, PAGE, CLAIM, SCORES = (
+    "measurement.json",
+    "examples.parquet",
+    "report.html",
+    "claim.yaml",
+    "scores.npz",
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Kind:
     again: str
 
 
-MEASUREMENT = Kind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, "claim.yaml", "circuit.svg"}), "measure again")
+MEASUREMENT = Kind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, CLAIM, SCORES, "circuit.svg"}), "measure again")
 SEARCH = Kind(
     "frontier.json",
     frozenset(
@@ -94,9 +100,9 @@ def write_run(
     examples: pa.Table,
     html: str,
     overwrite: bool = False,
-    extra: Mapping[str, str] | None = None,
+    extra: Mapping[str, str | bytes] | None = None,
 ) -> Path:
-    """Write a run: `measurement.json`, `examples.parquet`, `report.html` and any further text files.
+    """Write a run: `measurement.json`, `examples.parquet`, `report.html` and any further files.
 
     Args:
         folder: where the run goes; its parents are made.
@@ -104,7 +110,7 @@ def write_run(
         examples: one row a scored token.
         html: the page.
         overwrite: replace an existing run; whatever else lies in its folder is kept.
-        extra: further files, name to text (for instance `claim.yaml`).
+        extra: further files, name to content (for instance `claim.yaml`).
 
     Returns:
         The folder, absolute.
@@ -121,7 +127,7 @@ def write_run(
     for name, text in (extra or {}).items():
         if Path(name).name != name or name in files or name in {"", ".", ".."}:
             raise ValueError(f"{name!r} is not a free file name in a run folder")
-        files[name] = text.encode("utf-8", "replace")
+        files[name] = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     return write_folder(folder, files, overwrite)
 
 
@@ -233,6 +239,16 @@ def read_claim(folder: str | Path) -> str | None:
     if inputs.is_absent(path):
         return None
     return inputs.read_bytes(path, "the claim file", RunError, most=LARGEST_RECORD).decode("utf-8", "replace")
+
+
+def read_scores(folder: str | Path) -> bytes | None:
+    """The scores that a measurement is gone on from; None where it left nothing for want of budget.
+
+    Raises:
+        RunError: as `read_run`, and for a file that cannot be read.
+    """
+    path = _run_folder(folder) / SCORES
+    return None if inputs.is_absent(path) else inputs.read_bytes(path, "the scores", RunError, most=LARGEST_SCORES)
 
 
 def _identity(folder: str | Path) -> tuple[int, ...] | None:

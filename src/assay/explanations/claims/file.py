@@ -51,6 +51,12 @@ def _bos(value: object) -> object:
     return value
 
 
+def _budget(value: object) -> object:
+    if problem := bounds.budget_problem(value):
+        raise PydanticCustomError("sentence", "{text}", {"text": problem})
+    return value
+
+
 _Files = Annotated[list[str], BeforeValidator(_one_or_many), Field(min_length=1)]
 
 
@@ -176,6 +182,7 @@ class ClaimFile(Strict):
     draws: Annotated[int, _within(bounds.DRAWS)] | None = None
     documents: Annotated[int, _within(bounds.DOCUMENTS)] | None = None
     controls: Annotated[int, _within(bounds.CONTROLS)] | None = None
+    budget: Annotated[int | str, BeforeValidator(_budget)] | None = None
     frozen_norm: bool | None = None
     refit: bool | None = None
     found_on: str | None = None

@@ -15,6 +15,7 @@ from assay.explanations.base import KNOCKED, MOST_USES, Explanation, Presence, U
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Edit, Plan
 from assay.intervene.residue import CleanRun
+from assay.measure.budget import within
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 from assay.score.score import score
@@ -111,6 +112,7 @@ class _Trial:
                         (self.plan({part}, edits), self.plan(nothing, edits)),
                     ]
         flat = [scale, *(pair for several in pairs.values() for pair in several)]
+        rows = within(self.workbench, rows, [plan for pair in flat for plan in pair])
         values = iter(divergences(self.workbench, flat, rows))
         total = next(values)
         worst = {key: max(next(values) for _ in several) for key, several in pairs.items()}

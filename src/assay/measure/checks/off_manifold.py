@@ -17,6 +17,7 @@ from sklearn.metrics import roc_auc_score
 
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import CircuitRun, EditRun, Plan, Run
+from assay.measure.budget import fewer
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator
@@ -70,6 +71,7 @@ def off_manifold(workbench: PlanContext, plan: Plan, *, rows: int = ROWS, positi
     task = workbench.task
     chance = generator(workbench.seed, "off-manifold")
     chosen = np.sort(chance.permutation(len(task.tokens))[:rows])
+    chosen = fewer(workbench, chosen, 2.0)
     document = np.asarray(task.document)[chosen]
     unique = np.unique(document)
     if len(unique) < 4:

@@ -7,6 +7,7 @@ re-run on a copy of the model with random weights.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,12 +18,13 @@ from assay.errors import UserError
 from assay.explanations.base import Assignment, Explanation, Label, Searched, Undefined
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
+from assay.measure.budget import LEAST_CONTROLS, Budget, affordable, fewer, runs
 from assay.measure.checks.thresholds import THRESHOLDS
 from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, ControlScores, Planned, row_of
 from assay.measure.controls.nearest import nearest, shares_near
 from assay.measure.controls.random_weights import How, randomised, workbench_of
 from assay.measure.controls.rivals import Rival
-from assay.measure.settings import NOT_ASKED, Settings
+from assay.measure.settings import Settings
 from assay.methods.part_sets import Draws, exchangeable, other_sets
 from assay.methods.part_sizes import needed
 from assay.methods.registry import method_of
@@ -33,6 +35,7 @@ from assay.names import Site
 from assay.record.controls import Controls, Randomised
 from assay.score.ids import SystemId
 from assay.score.score import System, score
+from assay.stats.keyed import generator
 from assay.task.rows import control_rows
 
 FITTED_SHARE = 10  # controls of which each needs fits by gradient are this many times fewer
@@ -53,6 +56,7 @@ def controls(
     own: tuple[Plan, Plan | None] | None = None,
     random_weights: bool = True,
     advance: Callable[[int], None] | None = None,
+    budget: Budget | None = None,
 ) -> Controls:
     """Scores controls beside the claim, on the same rows.
 
@@ -62,21 +66,64 @@ def controls(
         rivals: distributions of their own (n-grams, smaller models) that may be as near to the explained run.
         own: the claim's explained run and floor, where they were made.
         random_weights: whether the search is re-run on randomised copies of the model.
-        advance: as in `score`.
+        advance: as in `score`; budget: what they may cost.
 
     Returns:
         The record's block. Its `nearest` is the rival or control that is nearest to the explained run, near misses left
         out; of Keep and circuits the floor, at which nothing is kept, is one of them.
     """
     rows = control_rows(workbench.task) if rows is None else np.asarray(rows)
-    sizes: dict[str, Any] = {"rows": len(rows), "documents": len(np.unique(np.asarray(workbench.task.document)[rows]))}
+    budget = Budget() if budget is None else budget
     claim = explanation.assignment(workbench.model)
-    none = "the claim names no part" if claim is not None and not claim else None
-    none = none if settings.asks("controls") else NOT_ASKED
-    if none is not None:
-        return Controls(ablation=ablation, draws=1, **sizes, reason=none, random_weights_reason=none)
+
+    def without(reason: str) -> tuple[Controls, ControlScores | None]:
+        return Controls(
+            ablation=ablation, draws=1, **_counts(workbench, rows), reason=reason, random_weights_reason=reason
+        ), None
+
+    if claim is not None and not claim and settings.asks("controls"):
+        return without("the claim names no part")[0]
+
+    def scored() -> tuple[Controls, ControlScores | None]:
+        return _scored(workbench, explanation, claim, settings, ablation, rows, rivals, own, advance)
+
+    block, sample = budget.run("controls", settings.asks("controls"), scored, without)
+    if sample is None:
+        return block
+    found_by = search_of(explanation, workbench.model)
+    if isinstance(found_by, Undefined) or not random_weights:
+        why = found_by.reason if isinstance(found_by, Undefined) else None
+        return block.model_copy(update={"random_weights_reason": why})
+
+    def again() -> tuple[Randomised | None, str | None]:
+        try:
+            return _random_weights(workbench, explanation, found_by, settings, ablation, sample), None
+        except UserError as problem:
+            return None, str(problem)
+
+    random, why = budget.run("random weights", True, again, lambda reason: (None, reason))
+    return block.model_copy(update={"random_weights": random, "random_weights_reason": why})
+
+
+def _counts(workbench: PlanContext, rows: Int[np.ndarray, "rows"]) -> dict[str, Any]:
+    return {"rows": len(rows), "documents": len(np.unique(np.asarray(workbench.task.document)[rows]))}
+
+
+def _scored(
+    workbench: PlanContext,
+    explanation: Explanation,
+    claim: Assignment | None,
+    settings: Settings,
+    ablation: str,
+    rows: Int[np.ndarray, "rows"],
+    rivals: Sequence[Rival],
+    own: tuple[Plan, Plan | None] | None,
+    advance: Callable[[int], None] | None,
+) -> tuple[Controls, ControlScores]:
+    """The block without random weights, and what they are compared with."""
     groups = _groups(workbench, explanation, claim, settings, ablation, rows)
     own = _plans(workbench, explanation, ablation) if own is None else own
+    rows = _fit(workbench, groups, own, rows)
     systems: dict[SystemId, System] = {CLAIM: own[0]}
     if own[1] is not None:
         systems[CLAIM_FLOOR] = own[1]
@@ -105,25 +152,43 @@ def controls(
     shares = shares_near(scored, apart, THRESHOLDS.vacuous_epsilon)
     found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
     sample = ControlScores(scored, workbench.task, settings.seed)
-    found_by, random = search_of(explanation, workbench.model), None
-    why = found_by.reason if isinstance(found_by, Undefined) else None
-    if random_weights and not isinstance(found_by, Undefined):
-        try:
-            random = _random_weights(workbench, explanation, found_by, settings, ablation, rows, sample)
-        except UserError as problem:
-            why = str(problem)
     unknown = f"no controls are known for claims of kind {explanation.kind!r}"
-    return Controls(
+    block = Controls(
         groups=tuple(row_of(sample, group, explanation.floor_takes is None) for group in groups),
-        random_weights=random,
-        random_weights_reason=why,
         nearest=found,
         ablation=ablation,
         draws=1,
-        **sizes,
+        **_counts(workbench, rows),
         tokens=int(scored.count.sum()),
         reason=unknown if settings.controls and not groups else None,
     )
+    return block, sample
+
+
+def _fit(
+    workbench: PlanContext, groups: Sequence[Planned], own: tuple[Plan, Plan | None], rows: Int[np.ndarray, "rows"]
+) -> Int[np.ndarray, "fewer"]:
+    """Rows that controls are scored on within what is meant for them: as many controls as fit on all of these rows; of
+    each sort 19, on fewer rows, where that is too much. The groups are cut to that."""
+    most = max((len(group.plans) for group in groups if not group.near), default=0)
+
+    def count(of_each: int) -> float:
+        plans = [own, *((plan, floor) for group in groups for _, plan, floor in _some(workbench, group, of_each))]
+        return runs(workbench.model, [plan for pair in plans for plan in pair if plan is not None])
+
+    fits = range(min(LEAST_CONTROLS, most), most + 1)
+    of_each = fits[max(bisect_right(fits, -len(rows), key=lambda n: -affordable(workbench, count(n))) - 1, 0)]
+    for group in groups:
+        group.plans = _some(workbench, group, of_each)
+    return fewer(workbench, rows, count(of_each))
+
+
+def _some(workbench: PlanContext, group: Planned, count: int) -> Sequence[tuple[str, Plan, Plan | None]]:
+    """So many of a group's controls, at random; near misses and single comparisons are all kept."""
+    if group.near or len(group.plans) <= count:
+        return group.plans
+    order = generator(workbench.seed, "controls that fit", group.name).permutation(len(group.plans))
+    return [group.plans[i] for i in np.sort(order[:count])]
 
 
 def _named(assignment: Mapping[Site, Label]) -> str:
@@ -158,7 +223,7 @@ def _groups(
         needed(workbench, exchangeable(workbench, claim) if isinstance(workbench.model, Model) else everything)
         noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
         noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
-        others = f"{len(sets.items):,} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
+        others = f"{{n}} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
         made = [(_named(item), *_plans(workbench, explanation.like(item), ablation)) for item in sets.items]
         groups.append(Planned(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
     for near in explanation.neighbours(workbench, ablation, most) if most else ():
@@ -238,11 +303,10 @@ def _random_weights(
     found_by: Searched,
     settings: Settings,
     ablation: str,
-    rows: Int[np.ndarray, "rows"],
     sample: ControlScores,
 ) -> Randomised:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
-    remove = explanation.floor_takes is None
+    remove, rows = explanation.floor_takes is None, np.unique(sample.scored.row)
 
     def one(how: How) -> Randomised:
         copied = workbench_of(workbench, randomised(workbench.model, how, settings.seed))
@@ -261,5 +325,5 @@ def _random_weights(
         paired = sample.paired(mine, its, remove)
         return Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what)
 
-    first, *others = map(one, HOWS[:1] if settings.quick else HOWS)  # one copy at a time
+    first, *others = map(one, HOWS)  # one copy at a time
     return first.model_copy(update={"also": tuple(others)})

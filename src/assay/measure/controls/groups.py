@@ -29,6 +29,7 @@ class Planned:
 
     Attributes:
         plans: for each control its name, its plan and its floor; None: the claim's own, or none at all.
+        what: in words; `{n}` in it is how many were scored.
         possible: how many such controls exist.
         near: these are near misses or single comparisons: listed, without a p-value.
         rival: a simple choice that competes for the same credit.
@@ -132,7 +133,7 @@ def row_of(sample: ControlScores, group: Planned, remove: bool) -> ControlGroup:
     ranked, single = not group.near and bool(values), group.near and len(values) == 1
     return ControlGroup(
         name=group.name,
-        what=group.what,
+        what=group.what.replace("{n}", f"{len(values):,}"),
         n=len(values),
         values=values,
         nats=nats,

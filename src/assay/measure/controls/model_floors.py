@@ -69,13 +69,16 @@ def _check(model: Model | ModuleModel, other: Model | ModuleModel, name: str, ta
         )
 
 
-def as_rivals(models: dict[str, Model | ModuleModel], rivals: Sequence[Rival]) -> list[Rival]:
+def as_rivals(
+    models: dict[str, Model | ModuleModel], rivals: Sequence[Rival], beside: Model | ModuleModel
+) -> list[Rival]:
     """The models as rivals, but for those that are there."""
     there = {rival.name for rival in rivals}
     out = []
     for name, model in models.items():
         if name not in there:
             assert isinstance(model, Model)
+            assert isinstance(beside, Model)
             what = f"the model that is named as a floor: {model.config.layers} layers, {model.parameters:,} parameters"
-            out.append(Rival(name, what, model_distribution(model), float(model.parameters * WEIGHT_BITS)))
+            out.append(Rival(name, what, model_distribution(model, beside), float(model.parameters * WEIGHT_BITS)))
     return out

@@ -21,6 +21,7 @@ from assay.measure.settings import Settings
 from assay.methods.part_sets import other_sets
 from assay.methods.similar_claims import search
 from assay.model.load import load
+from assay.model.meter import weighed
 from assay.model.transformer import Model
 from assay.record import controls as blocks
 from assay.score.ids import SystemId, rival
@@ -82,10 +83,8 @@ def contestants(
         rows: scored rows, of which a search for edges sees a few (default: all).
     """
     out = [*ngrams(workbench, fit_on), *smaller_models(workbench)]
-    if explanation is not None and explanation.floor_takes != "parts" and workbench.task.reference is not None:
-        rows = np.arange(len(workbench.task.tokens)) if rows is None else rows
-        out += _searched(workbench, settings, explanation, ablation, rows)
-    return out
+    rows = np.arange(len(workbench.task.tokens)) if rows is None else rows
+    return out if explanation is None else [*out, *sets(workbench, settings, explanation, ablation, rows)]
 
 
 class Unchanging(Kept[str, list[Rival]]):
@@ -304,11 +303,11 @@ def smaller_members(model: Model) -> tuple[str, ...]:
     return tuple(index.PREFIX + name for name in sorted(small, key=lambda name: there[name]))
 
 
-def model_distribution(small: Model) -> Distribution:
-    """Another model of the same tokenizer as a system."""
+def model_distribution(small: Model, beside: Model) -> Distribution:
+    """Another model of the same tokenizer as a system; of a pass of the one that it stands beside it costs a share."""
 
     def run(tokens: Tensor, rows: Int[np.ndarray, "batch"]) -> Output:
-        with torch.no_grad():
+        with torch.no_grad(), weighed(small.parameters / max(beside.parameters, 1)):
             return Output(small, small.normed(tokens.to(small.device)))
 
     return run
@@ -321,17 +320,20 @@ def _smaller(model: Model) -> list[Rival]:
         if not isinstance(small, Model) or small.config.vocab != model.config.vocab:
             continue
         what = f"a smaller member of the family: {small.config.layers} layers, {small.parameters:,} parameters"
-        out.append(Rival(name, what, model_distribution(small), float(small.parameters * WEIGHT_BITS)))
+        out.append(Rival(name, what, model_distribution(small, model), float(small.parameters * WEIGHT_BITS)))
     return out
 
 
 # -- sets of parts -----------------------------------------------------------------------------------------------------
 
 
-def _searched(
+def sets(
     workbench: PlanContext, settings: Settings, explanation: Explanation, ablation: str, rows: Int[np.ndarray, "rows"]
 ) -> list[Rival]:
-    """Claims of the same kind and size from searches without insight, and the mean of a few random ones."""
+    """Claims of the same kind and size from searches without insight, and the mean of a few random ones: of sets that
+    are kept or removed. As in `contestants`."""
+    if explanation.floor_takes == "parts" or workbench.task.reference is None:
+        return []
     claim = explanation.assignment(workbench.model)
     if claim is not None and not claim:
         return []

@@ -1,5 +1,4 @@
-"""What is run for a claim: its explained runs and floors under every ablation and draw, each component alone, and the
-no-op run."""
+"""What is run for a claim: its explained runs and floors under every ablation and draw, and the no-op run."""
 
 from __future__ import annotations
 
@@ -11,7 +10,7 @@ from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.intervene.spec import RANDOM
-from assay.measure.headline.parts import PartSystems, alone
+from assay.measure.headline.parts import PartSystems
 from assay.score.ids import NOOP, SystemId
 
 
@@ -37,12 +36,8 @@ def systems(
     explanation: Explanation,
     ablations: Sequence[str],
     draws: int,
-    without_parts: str | None = None,
 ) -> Systems:
-    """The systems of a claim.
-
-    Args:
-        without_parts: why no component is run alone; None: those of a claim of several are.
+    """The systems of a claim, of which no component is run alone yet.
 
     Raises:
         ClaimError: when the claim names nothing that the ablation could take away.
@@ -59,11 +54,7 @@ def systems(
         if explanation.floor_takes is not None:
             floors[ablation] = SystemId("floor", ablation)
             plans[floors[ablation]] = [explanation.floor(workbench, ablation, draw) for draw in numbers]
-    parts = PartSystems({}, ablations[0], without_parts)
-    if without_parts is None:
-        parts, several = alone(workbench, explanation, ablations[0], draws)
-        plans |= several
     unedited = explanation.unedited(workbench, ablations[0])
     if isinstance(unedited, Undefined):
         raise ClaimError(unedited.reason)
-    return Systems({**plans, NOOP: [unedited]}, explained, floors, parts)
+    return Systems({**plans, NOOP: [unedited]}, explained, floors, PartSystems({}, ablations[0]))

@@ -16,6 +16,7 @@ from assay.intervene.ablations import PlanContext
 from assay.intervene.output import Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
+from assay.measure.budget import fewer, runs
 from assay.measure.length import quantise
 from assay.measure.length.quantise import Coded, Reads
 from assay.model.transformer import Model
@@ -103,6 +104,9 @@ def length(
     assert isinstance(model, Model)
     which = reads(explanation, model, ablation)
     others = others or {}
+    copies = {*PRECISIONS, *RIVAL_PRECISIONS}
+    own_runs = runs(model, [plan])
+    rows = fewer(workbench, rows, len(copies) + len(CUTS) + (1 + len(PRECISIONS)) * own_runs)
     scored = score(workbench, {"explained": plan, **{name: system for name, (system, _) in others.items()}}, rows=rows)
     coded: dict[str, float] = {}  # bits of whole copies
     read: dict[int, float] = {}  # of what the explained run reads of a rounded one

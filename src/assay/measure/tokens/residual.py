@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
+from assay.measure.budget import within
 from assay.record.residual import RestoredPart, Slice
 from assay.score.ids import SystemId
 from assay.score.score import score
@@ -252,11 +253,12 @@ def parts(
         rows = np.intersect1d(rows, control_rows(workbench.task, max(ROWS, MOST_RUNS // len(sites))))
     own, restored = SystemId("explained"), {site: SystemId("restored", part=str(site)) for site in sites}
     systems = {one: explanation.restored(workbench, ablation, site) for site, one in restored.items()}
-    kept, fewer = scored.count > 0, len(rows) < len(np.unique(scored.row))
-    if fewer:
+    rows = within(workbench, rows, systems.values(), 1.0)
+    kept, partly = scored.count > 0, len(rows) < len(np.unique(scored.row))
+    if partly:
         systems[own] = explanation.plan(workbench, ablation) if plan is None else plan
     more = score(workbench, systems, rows=rows)
-    known = more[own].kl if fewer else scored[explained].draw_kl[:, 0]
+    known = more[own].kl if partly else scored[explained].draw_kl[:, 0]
     base, counts = known[kept], more.count[kept]
     return [
         RestoredPart(part=str(site), closes=resamples.recovered(more[one].kl[kept], base, counts))

@@ -1,0 +1,186 @@
+"""What a measurement may cost, and how that is shared out among what is measured beside the headline.
+
+The unit is the model's own forward pass over all scored rows; passes over the reference count as the share of rows that
+they are, a backward pass as one and a half, another model's by its size. The headline takes what it takes. Each block
+beside it has a share of the whole (`SHARES`) and looks at as many rows as that allows; what does not fit is left out,
+and named. How many rows a block looks at depends on nothing that others have done, so its figures do not either.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.errors import UserError
+from assay.intervene.ablations import PlanContext
+from assay.intervene.alike import first_layer
+from assay.intervene.plan import EditRun, From, Plan, origins
+from assay.measure.settings import NOT_ASKED, PASSES, Settings
+from assay.model import meter
+from assay.model.meter import OverBudgetError, metered
+from assay.model.module import ModuleModel
+from assay.model.transformer import Model
+from assay.score.score import System
+from assay.task.bounds import HEADLINE_ONLY, THOROUGH
+from assay.task.task import Task
+
+T = TypeVar("T")
+
+WORK = 1e12  # operations that a measurement may take where nobody gave a budget: a small model's passes cost little
+SHARES = {
+    "parts": 0.06,
+    "controls": 0.22,
+    "random weights": 0.05,
+    "rivals": 0.10,
+    "knock-outs": 0.06,
+    "merges": 0.02,
+    "off-manifold": 0.04,
+    "worst examples": 0.02,
+    "restored parts": 0.04,
+    "residual signal": 0.06,
+    "own": 0.04,
+    "bits": 0.06,
+}
+SLACK = 2.0  # times its share that a block may take: what it prepares is not known beforehand
+LEAST_CONTROLS = 19  # with fewer no p is below 0.05
+LEAST_ROWS, LEAST_EXAMPLES = 4, 64  # of a classifier, whose rows are scored once each
+
+
+@dataclass
+class Budget:
+    """Shares out what a measurement may cost.
+
+    Attributes:
+        passes: what all may cost; infinite where everything is asked for.
+        unit: work of a pass: its tokens, of a module its rows.
+        given: whether the passes were given in so many words.
+        wanting: block -> why it was not measured, for those that did not fit.
+        only: the blocks that are measured, where others were before; None: all that are asked for.
+    """
+
+    passes: float = math.inf
+    unit: float = 1.0
+    given: bool = False
+    wanting: dict[str, str] = field(default_factory=dict)
+    only: frozenset[str] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, model: Model | ModuleModel, task: Task) -> Budget:
+        """The budget that the settings give."""
+        unit = float(task.tokens.numel() if isinstance(model, Model) else len(task.tokens))
+        given = settings.budget
+        if given == THOROUGH:
+            return cls(math.inf, unit)
+        if given == HEADLINE_ONLY:
+            return cls(0.0, unit)
+        if given is not None:
+            return cls(float(given), unit, given=True)
+        return cls(max(float(PASSES), WORK / max(2.0 * model.parameters * unit, 1.0)), unit)
+
+    @contextmanager
+    def headline(self) -> Iterator[None]:
+        """The headline takes what it takes; where passes were given it has to fit into them.
+
+        Raises:
+            UserError: where it does not.
+        """
+        try:
+            with metered(most=self.passes * self.unit if self.given else math.inf) as self._headline:
+                yield
+        except OverBudgetError:
+            raise UserError(
+                f"a budget of {self.passes:g} passes is too small for this claim's headline; '--budget headline' "
+                "measures it whatever it takes, and '--dry-run' says how much that is"
+            ) from None
+
+    def rest(self) -> AbstractContextManager[object]:
+        """In this context all that is run has to fit into what the headline left."""
+        return metered(most=max(self.passes * self.unit - self._headline.work, 0.0))
+
+    def run(self, block: str, asked: bool, make: Callable[[], T], without: Callable[[str], T]) -> T:
+        """A block within its share; what stands in its place, with the reason, where it was not asked for or is more.
+
+        Args:
+            block: one of `SHARES`.
+        """
+        if not asked or (self.only is not None and block not in self.only):
+            return without(NOT_ASKED)
+        if not self.passes:
+            self.wanting[block] = "the budget is the headline's alone"
+            return without(self.wanting[block])
+        share = SHARES[block] * self.passes * self.unit
+        try:
+            with metered(share, SLACK * share):
+                return make()
+        except OverBudgetError:
+            self.wanting[block] = (
+                f"it did not fit into the budget of {self.passes:g} passes, of which {SHARES[block] * self.passes:.1f} "
+                "are meant for it"
+            )
+            return without(self.wanting[block])
+
+
+def within(
+    workbench: PlanContext,
+    rows: Int[np.ndarray, "rows"],
+    systems: Iterable[System | Sequence[System]],
+    more: float = 0.0,
+) -> Int[np.ndarray, "fewer"]:
+    """As many of these rows, evenly spread, as may be run through all these systems with what is meant for it.
+
+    Args:
+        more: further runs of them.
+
+    Raises:
+        OverBudgetError: where these are too few to say anything.
+    """
+    return fewer(workbench, rows, runs(workbench.model, systems) + more)
+
+
+def fewer(workbench: PlanContext, rows: Int[np.ndarray, "rows"], count: float) -> Int[np.ndarray, "fewer"]:
+    """As many of these rows, evenly spread, as so many whole runs may be made of with what is meant for it.
+
+    Raises:
+        OverBudgetError: where these are too few to say anything.
+    """
+    most = affordable(workbench, count)
+    if most >= len(rows):
+        return rows
+    if most < min(LEAST_ROWS if isinstance(workbench.model, Model) else LEAST_EXAMPLES, len(rows)):
+        raise OverBudgetError
+    return rows[np.unique(np.linspace(0, len(rows) - 1, int(most)).round().astype(int))]
+
+
+def affordable(workbench: PlanContext, count: float) -> float:
+    """How many rows so many runs may be made of with what is meant for it."""
+    width = workbench.task.tokens.shape[1] if isinstance(workbench.model, Model) else 1
+    return meter.meant() / (max(count, 1e-9) * width)
+
+
+def runs(model: Model | ModuleModel, systems: Iterable[System | Sequence[System]]) -> float:
+    """Whole forward passes of a row that these systems take, at most: an edited run begins at its first edit; rows that
+    others are filled from are run once for all systems."""
+    layers = model.config.layers if isinstance(model, Model) else 0
+    plans: dict[int, Plan] = {}
+    for one in systems:
+        plans |= {id(plan): plan for plan in (one if isinstance(one, Sequence) else (one,)) if isinstance(plan, Plan)}
+    filled = any(
+        isinstance(part, From)
+        for plan in plans.values()
+        if isinstance(plan.final, EditRun)
+        for edit in plan.final.edits
+        for part in origins(edit.source)
+    )
+    return sum(_share(plan, layers) for plan in plans.values()) + filled
+
+
+def _share(plan: Plan, layers: int) -> float:
+    if not isinstance(plan.final, EditRun) or not layers:
+        return 1.0
+    return 1 - min(first_layer(plan.final.edits, layers), layers) / layers

@@ -1,0 +1,54 @@
+"""A line for each stage of a measurement once it is done, before the whole is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from assay.record.about import Check
+from assay.record.compute import Length
+from assay.record.controls import Controls
+from assay.record.headline import Agreement, Headline
+from assay.report import words
+from assay.report.plain import plain_text
+
+
+def headline(found: Headline) -> str:
+    over = plain_text(found.ablation if found.floor == "ablated" else f"{found.floor}, {found.ablation}")
+    if found.necessity is not None:
+        by = _short(found.kl, 3)
+        return f"headline: removing it moves predictions by a KL of {by} nats ({plain_text(found.ablation)})"
+    nines = f", {found.nines.shown} nines" if found.nines.shown else ""
+    return f"headline: recovers {_short(found.recovered)} over {over}{nines}"
+
+
+def agreement(found: Agreement) -> str:
+    return f"agreement: the same most likely token as the model's, a share of {_short(found.agreement)}"
+
+
+def controls(found: Controls) -> str:
+    if found.reason is not None:
+        return f"controls: none, because {found.reason}"
+    ranked = [
+        f"{words.count(len(group.known))} {plain_text(group.name)} (p = {words.p_text(group.p)})"
+        for group in found.groups
+        if group.p is not None
+    ]
+    return f"controls: {', '.join(ranked) or 'single comparisons only'}, on {words.count(found.rows)} rows"
+
+
+def checks(found: Sequence[Check]) -> str:
+    fired, open_ = ([check.name for check in found if check.state == state] for state in ("fired", "unknown"))
+    return f"checks: {', '.join(fired) or 'none'} fired, {len(open_)} of {len(found)} unknown"
+
+
+def length(found: Length) -> str:
+    own, whole = found.claim.bits, found.standalone.bits
+    said = ["undefined"] if own is None else [f"{words.bits(own)} for the claim itself"]
+    said += [] if whole is None else [f"{words.bits(whole)} to run it without the model"]
+    return f"length: {', '.join(said)}"
+
+
+def _short(figure: words.Figure, decimals: int = 2) -> str:
+    """Its interval, or none; why there is none the page says."""
+    value = words.as_estimate(figure)
+    return words.said(value, decimals) if value.low is not None else words.value_text(value, decimals)
