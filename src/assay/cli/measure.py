@@ -142,4 +142,6 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
     else:
         folder = Path(settings.out)
         follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
+        if result.record.budget.wanting:
+            follow = f"assay measure --continue {shlex.quote(str(folder))} --thorough"
         console().print(Card(result.record, report=str(folder / "report.html"), follow=follow))

@@ -103,6 +103,10 @@ class Budget:
         """In this context all that is run has to fit into what the headline left."""
         return metered(most=max(self.passes * self.unit - self._headline.work, 0.0))
 
+    def goes_on_with(self, block: str) -> bool:
+        """Whether an earlier measurement left this block, which is measured now."""
+        return self.only is not None and block in self.only
+
     def run(self, block: str, asked: bool, make: Callable[[], T], without: Callable[[str], T]) -> T:
         """A block within its share; what stands in its place, with the reason, where it was not asked for or is more.
 

@@ -35,7 +35,7 @@ from assay.measure.measurement import Measurement
 from assay.measure.record import log_measurement, measurement_record
 from assay.measure.rehearsal import rehearse
 from assay.measure.resolve import check_task, open_model, resolve, together
-from assay.measure.settings import Flags, Settings, with_flags
+from assay.measure.settings import NOT_ASKED, Flags, Settings, with_flags
 from assay.measure.stages import Stages
 from assay.measure.tokens.examples import examples
 from assay.measure.yardsticks import Yardsticks, gather
@@ -282,5 +282,6 @@ def _beside(
         budget=budget,
     )
     near = block.nearest if context.before is None else block.nearest or context.before.record.controls.nearest
-    told(staged.controls(block))
+    if block.reason != NOT_ASKED:
+        told(staged.controls(block))
     return context, block, gather(context, near, say, told)

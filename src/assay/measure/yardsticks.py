@@ -87,7 +87,8 @@ def gather(context: Context, near: Nearest | None, say: Progress, told: Callable
     block = run("own", asks("own"), lambda: _own(context, apart), lambda _: None)
     say("length in bits", 0, None)
     long = run("bits", asks("bits"), lambda: _length(context), lambda reason: claim_alone(Undefined(reason), reason))
-    told(staged.length(long))
+    if long.reason != NOT_ASKED:
+        told(staged.length(long))
     computed = compute_block(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
     return Yardsticks(computed, long, around, rest, found, block)
 

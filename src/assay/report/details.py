@@ -224,4 +224,15 @@ def _figures(token: Token) -> str:
 def versions(record: MeasurementRecord) -> list[tuple[str, str]]:
     """What reproduces it: not the timing, since two runs of one command give the same page."""
     found = {"assay": record.assay.version, **vars(record.versions), "claim hash": (record.claim.hash or "")[:16]}
-    return shell.facts_of([*found.items(), ("seed", record.arguments.resolved.get("seed"))])
+    facts = [*found.items(), ("seed", record.arguments.resolved.get("seed")), *budget(record)]
+    return shell.facts_of(facts)
+
+
+def budget(record: MeasurementRecord) -> list[tuple[str, str]]:
+    """What was run of what was allowed, and what was not, by name."""
+    spent, found = sum(stage.passes for stage in record.budget.stages), record.budget
+    if not found.stages:
+        return []
+    most = "" if found.passes is None else f" of {words.number(found.passes, 0)} allowed"
+    facts = [("passes over all scored rows", f"{words.number(spent, 1)}{most}")]
+    return facts + ([("not measured, for want of budget", ", ".join(found.wanting))] if found.wanting else [])

@@ -107,8 +107,19 @@ def verdict(record: MeasurementRecord) -> list[RenderableType]:
     return [Text(f"{said.title}.", style="bold"), *map(Text, said.sentences)]
 
 
+def cost(record: MeasurementRecord) -> list[RenderableType]:
+    """Passes by stage, and what there was no budget for."""
+    table = _table("stage", "passes over all scored rows")
+    for stage in record.budget.stages:
+        table.add_row(plain_text(stage.name), words.number(stage.passes, 2))
+    if record.budget.passes is not None:
+        table.add_row("allowed", words.number(record.budget.passes, 0))
+    return [table, *(Text(f"{block}: {reason}") for block, reason in record.budget.wanting.items())]
+
+
 SECTIONS: dict[str, Callable[[MeasurementRecord], list[RenderableType]]] = {
-    one.__name__: one for one in (verdict, floors, controls, rivals, parts, compute, length, residual, checks, fits)
+    one.__name__: one
+    for one in (verdict, floors, controls, rivals, parts, compute, length, residual, checks, fits, cost)
 }
 
 

@@ -88,7 +88,7 @@ def controls(
         return _scored(workbench, explanation, claim, settings, ablation, rows, rivals, own, advance)
 
     block, sample = budget.run("controls", settings.asks("controls"), scored, without)
-    if sample is None:
+    if sample is None and not budget.goes_on_with("random weights"):
         return block
     found_by = search_of(explanation, workbench.model)
     if isinstance(found_by, Undefined) or not random_weights:
@@ -97,12 +97,27 @@ def controls(
 
     def again() -> tuple[Randomised | None, str | None]:
         try:
-            return _random_weights(workbench, explanation, found_by, settings, ablation, sample), None
+            mine = sample or _own_sample(workbench, explanation, settings, ablation, rows, own)
+            return _random_weights(workbench, explanation, found_by, settings, ablation, mine), None
         except UserError as problem:
             return None, str(problem)
 
     random, why = budget.run("random weights", True, again, lambda reason: (None, reason))
     return block.model_copy(update={"random_weights": random, "random_weights_reason": why})
+
+
+def _own_sample(
+    workbench: PlanContext,
+    explanation: Explanation,
+    settings: Settings,
+    ablation: str,
+    rows: Int[np.ndarray, "rows"],
+    own: tuple[Plan, Plan | None] | None,
+) -> ControlScores:
+    """The claim alone, where its controls were scored earlier."""
+    plan, floor = _plans(workbench, explanation, ablation) if own is None else own
+    systems = {CLAIM: plan} if floor is None else {CLAIM: plan, CLAIM_FLOOR: floor}
+    return ControlScores(score(workbench, systems, rows=rows), workbench.task, settings.seed)
 
 
 def _counts(workbench: PlanContext, rows: Int[np.ndarray, "rows"]) -> dict[str, Any]:
