@@ -95,8 +95,10 @@ def test_only_the_headline_is_run_when_it_alone_is_asked_for():
 
 def test_of_each_sort_there_are_19_controls_or_none():
     sizes = set[int]()
-    for budget in (30, 40, 60, 90, 150, 400):
-        controls = measured("remove", budget).record.controls
+    claim = Remove(["a0.h1", "a1.h2", "a2.h0"])  # 63 other sets
+    for budget in (20, 30, 60, 120):
+        given = {"budget": budget, "only": ["controls"], "ablation": "mean", "controls": 30}
+        controls = assay.measure(claim, model(), task(), progress=False, **given).record.controls
         for group in controls.groups:
             if group.p is not None:
                 assert group.n >= min(LEAST_CONTROLS, group.possible)
@@ -150,7 +152,7 @@ def test_rows_are_chosen_by_the_share_and_not_by_what_is_left():
     workbench = Workbench(model(), task())
     rows = np.arange(len(task()))
     width = task().tokens.shape[1]
-    with metered(share=3 * 6 * width):
+    with metered(share=3.0 * 6 * width):
         model().normed(task().tokens[:2])
         assert len(fewer(workbench, rows, 3)) == 6
         with pytest.raises(OverBudgetError):
@@ -221,7 +223,7 @@ def test_a_run_that_is_gone_on_with_holds_what_one_without_a_budget_does(claim: 
     assert {one.name for one in second.rivals} == {one.name for one in whole.rivals}
     assert load_run(out).record == second
     repeated = {stage.name: stage.passes for stage in second.budget.stages if stage.name.endswith("(continued)")}
-    assert repeated["headline (continued)"] == 0  # nothing of it is run again
+    assert not repeated.get("headline (continued)")  # nothing of it is run again
 
 
 def test_a_run_that_cannot_be_gone_on_with_says_why(claim: Path, tmp_path: Path):

@@ -258,7 +258,7 @@ def test_measure_writes_the_run_as_the_command_does(run: Any, caplog: pytest.Log
     with caplog.at_level(logging.INFO, logger="assay"):
         result = assay.measure("claim.yaml", out=Path("runs/python"))
     messages = [record.getMessage() for record in caplog.records]
-    assert "stage: scoring" in messages
+    assert "stage: headline" in messages
     assert any(text.startswith("opened <Model zoo:stories-260k: llama, 5 layers") for text in messages)
     assert messages[-1].startswith("the run is written to ")
     kept = {"runs/command": {}, "runs/python": {}}

@@ -33,8 +33,8 @@ def test_what_was_passed_is_recorded_apart_from_what_was_resolved():
     assert "out" not in record.resolved
 
 
-def test_quick_never_asks_for_more_than_was_given():
-    assert (Settings.resolve(quick=True).documents, Settings.resolve(quick=True).controls) == (40, 20)
+def test_quick_is_a_sample_of_the_documents_and_nothing_else():
+    assert (Settings.resolve(quick=True).documents, Settings.resolve(quick=True).controls) == (40, 100)
     few = Settings.resolve(claim(documents=10, controls=5), quick=True)
     assert (few.documents, few.controls) == (10, 5)
 

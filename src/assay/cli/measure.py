@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def measure(
-    claim: Annotated[str | None, typer.Argument(metavar="[CLAIM.yaml]", help=CLAIM_HELP)] = None,
+    claim: Annotated[str | None, typer.Argument(metavar="CLAIM.yaml", help=CLAIM_HELP)] = None,
     out: Annotated[
         str | None,
         typer.Option("--out", metavar="DIR", help="Run folder. [default: the claim file's 'out', else runs/CLAIM]"),

@@ -147,7 +147,7 @@ def within(
     return fewer(workbench, rows, runs(workbench.model, systems) + more)
 
 
-def fewer(workbench: PlanContext, rows: Int[np.ndarray, "rows"], count: float) -> Int[np.ndarray, "fewer"]:
+def fewer(workbench: PlanContext, rows: Int[np.ndarray, "rows"], count: float | int) -> Int[np.ndarray, "fewer"]:
     """As many of these rows, evenly spread, as so many whole runs may be made of with what is meant for it.
 
     Raises:
@@ -161,7 +161,7 @@ def fewer(workbench: PlanContext, rows: Int[np.ndarray, "rows"], count: float) -
     return rows[np.unique(np.linspace(0, len(rows) - 1, int(most)).round().astype(int))]
 
 
-def affordable(workbench: PlanContext, count: float) -> float:
+def affordable(workbench: PlanContext, count: float | int) -> float:
     """How many rows so many runs may be made of with what is meant for it."""
     width = workbench.task.tokens.shape[1] if isinstance(workbench.model, Model) else 1
     return meter.meant() / (max(count, 1e-9) * width)

@@ -70,11 +70,12 @@ class Bar:
         self._show(stage, done, total)
 
     def tell(self, line: str) -> None:
-        """Prints a line above the bar, at once."""
+        """Prints a line above the bar, at once; where nobody watches it is logged."""
         line = plain_text(line)
+        log.info("%s", line)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        else:
+        elif self._everywhere or sys.stderr.isatty():
             print(line, file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:

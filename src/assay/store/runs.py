@@ -154,7 +154,7 @@ def write_folder(
         with locked_folder(target.parent):  # what lies in the folder is kept by one at a time
             try:
                 if overwrite and target.exists():
-                    _keep_others(target, scratch, set(files))
+                    _keep_others(target, scratch, {*files, SCORES})  # those of an earlier run are its own
                     os.rename(target, old)
                 os.rename(scratch, target)
             finally:  # also on Ctrl-C: the earlier run goes back to its place

@@ -77,7 +77,7 @@ def test_an_ngram_as_a_system_has_the_loss_of_the_ngram(order):
 
 
 def test_a_model_as_its_own_rival_has_no_kl_but_that_of_the_uniform_share_mixed_in():
-    scored = score(new_workbench(), {"itself": model_distribution(planted())})
+    scored = score(new_workbench(), {"itself": model_distribution(planted(), planted())})
     assert scored["itself"].kl.sum() <= 1e-6 * scored.count.sum()
 
 
