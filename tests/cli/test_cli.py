@@ -78,9 +78,15 @@ def test_validate_says_what_a_file_claims(run):
         (("measure", "claim.yaml", "--sede", "1"), "No such option: --sede"),
         (("mesure", "claim.yaml"), "No such command 'mesure'. Did you mean 'measure'?"),
         (("measure",), "give a claim file: assay measure CLAIM.yaml; or a run to go on with: --continue RUN"),
-        (("measure", "x.yaml", "--continue", "runs/x"), "so it is not given with a claim"),
-        (("measure", "--continue", "runs/nowhere"), "'runs/nowhere'"),
-        (("measure", "x.yaml", "--budget", "9", "--thorough"), "--thorough measures everything, and --budget 9 does not"),
+        (
+            ("measure", "x.yaml", "--continue", "runs/x"),
+            "--continue goes on with a run as it is, so it is not given with a claim",
+        ),
+        (("measure", "--continue", "runs/nowhere"), "there is no run 'runs/nowhere'"),
+        (
+            ("measure", "x.yaml", "--budget", "9", "--thorough"),
+            "--thorough measures everything, and --budget 9 does",
+        ),
         (("ls", "zoo:novel-9l"), "unknown model 'zoo:novel-9l'; did you mean 'zoo:novel-4l'"),
         (("init", "novel-4l", "--out", "new.yaml"), "unknown model 'novel-4l'; did you mean 'zoo:novel-4l'?"),
         (("init", "zoo:novel-4l"), "the file 'claim.yaml' exists; give --overwrite, or another name with --out"),
