@@ -80,7 +80,7 @@ def test_validate_says_what_a_file_claims(run):
         (("measure",), "give a claim file: assay measure CLAIM.yaml; or a run to go on with: --continue RUN"),
         (
             ("measure", "x.yaml", "--continue", "runs/x"),
-            "--continue goes on with a run as it is, so it is not given with a claim",
+            "--continue goes on with a run as it is, so",
         ),
         (("measure", "--continue", "runs/nowhere"), "there is no run 'runs/nowhere'"),
         (
