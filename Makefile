@@ -9,7 +9,7 @@ DOCS := $(VENV)/.docs
 
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
-.PHONY: setup demo test real lint docs stress speed speed-circuits
+.PHONY: setup demo test real lint docs stress speed speed-circuits speed-measure
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -45,6 +45,10 @@ speed: $(STAMP)
 # Minutes: GPT-2 small's shape. `.venv/bin/python -m speed.circuits --help` has smaller ones.
 speed-circuits: $(STAMP)
 	@$(BIN)/python -m speed.circuits
+
+# An hour on two cores: what claims cost beside a hook script, on GPT-2's shape, SmolLM2 (`assay zoo fetch` it first), novel-4l.
+speed-measure: $(STAMP)
+	@$(BIN)/python -m speed.measure --all
 
 # The core alone. A stamp is written last, so that an installation that was cut short is done again.
 $(CORE): pyproject.toml constraints.txt
