@@ -1,11 +1,11 @@
 """Records of small measurements and searches of every kind, stored, so that a change of the code's shape shows itself.
 
-    python -m tests.golden write     stores today's records in tests/data/golden.json.xz
-    python -m tests.golden check     compares: numbers to 1e-6, all else equal; prints what differs, exit code 1
+    python -m tests.golden write FILE     before: stores today's records
+    python -m tests.golden check FILE     after: compares, numbers to 1e-6; exit code 1 where any differ
 
-No test reads it: it is for the length of a reorganisation, in which no number may change. Another processor multiplies
-in another order, which moves the last digits of losses of several nats and what is fitted to them: on a machine where
-`check` finds differences before anything was changed, `write` first, and do not commit what it wrote.
+No test reads it: it is for the length of a reorganisation, in which no number may change, on one machine. Another
+processor multiplies in another order, which moves the last digits of losses of several nats and what is fitted to them,
+so no such file is in the repository.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from assay.task.task import Task
 from tests.measure.test_measure import ALL, measured, text_task
 from tests.model.tiny import tiny
 
-FILE = Path(__file__).parent / "data" / "golden.json.xz"
 CLOSE = 1e-6
 LEFT_OUT = frozenset({"timing", "versions", "created", "revision"})
 SETTINGS: dict[str, Any] = {"controls": 3, "seed": 3, "draws": 4}
@@ -113,11 +112,12 @@ def differences(old: Any, new: Any) -> Iterator[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("action", choices=("write", "check"))
+    parser.add_argument("file", type=Path)
     parser.add_argument("--case", help="this one alone (check only)")
     parser.add_argument("--most", type=int, default=20, help="differences shown of each case")
     given = parser.parse_args()
     torch.set_num_threads(1)  # last digits depend on how many there are
-    stored = {} if given.action == "write" else json.loads(lzma.decompress(FILE.read_bytes()))
+    stored = {} if given.action == "write" else json.loads(lzma.decompress(given.file.read_bytes()))
     made, bad = {}, 0
     for name, run in CASES.items():
         if given.case not in (None, name):
@@ -130,8 +130,8 @@ def main() -> int:
         for line in found[: given.most]:
             print(f"  {line[:300]}")
     if given.action == "write":
-        FILE.write_bytes(lzma.compress(json.dumps(made).encode()))
-        print(f"{len(made)} records, {FILE.stat().st_size:,} bytes")
+        given.file.write_bytes(lzma.compress(json.dumps(made).encode()))
+        print(f"{len(made)} records, {given.file.stat().st_size:,} bytes")
     return int(bad > 0)
 
 

@@ -196,6 +196,11 @@ def _group(make: Callable[..., Any]) -> Callable[..., Any]:
         ("headline_floor", "nothing", "gives 'nothing' (str); wanted: ClassVar['ablated' or 'empty' or"),
         ("sentence", lambda self, name: 7, "'sentence' of the kind 'scaled' (tests.test_plugins:Wrong) gives 7 (int)"),
         ("scope", lambda self, model: ["m0"], "gives ['m0'], in which 'm0' (str) is wrong; wanted: list[Site]"),
+        (
+            "claim_bits",
+            lambda self, model, channels: 1 / 0,
+            "'claim_bits' of the kind 'scaled' (tests.test_plugins:Wrong) fails on this claim: ZeroDivisionError: division",
+        ),
         ("claim_bits", lambda self, model, channels: 12.5, "gives 12.5 (float); wanted: ClaimBits or Undefined"),
         ("claim_bits", lambda self, model, channels: ClaimBits(float("nan"), "no"), "in which nan (float) is wrong"),
         ("search", lambda self, model: "attribution", "gives 'attribution' (str); wanted: Searched or Undefined"),

@@ -12,7 +12,7 @@ import pytest
 
 from assay import cli
 from assay.errors import RunError
-from assay.measure.compare import Run, compare, is_resolved, read_runs, shared_tokens
+from assay.measure.compare import StoredRun, compare, is_resolved, read_runs, shared_tokens
 from assay.record.compared import Pair
 from assay.stats.estimate import Estimate
 from assay.store.runs import write_run
@@ -35,7 +35,7 @@ def run(
     other_text: str = "",
     also: dict[str, float] | None = None,
     scope: str = "a1.h0",
-) -> Run:
+) -> StoredRun:
     """A stored run whose explanation recovers `share` of its floor's KL on every token, give or take `noise`.
 
     Args:
@@ -71,7 +71,7 @@ def run(
     record["model"]["noise"] |= {"kl": 1e-9}
     record["task"] |= {"name": "texts", "metric": metric}
     record["arguments"]["resolved"]["seed"] = 0
-    return Run(name, records.measured(record), pa.table(columns))
+    return StoredRun(name, records.measured(record), pa.table(columns))
 
 
 def difference(pair: Pair, figure: str) -> Estimate:
@@ -147,7 +147,7 @@ def test_the_same_place_in_another_text_is_not_the_same_token():
     a, b = run("a"), run("b")
     tokens = b.table["token"].to_pylist()
     tokens[3] = "?"  # one token of the first window of the first document
-    b = Run("b", b.record, b.table.set_column(b.table.column_names.index("token"), "token", pa.array(tokens)))
+    b = StoredRun("b", b.record, b.table.set_column(b.table.column_names.index("token"), "token", pa.array(tokens)))
     shared = shared_tokens(a, b)
     assert shared is not None
     assert len(shared.first) == DOCUMENTS * TOKENS - TOKENS // 2
@@ -170,7 +170,7 @@ def test_p_goes_with_the_interval_of_the_jackknife():
     assert (p < 0.05) == (found.low > 0 or found.high < 0)
     a, b = run("a", documents=range(8)), run("b", 0.7, documents=range(8))
     kept = np.concatenate([np.arange(d * TOKENS, d * TOKENS + 2 + 2 * d) for d in range(8)])  # of unequal lengths
-    (pair,) = compare([Run(one.name, one.record, one.table.take(kept)) for one in (a, b)])
+    (pair,) = compare([StoredRun(one.name, one.record, one.table.take(kept)) for one in (a, b)])
     for name in ("kl", "loss"):
         found = difference(pair, name)
         p, left_out = pair.figures[name].p, found.low > 0 or found.high < 0
@@ -183,14 +183,14 @@ def test_p_goes_with_the_interval_of_the_jackknife():
 def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_interval_or_p():
     document = np.repeat(range(12), TOKENS)
 
-    def held(one: Run) -> Run:
+    def held(one: StoredRun) -> StoredRun:
         table = one.table
         new = {"source": pa.array(np.where(document < 3, "python", "en"))}
         for name in ("kl_floor_mean", "kl_explained_mean"):
             new[name] = pa.array(table[name].to_numpy() * np.where(document < 3, 20, 1).astype(np.float32))
         for name, column in new.items():
             table = table.set_column(table.column_names.index(name), name, column)
-        return Run(one.name, one.record, table)
+        return StoredRun(one.name, one.record, table)
 
     (pair,) = compare([held(run("a", documents=range(12))), held(run("b", 0.7, documents=range(12)))])
     found = difference(pair, "recovered")
@@ -232,7 +232,7 @@ def test_each_recovered_share_is_over_its_own_floor_and_more_of_another_floor_is
     harder = run("b", 0.6, scope="a1.h2")
     floor = pa.array(harder.table["kl_floor_mean"].to_numpy() * 1.5)
     place = harder.table.column_names.index("kl_floor_mean")
-    harder = Run("b", harder.record, harder.table.set_column(place, "kl_floor_mean", floor))
+    harder = StoredRun("b", harder.record, harder.table.set_column(place, "kl_floor_mean", floor))
     (pair,) = compare([run("a", 0.6, scope="a1.h1"), harder])
     assert "b recovers 0.13" in pair.sentence
     assert pair.sentence.endswith("so that is not to be better: the KL of the explained runs is equal.")
@@ -256,7 +256,7 @@ def test_losses_of_different_metrics_are_not_subtracted():
 def test_a_floor_that_is_the_model_leaves_the_kl_to_compare():
     flat = run("b", 0.8)
     zero = pa.array(np.zeros(flat.table.num_rows, dtype=np.float32))
-    flat = Run("b", flat.record, flat.table.set_column(9, "kl_floor_mean", zero))
+    flat = StoredRun("b", flat.record, flat.table.set_column(9, "kl_floor_mean", zero))
     (pair,) = compare([run("a", 0.6), flat])
     assert pair.sentence.startswith(
         "Recovered cannot be compared, because that of b is undefined: the floor cannot be distinguished from the model"
@@ -267,7 +267,7 @@ def test_a_floor_that_is_the_model_leaves_the_kl_to_compare():
 def test_a_table_without_a_column_is_named():
     broken = run("b")
     with pytest.raises(RunError, match=r"the run 'b' has no column 'token_id' in examples\.parquet; measure again"):
-        compare([run("a"), Run("b", broken.record, broken.table.drop_columns(["token_id"]))])
+        compare([run("a"), StoredRun("b", broken.record, broken.table.drop_columns(["token_id"]))])
 
 
 def test_a_run_cannot_be_compared_with_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

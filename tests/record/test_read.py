@@ -17,7 +17,7 @@ from assay.record.measurement import MeasurementRecord
 from assay.record.read import SCHEMAS, parsed, schema_text
 from assay.record.search import SearchRecord
 
-FILE = Path(__file__).parents[1] / "data" / "golden.json.xz"
+FILE = Path(__file__).parents[1] / "data" / "records-schema1.json.xz"
 WRONG = (None, True, -7, 10**30, 1e308, float("nan"), "x\n", [], {}, [[3]])  # 10 of them: no divisor of 3
 
 

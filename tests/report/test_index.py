@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 
 from assay.report import index
+from assay.report.index import IndexedRun
 from tests.report import records
 from tests.report.test_page import EVIL, HIDDEN, _Elements, _poisoned, browsed, hidden_in
 
 
-def _runs(**changed: Any) -> list[index.Run]:
+def _runs(**changed: Any) -> list[IndexedRun]:
     names = ("program", "several", "remove", "circuit")
-    runs = [index.Run(f"runs/{name}", records.measured(changed.get(name) or records.data(name))) for name in names]
-    return [*runs, index.Run("a search", records.searched(), None)]
+    runs = [IndexedRun(f"runs/{name}", records.measured(changed.get(name) or records.data(name))) for name in names]
+    return [*runs, IndexedRun("a search", records.searched(), None)]
 
 
 def _words(html: str) -> str:
@@ -36,18 +37,18 @@ def test_every_run_is_a_row_that_leads_to_its_page():
 
 def test_nothing_is_loaded_and_nothing_of_a_user_is_read():
     record: Any = _poisoned(records.data())
-    html = index.render(EVIL, [index.Run(EVIL, records.measured(record))], [(EVIL, EVIL)])
+    html = index.render(EVIL, [IndexedRun(EVIL, records.measured(record))], [(EVIL, EVIL)])
     found = _Elements(html)
     assert "img" not in {tag for tag, _ in found.elements}
     assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
     (link,) = [a["href"] for tag, a in found.elements if tag == "a"]
     assert re.fullmatch(r"[\w%./~-]+/report\.html", link or "")
     hidden: Any = _poisoned(records.data(), evil=HIDDEN)
-    assert hidden_in(index.render("runs", [index.Run("a", records.measured(hidden))], [(HIDDEN, HIDDEN)])) == set()
+    assert hidden_in(index.render("runs", [IndexedRun("a", records.measured(hidden))], [(HIDDEN, HIDDEN)])) == set()
 
 
 def test_a_link_to_a_folder_with_any_name_is_a_path_of_its_own():
-    html = index.render("runs", [index.Run("a b/c#1?", records.measured())])
+    html = index.render("runs", [IndexedRun("a b/c#1?", records.measured())])
     assert 'href="a%20b/c%231%3F/report.html"' in html
 
 

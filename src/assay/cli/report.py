@@ -134,12 +134,12 @@ def _index(folder: str, as_json: bool) -> None:
 
     top, found = given_path(folder, "the folder of runs"), collect(folder)
     skipped = [(str(name), why) for name, why in found.skipped]
-    runs: list[index.Run] = []
+    runs: list[index.IndexedRun] = []
     for name in found.runs:
         try:
             read: Any = read_search if kind_of(top / name) is SEARCH else read_measurement
             has_page = (top / name / PAGE).is_file()
-            runs.append(index.Run(name.as_posix(), read(top / name), PAGE if has_page else None))
+            runs.append(index.IndexedRun(name.as_posix(), read(top / name), PAGE if has_page else None))
         except RunError as problem:
             skipped.append((str(name), str(problem)))
     told = index.lines(runs)

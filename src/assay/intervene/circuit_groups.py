@@ -18,7 +18,7 @@ CALL = 1e8  # multiply-adds that a call costs by itself: Python, and matrices to
 
 
 @dataclass(frozen=True)
-class Budget:
+class CallSizes:
     """Sizes of calls.
 
     Attributes:
@@ -29,7 +29,7 @@ class Budget:
     variants: int
 
 
-def budget(circuits: CircuitEngine, rows: int, memory: int = MEMORY, variants: int = 1) -> Budget:
+def budget(circuits: CircuitEngine, rows: int, memory: int = MEMORY, variants: int = 1) -> CallSizes:
     """How many of `rows` rows are run together, with room for `variants` variants; a function of shapes.
 
     States keep every writer's difference, queries, keys and values; a variant also one layer's inputs, one for each
@@ -44,7 +44,7 @@ def budget(circuits: CircuitEngine, rows: int, memory: int = MEMORY, variants: i
     variant = size * (values + 4 * max(shape.heads, 2) * stream + 3 * items * shape.vocab)
     most = max(1, min(rows, TOKENS // positions))
     together = max(1, min(most, memory // (state + variants * variant)))
-    return Budget(together, max(1, (memory - together * state) // (together * variant)))
+    return CallSizes(together, max(1, (memory - together * state) // (together * variant)))
 
 
 def node_weights(circuits: CircuitEngine) -> Float64[np.ndarray, "writers"]:

@@ -29,7 +29,7 @@ _KL = "kl_explained_"
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class StoredRun:
     """A stored run.
 
     Attributes:
@@ -100,7 +100,7 @@ class Shared:
         return np.bincount(self.document, weights=values[which])
 
 
-def read_runs(folders: Sequence[str]) -> list[Run]:
+def read_runs(folders: Sequence[str]) -> list[StoredRun]:
     """The runs of these folders, two or more.
 
     Raises:
@@ -114,10 +114,10 @@ def read_runs(folders: Sequence[str]) -> list[Run]:
         if place in places:
             raise RunError(f"the run {folder!r} is given twice, first as {places[place]!r}; name two different ones")
         places[place] = folder
-    return [Run(folder, *read_run(folder)) for folder in folders]
+    return [StoredRun(folder, *read_run(folder)) for folder in folders]
 
 
-def compare(runs: Sequence[Run]) -> list[Pair]:
+def compare(runs: Sequence[StoredRun]) -> list[Pair]:
     """Every run after the first against the first.
 
     Raises:
@@ -137,7 +137,7 @@ def compare(runs: Sequence[Run]) -> list[Pair]:
     return found
 
 
-def shared_tokens(first: Run, second: Run) -> Shared | None:
+def shared_tokens(first: StoredRun, second: StoredRun) -> Shared | None:
     """Tokens at the same place (document, window of the document, position) that are the same token; None: there are
     none. A window in which any token differs is another text, and is left out whole."""
     places, tokens, documents = [], [], {}
@@ -171,7 +171,7 @@ def shared_tokens(first: Run, second: Run) -> Shared | None:
     return Shared(mine, other, index, [names[i] for i in used], resamples)
 
 
-def _windows(run: Run, names: np.ndarray) -> np.ndarray:
+def _windows(run: StoredRun, names: np.ndarray) -> np.ndarray:
     """[tokens] the number of a token's row among its document's rows: the same whatever else was scored."""
     row = run.column("row").astype(np.int64)
     document = np.unique(names, return_inverse=True)[1].astype(np.int64)
@@ -180,7 +180,7 @@ def _windows(run: Run, names: np.ndarray) -> np.ndarray:
     return (np.arange(len(found)) - np.searchsorted(owner, owner))[index]
 
 
-def _pair(first: Run, second: Run) -> Pair:
+def _pair(first: StoredRun, second: StoredRun) -> Pair:
     names: dict[str, Any] = {"run": second.name, "against": first.name}
     names["shared"] = {run.name: run.table.num_rows for run in (first, second)}
     shared = shared_tokens(first, second)
@@ -211,11 +211,13 @@ def _pair(first: Run, second: Run) -> Pair:
     return Pair(**names, documents=len(shared.names), tokens=len(shared.first), ablation=ablation, figures=figures)
 
 
-def _both(first: Run, second: Run, shared: Shared) -> tuple[tuple[Run, np.ndarray], tuple[Run, np.ndarray]]:
+def _both(
+    first: StoredRun, second: StoredRun, shared: Shared
+) -> tuple[tuple[StoredRun, np.ndarray], tuple[StoredRun, np.ndarray]]:
     return (first, shared.first), (second, shared.second)
 
 
-def _recovered(first: Run, second: Run, shared: Shared, ablation: str) -> Figure:
+def _recovered(first: StoredRun, second: StoredRun, shared: Shared, ablation: str) -> Figure:
     """R_D of both under one ablation, each over its own floor, and the difference."""
     shares, sums = [], []
     for run, at in _both(first, second, shared):
@@ -237,7 +239,7 @@ def _recovered(first: Run, second: Run, shared: Shared, ablation: str) -> Figure
     return Figure(first=shares[0], second=shares[1], difference=difference, p=p)
 
 
-def _sentence(first: Run, second: Run, pair: Pair, runs: int) -> str:
+def _sentence(first: StoredRun, second: StoredRun, pair: Pair, runs: int) -> str:
     """Which of the two is better, by how much, and whether that is resolved."""
     a, b = first.name, second.name
     if pair.reason:

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from assay.errors import PluginError
+from assay.errors import PluginError, UserError
 from assay.explanations.base import Explanation, Neighbours, from_outside
 from assay.intervene.ablations import PlanContext
 from assay.measure.settings import Settings
 from assay.methods import module_parts
+from assay.model.meter import OverBudgetError
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.record.circuit import CircuitRecord
@@ -26,11 +27,18 @@ def rehearse(workbench: PlanContext, explanation: Explanation, settings: Setting
     """Asks all that the settings want to know, what needs no run first.
 
     Raises:
-        PluginError: at the first answer that is none.
+        PluginError: at the first answer that is none, and where it fails.
     """
     if from_outside(type(explanation)):
-        for _, ask in questions(workbench, explanation, settings):
-            ask()
+        for member, ask in questions(workbench, explanation, settings):
+            try:
+                ask()
+            except (UserError, OverBudgetError):
+                raise
+            except Exception as problem:
+                own, what = type(explanation), " ".join(f"{type(problem).__name__}: {problem}".split())
+                who = f"{explanation.kind!r} ({own.__module__}:{own.__qualname__})"
+                raise PluginError(f"{member!r} of the kind {who} fails on this claim: {what}") from problem
 
 
 def questions(workbench: PlanContext, explanation: Explanation, settings: Settings) -> Iterator[Question]:

@@ -25,7 +25,7 @@ from assay.record.circuit import CircuitRecord
 from assay.record.compute import Compute, Length
 from assay.record.controls import Controls, RivalRecord
 from assay.record.headline import Agreement, Headline, Losses, PartsTable, TableRow
-from assay.record.pieces import Own
+from assay.record.pieces import KindBlock
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
 
@@ -61,7 +61,7 @@ class MeasurementRecord(Block):
     compute: Compute
     parts: PartsTable
     bits: Length
-    own: Own | None
+    own: KindBlock | None
     controls: Controls
     rivals: tuple[RivalRecord, ...]
     rivals_reason: Text | None

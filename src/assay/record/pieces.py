@@ -85,4 +85,4 @@ def _tag(value: Any) -> str:
     return "circuit" if name == "circuit" else "pieces"
 
 
-Own = Annotated[Annotated[CircuitRecord, Tag("circuit")] | Annotated[Pieces, Tag("pieces")], Discriminator(_tag)]
+KindBlock = Annotated[Annotated[CircuitRecord, Tag("circuit")] | Annotated[Pieces, Tag("pieces")], Discriminator(_tag)]

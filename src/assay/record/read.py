@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -88,7 +89,8 @@ def _sentence(problem: ValidationError, data: Any) -> str:
             known = names["extra_forbidden"][0]
             return f"{_place(around, data)} has the unknown field {_shown(known)}" + nearest(known, names["missing"])
         return f"{_place(around, data)} lacks {_shown(last)}"
-    what = first["msg"].removeprefix("Value error, ").replace("Input should be", "and should be")
+    said = re.sub(r"\d{20,}", lambda found: f"{found[0][:4]}...", first["msg"])  # a bound of a float has 300 digits
+    what = said.removeprefix("Value error, ").replace("Input should be", "and should be")
     return f"{_place(first['loc'], data)} is {_shown(first['input'])}, {what}"
 
 

@@ -21,7 +21,7 @@ _LEAST = -1.0  # share at which a thumbnail begins
 
 
 @dataclass(frozen=True)
-class Run:
+class IndexedRun:
     """A run of the folder.
 
     Attributes:
@@ -53,14 +53,14 @@ class Line:
     tokens: int
 
 
-def lines(runs: Sequence[Run]) -> list[Line]:
+def lines(runs: Sequence[IndexedRun]) -> list[Line]:
     """The rows, in the order of the runs."""
     return [
         _search(run, run.record) if isinstance(run.record, SearchRecord) else _line(run, run.record) for run in runs
     ]
 
 
-def render(name: str, runs: Sequence[Run], skipped: Sequence[tuple[str, str]] = ()) -> str:
+def render(name: str, runs: Sequence[IndexedRun], skipped: Sequence[tuple[str, str]] = ()) -> str:
     """The page.
 
     Args:
@@ -95,11 +95,11 @@ def render(name: str, runs: Sequence[Run], skipped: Sequence[tuple[str, str]] = 
     )
 
 
-def _removal(run: Run) -> bool:
+def _removal(run: IndexedRun) -> bool:
     return isinstance(run.record, MeasurementRecord) and run.record.removal
 
 
-def _order(line: Line, run: Run) -> float:
+def _order(line: Line, run: IndexedRun) -> float:
     """What runs are sorted by: shares, and removals below them by their KL."""
     if _removal(run):
         return -1e6 + (line.kl or 0.0)
@@ -110,7 +110,7 @@ def _p(p: float | None) -> float:
     return 2.0 if p is None else p
 
 
-def _line(run: Run, record: MeasurementRecord) -> Line:
+def _line(run: IndexedRun, record: MeasurementRecord) -> Line:
     row, head = record.headline_row, record.headline
     return Line(
         run=plain_text(run.folder),
@@ -130,7 +130,7 @@ def _line(run: Run, record: MeasurementRecord) -> Line:
     )
 
 
-def _search(run: Run, record: SearchRecord) -> Line:
+def _search(run: IndexedRun, record: SearchRecord) -> Line:
     point = record.chosen_point
     return Line(
         run=plain_text(run.folder),
