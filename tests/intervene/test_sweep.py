@@ -145,7 +145,7 @@ def test_cost_grows_with_the_question():
 
     assert passes(["a1.h0", "a1.h1", "m1"], [0, 1, 2]) == 0
     assert 0 < passes(["m0"], [-1]) <= passes(["m0"], [-2]) / 2
-    assert passes(["m0"], [-1]) * 2 == pytest.approx(passes(["input"], [-1]))
+    assert passes(["m0"], [-1]) * 2 == pytest.approx(passes(["input"], [-1]), abs=1e-5)  # counts are rounded
 
 
 def test_shapes_follow_from_memory_and_the_same_arguments_give_the_same_bytes():

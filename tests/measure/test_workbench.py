@@ -15,6 +15,7 @@ import torch
 import assay
 from assay.errors import ClaimError, UserError
 from assay.explanations import Constant, Keep, Program, Remove, programs
+from assay.intervene.donor_runs import Donors
 from assay.intervene.residue import Residue
 from assay.measure.controls import controls
 from assay.measure.length import length, quantise
@@ -233,6 +234,21 @@ def test_the_residual_of_a_program_is_taken_from_what_its_fit_read_of_the_refere
     for own, other in zip(found, fresh.centred("reference", rows), strict=True):
         torch.testing.assert_close(own, other)
     assert fresh.workbench.runner.forwards > 0
+
+
+def test_donors_that_do_not_fit_together_are_run_once_a_micro_batch(monkeypatch: pytest.MonkeyPatch):
+    """Of a large model four draws of all rows do not: each would push the others out, micro-batch after micro-batch."""
+    found, passes = {}, {}
+    for room in (Donors.room, 40_000):
+        monkeypatch.setattr(Donors, "room", room)
+        workbench = assay.Workbench(model(), task())
+        workbench.runner.batch = 1
+        record = workbench.measure(Keep(["m0", "m1", "m3", "a3.h1"]), **SETTINGS).record
+        found[room], passes[room] = record.table, sum(stage.passes for stage in record.budget.stages)
+    first, second = passes.values()
+    assert first < second <= first + DRAWS * 1.1  # once for what is kept, and on to the last layer for its floor
+    for one, other in zip(*found.values(), strict=True):
+        assert one.kl_explained.value == pytest.approx(other.kl_explained.value, abs=1e-9)
 
 
 def test_copies_of_the_model_are_gone_once_they_are_done_with(monkeypatch: pytest.MonkeyPatch):

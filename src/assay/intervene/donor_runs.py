@@ -66,12 +66,34 @@ class OtherData(Kept[tuple[Data, bytes], Donated]):
     room = 128 << 20
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """All sites that a plan takes from an unedited run, all of that run's rows that they are taken from, and whether
+    every site takes the same."""
+
+    sites: frozenset[Site]
+    rows: np.ndarray
+    joint: bool
+
+
+def _nbytes(inputs: RowBatches, sites: frozenset[Site], rows: int) -> float:
+    """Of such sites' whole values in so many rows, in every layer: a floor takes them where the claim does not."""
+    model = inputs.model
+    if not isinstance(model, Model):
+        return 0.0
+    shape = model.config
+    width = sum(
+        shape.heads * shape.d_head if kind == "z" else shape.d_model for kind in {tap(site)[0] for site in sites}
+    )
+    return float(rows * inputs.task.tokens.shape[1] * shape.layers * width * model.dtype.itemsize * model.scale)
+
+
 class DonorRuns:
     """The unedited runs that plans take values from."""
 
     def __init__(self, scale: float):
         self.donors, self.other_data = Donors(scale), OtherData(scale)
-        self._last: tuple[Plan, str, tuple[frozenset[Site], np.ndarray]] | None = None
+        self._last: tuple[Plan, str, _Wanted] | None = None
 
     def value(
         self,
@@ -87,8 +109,13 @@ class DonorRuns:
         Args:
             inputs: runs the model; rows: the donor of every row; None: the same row of the other data.
         """
-        sites, pool = self._wanted(plan, run)
+        wanted = self._wanted(plan, run)
+        sites, pool = wanted.sites, wanted.rows
         own = rows is None  # once a micro-batch, for all sites
+        if (
+            not own and wanted.joint and 4 * _nbytes(inputs, sites, len(pool)) > (Donors.room or 0)
+        ):  # there are four draws
+            pool = np.unique(ids)  # else each draw would push the others out, micro-batch after micro-batch
         if not own and len(pool) > MOST:
             return None
         unique = ids if own else pool
@@ -102,14 +129,18 @@ class DonorRuns:
         value = pick(found.values[tap(site)], site)
         return value if own else value[torch.from_numpy(np.searchsorted(unique, ids))]
 
-    def _wanted(self, plan: Plan, run: Run) -> tuple[frozenset[Site], Int[np.ndarray, "rows"]]:
-        """All sites that the plan takes from an unedited run, and all of that run's rows that they are taken from."""
+    def _wanted(self, plan: Plan, run: Run) -> _Wanted:
+        """What the plan takes from an unedited run."""
         if self._last is None or self._last[0] is not plan or self._last[1] != run.name:
             sites = _sites_from(plan, run)
             pools = [s.rows for several in sites.values() for s in several if s.rows is not None]
-            distinct = {id(rows): rows for rows in pools}.values()  # one array serves all sites of a joint draw
+            distinct = [*{id(rows): rows for rows in pools}.values()]  # few arrays serve all sites of a joint draw
             pool = np.unique(np.concatenate([*distinct])) if pools else np.zeros(0, dtype=np.int64)
-            self._last = plan, run.name, (frozenset(sites), pool)
+            self._last = (
+                plan,
+                run.name,
+                _Wanted(frozenset(sites), pool, all(np.array_equal(rows, distinct[0]) for rows in distinct)),
+            )
         return self._last[2]
 
 

@@ -316,7 +316,8 @@ def model_distribution(small: Model, beside: Model) -> Distribution:
 def _smaller(model: Model) -> list[Rival]:
     out = []
     for name in smaller_members(model):
-        small = load(name, device=model.device)
+        with weighed(0.0):  # its proof on load is no part of the measurement, and is made once a process
+            small = load(name, device=model.device)
         if not isinstance(small, Model) or small.config.vocab != model.config.vocab:
             continue
         what = f"a smaller member of the family: {small.config.layers} layers, {small.parameters:,} parameters"
