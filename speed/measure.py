@@ -58,7 +58,8 @@ class Script:
     """Runs of the library's model with hooks; `rows` counts them."""
 
     def __init__(self, model: Model, task: Task):
-        self.library, self.task, self.shape = model.source, task, model.config
+        self.library: Any = model.source
+        self.task, self.shape = task, model.config
         self.gpt2 = hasattr(self.library, "transformer")
         self.rows = 0
 
