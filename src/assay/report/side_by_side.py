@@ -16,7 +16,7 @@ from assay.report.bars import bar
 from assay.report.style import CLAIM, FLOOR, chart_of, finish
 
 WEAK = "unigram"
-BAR = 18
+BAR = 16
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 Named = Sequence[tuple[str, MeasurementRecord]]
 
