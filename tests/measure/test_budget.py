@@ -207,9 +207,12 @@ def run(path: Path, out: Path, budget: int | str, before: Measurement | None = N
     return measure_into(file, settings, before=before)[0]
 
 
-def test_a_run_that_is_gone_on_with_holds_what_one_without_a_budget_does(claim: Path, tmp_path: Path):
+@pytest.mark.parametrize("budget", [12, "headline"])
+def test_a_run_that_is_gone_on_with_holds_what_one_without_a_budget_does(
+    claim: Path, tmp_path: Path, budget: int | str
+):
     out = tmp_path / "run"
-    first = run(claim, out, 12)
+    first = run(claim, out, budget)
     assert first.record.budget.wanting
     assert (out / "scores.npz").exists()
     second = run(claim, out, "thorough", load_run(out)).record

@@ -48,7 +48,7 @@ def joined(before: MeasurementRecord, now: MeasurementRecord) -> MeasurementReco
     if "rivals" in done:
         update |= {"rivals": now.rivals, "rivals_reason": now.rivals_reason, "agreement": now.agreement}
     controls = now.controls if "controls" in done else before.controls
-    random = now.controls if "random weights" in done or "controls" in done else before.controls
+    random = now.controls if "random weights" in done else before.controls
     update["controls"] = controls.model_copy(
         update={"random_weights": random.random_weights, "random_weights_reason": random.random_weights_reason}
     )

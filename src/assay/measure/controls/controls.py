@@ -89,6 +89,8 @@ def controls(
 
     block, sample = budget.run("controls", settings.asks("controls"), scored, without)
     if sample is None and not budget.goes_on_with("random weights"):
+        if "controls" in budget.wanting:  # they would be compared with these
+            budget.wanting["random weights"] = budget.wanting["controls"]
         return block
     found_by = search_of(explanation, workbench.model)
     if isinstance(found_by, Undefined) or not random_weights:
