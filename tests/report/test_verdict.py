@@ -103,9 +103,9 @@ def test_a_rival_and_a_single_control_that_do_as_well_are_named():
 
 def test_controls_that_were_not_run_say_why():
     record = records.data()
-    record["controls"] |= {"groups": [], "reason": "it was not asked for"}
+    record["controls"] |= {"groups": [], "reason": "that was not asked for"}
     record["rivals"] = []
-    assert _said(record).rivals == "No controls were run, because it was not asked for."
+    assert _said(record).rivals == "No controls were run, because that was not asked for."
 
 
 def test_a_removal_says_what_it_costs():
@@ -121,8 +121,8 @@ def test_a_removal_says_what_it_costs():
 def test_checks_are_counted_or_the_reason_is_said():
     record = records.data()
     for check in record["checks"]:
-        check |= {"state": "unknown", "evidence": "it was not asked for"}
-    assert _said(record).checks == "No check was made, because it was not asked for."
+        check |= {"state": "unknown", "evidence": "that was not asked for"}
+    assert _said(record).checks == "No check was made, because that was not asked for."
     record["checks"][0]["state"] = "passed"
     assert _said(record).checks == f"None of {len(record['checks'])} checks fired."
     record["checks"][0]["state"] = record["checks"][1]["state"] = "fired"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 QUICK_DOCUMENTS = 40  # enough for an interval that is not wide
 PASSES = 40  # the budget where none is given
 BLOCKS = ("headline", "parts", "compute", "bits", "controls", "rivals", "residual", "checks", "own")
-NOT_ASKED = "it was not asked for"
+NOT_ASKED = "that was not asked for"
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number
 
 
@@ -79,7 +79,7 @@ class Settings:
         controls: how many random explanations of a sort are scored beside the claim, at most: at least 19 of them or
             none, as the budget allows.
         budget: what it may cost, in the model's own passes over all scored rows; "headline": the headline alone;
-            "thorough": everything. None: 40, or where those are fewer 10¹² operations, which take seconds.
+            "thorough": everything. None: 40, or where those are fewer 10¹² operations.
         floors: floors beside the headline one; None for every one that applies. Another model with the same tokenizer
             is one as {"model": NAME}, kept as "model:NAME".
         family: models trained alike, for compute; None: the zoo model's own.

@@ -73,7 +73,7 @@ class Workbench(ablations.PlanContext):
         >>> workbench = assay.Workbench("zoo:novel-1l", assay.Task.repeat(assay.load("zoo:novel-1l"), n=8, length=8))
         >>> found = workbench.measure(assay.Remove(["a0.h1"]), only=("headline",), ablation="mean")
         >>> found.record.controls.reason
-        'it was not asked for'
+        'that was not asked for'
     """
 
     def __init__(

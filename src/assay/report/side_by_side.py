@@ -17,6 +17,7 @@ from assay.report.style import CLAIM, FLOOR, chart_of, finish
 
 WEAK = "unigram"
 BAR = 16
+_USUAL, _DECIDES = "the loss, over token counts alone", "predictions, over the parts switched off"
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 Named = Sequence[tuple[str, MeasurementRecord]]
 
@@ -54,8 +55,8 @@ class SideBySide:
         for column in ("  share of the model's performance kept", *"AB"[: len(self.runs)]):
             table.add_column(column, no_wrap=True)
         for name, style, row in (
-            ("  usual: the loss, over token counts alone", _DIM, _over_counts),
-            ("▸ predictions, over the parts switched off", "", _over_own),
+            (f"  usual: {_USUAL}", _DIM, _over_counts),
+            (f"▸ {_DECIDES}", "", _over_own),
         ):
             cells = [Text(name, style=style)]
             for _, record in self.runs:
@@ -82,19 +83,21 @@ def picture(runs: Named) -> alt.LayerChart:
         {"claim": letter, "floor": floor, "value": found.value, "low": found.low, "high": found.high}
         for letter, (_, record) in zip("AB", runs, strict=False)
         for floor, found in (
-            ("the loss, over token counts alone", _over_counts(record).recovered_loss),
-            ("predictions, over the parts switched off", _over_own(record).recovered),
+            (_USUAL, _over_counts(record).recovered_loss),
+            (_DECIDES, _over_own(record).recovered),
         )
         if found.value is not None
     ]
     y = alt.Y("claim:N", title=None)
     x = alt.X("value:Q", title="share of the model's performance kept", axis=alt.Axis(format="%"))
-    colour = alt.Color(
-        "floor:N", title=None, scale=alt.Scale(range=[FLOOR, CLAIM]), legend=alt.Legend(orient="top", labelLimit=0)
-    )
+    scale = alt.Scale(domain=[_USUAL, _DECIDES], range=[FLOOR, CLAIM])
+    legend = alt.Legend(orient="top", direction="vertical", columns=1, labelLimit=0)  # side by side they overlap
+    colour = alt.Color("floor:N", title=None, scale=scale, legend=legend)
     bars = chart_of(rows).mark_bar(height=12).encode(x=x, y=y, yOffset="floor:N", color=colour)
     ends = chart_of(rows).mark_rule().encode(x="low:Q", x2="high:Q", y=y, yOffset="floor:N")
-    said = alt.Title([f"{letter}  {claim}" for letter, (claim, _) in zip("AB", runs, strict=False)], anchor="start")
+    said = alt.Title(
+        [f"{letter}  {claim}" for letter, (claim, _) in zip("AB", runs, strict=False)], anchor="start", fontSize=11
+    )
     return finish(alt.layer(bars, ends).properties(title=said), height=130)
 
 
