@@ -12,7 +12,7 @@ import pytest
 
 import assay
 from assay.errors import PluginError
-from assay.explanations.base import Neighbours
+from assay.explanations.answers import Neighbours
 from assay.explanations.bits import ClaimBits
 from assay.methods.edge_methods import edge_scores
 from assay.planted import worlds

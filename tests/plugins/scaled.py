@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from assay.explanations import programs
-from assay.explanations.base import AnyModel, ClaimBits, Explanation, Level, Neighbours
+from assay.explanations.answers import Neighbours
+from assay.explanations.base import AnyModel, ClaimBits, Explanation, Level
 from assay.explanations.bits import parts_bits
 from assay.explanations.claims.block import NamesParts
 from assay.explanations.program.library import CustomProgram

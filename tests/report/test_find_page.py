@@ -12,7 +12,7 @@ import pytest
 
 from assay.report import find_page, frontier, heat, style, words
 from tests.report import records
-from tests.report.test_page import EVIL, HIDDEN, _Elements, _poisoned, hidden_in
+from tests.report.rendered import EVIL, HIDDEN, Elements, hidden_in, poisoned
 
 
 def _record() -> dict[str, Any]:
@@ -20,7 +20,7 @@ def _record() -> dict[str, Any]:
 
 
 def _words(record) -> str:
-    return " ".join(_Elements(find_page.render(records.searched(record))).text.split())
+    return " ".join(Elements(find_page.render(records.searched(record))).text.split())
 
 
 def _values(chart) -> list[dict[str, Any]]:
@@ -36,7 +36,7 @@ def test_a_browser_without_network_draws_everything(tmp_path):
         command += ["--virtual-time-budget=8000", "--dump-dom", (tmp_path / "report.html").as_uri()]
         done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert 'data-drawn="6"' in done.stdout  # an overview, two figures that are defined, a band a method
-    assert "could not be drawn here" not in _Elements(done.stdout).text
+    assert "could not be drawn here" not in Elements(done.stdout).text
 
 
 def _chosen(record: dict[str, Any]) -> dict[str, Any]:
@@ -150,16 +150,16 @@ def test_the_heat_map_has_every_cell_once_and_leaves_out_what_was_not_measured()
 
 
 def test_no_text_of_a_user_is_read_as_html_and_nothing_hidden_reaches_the_page():
-    record: Any = _poisoned(_record())
+    record: Any = poisoned(_record())
     for method, plain in zip(record["methods"], _record()["methods"], strict=True):
         method["method"] = plain["method"] + EVIL
     record["circuit"]["method"] = record["methods"][0]["method"]
-    found, clean = (_Elements(find_page.render(records.searched(one))) for one in (record, _record()))
+    found, clean = (Elements(find_page.render(records.searched(one))) for one in (record, _record()))
     assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
     assert "img" not in {tag for tag, _ in found.elements}
     assert found.scripts[-2:] == clean.scripts[-2:]
     assert "<script>alert(1)</script>" in found.text
-    assert hidden_in(find_page.render(records.searched(_poisoned(_record(), evil=HIDDEN)))) == set()
+    assert hidden_in(find_page.render(records.searched(poisoned(_record(), evil=HIDDEN)))) == set()
 
 
 def test_two_renderings_are_the_same_bytes_and_do_not_hold_the_time():

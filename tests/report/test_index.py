@@ -10,7 +10,7 @@ import pytest
 from assay.report import index
 from assay.report.index import IndexedRun
 from tests.report import records
-from tests.report.test_page import EVIL, HIDDEN, _Elements, _poisoned, browsed, hidden_in
+from tests.report.rendered import EVIL, HIDDEN, Elements, browsed, hidden_in, poisoned
 
 
 def _runs(**changed: Any) -> list[IndexedRun]:
@@ -20,12 +20,12 @@ def _runs(**changed: Any) -> list[IndexedRun]:
 
 
 def _words(html: str) -> str:
-    return " ".join(_Elements(html).text.split())
+    return " ".join(Elements(html).text.split())
 
 
 def test_every_run_is_a_row_that_leads_to_its_page():
     html = index.render("runs", _runs(), [("notes.txt", "a file, and no run folder")])
-    found = _Elements(html)
+    found = Elements(html)
     links = [a["href"] for tag, a in found.elements if tag == "a"]
     assert links == [f"runs/{name}/report.html" for name in ("program", "several", "remove", "circuit")]
     assert sum(tag == "tr" and "data-order" in a for tag, a in found.elements) == 5
@@ -36,14 +36,14 @@ def test_every_run_is_a_row_that_leads_to_its_page():
 
 
 def test_nothing_is_loaded_and_nothing_of_a_user_is_read():
-    record: Any = _poisoned(records.data())
+    record: Any = poisoned(records.data())
     html = index.render(EVIL, [IndexedRun(EVIL, records.measured(record))], [(EVIL, EVIL)])
-    found = _Elements(html)
+    found = Elements(html)
     assert "img" not in {tag for tag, _ in found.elements}
     assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
     (link,) = [a["href"] for tag, a in found.elements if tag == "a"]
     assert re.fullmatch(r"[\w%./~-]+/report\.html", link or "")
-    hidden: Any = _poisoned(records.data(), evil=HIDDEN)
+    hidden: Any = poisoned(records.data(), evil=HIDDEN)
     assert hidden_in(index.render("runs", [IndexedRun("a", records.measured(hidden))], [(HIDDEN, HIDDEN)])) == set()
 
 

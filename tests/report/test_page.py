@@ -1,6 +1,5 @@
 """The page is self-contained, interprets nothing of a user's text, and says undefined where something is."""
 
-import functools
 import html
 import itertools
 import json
@@ -8,95 +7,24 @@ import re
 import shutil
 import subprocess
 import tempfile
-import unicodedata
-from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 
 from assay.report import circuit as circuits
-from assay.report import export, page, shell, words
-from assay.stats.estimate import Estimate
+from assay.report import export, shell
 from tests.report import records
-
-HIDDEN = "\x1b[31m\u202e\u2066\x00\x85\u200f"
-EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&{{7*7}}<!--"
-
-
-class _Elements(HTMLParser):
-    """Every element with its attributes, every script's text, and the text outside of scripts and styles."""
-
-    def __init__(self, text: str):
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self._raw: str | None = None
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self._raw = tag if tag in {"script", "style"} else None
-        self.text += " " if tag in {"td", "th", "dt", "dd", "br", "p"} else ""
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag):
-        self._raw = None
-
-    def handle_data(self, data):
-        if self._raw == "script":
-            self.scripts[-1] += data
-        elif self._raw is None:
-            self.text += data
-
-
-def _drawn(record: dict[str, Any]) -> str:
-    return page.render(records.measured(record), records.examples())
-
-
-def _words(record: dict[str, Any]) -> str:
-    return " ".join(_Elements(_drawn(record)).text.split())
-
-
-@functools.cache
-def _page() -> str:
-    return _drawn(records.data())
-
-
-_FIXED = {
-    "state",
-    "level",
-    "kind",
-    "ablation",
-    "measure",
-    "method",
-    "where",
-    "block",
-    "piece",
-    "parts",
-    "part",
-    "metric",
-}
-
-
-def _poisoned(value, key="", evil=EVIL):
-    if isinstance(value, str):
-        return value if key in _FIXED else f"{value}{evil}"
-    if isinstance(value, dict):
-        return {name: _poisoned(item, name, evil) for name, item in value.items()}
-    return [_poisoned(item, key, evil) for item in value] if isinstance(value, list) else value
+from tests.report.rendered import EVIL, HIDDEN, Elements, browsed, drawn, examples_in, hidden_in, poisoned, whole_page
 
 
 def test_nothing_is_loaded_from_anywhere():
-    found = _Elements(_page())
+    found = Elements(whole_page())
     for tag, attributes in found.elements:
         for name in ("src", "href", "srcset", "action", "poster", "background"):
             to = attributes.get(name)
             assert to in (None, "data:,") or (tag == "a" and to.startswith("#")), (tag, attributes)
         assert tag not in {"iframe", "object", "embed", "base", "form", "img"}
-    style = _page()[_page().index("<style>") : _page().index("</style>")]
+    style = whole_page()[whole_page().index("<style>") : whole_page().index("</style>")]
     assert "url(" not in style
     assert "@import" not in style
     policy = next(a["content"] or "" for t, a in found.elements if a.get("http-equiv") == "Content-Security-Policy")
@@ -111,18 +39,18 @@ def test_nothing_is_loaded_from_anywhere():
 
 
 def test_the_page_is_small_and_has_the_chart_bundle_once():
-    assert len(_page().encode()) < 2_000_000
-    assert _page().count("window.vegaEmbed=") == 1
+    assert len(whole_page().encode()) < 2_000_000
+    assert whole_page().count("window.vegaEmbed=") == 1
 
 
 def test_two_renderings_are_the_same_bytes_and_do_not_hold_the_time():
     later = records.data()
     later["timing"] |= {"started": "2031-01-01", "seconds": 999.0}
-    assert _drawn(later) == _page()
+    assert drawn(later) == whole_page()
 
 
 def test_no_text_of_a_user_is_read_as_html():
-    plain, evil = _Elements(_page()), _Elements(_drawn(_poisoned(records.data())))
+    plain, evil = Elements(whole_page()), Elements(drawn(poisoned(records.data())))
     kinds = [tag for tag, _ in plain.elements]
     assert [tag for tag, _ in evil.elements] == kinds
     assert not any(name.startswith("on") for _, attributes in evil.elements for name in attributes)
@@ -143,7 +71,7 @@ def test_json_in_a_script_element_cannot_end_it():
 
 @pytest.mark.parametrize("name", ["program", "several", "remove", "circuit"])
 def test_every_entry_of_the_contents_and_every_link_leads_to_a_section_and_every_section_is_listed(name):
-    found = _Elements(_drawn(records.data(name))).elements
+    found = Elements(drawn(records.data(name))).elements
     ids = [attributes["id"] for _, attributes in found if "id" in attributes]
     assert len(ids) == len(set(ids))
     links = [attributes["href"] for tag, attributes in found if tag == "a"]
@@ -156,7 +84,7 @@ def test_every_entry_of_the_contents_and_every_link_leads_to_a_section_and_every
 
 
 def test_the_figures_that_decide_come_first_and_everything_else_is_folded():
-    rendered = _page()
+    rendered = whole_page()
     deciding, details = rendered.split('<h2 class="divide">Details</h2>')
     assert re.findall(r'<section id="([a-z]+)"', deciding) == [
         *("verdict", "headline", "controls", "worst", "length", "compute")
@@ -168,13 +96,13 @@ def test_the_figures_that_decide_come_first_and_everything_else_is_folded():
 
 def test_every_chart_is_named_for_those_who_cannot_see_it():
     for name in ("program", "several", "remove", "circuit"):
-        charts = [a for _, a in _Elements(_drawn(records.data(name))).elements if a.get("class") == "chart"]
+        charts = [a for _, a in Elements(drawn(records.data(name))).elements if a.get("class") == "chart"]
         assert charts
         assert all(a["role"] == "img" and len(a["aria-label"] or "") > 20 for a in charts)
 
 
 def test_every_term_on_the_page_can_be_reached_by_keyboard():
-    terms = [attributes for tag, attributes in _Elements(_page()).elements if tag == "dfn"]
+    terms = [attributes for tag, attributes in Elements(whole_page()).elements if tag == "dfn"]
     assert len(terms) > 12
     assert all(attributes["tabindex"] == "0" and attributes["data-tip"] for attributes in terms)
 
@@ -182,46 +110,30 @@ def test_every_term_on_the_page_can_be_reached_by_keyboard():
 def test_control_characters_and_text_direction_are_made_visible():
     record = records.data()
     record["claim"]["sentence"] = "a\x1b[31mred\u202eevil\x00"
-    rendered = _drawn(record)
+    rendered = drawn(record)
     assert "\x1b" not in rendered
     assert "\u202e" not in rendered
     assert "\x00" not in rendered
 
 
-def hidden_in(rendered: str) -> set[str]:
-    """Control characters and marks of text direction on a page or in its data, but for line breaks and tabs."""
-
-    def texts(value: Any) -> Iterator[str]:
-        if isinstance(value, str):
-            yield value
-        for part in (*value, *value.values()) if isinstance(value, dict) else value if isinstance(value, list) else ():
-            yield from texts(part)
-
-    found = _Elements(rendered)
-    data = [text for script in found.scripts[:-2] for text in texts(json.loads(script))]
-    everything = [found.text, *data, *(value or "" for _, names in found.elements for value in names.values())]
-    return {char for text in everything for char in text
-            if unicodedata.category(char) in ("Cc", "Cf") and char not in "\n\t"}  # fmt: skip
-
-
 @pytest.mark.parametrize("name", ["program", "several", "remove", "circuit"])
 def test_nothing_hidden_in_any_text_of_a_record_reaches_the_page(name):
-    record: Any = _poisoned(records.data(name), evil=HIDDEN)
-    assert hidden_in(_drawn(record)) == set()
-    drawn = circuits.save(records.measured(record))
-    assert not set(drawn or "") & set(HIDDEN) - {"[", "3", "1", "m"}
+    record: Any = poisoned(records.data(name), evil=HIDDEN)
+    assert hidden_in(drawn(record)) == set()
+    picture = circuits.save(records.measured(record))
+    assert not set(picture or "") & set(HIDDEN) - {"[", "3", "1", "m"}
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex", "bibtex"])
 def test_what_is_copied_is_on_the_page_with_a_button(form):
-    block = html.unescape(_page().split(f'<pre class="wrap" id="copy-{form}">')[1].split("</pre>")[0])
+    block = html.unescape(whole_page().split(f'<pre class="wrap" id="copy-{form}">')[1].split("</pre>")[0])
     assert block == getattr(export, form)(records.measured())
-    assert f'data-copy="copy-{form}"' in _page()
+    assert f'data-copy="copy-{form}"' in whole_page()
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
 def test_a_browser_without_network_draws_the_charts_and_runs_nothing_of_the_user(tmp_path):
-    (tmp_path / "report.html").write_text(_drawn(_poisoned(records.data())), encoding="utf-8")
+    (tmp_path / "report.html").write_text(drawn(poisoned(records.data())), encoding="utf-8")
     with tempfile.TemporaryDirectory() as profile:
         command = [
             "chromium",
@@ -238,20 +150,8 @@ def test_a_browser_without_network_draws_the_charts_and_runs_nothing_of_the_user
         )
     assert 'data-drawn="5"' in done.stdout
     assert done.stdout.count("<svg") >= 5
-    assert "could not be drawn" not in _Elements(done.stdout).text
-    assert "onerror" not in {name for tag, a in _Elements(done.stdout).elements for name in a}
-
-
-def browsed(html: str, script: str, tmp_path: Any) -> _Elements:
-    """The page's elements after a script of the test has run in it."""
-    free = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", html)
-    (tmp_path / "page.html").write_text(free.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
-    with tempfile.TemporaryDirectory() as profile:
-        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}"]
-        command += ["--proxy-server=127.0.0.1:9", "--virtual-time-budget=8000", "--dump-dom"]
-        page = (tmp_path / "page.html").as_uri()
-        done = subprocess.run([*command, page], capture_output=True, text=True, timeout=180, check=False)
-    return _Elements(done.stdout)
+    assert "could not be drawn" not in Elements(done.stdout).text
+    assert "onerror" not in {name for tag, a in Elements(done.stdout).elements for name in a}
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
@@ -269,9 +169,9 @@ def test_examples_are_sorted_filtered_and_looked_at_token_by_token(tmp_path):
       const at = document.querySelector('.tok[aria-selected=true]');
       at.dispatchEvent(new KeyboardEvent('keydown', {key: 'ArrowLeft', bubbles: true}));
     """
-    found = browsed(_drawn(record), script, tmp_path)
+    found = browsed(drawn(record), script, tmp_path)
     rows = [a for tag, a in found.elements if tag == "tr" and "data-i" in a]
-    data = _examples(record)["examples"]
+    data = examples_in(record)["examples"]
     gaps = [data[int(a["data-i"] or 0)]["order"]["gap"] for a in rows]
     assert gaps == sorted(gaps, reverse=True)
     shown = [int(a["data-i"] or 0) for a in rows if "hidden" not in a]
@@ -295,7 +195,7 @@ def test_examples_are_sorted_filtered_and_looked_at_token_by_token(tmp_path):
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium on this machine")
 def test_a_link_unfolds_what_it_leads_to(tmp_path):
     script = "document.querySelector('.fired a').click();"
-    found = browsed(_page(), script, tmp_path)
+    found = browsed(whole_page(), script, tmp_path)
     state = {}
     for (_, outer), (tag, inner) in itertools.pairwise(found.elements):
         if outer.get("class") == "folded" and tag == "details":
@@ -303,302 +203,3 @@ def test_a_link_unfolds_what_it_leads_to(tmp_path):
     assert [name for name, opened in state.items() if opened] == ["checks"]
     (current,) = [a["href"] for tag, a in found.elements if a.get("aria-current")]
     assert current
-
-
-def test_undefined_is_said_with_its_reason_and_never_as_zero():
-    record = records.data()
-    nothing = records.estimate(None, reason="the gap is -2 nats")
-    record["headline"] |= {"recovered": nothing, "recovered_loss": nothing}
-    record["headline"]["nines"] |= {"value": nothing, "certified": nothing, "shown": None}
-    record |= {"recovered": nothing, "recovered_loss": nothing, "nines": nothing}
-    record["table"] = [record["table"][0] | dict.fromkeys(("recovered", "recovered_loss", "nines"), nothing)]
-    reason = "no family of models was given"
-    record["compute"] |= {"reason": reason, "recovered": nothing, "share_floor": nothing, "points": [], "marks": {}}
-    text = _Elements(_drawn(record)).text
-    assert text.count("undefined, because the gap is −2 nats") >= 5
-    assert f"Undefined, because {reason}." in text
-    assert "Training compute" not in text
-    assert "0.00" not in text.split("Controls")[0]
-    assert "None" not in text.replace("None of", "")
-    assert not re.findall(r"\bnan\b", text)
-
-
-def test_a_removal_has_no_row_that_does_not_apply():
-    record = records.data("remove")
-    text = _words(record)
-    head = text.split("Details")[1]
-    assert "KL when removed" in head
-    assert "certified" not in head
-    for word in ("Necessity", "necessity", "floor:", "Nines"):
-        assert word not in text.split("Terms", 1)[0].split("What is missing, and why")[0], word
-    assert "Necessity Undefined, because worse than its bigram" in text
-    necessity = records.estimate(0.31, 0.02)
-    record["headline"]["necessity"] = record["table"][0]["necessity"] = necessity
-    text = _words(record)
-    assert "N = 0.31 [0.29, 0.33] of what separates the bigram from the model" in text
-    assert "Necessity 0.31 [0.29, 0.33]" in text
-
-
-def test_a_page_speaks_of_what_is_scored():
-    record = records.data("remove")
-    for kind, word in (("text", "a token"), ("classify", "an example"), ("prompts", "a prompt")):
-        record["task"]["kind"] = kind
-        text = _words(record).split("What was measured")[0]
-        assert {other for other in ("a token", "an example", "a prompt") if f"nats {other}" in text} == {word}
-
-
-def test_a_metric_that_the_task_names_leads_in_its_own_unit():
-    record = records.data()
-    record["task"] |= {"kind": "prompts", "metric": "logit_diff"}
-    record["losses"]["model"] = records.estimate(-3.25, 0.5)
-    record["losses"]["explained"] = records.estimate(-2.0, 0.5)
-    record["table"][0]["loss_floor"] = records.estimate(0.5, 0.25)
-    record["headline"]["recovered_loss"] = records.estimate(0.62, 0.03)
-    record["table"][0]["loss_explained"] = records.estimate(-2.0, 0.5)
-    text = _words(record)
-    reached = "floor −0.50, explained 2.00, model 3.25 logits"
-    assert "Recovers 62 % [59, 65] of the logit difference over mean ablation" in text
-    lead = "recovers 62 % [59, 65] of what ablating the same parts (mean) costs in logit difference"
-    assert f"{lead} ({reached}). Of what it costs in predictions it recovers 99.90 % [99.86, 99.93]" in text
-    assert "Recovered of the logit difference 0.62" in text
-    assert "model3.250 [2.750, 3.750]" in text
-    assert "floor−0.500 [−0.750, −0.250]" in text
-    assert "of the logit difference" in text
-
-
-def test_a_share_below_the_floor_is_a_bar_to_the_left_of_it():
-    record = records.data()
-    record["headline"]["recovered"] = record["recovered"] = records.estimate(-0.5, 0.1)
-    record["table"][0]["recovered"] = records.estimate(-0.5, 0.1)
-    card = _drawn(record).split('<div class="card">')[1].split("</div>")[0]
-    assert 'class="range below"' in card
-    ends = {k: float(v) for k, v in re.findall(r"--([a-z]):([\d.]+)%", card)}
-    assert ends["a"] == ends["v"] < ends["b"] == ends["z"]
-    assert ends["z"] == pytest.approx(100 * 0.6 / 1.6, abs=0.01)
-    text = _words(record)
-    assert "Worse than its floor: recovers −50 % [−60, −40] over mean ablation" in text
-    assert "this program computes" not in text
-    assert "to the left of 0 is further from the model than its floor is" in text
-
-
-def test_two_kinds_of_minus_are_not_on_one_page():
-    record = records.data()
-    record["residual"]["signal"]["text"] = "It recovers -0.10 [-0.71, 0.50]."
-    record["checks"][0] |= {"evidence": "from -0.95 to -0.06"}
-    record["table"][1]["recovered"] = records.estimate(None, reason="the gap is -0.02 nats")
-    text = _Elements(_drawn(record)).text
-    kept = text.split("The command")[0]  # what is run is copied as it is
-    assert not re.findall(r"(?<![\w.])-\d", kept)
-
-
-def test_an_interval_that_is_but_rounding_is_none():
-    assert words.percent(Estimate(0.4, 0.4 - 1e-15, 0.4 + 1e-15, 30)).startswith("40 % [40, 40]")
-
-
-def test_fired_checks_come_first_and_are_told_by_words():
-    record = records.data()
-    text = _words(record)
-    checks = text[text.index("Known ways in which") :]
-    states = re.findall(r"[▲✓?] (fired|passed|unknown)", checks)
-    assert len(states) == len(record["checks"])
-    assert states == sorted(states, key=("fired", "unknown", "passed").index)
-    assert len(set(states)) == 3
-    fired = next(check for check in record["checks"] if check["state"] == "fired")
-    assert f"▲ {fired['name']} {fired['evidence']}" in text.split("Recovered by floor")[1]
-
-
-def test_what_a_share_of_a_floors_loss_is_worth_stands_beside_the_curve():
-    text = _words(records.data())
-    assert "99.9 %" in text
-    assert "zoo:novel-2l" in text
-    assert "log-linear" in text
-    record = records.data()
-    for rung in record["compute"]["ladder"]:
-        rung["share"] |= {"low": None, "high": None, "reason": "one document gives none"}
-    assert "† no interval: one document gives none." in _words(record)
-
-
-def test_the_claim_on_the_controls_rows_and_the_headline_are_told_apart():
-    record = records.data()
-    record["controls"]["groups"][0]["claim"] = records.estimate(0.64, 0.05)
-    record["headline"]["recovered"] = records.estimate(0.62, 0.03)
-    assert (
-        "where the claim's own figure is 0.64 [0.59, 0.69]; its headline, on everything that is scored, is 0.62 "
-        "[0.59, 0.65]." in _words(record)
-    )
-
-
-def test_every_control_is_listed_by_name_with_the_difference_of_a_single_one():
-    record = records.data()
-    groups = record["controls"]["groups"]
-    place = next(i for i, group in enumerate(groups) if group["n"] == 1)
-    group = groups[place]
-    group |= {"values": [0.31], "names": ["a1.h0, a1.h2"], "difference": records.estimate(0.33, 0.04)}
-    text = _words(record)
-    assert "claim less this 0.33 [0.29, 0.37] a1.h0, a1.h2 0.31" in text
-    for name, value in zip(groups[0]["names"], groups[0]["values"], strict=True):
-        assert f"{name} {words.number(value, 2)}" in text
-    assert "0 of 7 0.125" in text
-    group |= {"values": [], "nats": [], "n": 0, "reason": "this is the claim itself"}
-    assert f"Not scored: {group['what']}, because this is the claim itself." in _words(record)
-
-
-def test_each_component_stands_alone_and_a_reason_stands_where_there_is_none():
-    record = records.data("several")
-    record["parts"]["components"][0]["recovered"] = records.estimate(0.71, 0.05)
-    record["parts"]["compound"]["recovered"] = records.estimate(0.62, 0.05)
-    text = _words(record)
-    assert f"{record['parts']['components'][0]['component']} 0.71 [0.66, 0.76]" in text
-    assert "all at once 0.62 [0.57, 0.67]" in text
-    reason = "Undefined, because the claim has one component, and its figures are the claim's."
-    assert f"Each component alone {reason}" in _words(records.data())
-
-
-def test_what_is_missing_says_why():
-    record = records.data()
-    record["controls"] |= {"random_weights": None, "random_weights_reason": "nothing was searched"}
-    record |= {"rivals": [], "rivals_reason": "n-grams predict tokens"}
-    reason = "stand-alone bits of a module are not defined"
-    record["bits"] |= {"claim": {"bits": 40.0, "how": "so"}, "standalone": {"bits": None, "reason": reason}}
-    record["bits"] |= {"points": [], "reason": reason}
-    text = _words(record)
-    assert "The same search on random weights Undefined, because nothing was searched." in text
-    assert "Rivals Undefined, because n-grams predict tokens." in text
-    assert f"Length beside rivals Undefined, because {reason}." in text
-    assert "Length as a claim 40 bits" in text
-
-
-def _telling(record: dict[str, Any]) -> None:
-    """A record whose repeated tokens hold most of what is left."""
-    rows = record["residual"]["slices"]["repeat"]
-    for row, kl, share in zip(rows, (0.237, 0.1, 0.05), (0.52, 0.30, 0.18), strict=True):
-        row |= {"kl": records.estimate(kl, 0.01), "share": share}
-
-
-def test_the_slice_that_stands_out_is_said():
-    record = records.data()
-    _telling(record)
-    text = _words(record).split(" Details ")[1]
-    said = (
-        "52 % of the KL that is left falls on tokens that follow the same token as before in the window, which are 13 %"
-    )
-    assert text.count(said) == 2  # in the verdict, and above the examples
-    assert re.search(r"\(0\.237 nats each against 0\.0\d\d elsewhere\)", text)
-    for row in record["residual"]["slices"]["repeat"]:
-        row["kl"] |= {"low": 0.0}  # its lower end is no longer above the others'
-    assert said not in _words(record)
-
-
-def _examples(record: dict[str, Any]) -> dict[str, Any]:
-    data = _drawn(record).split('id="worst-data">')[1].split("</script>")[0]
-    return json.loads(data)
-
-
-def test_the_worst_examples_have_what_each_run_makes_of_every_token():
-    record = records.data()
-    row = record["residual"]["worst"][1]
-    at = next(i for i, token in enumerate(row["text"]) if token["kl"] == row["kl"])
-    row["text"][at] |= {
-        "top_model": [[" the", 0.71], [" a", 0.2]],
-        "top_explained": [[EVIL, 0.5]],
-        "top_floor": [["\n", 0.25]],
-        "kl_floor": 2.5,
-    }
-    row["slices"] = {"source": "fr", "repeat": "new in the window"}
-    data = _examples(record)
-    example = data["examples"][1]
-    assert [name for _, name in data["runs"]] == ["model", "explanation", "floor"]
-    assert example["focus"] == at
-    assert example["slices"] == ["source:fr", "repeat:new in the window"]
-    _, figures = example["tokens"][at]
-    assert [tops for *_, tops in figures] == [[[" the", 0.71], [" a", 0.2]], [[EVIL, 0.5]], [["↵", 0.25]]]
-    assert [kl for _, kl, _ in figures] == [0.0, pytest.approx(row["kl"], rel=1e-3), 2.5]
-    scored = [token["kl"] is not None for token in row["text"]]
-    assert [figures is not None for _, figures in example["tokens"]] == scored
-    text = _words(record)
-    assert "model “ the” 0.71, “ a” 0.20" in text
-
-
-def test_slices_lead_to_their_examples():
-    record = records.data()
-    for place, row in enumerate(record["residual"]["worst"]):
-        row["slices"] = {"source": ("en", "fr", "python")[place % 3]}
-    rendered = _drawn(record)
-    links = re.findall(r'<a href="#worst" data-filter="(source:[a-z]+)"', rendered)
-    options = re.findall(r'<option value="(source:[a-z]+)"', rendered)
-    assert links == options == ["source:en", "source:fr", "source:python"]
-
-
-def test_an_example_of_a_classifier_is_its_class_and_what_each_run_holds_for_likely():
-    record = records.data()
-    record["task"]["kind"] = "classify"
-    token = {"token": "3", "kl": 1.5, "kl_floor": 2.0, "loss_model": 0.1, "loss_explained": 2.0, "loss_floor": 1.0}
-    token |= {"top_model": [["3", 0.9]], "top_explained": [["8", 0.6]], "top_floor": [["3", 0.1]]}
-    row = {"document": "example 7", "row": 7, "position": 0, "token": "3", "kl": 1.5, "row_kl": 1.5, "text": [token]}
-    record["residual"]["worst"] = [row]
-    assert "3example 7model “3” 0.90explanation “8” 0.60" in _words(record)
-    assert _examples(record)["examples"][0]["tokens"][0][1][1][2] == [["8", 0.6]]
-
-
-def test_the_adjusted_p_stands_beside_k_of_m():
-    record = records.data()
-    record["tries"] = {"tried": 3, "this": 1, "p": 0.069, "p_holm": 0.138, "without_p": 1}
-    assert "Claim 1 of 3 tried on this split; p = 0.069, Holm-adjusted for 3 tries 0.138 (1 without a p" in _words(
-        record
-    )
-    record["tries"] = {"tried": 2, "this": 2, "p": None, "p_holm": None, "without_p": 2}
-    assert "no p to adjust, because no group of controls gives one" in _words(record)
-
-
-def test_a_circuit_is_drawn_with_its_figures_and_its_undefined_ones_in_words():
-    record = records.data("circuit")
-    record["own"] |= {"total": 1519, "edges": 57, "live": 40, "nodes": 9}
-    record["own"]["sufficiency"]["recovered"] = records.estimate(0.81, 0.03)
-    record["own"]["necessity"]["recovered"] = records.estimate(None, reason="the floor is not told apart")
-    rendered = _drawn(record)
-    text = _words(record)
-    assert rendered.count('<svg class="circuit"') == 1
-    assert "57 of 1,519 edges (3.8 %), 40 of them on a path from input to logits, 9 nodes." in text
-    assert "The circuit alone every edge that it lacks is ablated 0.81 [0.78, 0.84]" in text
-    assert "Everything but the circuit its edges are ablated, the others kept undefined, because the floor" in text
-    assert "worst draw" in text
-    assert re.search(r"KL rise [−\d.]+ \[", rendered)  # the edges' strengths are rises, with their intervals
-    for edge in record["own"]["drawing"]["edges"]:
-        edge["strength"] = 0.5
-    assert "it has no interval" in _words(record)
-    assert 'id="circuit"' not in _page()
-
-
-def test_no_text_in_a_circuit_is_read_as_html():
-    record: Any = _poisoned(records.data("circuit"))
-    found = _Elements(_drawn(record))
-    assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
-    assert "img" not in {tag for tag, _ in found.elements}
-    assert "8 edges are not drawn, because the model has no such parts" in found.text
-
-
-def test_what_only_a_kind_says_is_drawn_without_knowing_it():
-    record = records.data()
-    sentence = {"piece": "sentence", "text": f"Said {EVIL}"}
-    table = {"piece": "table", "title": "A table", "columns": ["part", "share"], "rows": []}
-    table["rows"] = [["a1.h0", records.estimate(0.5, 0.1)], ["m1", 0.25], ["m2", None]]
-    line = [[1.0, records.estimate(0.5, 0.1)], [2.0, records.estimate(None, reason="none")]]
-    series = {"piece": "series", "title": "A line", "x": "size", "y": "share", "lines": {"one": line}}
-    heat = {"piece": "heat map", "rows": ["a0.h0"], "columns": ["1"], "values": [[0.5]], "unit": "KL"}
-    tokens = {"piece": "tokens", "title": "A strip", "tokens": [{"token": "word", "kl": 0.1}]}
-    record["own"] = {"block": "scaled", "pieces": [sentence, table, series, heat, tokens]}
-    text = _words(record)
-    for part in (f"Said {EVIL}", "a1.h0 0.500 [0.400, 0.600]", "m1 0.250", "A line", "A strip", "word"):
-        assert part in text
-    assert "spec-own-2" in _drawn(record)
-    assert "spec-own-3" in _drawn(record)
-
-
-def test_what_was_taken_from_the_reference_and_what_fits_reached_is_on_the_page():
-    record = records.data("several")
-    record["reference"]["statistics"] = {"rows": 192, "tokens": 49_152}
-    record["reference"]["fits"] = record["reference"]["fits"][:1]
-    record["reference"]["fits"][0] |= {"what": "optimal constants", "held": 16, "start": 3.44, "reached": 2.93}
-    text = _words(record)
-    assert "192 reference rows, 49,152 tokens" in text
-    assert "Fitted: optimal constants KL 3.440 → 2.930 on 16 held-out rows" in text

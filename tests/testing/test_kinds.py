@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import assay
-from assay.explanations.base import Neighbours
+from assay.explanations.answers import Neighbours
 from assay.explanations.bits import ClaimBits
 from assay.record.pieces import Pieces
 from assay.testing import check_kind

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from assay.errors import PluginError, UserError
-from assay.explanations.base import Explanation, Neighbours, from_outside
+from assay.explanations.answers import Neighbours
+from assay.explanations.base import Explanation, from_outside
 from assay.intervene.ablations import PlanContext
 from assay.measure.settings import Settings
 from assay.methods import module_parts

@@ -9,7 +9,8 @@ from functools import cache
 import numpy as np
 
 from assay.errors import UserError
-from assay.explanations.base import Undefined, Uses
+from assay.explanations.answers import Uses
+from assay.explanations.base import Undefined
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.checks.checks import run_checks, unknown_checks

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Int
 
 from assay.errors import ComponentError, TaskError, nearest
-from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Searched, Undefined
+from assay.explanations.answers import Searched
+from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Undefined
 from assay.explanations.circuit.circuit import Circuit
 from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import transformer_of

@@ -11,7 +11,8 @@ import numpy as np
 import yaml
 
 from assay.errors import UserError
-from assay.explanations.base import Explanation, Neighbours
+from assay.explanations.answers import Neighbours
+from assay.explanations.base import Explanation
 from assay.explanations.bits import ClaimBits
 from assay.explanations.claims.checks import model_problem
 from assay.explanations.claims.file import ClaimFile, claim_of

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.explanations.base import Use, Uses
+from assay.explanations.answers import Use, Uses
 from assay.intervene.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.checks.checks import run_checks, scope_share

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Int
 
-from assay.explanations.base import KNOCKED, MOST_USES, Use, Uses
+from assay.explanations.answers import KNOCKED, MOST_USES, Use, Uses
 from assay.explanations.circuit.files import Resolved
 from assay.explanations.circuit.nodes import touched
 from assay.explanations.circuit.trials import completeness, minimality, parts_of

@@ -13,18 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from assay.errors import ClaimError, ComponentError
-from assay.explanations.base import (
-    AnyModel,
-    Explanation,
-    Level,
-    Neighbours,
-    Searched,
-    Undefined,
-    Unread,
-    Uses,
-    listed,
-    order,
-)
+from assay.explanations.answers import Neighbours, Searched, Unread, Uses
+from assay.explanations.base import AnyModel, Explanation, Level, Undefined, listed, order
 from assay.explanations.bits import ClaimBits, filled_bits, subset_bits
 from assay.explanations.circuit.block import circuit_block, circuit_uses
 from assay.explanations.circuit.files import CircuitFile, Resolved, parse

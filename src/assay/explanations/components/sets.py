@@ -8,18 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from assay.errors import ClaimError
-from assay.explanations.base import (
-    AnyModel,
-    Assignment,
-    Explanation,
-    Label,
-    Level,
-    Presence,
-    Searched,
-    Undefined,
-    Unread,
-    listed,
-)
+from assay.explanations.answers import Presence, Searched, Unread
+from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Level, Undefined, listed
 from assay.explanations.bits import ClaimBits, filled_bits, parts_bits
 from assay.explanations.components.spec import CONSTANTS, LEVELS, ConstantName
 from assay.intervene.ablations import PlanContext

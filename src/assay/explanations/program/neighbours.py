@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.explanations.base import Explanation, Neighbours, order
+from assay.explanations.answers import Neighbours
+from assay.explanations.base import Explanation, order
 from assay.explanations.program.library import (
     ATTENTION,
     AnyProgram,

@@ -9,19 +9,8 @@ import torch
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.explanations.base import (
-    AnyModel,
-    Assignment,
-    Explanation,
-    Label,
-    Level,
-    Neighbours,
-    Presence,
-    Searched,
-    Undefined,
-    Unread,
-    listed,
-)
+from assay.explanations.answers import Neighbours, Presence, Searched, Unread
+from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Level, Undefined, listed
 from assay.explanations.bits import NUMBER, ClaimBits, parts_bits, subset_bits, width_of
 from assay.explanations.components.sets import SIMPLE, single_or_named
 from assay.explanations.program import fits

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from assay.explanations.base import Uses
+from assay.explanations.answers import Uses
 from assay.intervene.ablations import PlanContext
 from assay.intervene.donors import matched_donors
 from assay.measure.checks.off_manifold import OffManifold

@@ -11,7 +11,8 @@ from itertools import product
 import numpy as np
 from jaxtyping import Int
 
-from assay.explanations.base import KNOCKED, MOST_USES, Explanation, Presence, Use, Uses
+from assay.explanations.answers import KNOCKED, MOST_USES, Presence, Use, Uses
+from assay.explanations.base import Explanation
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Edit, Plan
 from assay.intervene.residue import CleanRun

@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.errors import UserError
-from assay.explanations.base import Assignment, Explanation, Label, Searched, Undefined
+from assay.explanations.answers import Searched
+from assay.explanations.base import Assignment, Explanation, Label, Undefined
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.budget import LEAST_CONTROLS, Budget, affordable, fewer, runs

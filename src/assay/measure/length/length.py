@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from torch import Tensor
 
-from assay.explanations.base import Explanation, Undefined, Unread
+from assay.explanations.answers import Unread
+from assay.explanations.base import Explanation, Undefined
 from assay.explanations.bits import ClaimBits
 from assay.intervene.ablations import PlanContext
 from assay.intervene.output import Output
