@@ -176,3 +176,19 @@ def test_a_file_with_magic_characters_in_its_name_is_that_file(folder: Path):
     Path("a1.txt").write_text(text(2))
     assert expand("a[1].txt") == ["a[1].txt"]
     assert expand("a[0-9].txt") == ["a1.txt"]
+
+
+@pytest.mark.parametrize("entry", ["many", "many/**/*"])
+def test_a_folder_of_too_many_files_is_refused_before_they_are_looked_into(
+    entry: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(text_files, "MOST_FILES", 3)
+    Path("many").mkdir()
+    for name in ("a.txt", "b.png", "c.png"):
+        Path("many", name).write_text("once upon a time")
+    assert len(text_files.expand("many")) == 1
+    Path("many/d.png").write_text("")
+    monkeypatch.setattr(text_files.inputs, "suffix", lambda file: pytest.fail(f"looked into {file}"))
+    with pytest.raises(TaskError, match=r"^'many.*' names more than 3 files; name a folder or a glob"):
+        text_files.expand(entry)

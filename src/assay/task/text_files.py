@@ -6,6 +6,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from assay.task.row_files import LONE, ROWS, file_rows, is_table, table_rows
 
 LARGEST = 1 << 24  # bytes of a text file, which is one document
 TOGETHER = 1 << 26  # bytes of a file of rows, and characters of all texts
-MOST_FILES = 100_000
+MOST_FILES = 100_000  # that are looked at in a folder or for a glob, whether they hold texts or not
 TAKEN = (".txt", ".text", ".md", *ROWS)  # files of a folder that are read
 COLUMN = "text"  # where no other is named
 
@@ -34,22 +35,30 @@ def expand(entry: str | Path) -> list[str]:
     """The files that an entry names: itself, those of a folder (and its folders) that hold texts, or those of a glob.
 
     Raises:
-        TaskError: for a folder or a glob with no such file, or too many.
+        TaskError: for a folder or a glob with no such file, and where too many would have to be looked at.
     """
     place = inputs.place(entry)
     if inputs.is_folder(place):
-        found = [file for file in _walk(str(place)) if inputs.suffix(file) in TAKEN]
+        found = [file for file in _few(_walk(str(place)), entry) if inputs.suffix(file) in TAKEN]
         none = f"the folder {inputs.shown(entry)} holds no file of texts ({', '.join(TAKEN)})"
     elif glob.has_magic(str(entry)) and inputs.is_absent(place):
-        found = [file for file in glob.iglob(str(place), recursive=True) if inputs.is_file(file)]
+        found = [file for file in _few(glob.iglob(str(place), recursive=True), entry) if inputs.is_file(file)]
         none = f"no file matches {inputs.shown(entry)}{inputs.similar_files(place)}"
     else:
         return [str(entry)]
     if not found:
         raise TaskError(none)
-    if len(found) > MOST_FILES:
-        raise TaskError(f"{inputs.shown(entry)} names {len(found):,} files, and at most {MOST_FILES:,} are read")
     return sorted(found)
+
+
+def _few(files: Iterator[str], entry: str | Path) -> list[str]:
+    """All of these, before any is looked into."""
+    found = list(islice(files, MOST_FILES + 1))
+    if len(found) > MOST_FILES:
+        raise TaskError(
+            f"{inputs.shown(entry)} names more than {MOST_FILES:,} files; name a folder or a glob that holds fewer"
+        )
+    return found
 
 
 def _walk(folder: str) -> Iterator[str]:
