@@ -12,10 +12,12 @@ import pytest
 
 import assay
 from assay.errors import PluginError
+from assay.explanations import kinds
 from assay.explanations.answers import Neighbours
 from assay.explanations.bits import ClaimBits
 from assay.methods.edge_methods import edge_scores
 from assay.planted import worlds
+from assay.record.measurement import MeasurementRecord
 from assay.record.pieces import Pieces
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -72,6 +74,54 @@ def test_without_controls_of_its_own_the_record_and_the_page_say_why(run):
     why = "no controls are known for claims of kind 'scaled'"
     assert json.loads(Path("run/measurement.json").read_text())["controls"]["reason"] == why
     assert why in " ".join(Path("run/report.html").read_text().replace("&#39;", "'").split())
+
+
+SHIFTED = """\
+model: planted:echo
+task: {kind: planted, n: 16}
+explanation: {kind: shifted, by: 1, says: 1}
+controls: 3
+"""
+
+
+def test_a_kind_may_have_a_target_of_its_own(run):
+    Path("claim.yaml").write_text(SHIFTED)
+    code, _, err = run("measure", "claim.yaml", "--out", "run")
+    assert code == 0, err
+    record = json.loads(Path("run/measurement.json").read_text())
+    assert record["recovered"]["value"] > 0.999
+    assert record["agreement"]["agreement"]["value"] == 1.0
+    what = "the answers of one who says the word 1 further on"
+    assert record["target"]["what"] == what
+    assert record["target"]["kl"]["value"] == pytest.approx(record["table"][0]["kl_floor"]["value"], rel=1e-3)
+    assert record["model"]["noise"]["kl"] < 1e-9  # the meter's noise is no distance from the target
+    (group,) = record["controls"]["groups"]
+    assert max(group["values"]) < 0.01  # they put other words there, and are held against the same answers
+    assert group["p"] == 0.25
+    (bigram,) = (one for one in record["rivals"] if one["name"] == "bigram")
+    assert bigram["recovered"]["value"] < 0.9
+    for text in (Path("run/report.html").read_text(), run("report", "run")[1]):
+        assert f"the KL to {what} falls from" in " ".join(text.split()) or f"KL to {what}" in " ".join(text.split())
+
+
+def test_a_wrong_target_fails_and_without_one_it_is_the_model_itself():
+    world = worlds.world("echo")
+    workbench = assay.Workbench(world.model, world.task(16))
+
+    def measured(says: int | None) -> MeasurementRecord:
+        claim = kinds.block("shifted")(kind="shifted", by=1, says=says).build()
+        return workbench.measure(claim, ablation="mean", only=("headline", "rivals")).record
+
+    own, wrong, right, again = (measured(says) for says in (None, 2, 1, None))
+    assert right.recovered.value == pytest.approx(1, abs=1e-3)
+    assert wrong.recovered.value == pytest.approx(0, abs=0.01)
+    assert wrong.agreement.agreement.value == 0.0
+    assert own.target is None
+    assert "cannot be distinguished from the model" in (own.recovered.reason or "")
+    assert (own.table[0].kl_explained.value or 0) > 10
+    # scores of n-grams are kept from claim to claim, but not those against the target of one
+    assert own.rivals == again.rivals
+    assert own.rivals[0].kl.value != pytest.approx(right.rivals[0].kl.value, rel=0.01)
 
 
 @pytest.mark.parametrize(

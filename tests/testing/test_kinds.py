@@ -10,6 +10,8 @@ import torch
 import assay
 from assay.explanations.answers import Neighbours
 from assay.explanations.bits import ClaimBits
+from assay.intervene.output import OwnTarget
+from assay.planted import worlds
 from assay.record.pieces import Pieces
 from assay.testing import check_kind
 
@@ -23,6 +25,10 @@ OWN: list[dict[str, Any]] = [
     {"kind": "circuit", "edges": ["input->a0.h1<v>", "a0.h1->m0", "m0->logits"]},
     {"kind": "scaled", "components": ["a0.h1", "m0"], "factor": 0.5},
 ]
+
+
+def test_a_kind_with_a_target_of_its_own_keeps_every_promise():
+    check_kind({"kind": "shifted", "by": 1, "says": 1}, "planted:echo", worlds.world("echo").task(8))
 
 
 @pytest.mark.parametrize("block", OWN, ids=lambda block: block["kind"])
@@ -58,6 +64,16 @@ def _shy(self, workbench, ablation, rows, sides):
     return Pieces(block="scaled", pieces=())
 
 
+def _target(given: Any) -> Any:
+    """Gives a target whose distribution is `given` of a tensor of its shape."""
+
+    def target(self, workbench):
+        vocab = workbench.model.config.vocab
+        return OwnTarget("nothing", lambda tokens, rows: given(torch.zeros(*tokens.shape, vocab)))
+
+    return target
+
+
 def _vandal(self, workbench, ablation, draw=0):
     with torch.no_grad():
         workbench.model.W_E.add_(0.01)
@@ -75,6 +91,13 @@ def _vandal(self, workbench, ablation, draw=0):
             {"claim_bits": lambda *_: 12.5, "sentence": lambda *_: 3},
             "the kind 'scaled' breaks 2 promises:\n- 'sent",
         ),
+        (
+            {"target": lambda *_: "the answers"},
+            "'target' of the kind 'scaled' (abc:Wrong) gives 'the",
+        ),
+        ({"target": _target(lambda zeros: zeros[..., 0])}, "wanted: [1, "),
+        ({"target": _target(lambda zeros: zeros / 0)}, "gives log-probabilities that are not a number"),
+        ({"target": _target(torch.randn_like)}, "the same seed gives the same runs: ['explained', "),
         ({"sentence": lambda *_: "two\nlines"}, "'sentence' is a line of text: it is 'two\\nlines'"),
         (
             {"scope": lambda self, model: [*assay.Remove(["m0"]).scope(model)] * 2},

@@ -24,6 +24,7 @@ from assay.explanations.floors import Floor
 from assay.explanations.levels import Level
 from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement
+from assay.intervene.output import OwnTarget
 from assay.intervene.plan import Edit, EditRun, Own, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -99,6 +100,12 @@ class Explanation(ABC):
         everything, or there is none, every part of the model."""
         taken = self.scope(workbench.model) if self.floor_takes == "parts" else complement([], workbench.model)
         return workbench.plan(workbench.ablate(taken, ablation, draw))
+
+    def target(self, workbench: PlanContext) -> OwnTarget | None:
+        """What its systems, its floors, its controls and rivals are held against, under every ablation and draw: KL is
+        taken from it, and agreement is with it. None: the model's own distribution. The metric's answers are the task's
+        in any case."""
+        return None
 
     # -- as a claim file has it
 

@@ -17,6 +17,7 @@ from assay.intervene.donors import donors, hashed
 from assay.intervene.edit_runner import EditRunner
 from assay.intervene.fit_context import FitContext, Used
 from assay.intervene.learned import optimal_constants, refitted
+from assay.intervene.output import OwnTarget
 from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Plan, Source, Value, origins
 from assay.intervene.spec import ABLATIONS, FROM_MEANS
 from assay.intervene.store import Store
@@ -35,9 +36,14 @@ class PlanContext(FitContext):
         refit: an affine map after the ablated parts, fitted on the reference.
         store: what is known of the model on the reference; None: nothing yet.
 
+    Attributes:
+        target: what systems are held against in place of the model's own distribution; None: that.
+
     Raises:
         TaskError: for an option that the model has no stream for.
     """
+
+    target: OwnTarget | None = None
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from assay.intervene.plan import Plan
 from assay.model.transformer import Model
 from assay.task.examples import Items
 from assay.task.metrics import log_probabilities
@@ -55,6 +56,25 @@ class Output:
         if len(blocks) == 1:
             return log_probabilities(blocks[0][1])
         return torch.cat([log_probabilities(logits) for _, logits in blocks])
+
+
+# (inputs, rows) -> log-probabilities of the next token, or what they are formed of where they are read
+Distribution = Callable[[Tensor, np.ndarray], Tensor | Output]
+System = Plan | Distribution
+
+
+@dataclass(frozen=True)
+class OwnTarget:
+    """What a claim's systems are held against in place of the model's own distribution.
+
+    Attributes:
+        what: in words that go on after "the KL to": "the answers of a high-level model".
+        system: a run, or a function of (inputs, rows) that gives log-probabilities [rows, pos, vocab]. An answer is a
+            distribution that has next to nothing elsewhere.
+    """
+
+    what: str
+    system: System
 
 
 @dataclass

@@ -20,13 +20,13 @@ from jaxtyping import Int
 from assay.errors import UserError
 from assay.intervene.ablations import PlanContext
 from assay.intervene.alike import first_layer
+from assay.intervene.output import System
 from assay.intervene.plan import EditRun, From, Plan, origins
 from assay.measure.settings import NOT_ASKED, PASSES, Settings
 from assay.model import meter
 from assay.model.meter import OverBudgetError, metered
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.score.score import System
 from assay.task.bounds import HEADLINE_ONLY, THOROUGH
 from assay.task.task import Task
 

@@ -40,7 +40,7 @@ from assay.record.about import (
     Versions,
 )
 from assay.record.controls import Controls
-from assay.record.headline import Losses
+from assay.record.headline import Losses, TargetRecord
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
 from assay.report.verdict import verdict
@@ -115,6 +115,9 @@ def measurement_record(
         if row.necessity is None
     }
     source = None if job.claim is None else job.claim.source
+    target = workbench.target and TargetRecord(
+        what=workbench.target.what, kl=resamples.mean(scored.model.kl[context.used], context.count, least=0.0)
+    )
     record = MeasurementRecord(
         assay=Assay(version=VERSION, revision=revision()),
         claim=ClaimRecord(
@@ -142,6 +145,7 @@ def measurement_record(
         parts=parts_block(plans, scored, resamples, numbers, measured.compute),
         bits=measured.length,
         own=measured.own,
+        target=target,
         controls=controls,
         rivals=rivals(context.rivals, scored, resamples, floor=context.floor) if job.settings.asks("rivals") else (),
         rivals_reason=_no_rivals(job, context.rivals),

@@ -8,15 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from torch import Tensor
+
 from assay.errors import PluginError, UserError
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import Explanation, from_outside
 from assay.intervene.ablations import PlanContext
+from assay.intervene.output import Output, OwnTarget
+from assay.intervene.plan import Plan
 from assay.measure.settings import Settings
 from assay.methods import module_parts
 from assay.model.meter import OverBudgetError
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
+from assay.promises import held
 from assay.record.circuit import CircuitRecord
 from assay.record.pieces import Pieces
 from assay.task.rows import control_rows
@@ -73,6 +78,7 @@ def questions(workbench: PlanContext, explanation: Explanation, settings: Settin
     yield "plan", lambda: explanation.plan(workbench, ablation)
     if explanation.floor_takes is not None:
         yield "floor", lambda: explanation.floor(workbench, ablation)
+    yield "target", lambda: _target(workbench, explanation)
     yield "unedited", lambda: explanation.unedited(workbench, ablation)
     if asks("controls"):
         yield "neighbours", lambda: _first_of_each(workbench, explanation, ablation)
@@ -90,6 +96,23 @@ def questions(workbench: PlanContext, explanation: Explanation, settings: Settin
     yield "unmatched", lambda: explanation.unmatched(workbench)
     if asks("own"):
         yield "block", lambda: _block(workbench, explanation, ablation)
+
+
+def _target(workbench: PlanContext, explanation: Explanation) -> OwnTarget | None:
+    """Its target, whose distribution is asked for on one row."""
+    found = explanation.target(workbench)
+    if found is not None and not isinstance(found.system, Plan):
+        rows = control_rows(workbench.task, 1)
+        who = f"'target' of the kind {explanation.kind!r}, asked for {len(rows)} rows of {workbench.task.name},"
+        given = held(found.system(workbench.runner.inputs("scored", rows), rows), Tensor | Output, who)
+        values = given.logits if isinstance(given, Output) else given
+        if isinstance(workbench.model, Model):
+            wanted = [len(rows), workbench.task.tokens.shape[1], workbench.model.config.vocab]
+            if list(values.shape) != wanted:
+                raise PluginError(f"{who} gives shape {list(values.shape)}; wanted: {wanted}")
+        if bool(values.isnan().any()):
+            raise PluginError(f"{who} gives log-probabilities that are not a number")
+    return found
 
 
 def _listed(found: Any) -> Any:

@@ -20,6 +20,7 @@ from assay.explanations.base import Explanation
 from assay.explanations.claims.file import ClaimFile
 from assay.intervene import ablations
 from assay.intervene.kept import Kept
+from assay.intervene.output import System
 from assay.intervene.runner import Runner
 from assay.log import log
 from assay.measure.budget import Budget
@@ -43,7 +44,7 @@ from assay.record.controls import Controls
 from assay.report import staged
 from assay.report.progress import Progress, noted, watched
 from assay.score.ids import NOOP, SystemId
-from assay.score.score import System, score
+from assay.score.score import score
 from assay.score.scores import Scored, Scores
 from assay.task.rows import control_rows
 from assay.task.task import Task
@@ -126,10 +127,20 @@ class Workbench(ablations.PlanContext):
             return logged(replace(job, model=self.model, task=self.task), self, say, started)
 
     def score_all(
-        self, stage: str, systems: Mapping[SystemId, System | Sequence[System]], keep: Set[SystemId], say: Progress
+        self,
+        context: ablations.PlanContext,
+        stage: str,
+        systems: Mapping[SystemId, System | Sequence[System]],
+        keep: Set[SystemId],
+        say: Progress,
     ) -> Scored[SystemId]:
-        """As `score` on everything that is scored; what no claim changes is scored once."""
-        new = {one: system for one, system in systems.items() if one not in self._known}
+        """As `score` on everything that is scored; what no claim changes is scored once.
+
+        Args:
+            context: this workbench for the claim.
+        """
+        scores = self._known if context.target is None else KnownScores()
+        new = {one: system for one, system in systems.items() if one not in scores}
         runs = sum(len(one) if isinstance(one, Sequence) else 1 for one in new.values())
         total, done = runs * len(self.task.tokens), 0
 
@@ -139,12 +150,12 @@ class Workbench(ablations.PlanContext):
             say(stage, done, total)
 
         say(stage, 0, total)
-        found = score(self, new, keep=keep, again=keep & new.keys(), advance=advance)
+        found = score(context, new, keep=keep, again=keep & new.keys(), advance=advance)
         for one, system in new.items():
             if callable(system):
-                self._known.keep(one, found[one])
-        known = {one: found.systems.get(one) or self._known.find(one) for one in systems}
-        return replace(found, systems={one: scores for one, scores in known.items() if scores is not None})
+                scores.keep(one, found[one])
+        known = {one: found.systems.get(one) or scores.find(one) for one in systems}
+        return replace(found, systems={one: its for one, its in known.items() if its is not None})
 
 
 def logged(job: Job, workbench: Workbench, say: Progress, started: float) -> Measurement:
@@ -218,6 +229,7 @@ def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[Syste
     plan_context = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
     say("fitting on the reference", 0, None)
     rehearse(plan_context, explanation, settings)
+    plan_context.target = explanation.target(plan_context)
     plans = systems(plan_context, explanation, settings.ablation, settings.draws)
     others = rivals.ngrams(plan_context)
     if not settings.asks("rivals"):
@@ -228,7 +240,7 @@ def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[Syste
     others += model_floors.as_rivals(job.floors, others, job.model)
     if known is None:
         every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
-        known = workbench.score_all("headline", every, every.keys() - {NOOP}, say)
+        known = workbench.score_all(plan_context, "headline", every, every.keys() - {NOOP}, say)
     used = known.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, known.count[used])
     numbers = headline_table(explanation, known, resamples, plans, settings.floors)
@@ -244,7 +256,7 @@ def _beside(
 
     def alone_too() -> Context:
         parts, several = alone(plan_context, explanation, settings.ablation[0], settings.draws)
-        scored = workbench.score_all("parts", several, frozenset(), say)
+        scored = workbench.score_all(plan_context, "parts", several, frozenset(), say)
         plans = replace(context.plans, plans={**context.plans.plans, **several}, parts=parts)
         return replace(context, plans=plans, scored=context.scored.with_systems(scored))
 
@@ -258,7 +270,7 @@ def _beside(
         def scored() -> Context:
             more = [one for one in find() if one.id not in context.scored.systems]
             every = {one.id: one.system for one in more}
-            both = context.scored.with_systems(workbench.score_all("rivals", every, every.keys(), say))
+            both = context.scored.with_systems(workbench.score_all(plan_context, "rivals", every, every.keys(), say))
             return replace(context, rivals=[*context.rivals, *more], scored=both)
 
         return budget.run("rivals", settings.asks("rivals"), scored, lambda _: context)

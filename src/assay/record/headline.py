@@ -100,6 +100,17 @@ class PartsTable(Block):
     compound: PartRow | None
 
 
+class TargetRecord(Block):
+    """What KL is taken from where that is not the model's own distribution.
+
+    Attributes:
+        what: in words; kl: KL(it || the model), nats a scored token.
+    """
+
+    what: Text
+    kl: Estimate
+
+
 class Losses(Block):
     """Nats a scored token (or the metric's unit)."""
 

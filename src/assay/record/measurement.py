@@ -24,7 +24,7 @@ from assay.record.base import SCHEMA, Block, Number, Text
 from assay.record.circuit import CircuitRecord
 from assay.record.compute import Compute, Length
 from assay.record.controls import Controls, RivalRecord
-from assay.record.headline import Agreement, Headline, Losses, PartsTable, TableRow
+from assay.record.headline import Agreement, Headline, Losses, PartsTable, TableRow, TargetRecord
 from assay.record.pieces import KindBlock
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
@@ -38,6 +38,7 @@ class MeasurementRecord(Block):
         agreement: of the explained run with the model, beside the loss; parts: each component alone.
         nines, recovered, recovered_loss: the headline's.
         own: what only this kind of explanation says.
+        target: what KL is taken from and agreement is with; None: the model's own distribution.
         unmatched: the share of scored tokens about which the claim says nothing.
         budget: what was run, and what was not; sentence: the verdict; tries: which of how many on this split it is.
     """
@@ -62,6 +63,7 @@ class MeasurementRecord(Block):
     parts: PartsTable
     bits: Length
     own: KindBlock | None
+    target: TargetRecord | None = None
     controls: Controls
     rivals: tuple[RivalRecord, ...]
     rivals_reason: Text | None

@@ -112,7 +112,8 @@ class Card:
             share = row.necessity
             known = share is not None and share.defined
             return f"That is {words.percent(share)} of what separates a bigram from the model." if known else ""
-        found, moved = row.recovered, f"KL {_short(row.kl_floor)} → {_short(row.kl_explained)} nats"
+        to = f" to {words.target(record)}" if record.target else ""
+        found, moved = row.recovered, f"KL{to} {_short(row.kl_floor)} → {_short(row.kl_explained)} nats"
         if verdict.same_run(row):
             return f"It puts its floor's own values in place, and so recovers 0 by construction: {moved}."
         if verdict.led(record) is not None:

@@ -30,6 +30,8 @@ def facts(record: MeasurementRecord) -> list[tuple[str, str]]:
         ("Task", f"{task.name}, metric: {task.metric}"),
         ("Scored", _much(record, task) + (f" ({sources})" if len(task.sources) > 1 else "")),
     ]
+    if record.target is not None:
+        found.append(("KL is taken from", words.target(record)))
     if reference is not None:
         how = f" ({reference.how})" if reference.how else ""
         found.append(("Reference, never scored", _much(record, reference) + how))

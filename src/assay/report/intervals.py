@@ -94,4 +94,4 @@ def slices(record: MeasurementRecord, by: str = "source") -> alt.LayerChart | No
         text = f"{words.value_text(part.kl, 3)} {words.interval_text(part.kl, 3)}".rstrip()
         rows.append(Row(name, [Mark(name, part.kl)], text, "slice"))
     look = Look(FLOOR, "circle", 60, bar=True)
-    return strips(rows, f"KL to the model, {words.per(record)}", {"slice": look}, share=False)
+    return strips(rows, f"KL to {words.target(record)}, {words.per(record)}", {"slice": look}, share=False)

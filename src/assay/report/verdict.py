@@ -40,24 +40,25 @@ _ENOUGH = 19  # controls that can give p = 0.05
 @dataclass(frozen=True)
 class Verdict:
     """Attributes:
-    title: one short line; recovers, rivals, left, checks: a sentence each, the last two may be empty.
+    title: one short line; the others are a sentence each, of which target, left and checks may be empty.
     """
 
     title: str
     recovers: str
+    target: str
     rivals: str
     left: str
     checks: str
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        return tuple(text for text in (self.recovers, self.rivals, self.left, self.checks) if text)
+        return tuple(text for text in (self.recovers, self.target, self.rivals, self.left, self.checks) if text)
 
 
 def verdict(record: MeasurementRecord) -> Verdict:
     """What there is to say of a measurement."""
     title, recovers = _removed(record) if record.removal else _recovers(record)
-    return Verdict(title, recovers, as_well(record), _left(record), _checks(record))
+    return Verdict(title, recovers, _target(record), as_well(record), _left(record), _checks(record))
 
 
 def metric(record: MeasurementRecord) -> Named | None:
@@ -103,7 +104,7 @@ def over(headline: Headline | TableRow) -> str:
 
 
 def _recovers(record: MeasurementRecord) -> tuple[str, str]:
-    head, row, found = record.headline, record.headline_row, record.headline.recovered
+    head, row, found, to = record.headline, record.headline_row, record.headline.recovered, words.target(record)
     claim, below, per = words.claim_line(record), over(head), words.per(record)
     if found.value is None:
         return (
@@ -114,7 +115,7 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
         return (
             f"0 over {below} by construction",
             f"The claim “{claim}” puts the same values in place as its floor, {below}, and so recovers 0 by "
-            f"construction; what it costs is a KL to the model of {words.said(row.kl_explained, 3)} {per}.",
+            f"construction; what it costs is a KL to {to} of {words.said(row.kl_explained, 3)} {per}.",
         )
     first, lost = led(record), floor_words(head)
     if first is None:
@@ -130,7 +131,7 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
         before, after = (words.value_text(x, 3) for x in (row.kl_floor, row.kl_explained))
         moves = "rises" if found.value < 0 else "falls"
         moves = f"stays at {after}" if before == after else f"{moves} from {before} to {after}"
-        text += f": the KL to the model {moves} {per}, over {_sample(record)}"
+        text += f": the KL to {to} {moves} {per}, over {_sample(record)}"
     others = [r for r in record.table if r.floor == head.floor and not r.headline and r.recovered.defined]
     if others and head.floor in ("ablated", "empty"):
         best = max(others, key=lambda r: r.recovered.value or 0.0)
@@ -141,6 +142,16 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
     if (number := head.nines.shown) and number.strip("0.") and found.value > 0:
         text += f". Certified: {plain_text(number)} nines over {plain_text(head.nines.floor)}"
     return title, f"{text}.{_not_on_metric(record)}"
+
+
+def _target(record: MeasurementRecord) -> str:
+    """What KL is taken from, where that is not the model."""
+    if record.target is None:
+        return ""
+    return (
+        f"KL is taken from {words.target(record)}, not from the model's own distribution, which is "
+        f"{words.said(record.target.kl, 3)} {words.per(record)} from that."
+    )
 
 
 def standing(found: Estimate) -> str:

@@ -346,6 +346,11 @@ def claim_on_controls(record: MeasurementRecord) -> str:
     )
 
 
+def target(record: MeasurementRecord) -> str:
+    """What KL is taken from."""
+    return "the model" if record.target is None else plain_text(record.target.what)
+
+
 def fitted(record: MeasurementRecord, *, settled: bool = True) -> list[tuple[str, str]]:
     """What was taken from the reference: how many rows the means are of, and what each fit reached.
 

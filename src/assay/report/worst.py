@@ -59,7 +59,7 @@ def examples(record: MeasurementRecord) -> Examples | None:
         "runs": [[key, name] for key, name in runs],
         "probability": record.task.metric == "loss",
         "loss": "loss" if losses else f"loss ({record.task.metric})",
-        "examples": [_tokens(row, [key for key, _ in runs]) for row in known],
+        "examples": [_tokens(row, [key for key, _ in runs], None if record.target else 0.0) for row in known],
     }
     return Examples([_row(row, runs) for row in known], filters, data, [name for _, name in runs])
 
@@ -111,10 +111,10 @@ def _likeliest(token: Token, run: str) -> str:
     return ", ".join(f"“{plain_text(name)}” {words.number(p, 2)}" for name, p in told)
 
 
-def _tokens(row: WorstRow, runs: Sequence[str]) -> dict[str, Any]:
+def _tokens(row: WorstRow, runs: Sequence[str], own: float | None) -> dict[str, Any]:
     """What it is sorted by, the keys of the filter that it is in, and its tokens: each a list of its text and, of each
-    run, the loss, the KL from the model and the likeliest tokens."""
-    kl = {"model": lambda t: None if t.kl is None else 0.0, "explained": lambda t: t.kl, "floor": lambda t: t.kl_floor}
+    run, the loss, the KL (the model's is `own`) and the likeliest tokens."""
+    kl = {"model": lambda t: None if t.kl is None else own, "explained": lambda t: t.kl, "floor": lambda t: t.kl_floor}
     return {
         "focus": focus(row),
         "order": {"where": plain_text(row.document), "kl": row.kl, "gap": row.text[focus(row)].gap},

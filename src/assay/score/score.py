@@ -18,7 +18,7 @@ from torch import Tensor
 from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import MEMORY, VariantGroup
 from assay.intervene.circuit_systems import CircuitPart, CircuitSystems, engine_key
-from assay.intervene.output import Output
+from assay.intervene.output import Output, System
 from assay.intervene.plan import CircuitRun, Plan
 from assay.intervene.side_by_side import side_by_side
 from assay.score.scores import K, Scored, Scores, TokenTable
@@ -26,9 +26,6 @@ from assay.score.target import Target, Where
 from assay.task.metrics import MIX, Metric, TokenScores, log_probabilities
 from assay.task.task import Task
 
-# (inputs, rows) -> log-probabilities of the next token, or what they are formed of where they are read
-Distribution = Callable[[Tensor, np.ndarray], Tensor | Output]
-System = Plan | Distribution
 Advance = Callable[[int], None]  # called with how much more is done
 Pieces = Iterable[tuple[slice, Tensor]]
 
@@ -50,16 +47,19 @@ def score(
         systems: a plan or a distribution each, or several of them: draws, whose mean counts.
         keep: systems whose per-token scores are kept, beside the model's.
         again: systems whose first runs other stages score too, on some of these rows: their ends are kept.
-        targets: what a system's KL is taken from in place of the model's own distribution; often another system.
+        targets: what a system's KL is taken from in place of the workbench's target, which is the model's own
+            distribution where the claim has none of its own; often another system.
         memory: bytes that circuits' states and variants may take.
         advance: called with how many rows of systems (and draws) more are done.
     """
     task, runner = workbench.task, workbench.runner
     rows = np.arange(len(task.tokens)) if rows is None else np.asarray(rows)
-    asked = _Asked(systems, targets or {}, again)
+    own_target = workbench.target and workbench.target.system
+    asked = _Asked(systems, targets or {}, again, own_target)
     engine = CircuitSystems(runner, list(asked.circuits.values()), asked.first, memory)
     sums = _Sums(asked.draws, task, rows, keep)
-    alone = bool(asked.circuits) and not asked.plain  # circuits make their own batches and bring the model's logits
+    # circuits make their own batches and bring the model's logits
+    alone = bool(asked.circuits) and not asked.plain and own_target is None
     with torch.no_grad():
         for batch in [rows] if alone else runner.batches(rows):
             held = _Batch(workbench, batch, asked)
@@ -72,7 +72,7 @@ def score(
             seen = np.zeros(len(held.items.row), dtype=bool)
             for part in engine.parts(batch) if asked.circuits else ():
                 mine = own and own.at(part.where)
-                if mine is None and asked.model:
+                if alone and asked.model:
                     answers = held.answers[part.where]
                     mine, scores = _own(task.metric, [(slice(0, len(answers)), part.model())], answers)
                     if not seen[part.where].any():
@@ -97,29 +97,35 @@ class _Asked(Generic[K]):
 
     Attributes:
         draws: key -> how many; wanted: run -> the targets that it is held against (None: the model) -> who asks.
+        own: what all is held against that has no other target, the model itself too.
         plain, circuits: runs by their ids; circuits that something else than circuits with the same fill is held
             against are run like edits.
         first: places of circuits that others with their fill are held against.
-        model: whether something is held against the model; times: run -> how many ask for it.
+        model: whether the model is scored; times: run -> how many ask for it.
         again: runs whose ends are kept.
     """
 
     def __init__(
-        self, systems: Mapping[K, System | Sequence[System]], targets: Mapping[K, System], again: Collection[K]
+        self,
+        systems: Mapping[K, System | Sequence[System]],
+        targets: Mapping[K, System],
+        again: Collection[K],
+        own: System | None,
     ):
         several = {key: list(one) if isinstance(one, Sequence) else [one] for key, one in systems.items()}
         self.draws = {key: len(draws) for key, draws in several.items()}
         self.again = {id(several[key][0]) for key in again}
-        self.systems: dict[int, System] = {id(one): one for one in targets.values()}
+        self.own = None if own is None else id(own)
+        self.systems: dict[int, System] = {id(one): one for one in (own, *targets.values()) if one is not None}
         self.wanted: dict[int, dict[int | None, list[tuple[K, int]]]] = {}
         for key, draws in several.items():
-            target = id(targets[key]) if key in targets else None
+            target = id(targets[key]) if key in targets else self.own
             for draw, one in enumerate(draws):
                 self.systems[id(one)] = one
                 self.wanted.setdefault(id(one), {}).setdefault(target, []).append((key, draw))
         self.times = {run: sum(map(len, by.values())) for run, by in self.wanted.items()}
         pairs = [(run, target) for run, by in self.wanted.items() for target in by]
-        self.model = not pairs or any(target is None for _, target in pairs)
+        self.model = not pairs or any(target is self.own for _, target in pairs)
         self.uses = Counter(target for _, target in pairs if target is not None)
         apart = {target for run, target in pairs if target is not None and not self._together(run, target)}
         self.plain = [run for run in self.wanted if run in apart or not is_circuit(self.systems[run])]
@@ -144,9 +150,14 @@ class _Batch(Generic[K]):
         self.targets: dict[int, Target] = {}
         self.outputs: dict[int, tuple[Output, float]] = {}
 
-    def model(self, sums: _Sums[K]) -> Target:
-        """The model's own distribution."""
+    def model(self, sums: _Sums[K]) -> Target | None:
+        """Scores the model; gives its distribution, where that is what others are held against."""
         output = self.workbench.runner.clean("scored", self.rows).output
+        if self.asked.own is not None:
+            against = self.target(self.asked.own)
+            for where, logits in output.blocks(self.task, self.items):
+                sums.model(where, against.scores(logits, where))
+            return None
         own, scores = _own(self.task.metric, output.blocks(self.task, self.items), self.answers)
         sums.model(slice(0, len(self.answers)), scores)
         return own

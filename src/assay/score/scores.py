@@ -30,7 +30,7 @@ class Scores:
     """One system's scores: float64 sums over each document's scored tokens, draw by draw.
 
     Attributes:
-        draw_loss, draw_kl: in the metric's unit; in nats, from the system's target (by default the model).
+        draw_loss, draw_kl: in the metric's unit; in nats, from the system's target (see `score`).
         draw_agree, draw_correct: how many top tokens are the target's, and how many the correct answer.
         tokens: per scored token, where it was asked to be kept.
     """
@@ -77,7 +77,8 @@ class Scored(Generic[K]):
     Attributes:
         count: [documents] scored tokens of each document (0 where none of its rows was scored).
         row, position, document: [tokens] where each scored token stands.
-        model: the model itself, whose KL is 0; all 0 where every system had another target.
+        model: the model itself, whose KL is 0 but where the claim has a target of its own; all 0 where every system had
+            another target.
     """
 
     count: Column

@@ -26,7 +26,7 @@ from assay.model.transformer import Model
 from assay.planted.load import load
 from assay.record.read import read_measurement
 from assay.score.score import score
-from assay.score.scores import Scores
+from assay.score.scores import Scored, Scores
 from assay.stats.estimate import Undefined
 from assay.task.task import Task
 from assay.testing.defaults import MODEL, small_task
@@ -149,8 +149,8 @@ def _words(
 
 def _runs(promises: Promises, explanation: Explanation, workbenches: list[Workbench], ablation: str) -> None:
     """What it is when it is run, twice from the beginning."""
-    groups, scored = _scored(explanation, workbenches[0], ablation)
-    _, again = _scored(explanation, workbenches[1], ablation)
+    groups, found = _scored(explanation, workbenches[0], ablation)
+    scored, again = found.systems, _scored(explanation, workbenches[1], ablation)[1].systems
     own = scored["explained"]
     with promises.keep("the same seed gives the same runs"):
         require(scored.keys() == again.keys(), f"{list(scored.keys() ^ again.keys())} are not in both")
@@ -161,7 +161,7 @@ def _runs(promises: Promises, explanation: Explanation, workbenches: list[Workbe
             require(_same(own, scored["another ablation"]), f"{ablation} and {_another(ablation)} give other runs")
     if "unedited" in scored:
         with promises.keep("'unedited' is the model itself"):
-            off = float(np.abs(scored["unedited"].kl).max())
+            off = float(np.abs(scored["unedited"].kl - found.model.kl).max())
             require(off < NOISE, f"it is {off:.2g} nats a document from it")
     with promises.keep("'neighbours' are explanations of something else"):
         names = [group.name for group in groups]
@@ -170,10 +170,9 @@ def _runs(promises: Promises, explanation: Explanation, workbenches: list[Workbe
             _group(group, own, scored)
 
 
-def _scored(
-    explanation: Explanation, workbench: Workbench, ablation: str
-) -> tuple[list[Neighbours], dict[Any, Scores]]:
-    """Groups of neighbours, and scores of all runs."""
+def _scored(explanation: Explanation, workbench: Workbench, ablation: str) -> tuple[list[Neighbours], Scored[Any]]:
+    """Groups of neighbours, and scores of all runs, against the claim's own target."""
+    workbench.target = explanation.target(workbench)
     systems: dict[Any, Plan] = {"explained": explanation.plan(workbench, ablation)}
     if explanation.once:
         systems["another ablation"] = explanation.plan(workbench, _another(ablation))
@@ -185,7 +184,7 @@ def _scored(
     groups = list(explanation.neighbours(workbench, ablation, FEW))
     for group in groups:
         systems |= {(group.name, place): plan for place, (_, plan) in enumerate(group.plans(workbench))}
-    return groups, dict(score(workbench, systems).systems)
+    return groups, score(workbench, systems)
 
 
 def _group(group: Neighbours, own: Scores, scored: Mapping[Any, Scores]) -> None:

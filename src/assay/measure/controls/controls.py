@@ -18,6 +18,7 @@ from assay.errors import UserError
 from assay.explanations.answers import Searched
 from assay.explanations.base import Assignment, Explanation, Label, Undefined
 from assay.intervene.ablations import PlanContext
+from assay.intervene.output import System
 from assay.intervene.plan import Plan
 from assay.measure.budget import LEAST_CONTROLS, Budget, affordable, fewer, runs
 from assay.measure.checks.thresholds import THRESHOLDS
@@ -35,7 +36,7 @@ from assay.model.transformer import Model
 from assay.names import Site
 from assay.record.controls import Controls, Randomised
 from assay.score.ids import SystemId
-from assay.score.score import System, score
+from assay.score.score import score
 from assay.stats.keyed import generator
 from assay.task.rows import control_rows
 
@@ -331,6 +332,8 @@ def _random_weights(
         found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
         names = found.claim.named(copied.model)
         found.claim.foresee(copied, found.claim.scope(copied.model))
+        copied.target = found.claim.target(copied)
+        to = copied.target.what if copied.target else "that copy"
         plans = {CLAIM: found.claim.plan(copied, ablation)}
         if not remove:
             plans[CLAIM_FLOOR] = found.claim.floor(copied, ablation)
@@ -339,7 +342,7 @@ def _random_weights(
         mine, its = sample.pair(CLAIM, CLAIM_FLOOR), sample.pair(CLAIM, CLAIM_FLOOR, scored)
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
         where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"
-        what = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to that copy"
+        what = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to {to}"
         paired = sample.paired(mine, its, remove)
         return Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what)
 

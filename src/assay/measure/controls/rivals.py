@@ -16,7 +16,7 @@ from assay.errors import TaskError, UserError
 from assay.explanations.base import Explanation
 from assay.intervene.ablations import PlanContext
 from assay.intervene.kept import Kept
-from assay.intervene.output import Output
+from assay.intervene.output import Distribution, Output, System
 from assay.measure.settings import Settings
 from assay.methods.part_sets import other_sets
 from assay.methods.similar_claims import search
@@ -25,7 +25,6 @@ from assay.model.meter import weighed
 from assay.model.transformer import Model
 from assay.record import controls as blocks
 from assay.score.ids import SystemId, rival
-from assay.score.score import Distribution, System
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate

@@ -74,7 +74,7 @@ def headline_table(
             raise ClaimError(f"a {explanation.kind} claim has no floor {floor!r} on this task" + nearest(floor, there))
     used = scored.count > 0
     count = scored.count[used]
-    noise_kl = float(scored[NOOP].kl[used].sum() / count.sum())
+    noise_kl = float(np.abs(scored[NOOP].kl[used] - scored.model.kl[used]).sum() / count.sum())
     noise_loss = float(np.abs(scored[NOOP].loss[used] - scored.model.loss[used]).sum() / count.sum())
     model = scored.model.loss[used]
 

@@ -14,7 +14,7 @@ from assay.explanations.answers import Unread
 from assay.explanations.base import Explanation, Undefined
 from assay.explanations.bits import ClaimBits
 from assay.intervene.ablations import PlanContext
-from assay.intervene.output import Output
+from assay.intervene.output import Distribution, Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure.budget import fewer, runs
@@ -22,7 +22,7 @@ from assay.measure.length import quantise
 from assay.measure.length.quantise import Coded, Reads
 from assay.model.transformer import Model
 from assay.record.compute import Bits, Length, LengthPoint, Overtaken, RowCount, TwoPart
-from assay.score.score import Distribution, score
+from assay.score.score import score
 
 PRECISIONS = (3, 4, 5, 6, 8, 10, 12, 16)
 RIVAL_PRECISIONS = (8, 4, 3, 2)

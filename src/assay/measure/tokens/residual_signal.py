@@ -16,12 +16,13 @@ from torch import Tensor
 
 from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import PlanContext
+from assay.intervene.output import System
 from assay.intervene.plan import Batch
 from assay.intervene.residue import Residue
 from assay.intervene.spec import RANDOM
 from assay.record.residual import Signal
 from assay.score.ids import COMPLEMENT, SystemId
-from assay.score.score import System, score
+from assay.score.score import score
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
