@@ -44,14 +44,16 @@ def test_spread_rows_are_few_sorted_and_reach_both_ends():
     assert (np.diff(rows) > 0).all()
 
 
-def test_small_models_and_short_rows_take_means_over_more_rows():
+def test_small_models_and_short_rows_take_means_over_more_rows_and_long_rows_over_fewer():
     def rows(parameters: int, *shape: int) -> int:
         return affordable(parameters, torch.zeros(shape))
 
     assert rows(4_200_000, 512, 256) == ROWS  # of the size of novel-4l
     assert rows(200_000, 512, 256) == 65_536 // 256
     assert rows(200_000, 512, 32) == 65_536 // 32
-    assert rows(124_000_000, 512, 1024) == ROWS
+    assert rows(124_000_000, 512, 256) == ROWS
+    assert rows(124_000_000, 512, 1024) == 64
+    assert rows(124_000_000, 512, 100_000) == 1
     assert rows(1_000, 50, 3) == 4_096
 
 

@@ -19,8 +19,8 @@ from assay.intervene.rows import RowBatches, UneditedRun
 from assay.model.transformer import Model
 from assay.names import Site, parse_site
 
-ROWS = 192  # reference rows that statistics are taken over, at least; more where the model is small or rows are short:
-MOST_ROWS, TOKENS, WORK = 4_096, 65_536, 4e11  # at most so many rows, tokens and operations of matrix products
+ROWS = 192  # reference rows that statistics are taken over; fewer where rows are long (`TOKENS`), more where the model
+MOST_ROWS, TOKENS, WORK = 4_096, 65_536, 4e11  # is small: at most so many rows, tokens, operations of matrix products
 WIDEST = 4_096  # values of a submodule whose covariance is taken
 
 
@@ -28,7 +28,7 @@ def affordable(parameters: int, tokens: Shaped[Tensor, "n ..."]) -> int:
     """How many rows of these statistics are taken over, for a model of so many parameters."""
     length = max(int(np.prod(tokens.shape[1:])), 1)
     most = min(TOKENS, WORK / max(2 * parameters, 1))
-    return int(max(ROWS, min(most // length, MOST_ROWS)))
+    return int(max(1, min(ROWS, TOKENS // length), min(most // length, MOST_ROWS)))
 
 
 def spread(total: int, most: int) -> Int[np.ndarray, "rows"]:

@@ -21,6 +21,8 @@ from torch import Tensor
 
 from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import PlanContext
+from assay.intervene.donor_runs import Donors
+from assay.intervene.edit_runner import CleanRuns, Ends
 from assay.intervene.runner import Runner
 from assay.measure.controls.model_floors import as_rivals
 from assay.measure.controls.rivals import Rival, Unchanging, ngrams, smaller_models
@@ -38,6 +40,7 @@ from assay.task.examples import Examples
 from assay.task.task import Task
 
 CALLS = 2  # of which the faster one is timed
+LIBRARIES = 0.6  # GB
 
 Rivals = Mapping[str, list[Rival]]  # n-grams and other models, as `Unchanging` keeps them
 
@@ -78,11 +81,15 @@ def cost(job: Job) -> dict[str, Any]:
 
 
 def _memory(job: Job) -> float:
-    """GB, about: libraries, the model with its copies, and what is kept."""
-    if not isinstance(job.model, Model):
-        return 0.6
-    logits = job.task.tokens.shape[1] * job.model.config.vocab * 4
-    return 0.6 + (8 * logits + 4 * job.model.parameters) / 1e9
+    """GB, about: libraries; the model and a copy with random weights, each as it was read and as it is run; a row's
+    logits and what is made of them; and the runs that are kept."""
+    model = job.model
+    if not isinstance(model, Model):
+        return LIBRARIES
+    size, logits = model.dtype.itemsize, job.task.tokens.shape[1] * model.config.vocab * 4
+    streams = job.task.tokens.numel() * model.config.d_model * (model.config.layers + 1) * size
+    kept = sum(min(sort.room or 0, streams) for sort in (CleanRuns, Donors, Ends))
+    return LIBRARIES + (4 * model.parameters * size + 5 * logits + kept) / 1e9
 
 
 def sketch_of(job: Job) -> Job:

@@ -25,6 +25,7 @@ from assay.task.metrics import METRICS
 from assay.task.task import Task
 
 ROWS, LEAST_ROWS = 64, 8  # reference rows that norms and attributions are taken over; fewer on a budget
+ROWS_AT_ONCE = 8  # whose activations and gradients are held, at most
 
 Sizes = tuple[dict[Site, float], dict[Site, float]]  # mean norms and attributions
 
@@ -57,8 +58,9 @@ def _sizes(workbench: PlanContext, sites: Sequence[Site], rows: int) -> Sizes:
     needed(workbench, sites)
     slope_there = True
     norm, attribution, count = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0), 0.0
-    for start in range(0, len(chosen), 8):
-        some = chosen[start : start + 8]
+    step = min(ROWS_AT_ONCE, workbench.runner.batch)
+    for start in range(0, len(chosen), step):
+        some = chosen[start : start + step]
         real = reference.real[torch.from_numpy(some)].to(model.device)
         if isinstance(model, Model):
             real[:, 0] = False  # the first position has statistics of its own

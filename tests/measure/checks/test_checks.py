@@ -23,6 +23,7 @@ from assay.record.controls import Nearest
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.overlap import Overlap
+from assay.task.task import Task
 from tests.measure.headline.test_agreement import system, uniform, written
 from tests.measure.ids import EXPLAINED, FLOOR
 from tests.measure.tokens.test_residual import HEADS, measured, model, own_pattern, world
@@ -268,6 +269,14 @@ def test_off_manifold_is_at_chance_for_an_unchanged_stream_and_high_for_a_zeroed
     assert zeroed.site == "r2"
     assert "held-out documents" in str(zeroed)
     assert off_manifold(workbench, workbench.plan(())).auroc is None
+
+
+def test_off_manifold_is_undefined_where_the_clean_stream_is_the_same_everywhere():
+    view = model()
+    task = Task.from_ids(view, [[7] * n for n in range(16, 24)], reference=[[5, 9] * 9], bos=False)
+    workbench = PlanContext(Runner(view, task))
+    found = off_manifold(workbench, workbench.plan(workbench.ablate([_site("r0")], "zero")))
+    assert (found.auroc, found.reason) == (None, "r0 has the same clean value wherever it was looked at")
 
 
 def _site(name: str):

@@ -81,6 +81,8 @@ def off_manifold(workbench: PlanContext, plan: Plan, *, rows: int = ROWS, positi
     owner = np.repeat(np.arange(len(chosen)), [len(c) for c in columns])
     clean = _sampled(workbench, plan, EditRun("clean", "scored"), site, chosen, columns)
     patched = _sampled(workbench, plan, plan.final, site, chosen, columns)
+    if not np.ptp(clean[~held[owner]], axis=0).any():  # nothing to hold a distance against
+        return OffManifold(None, reason=f"{site} has the same clean value wherever it was looked at")
     auroc, far, near = separation(clean, patched, held[owner])
     return OffManifold(auroc, far, near, str(site), len(np.unique(document[held])), 2 * int(held[owner].sum()))
 
