@@ -196,7 +196,7 @@ def test_shares_of_a_floor_that_three_documents_hold_have_a_difference_without_i
     found = difference(pair, "recovered")
     assert found.value == pytest.approx(0.1, abs=1e-3)
     assert (found.low, pair.figures["recovered"].p) == (None, None)
-    assert str(found.reason).startswith("too few documents for an interval: 3 of one source hold")
+    assert str(found.reason).startswith("3 documents of one source, which hold")
     assert difference(pair, "kl").low is not None
 
 

@@ -209,7 +209,7 @@ def test_pieces_of_one_work_are_one_cluster():
 def test_equal_documents_give_no_interval():
     estimate = Resamples(40, clusters=["the same"] * 40).mean(np.full(40, 31.4), np.full(40, 100.0))
     assert (estimate.value, estimate.low, estimate.high, estimate.n) == (pytest.approx(0.314), None, None, 1)
-    assert "too few documents" in estimate.reason
+    assert "equal documents, are one) is too few" in estimate.reason
 
 
 @pytest.mark.parametrize(("documents", "given"), [(7, False), (8, True)])
@@ -217,7 +217,7 @@ def test_fewer_than_eight_clusters_give_no_interval(documents: int, given: bool)
     estimate = Resamples(documents).mean(np.arange(1.0, 1 + documents), np.ones(documents))
     assert estimate.value == (1 + documents) / 2
     assert (estimate.low is not None) == given
-    assert given or "too few documents for an interval: 7 documents" in estimate.reason
+    assert given or "7 documents are too few" in estimate.reason
 
 
 def test_one_cluster_that_outweighs_all_others_gives_no_interval():
@@ -341,10 +341,8 @@ def test_a_mean_of_what_cannot_be_negative_has_no_end_below_zero_nor_a_share_one
 
 def test_too_few_documents_are_said_where_the_figure_is_printed():
     found = Resamples(40, clusters=[0] * 40).mean(np.ones(40), np.ones(40))
-    assert str(found) == (
-        "1.000 (no interval: too few documents for an interval: 1 independent work "
-        "(pieces of one work, and equal documents, are one))"
-    )
+    work = "1 independent work (pieces of one work, and equal documents, are one)"
+    assert str(found) == f"1.000 (no interval: {work} is too few)"
 
 
 def test_a_floor_that_few_documents_of_one_source_hold_gives_no_interval():
@@ -355,7 +353,7 @@ def test_a_floor_that_few_documents_of_one_source_hold_gives_no_interval():
     found = resamples.recovered(explained, floor, tokens)
     assert found.value == pytest.approx(1 - explained.sum() / floor.sum())
     assert (found.low, found.high) == (None, None)
-    assert found.reason == "too few documents for an interval: 3 of one source hold 75 % of the floor"
+    assert found.reason == "3 documents of one source, which hold 75 % of the floor, are too few"
     other = resamples.recovered_difference((explained, explained**2), (floor, floor), tokens)
     assert other.reason == found.reason
     even = np.ones(12)

@@ -81,7 +81,7 @@ def test_a_removal_is_asked_what_it_costs_and_nothing_else_is(model, task, remov
 
 
 def test_a_figure_without_a_lower_end_fails_with_the_reason(model, task):
-    with pytest.raises(AssertionError, match=r"no interval: too few documents .*and at least 0 was asked of its lower"):
+    with pytest.raises(AssertionError, match=r"no interval: .* too few.*and at least 0 was asked of its lower"):
         assert_recovered(assay.Keep(["m0"]), model, task, at_least=0.0, ablation="mean", documents=1)
 
 

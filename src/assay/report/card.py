@@ -66,10 +66,10 @@ class Card:
         result = Text(self._result(), style=_GOLD).wrap(console, wide - len(INDENT))
         yield from (Text.assemble((INDENT if i else "  RESULT  ", _DIM), one) for i, one in enumerate(result))
         first = verdict.led(record)
-        leads = first[1] if first else record.headline.recovered
-        if not record.removal and leads.defined:
+        leads = first[1] if first else record.headline.kl if record.removal else record.headline.recovered
+        if not record.removal and words.defined(leads):
             yield Text.assemble(f"{INDENT}floor ", bar(leads, BAR), " model")
-        for line in (self._moves(), self._recovers(), self._as_well(), self._left()):
+        for line in (self._moves(), self._recovers(), self._no_interval(leads), self._as_well(), self._left()):
             for one in Text(line).wrap(console, wide - len(INDENT)) if line else ():
                 yield Text.assemble(INDENT, one)
 
@@ -78,7 +78,7 @@ class Card:
         under = f"under {head.ablation}"
         if self.record.removal:
             nats = f" · {self._change(head.nats)}" if words.defined(head.nats) else ""
-            return plain_text(f"KL {words.said(head.kl, 3)} nats when removed, {under}{nats}")
+            return plain_text(f"KL {_brief(head.kl, 3)} nats when removed, {under}{nats}")
         if first is not None:
             named, share = first
             text = f"recovered {words.percent(share, reason=False)} of the {named.name}"
@@ -86,16 +86,16 @@ class Card:
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
         nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
-        text = f"recovered {words.said(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
+        text = f"recovered {_brief(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
         return plain_text(text)
 
     def _change(self, nats: words.Figure) -> str:
         """By how much a removal changes the loss, or the task's own metric in its own unit."""
         named = verdict.metric(self.record)
         if named is None:
-            return f"loss {words.said(nats)} nats more"
+            return f"loss {_brief(nats)} nats more"
         change = verdict.as_figure(words.as_estimate(nats), named.change)
-        return f"{named.name} {words.said(change)}{f' {named.unit}' if named.unit else ''} more"
+        return f"{named.name} {_brief(change)}{f' {named.unit}' if named.unit else ''} more"
 
     def _moves(self) -> str:
         """What the task's own metric is at the floor, with the claim and in the model."""
@@ -111,7 +111,11 @@ class Card:
         if record.removal:
             share = row.necessity
             known = share is not None and share.defined
-            return f"That is {words.percent(share)} of what separates a bigram from the model." if known else ""
+            return (
+                f"That is {words.percent(share, reason=False)} of what separates a bigram from the model."
+                if known
+                else ""
+            )
         to = f" to {words.target(record)}" if record.target else ""
         found, moved = row.recovered, f"KL{to} {_short(row.kl_floor)} → {_short(row.kl_explained)} nats"
         if verdict.same_run(row):
@@ -127,6 +131,10 @@ class Card:
         if found.low is None or found.low <= 0:
             return f"It is not shown to do better than its floor: {moved}."
         return f"It recovers {words.percent(found)} of what is lost at the floor: {moved}."
+
+    def _no_interval(self, figure: words.Figure) -> str:
+        """Why the figure that leads has none, once for all that have none."""
+        return f"No interval: {words.why(figure)}." if words.ends_why(figure) else ""
 
     def _as_well(self) -> str:
         """What competes: the rival or control that comes nearest to the claim."""
@@ -205,15 +213,13 @@ class Card:
             mark = "▸ " if row.headline else "  "
             if record.removal:
                 nats = row.nats if named is None else verdict.as_figure(row.nats, named.change)
-                cells = [mark + terminal.row_name(row), words.said(row.kl_explained, 3), words.said(nats)]
+                cells = [mark + terminal.row_name(row), _brief(row.kl_explained, 3), _brief(nats)]
             else:
                 own = row.floor in ("ablated", "empty")
                 name = terminal.row_name(row) if own else plain_text(f"{row.floor}, {row.ablation}")
                 kl = f"{_short(row.kl_floor)} → {_short(row.kl_explained)}"
                 losses = (row.loss_floor, row.loss_explained, record.losses.model)
-                found, share = (
-                    words.said(x) if x.defined else "undefined" for x in (row.recovered, row.recovered_loss)
-                )
+                found, share = _brief(row.recovered), _brief(row.recovered_loss)
                 if named is None:
                     cells = [mark + name, found, terminal.nines_cell(row), kl, " → ".join(map(_short, losses))]
                 else:
@@ -231,7 +237,7 @@ class Card:
         if not chosen:
             return None
         places, table = (3 if self.record.removal else 2), _table()
-        own = words.said(chosen[0].claim, places)
+        own = _brief(chosen[0].claim, places)
         for column in ("  control", "n", "median", "best", "p", f"the claim on the same rows: {own}"):
             table.add_column(column, justify="left" if column[0] in " t" else "right", no_wrap=True)
         for group in chosen:
@@ -267,7 +273,7 @@ def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
     p = "" if group.p is None else words.p_text(group.p)
     less = ""
     if group.difference is not None and words.defined(group.difference):
-        less = f"the claim less this {words.said(group.difference, places)}"
+        less = f"the claim less this {_brief(group.difference, places)}"
     name = f"  {plain_text(group.name)}"
     return name, words.count(len(values)), words.number(middle, places), words.number(values[-1], places), p, less
 
@@ -280,6 +286,14 @@ def _short(value: words.Figure) -> str:
     """Alone: digits that only its interval would bear are noise."""
     estimate = words.as_estimate(value)
     return "undefined" if estimate.value is None else words.value_text(estimate.value, 3)
+
+
+def _brief(value: words.Figure, least: int = 2) -> str:
+    """A figure with its interval; where there is none, why is said elsewhere."""
+    if not words.defined(value):
+        return "undefined"
+    interval = words.interval_text(value, least) or ("(no interval)" if words.ends_why(value) else "")
+    return f"{words.value_text(value, least)} {interval}".rstrip()
 
 
 def _duration(seconds: float) -> str:

@@ -241,11 +241,12 @@ class Resamples:
         return sums[:-1, used], sums[-1, used], _pooled(self._stratum[used])
 
     def _too_few(self, value: float, n: int, weight: np.ndarray | None) -> Estimate:
-        weigh = "" if weight is None else f", which weigh as {_kish(weight):.1f} equal ones"
-        things = f"{n} document{'' if n == 1 else 's'}"
+        things, pieces = "document", ""
         if self.clusters < self.n:
-            things = f"{n} independent work{'' if n == 1 else 's'} (pieces of one work, and equal documents, are one)"
-        return Estimate(value, None, None, n, f"too few documents for an interval: {things}{weigh}")
+            things, pieces = "independent work", " (pieces of one work, and equal documents, are one)"
+        weigh = "" if weight is None else f", which weigh as {_kish(weight):.1f} equal ones,"
+        counted = f"{n} {things}{'' if n == 1 else 's'}{pieces}{weigh}"
+        return Estimate(value, None, None, n, f"{counted} {'is' if n == 1 else 'are'} too few")
 
 
 def share_difference(e0: np.ndarray, f0: np.ndarray, e1: np.ndarray, f1: np.ndarray) -> np.ndarray:
@@ -301,7 +302,7 @@ def _held_by_few(column: np.ndarray, weight: np.ndarray, codes: np.ndarray) -> s
         held, share = float(column[own].sum()), max(0.5, 2 * float(weight[own].sum() / weight.sum()))
         if own.sum() < LEAST_HOLDING and held > share * column.sum():
             share = held / column.sum()
-            return f"too few documents for an interval: {own.sum()} of one source hold {100 * share:.0f} % of the floor"
+            return f"{own.sum()} documents of one source, which hold {100 * share:.0f} % of the floor, are too few"
     return ""
 
 
