@@ -273,7 +273,7 @@ def _group(make: Callable[..., Any]) -> Callable[..., Any]:
         (
             "block",
             lambda self, bench, ablation, rows, sides: {"a": 1},
-            "gives {'a': 1} (dict); wanted: CircuitRecord or Pieces",
+            "gives {'a': 1} (dict); wanted: Pieces or None",
         ),
         (
             "block",

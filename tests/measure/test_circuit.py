@@ -75,15 +75,17 @@ def measured(name: str, ablation: str, controls: int = 8) -> Measurement:
 )
 def test_the_true_edges_suffice_and_everything_else_is_the_floor(name, ablation):
     record = measured(name, ablation).record
-    block = record.circuit
-    assert block.sufficiency.recovered.value > 0.999
-    assert block.necessity.recovered.value < 0.2
-    assert block.necessity.nats.value > LEAST
-    assert record.recovered == block.sufficiency.recovered
+    graph, sides, complete, minimal = record.own.pieces
+    (_, sufficiency, *_), (_, necessity, _, _, nats) = sides.rows
+    assert sufficiency.value > 0.999
+    assert necessity.value < 0.2
+    assert nats.value > LEAST
+    assert record.recovered == sufficiency
     assert record.headline.floor == "empty"
-    assert record.residual.signal.value == block.necessity.recovered
-    assert block.completeness.worst < 1e-3  # no part of the program is left out
-    assert (block.total, block.edges) == (len(workbench(name).model.edges), true_edges(name, ablation).count)
+    assert record.residual.signal.value == necessity
+    assert complete.rows[0][1].value < 1e-3  # the worst draw: no part of the program is left out
+    assert graph.strengths == dict(minimal.rows)
+    assert (graph.total, graph.edges) == (len(workbench(name).model.edges), true_edges(name, ablation).count)
 
 
 def test_random_paths_of_the_same_size_do_not_suffice():
@@ -302,7 +304,7 @@ def test_a_circuit_at_positions_is_measured_from_end_to_end():
     record = assay.measure(
         Circuit(edges=last), world(name).model, workbench(name).task, ablation="counterfactual", controls=4, quick=True
     ).record
-    assert record.circuit.positions is True
+    assert record.own.graph.pairs == len(last)
     assert record.recovered.value > 0.999  # only the last position is scored
     assert record.controls.groups[0].n > 0
 

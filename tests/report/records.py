@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import parsed
 from assay.record.search import SearchRecord
+from assay.record.upgrade import upgraded
 from assay.stats.estimate import Estimate
 
 FILE, TABLE = (Path(__file__).parents[1] / "data" / name for name in ("records.json.xz", "examples.parquet"))
@@ -29,11 +30,11 @@ CASES = {"several": "every level", "remove": "remove, transformer", "circuit": "
 
 @cache
 def _stored() -> dict[str, dict[str, Any]]:
-    return json.loads(lzma.decompress(FILE.read_bytes()))
+    return {name: upgraded(one) for name, one in json.loads(lzma.decompress(FILE.read_bytes())).items()}
 
 
 def data(name: str = "program") -> dict[str, Any]:
-    """A record as its file holds it: program (the demo's), several parts, remove, circuit or search."""
+    """A record as a file holds it: program (the demo's), several parts, remove, circuit or search."""
     return copy.deepcopy(_stored()[name])
 
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from assay.report import circuit as circuits
-from assay.report import export, shell
+from assay.report import export, graph, shell
 from tests.report import records
 from tests.report.rendered import EVIL, HIDDEN, Elements, browsed, drawn, examples_in, hidden_in, poisoned, whole_page
 
@@ -120,7 +119,7 @@ def test_control_characters_and_text_direction_are_made_visible():
 def test_nothing_hidden_in_any_text_of_a_record_reaches_the_page(name):
     record: Any = poisoned(records.data(name), evil=HIDDEN)
     assert hidden_in(drawn(record)) == set()
-    picture = circuits.save(records.measured(record))
+    picture = graph.save(records.measured(record))
     assert not set(picture or "") & set(HIDDEN) - {"[", "3", "1", "m"}
 
 

@@ -8,7 +8,7 @@ import pytest
 from assay.report import words
 from assay.stats.estimate import Estimate
 from tests.report import records
-from tests.report.rendered import EVIL, Elements, drawn, examples_in, poisoned, whole_page, words_of
+from tests.report.rendered import EVIL, Elements, drawn, examples_in, poisoned, words_of
 
 
 def test_undefined_is_said_with_its_reason_and_never_as_zero():
@@ -253,21 +253,24 @@ def test_the_adjusted_p_stands_beside_k_of_m():
 
 def test_a_circuit_is_drawn_with_its_figures_and_its_undefined_ones_in_words():
     record = records.data("circuit")
-    record["own"] |= {"total": 1519, "edges": 57, "live": 40, "nodes": 9}
-    record["own"]["sufficiency"]["recovered"] = records.estimate(0.81, 0.03)
-    record["own"]["necessity"]["recovered"] = records.estimate(None, reason="the floor is not told apart")
+    graph, sides, complete, _ = record["own"]["pieces"]
+    graph |= {"total": 1519, "edges": 57, "live": 40, "nodes": 9}
+    sides["rows"][0][1] = records.estimate(0.81, 0.03)
+    sides["rows"][1][1] = records.estimate(None, reason="the floor is not told apart")
+    record["own"]["terms"] = {"completeness": "What it means to be complete."}
+    complete["rows"] = [["a0.h0", complete["rows"][0][1], 0.5]] * 9 + [["a0.h1, m0", 0.25, 0.125]] * 3
     rendered = drawn(record)
     text = words_of(record)
     assert rendered.count('<svg class="circuit"') == 1
     assert "57 of 1,519 edges (3.8 %), 40 of them on a path from input to logits, 9 nodes." in text
-    assert "The circuit alone every edge that it lacks is ablated 0.81 [0.78, 0.84]" in text
-    assert "Everything but the circuit its edges are ablated, the others kept undefined, because the floor" in text
-    assert "worst draw" in text
+    assert "the circuit alone 0.810 [0.780, 0.840]" in text
+    assert "everything but the circuit undefined, because the floor" in text
+    assert 'data-tip="What it means to be complete."' in rendered
+    assert "2 more knocked out KL loss gap a0.h1, m0 0.250 0.125" in text
     assert re.search(r"KL rise [−\d.]+ \[", rendered)  # the edges' strengths are rises, with their intervals
-    for edge in record["own"]["drawing"]["edges"]:
-        edge["strength"] = 0.5
-    assert "it has no interval" in words_of(record)
-    assert 'id="circuit"' not in whole_page()
+    graph |= {"strength": "score", "strengths": {}, "note": "They have no intervals."}
+    assert "They have no intervals." in words_of(record)
+    assert not re.search(r"KL rise [−\d.]+ \[", drawn(record))
 
 
 def test_no_text_in_a_circuit_is_read_as_html():

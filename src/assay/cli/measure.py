@@ -133,7 +133,7 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
 
     with Bar() as progress:
         result, problem = measure_into(claim, settings, progress, progress.tell, before)
-    for note in result.record.circuit.notes if result.record.circuit else ():
+    for note in result.record.own.notes if result.record.own else ():
         say(f"note: {note}")
     if problem is not None:
         say(problem)

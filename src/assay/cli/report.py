@@ -68,7 +68,7 @@ def report(
     if form is not None:
         _export(record, form, out, folder)
         return
-    from assay.report import circuit, find_page, find_terminal, page
+    from assay.report import find_page, find_terminal, graph, page
     from assay.report.card import Card
     from assay.report.sections import SECTIONS
     from assay.report.sections import section as part
@@ -85,7 +85,7 @@ def report(
         html, drawn = find_page.render(record), find_page.save_circuit(record)
         shown = rendered(find_terminal.table(record, report=where, follow=follow))
     else:
-        html, drawn = page.render(record, examples), circuit.save(record)
+        html, drawn = page.render(record, examples), graph.save(record)
         shown = rendered(Card(record, report=where))
     files = {PAGE: html} | ({} if drawn is None else {"circuit.svg": drawn})
     print(shown, end="")

@@ -30,7 +30,7 @@ from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.promises import held, hints
-from assay.record.circuit import CircuitRecord, RunScores
+from assay.record.headline import RunScores
 from assay.record.pieces import Pieces
 from assay.stats.estimate import Undefined
 
@@ -196,7 +196,7 @@ class Explanation(ABC):
         ablation: str,
         rows: Int[np.ndarray, "rows"],
         sides: Callable[[], tuple[RunScores, RunScores] | None],
-    ) -> CircuitRecord | Pieces | None:
+    ) -> Pieces | None:
         """What only this kind says: pieces that the record holds and the report draws without knowing the kind.
 
         Args:

@@ -115,12 +115,12 @@ class Measurement:
         Raises:
             RunError: when the folder exists (without `overwrite`) or cannot be written.
         """
-        from assay.report import circuit
+        from assay.report import graph
         from assay.report.page import render
 
         extra: dict[str, str | bytes] = {} if self.claim is None else {"claim.yaml": self.claim}
         extra |= {} if self.scored is None else {runs.SCORES: packed(self.scored)}
-        drawn = circuit.save(self.record)
+        drawn = graph.save(self.record)
         extra |= {} if drawn is None else {"circuit.svg": drawn}
         page = render(self.record, self.examples)
         written = runs.write_run(folder, self.record, self.examples, page, overwrite=overwrite, extra=extra)

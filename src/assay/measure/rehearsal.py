@@ -22,7 +22,6 @@ from assay.model.meter import OverBudgetError
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.promises import held
-from assay.record.circuit import CircuitRecord
 from assay.record.pieces import Pieces
 from assay.task.rows import control_rows
 
@@ -124,9 +123,9 @@ def _alike(explanation: Explanation, model: Model | ModuleModel) -> Explanation 
     return explanation.like(assignment) if assignment else None
 
 
-def _block(workbench: PlanContext, explanation: Explanation, ablation: str) -> CircuitRecord | Pieces | None:
+def _block(workbench: PlanContext, explanation: Explanation, ablation: str) -> Pieces | None:
     found = explanation.block(workbench, ablation, control_rows(workbench.task, 1), lambda: None)
-    if isinstance(found, Pieces) and found.block != explanation.kind:
+    if found is not None and found.block != explanation.kind:
         raise PluginError(f"'block' of the kind {explanation.kind!r} gives pieces under the name {found.block!r}")
     return found
 

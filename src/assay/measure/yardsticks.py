@@ -35,10 +35,9 @@ from assay.methods import module_parts
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.record.about import Check
-from assay.record.circuit import CircuitRecord, RunScores
 from assay.record.compute import Compute, Length
 from assay.record.controls import Nearest
-from assay.record.headline import Agreement
+from assay.record.headline import Agreement, RunScores
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual, RestoredPart, Signal
 from assay.report import staged
@@ -66,7 +65,7 @@ class Yardsticks:
     agreement: Agreement
     residual: Residual
     checks: list[Check]
-    own: CircuitRecord | Pieces | None
+    own: Pieces | None
 
 
 def gather(context: Context, near: Nearest | None, say: Progress, told: Callable[[str], None]) -> Yardsticks:
@@ -148,7 +147,7 @@ def _residual(context: Context, apart: Callable[[], Scored[SystemId] | None]) ->
     )
 
 
-def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> CircuitRecord | Pieces | None:
+def _own(context: Context, apart: Callable[[], Scored[SystemId] | None]) -> Pieces | None:
     """What only the claim's kind says."""
 
     def sides() -> tuple[RunScores, RunScores] | None:

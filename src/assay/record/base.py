@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 from assay.stats.estimate import LARGEST, Estimate
 from assay.store.canonical import plain
 
-SCHEMA = 2
+SCHEMA = 3
 BRIEF = 80  # characters of a field in a block's repr
 
 

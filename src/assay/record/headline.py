@@ -100,6 +100,15 @@ class PartsTable(Block):
     compound: PartRow | None
 
 
+class RunScores(Block):
+    """KL, loss, R_D, and nats over the model's loss."""
+
+    kl: Estimate
+    loss: Estimate
+    recovered: Estimate
+    nats: Estimate | None = None
+
+
 class TargetRecord(Block):
     """What KL is taken from where that is not the model's own distribution.
 

@@ -21,11 +21,10 @@ from assay.record.about import (
     Versions,
 )
 from assay.record.base import SCHEMA, Block, Number, Text
-from assay.record.circuit import CircuitRecord
 from assay.record.compute import Compute, Length
 from assay.record.controls import Controls, RivalRecord
 from assay.record.headline import Agreement, Headline, Losses, PartsTable, TableRow, TargetRecord
-from assay.record.pieces import KindBlock
+from assay.record.pieces import Pieces
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
 
@@ -43,7 +42,7 @@ class MeasurementRecord(Block):
         budget: what was run, and what was not; sentence: the verdict; tries: which of how many on this split it is.
     """
 
-    schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal[3] = Field(default=SCHEMA, alias="schema")
     assay: Assay
     claim: ClaimRecord
     arguments: Arguments
@@ -62,7 +61,7 @@ class MeasurementRecord(Block):
     compute: Compute
     parts: PartsTable
     bits: Length
-    own: KindBlock | None
+    own: Pieces | None
     target: TargetRecord | None = None
     controls: Controls
     rivals: tuple[RivalRecord, ...]
@@ -80,11 +79,6 @@ class MeasurementRecord(Block):
         return f"<{type(self).__name__}: {self.sentence!r}>"
 
     __str__ = __repr__
-
-    @property
-    def circuit(self) -> CircuitRecord | None:
-        """The kind's own block, where it is that of circuits."""
-        return self.own if isinstance(self.own, CircuitRecord) else None
 
     @property
     def removal(self) -> bool:

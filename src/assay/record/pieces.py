@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from assay.record.base import Block, Count, Number, Text
-from assay.record.circuit import CircuitRecord
+from assay.record.graph import Graph
 from assay.record.residual import Token
 from assay.stats.estimate import Estimate
 
@@ -18,10 +18,11 @@ class Sentence(Block):
 
 
 class TablePiece(Block):
-    """Rows of texts and figures under a title."""
+    """Rows of texts and figures under a title; `text`: what there is to say of them."""
 
     piece: Literal["table"] = "table"
     title: Text
+    text: Text | None = None
     columns: tuple[Text, ...]
     rows: tuple[tuple[Estimate | Number | Text | None, ...], ...]
 
@@ -70,19 +71,24 @@ class TokenStrip(Block):
     tokens: tuple[Token, ...]
 
 
-Piece = Annotated[Sentence | TablePiece | Series | HeatMap | TokenStrip, Field(discriminator="piece")]
+Piece = Annotated[Sentence | TablePiece | Series | HeatMap | TokenStrip | Graph, Field(discriminator="piece")]
 
 
 class Pieces(Block):
-    """The block of a kind, under its name."""
+    """The block of a kind, under its name.
+
+    Attributes:
+        title: of its section on the page; terms: words that it uses, each with what it means.
+        notes: what a reader must know of how the claim was read.
+    """
 
     block: Text
+    title: Text = "What only this claim says"
     pieces: tuple[Piece, ...]
+    notes: tuple[Text, ...] = ()
+    terms: dict[Text, Text] = Field(default_factory=dict)
 
-
-def _tag(value: Any) -> str:
-    name = value.get("block") if isinstance(value, dict) else getattr(value, "block", None)
-    return "circuit" if name == "circuit" else "pieces"
-
-
-KindBlock = Annotated[Annotated[CircuitRecord, Tag("circuit")] | Annotated[Pieces, Tag("pieces")], Discriminator(_tag)]
+    @property
+    def graph(self) -> Graph | None:
+        """The first one."""
+        return next((piece for piece in self.pieces if isinstance(piece, Graph)), None)

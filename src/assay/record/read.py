@@ -64,7 +64,7 @@ def parsed(kind: type[Record], data: Any, name: str = "the record", again: str =
     if type(schema) is not int or not 0 < schema <= SCHEMA:
         said = "has no schema number" if schema is None else f"has schema {_shown(schema)}"
         raise RunError(f"{name} {said}, and this version of assay reads schemas 1 to {SCHEMA}; {again} with it")
-    new = upgraded(data) if schema == 1 else data
+    new = upgraded(data)
     try:
         # as JSON, where a list may be a tuple and a number is no text
         return kind.model_validate_json(json.dumps(new), strict=True)

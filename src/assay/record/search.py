@@ -8,7 +8,7 @@ from pydantic import Field
 
 from assay.record.about import Arguments, Assay, DataRecord, ModelRecord, State, TaskRecord, Timing, Versions
 from assay.record.base import SCHEMA, Block, Count, Json, Number, Text
-from assay.record.circuit import Drawing
+from assay.record.graph import Drawing
 from assay.record.pieces import HeatMap
 from assay.stats.estimate import Estimate
 
@@ -164,7 +164,7 @@ class SearchRecord(Block):
         heat: patching's map; roc: each method's, where the right edges are known; definitions: the areas in words.
     """
 
-    schema_: Literal[2] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal[3] = Field(default=SCHEMA, alias="schema")
     kind: Literal["frontier"] = "frontier"
     assay: Assay
     arguments: Arguments

@@ -1,4 +1,4 @@
-"""Records of schema 1 as schema 2 has them. What is not as assay wrote it stays as it is, for the reader to name."""
+"""Records of older schemas as today's has them. What is not as assay wrote it stays, for the reader to name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,62 @@ TASK = {"kind", "name", "metric", "documents", "rows", "tokens", "sources", "fin
 
 
 def upgraded(old: dict[str, Any]) -> dict[str, Any]:
-    """A measurement or a search of schema 1; `old` is left alone."""
+    """A measurement or a search of any schema; `old` is left alone."""
+    new = schema_2(old) if old["schema"] == 1 else old
+    if new["schema"] != 2:
+        return new
+    own = new.get("own")
+    is_circuit = isinstance(own, dict) and own.get("block") == "circuit"
+    return {**new, "schema": 3} | ({"own": _circuit(own)} if is_circuit else {})
+
+
+def _circuit(old: dict[str, Any]) -> dict[str, Any]:
+    """Circuits had a block of their own in schema 2; it is made of pieces."""
+    try:
+        drawing, complete, minimal = old["drawing"], old["completeness"], old["minimality"]
+        strengths = {_name(edge): edge["strength"] for edge in drawing["edges"] if edge["strength"] is not None}
+        rises = {row["part"]: row["increase"] for row in minimal["rows"]}
+        known = bool(strengths) and all(rises.get(name, {}).get("value") == x for name, x in strengths.items())
+        graph = {name: old[name] for name in ("total", "edges", "pairs", "live", "nodes")} | {
+            "piece": "graph",
+            "strength": "KL rise" if known else "score",
+            "note": "Edges are as wide as " + ("KL rises when each is left out." if known else "their scores, if any."),
+            "strengths": rises if known else {},
+            "drawing": drawing,
+        }
+        sides = [
+            [what, *(old[key][name] for name in ("recovered", "kl", "loss", "nats"))]
+            for key, what in (("sufficiency", "the circuit alone"), ("necessity", "everything but the circuit"))
+            if old.get(key)
+        ]
+        knocked = [[", ".join(row["names"]), row["kl"], row["loss_gap"]] for row in complete["rows"]]
+        both = f"{complete['share']:.0%} of its {complete['of']} are knocked out of the circuit and of the model alike."
+        one = f"{minimal['tried']} of {minimal['of']} {minimal['parts']} are left out one at a time."
+        left_out = [[row["part"], row["increase"]] for row in minimal["rows"]]
+        why = complete.get("reason")
+        tables = [
+            _table("Completeness", f"Undefined, because {why}." if why else both, "knocked out, KL, loss gap", knocked),
+            _table("Minimality", one, "left out, KL rises by", left_out),
+        ]
+        if sides:
+            columns = "what runs, recovered, KL, loss, loss less the model's"
+            tables.insert(0, _table("Sufficiency and necessity", None, columns, sides))
+        pieces, notes = [graph, *tables], old["notes"]
+    except (KeyError, TypeError, AttributeError, ValueError):
+        return old
+    return {"block": "circuit", "title": "The circuit", "pieces": pieces, "notes": notes}
+
+
+def _name(edge: dict[str, Any]) -> str:
+    return f"{edge['writer']}->{edge['reader']}" + (f"<{edge['part']}>" if edge["part"] else "")
+
+
+def _table(title: str, text: str | None, columns: str, rows: list[Any]) -> dict[str, Any]:
+    return {"piece": "table", "title": title, "text": text, "columns": columns.split(", "), "rows": rows}
+
+
+def schema_2(old: dict[str, Any]) -> dict[str, Any]:
+    """A record of schema 1 as schema 2 had it."""
     new = {**old, "schema": 2}
     if isinstance(task := old.get("task"), dict):  # what only one kind of task said lay among the rest
         kept = {key: value for key, value in task.items() if key in TASK}

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from assay.record.circuit import Drawing
+from assay.record.graph import Drawing
 from assay.report import style
 from assay.report.drawing_places import Layout, PlacedEdge, layout
 from assay.report.plain import plain_text

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from assay.record import circuit
+from assay.record import graph
 
 _HEAD = re.compile(r"a(\d{1,4})\.h(\d{1,4})")
 _GROUP = re.compile(r"a(\d{1,4})\.kv(\d{1,4})")
@@ -71,7 +71,7 @@ class Layout:
     unplaced: int
 
 
-def layout(drawing: circuit.Drawing, said: Mapping[str, str]) -> Layout:
+def layout(drawing: graph.Drawing, said: Mapping[str, str]) -> Layout:
     """Places of all nodes, paths of all edges.
 
     Args:
@@ -125,7 +125,7 @@ def layout(drawing: circuit.Drawing, said: Mapping[str, str]) -> Layout:
     return Layout(width, bottom + 32.0, nodes, edges, labels, links, len(found) - len(edges))
 
 
-def _edge(edge: circuit.EdgeRecord, nodes: Mapping[str, Node], pitch: float, said: str | None) -> PlacedEdge | None:
+def _edge(edge: graph.EdgeRecord, nodes: Mapping[str, Node], pitch: float, said: str | None) -> PlacedEdge | None:
     if edge.writer not in nodes or edge.reader not in nodes or edge.writer == "logits" or edge.reader == "input":
         return None
     writer, reader = nodes[edge.writer], nodes[edge.reader]

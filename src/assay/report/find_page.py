@@ -9,7 +9,7 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.about import DataRecord
 from assay.record.search import Band, MethodRecord, Point, SearchRecord
-from assay.report import circuit, drawing, export, frontier, heat, roc, search_words, shell, words
+from assay.report import drawing, export, frontier, graph, heat, roc, search_words, shell, words
 from assay.report.search_words import short, title, verdict
 from assay.report.shell import Entry
 from assay.report.verdict import metric_of
@@ -24,6 +24,8 @@ _SMALL = (
     ),
     ("accuracy", "Share of answers that are right."),
 )
+
+_NO_INTERVAL = "An edge's score is what the search gave it, not an estimate, so it has no interval."
 
 
 @debug_mode(False)  # the tests validate
@@ -64,7 +66,7 @@ def render(record: SearchRecord) -> str:
         over=[_over(method) for method in methods if method.mib.over_recovery],
         roc_line=roc.line(known) if known else "",
         roc_rows=roc.rows(known) if known else [],
-        picture=circuit.picture(found.drawing, note=circuit.NO_INTERVAL),
+        picture=graph.picture(found.drawing, note=_NO_INTERVAL),
         heat=record.heat,
         strongest=heat.strongest(record.heat),
         notes=record.notes,
@@ -95,8 +97,7 @@ def save_circuit(record: SearchRecord) -> str:
 
 def _glossary() -> dict[str, str]:
     shared = ("recovered", "recovered (loss)", "ablation", "floor", "KL", "loss", "control", "p", "interval", "check")
-    mine = words.FRONTIER_TERMS | {"edge": words.CIRCUIT_TERMS["edge"]}
-    return mine | {name: words.TERMS[name] for name in shared}
+    return words.FRONTIER_TERMS | {name: words.TERMS[name] for name in shared}
 
 
 def _facts(record: SearchRecord) -> list[tuple[str, str]]:

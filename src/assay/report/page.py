@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 from altair.utils.schemapi import debug_mode
 
+from assay.record.graph import Graph
 from assay.record.measurement import MeasurementRecord
-from assay.record.pieces import Pieces
-from assay.report import charts, circuit, details, export, pieces, sees, shell, verdict, words, worst
+from assay.report import charts, details, export, graph, pieces, sees, shell, verdict, words, worst
 from assay.report.shell import Entry
 
 _STATES = ("fired", "unknown", "passed")
@@ -29,14 +29,14 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         examples: one row a scored token; without it the page lacks the distribution over tokens.
     """
     compute, said, item = record.compute, verdict.verdict(record), words.item(record)
-    own = record.own.pieces if isinstance(record.own, Pieces) else ()
-    specs = _specs(record, examples) | pieces.charts(own)
+    own = record.own
+    specs = _specs(record, examples) | pieces.charts(own.pieces if own else ())
     shown = worst.examples(record)
     return shell.render(
         "template.html",
         specs,
         assay=record.assay,
-        contents=_contents(record, specs, shown is not None, bool(own)),
+        contents=_contents(record, specs, shown is not None),
         glossary=_glossary(record),
         r=record,
         head=record.headline,
@@ -72,8 +72,10 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         facts=details.facts(record),
         agreement=details.agreement(record),
         parts=_parts(record),
-        circuit=record.circuit and circuit.block(record.circuit),
-        pieces=own,
+        own=own,
+        own_line=graph.size_line(own.graph) if own and own.graph else "",
+        own_terms=own.terms if own else {},
+        graphs={at: graph.shown(one) for at, one in enumerate(own.pieces) if isinstance(one, Graph)} if own else {},
         strip=details.strip,
         checks=sorted(record.checks, key=lambda check: _STATES.index(check.state)),
         **details.controls(record),
@@ -98,12 +100,14 @@ def _glossary(record: MeasurementRecord) -> dict[str, str]:
     left_out = {"recovered (loss)", "nines", "residual signal"} if record.removal else {"necessity"}
     left_out |= set() if record.compute.points else {"compute recovered", "compute share"}
     left_out |= set() if record.bits.two_part else {"two-part code"}
-    found = words.TERMS | (words.CIRCUIT_TERMS if record.circuit else {})
+    own = record.own
+    edge = {"edge": words.FRONTIER_TERMS["edge"]} if own and own.graph else {}
+    found = words.TERMS | edge | (own.terms if own else {})
     return {name: text for name, text in found.items() if name not in left_out}
 
 
 def _contents(
-    record: MeasurementRecord, specs: dict[str, Any], examples: bool, own: bool
+    record: MeasurementRecord, specs: dict[str, Any], examples: bool
 ) -> Sequence[tuple[str, Sequence[Entry]]]:
     """The table of contents: the figures that decide, and what is folded."""
     known = {name for name, chart in specs.items() if chart is not None}
@@ -116,8 +120,7 @@ def _contents(
         Entry("compute", "Training compute") if "scaling" in known else None,
     ]
     more = [
-        Entry("circuit", "The circuit") if record.circuit else None,
-        Entry("own", "What only this claim says") if own else None,
+        Entry("own", record.own.title) if record.own else None,
         Entry("table", "Every floor and ablation"),
         Entry("agreement", "Agreement"),
         Entry("checks", "Checks"),

@@ -136,7 +136,7 @@ def _environment() -> jinja2.Environment:
     environment.filters["unbroken"] = _unbroken
     environment.filters["safe_json"] = lambda value: inline_json(_shown(value))
     environment.globals |= {
-        "terms": words.TERMS | words.CIRCUIT_TERMS | words.FRONTIER_TERMS,
+        "terms": words.TERMS | words.FRONTIER_TERMS,
         "states": words.STATES,
         "defined": words.defined,
         "value_text": words.value_text,
@@ -150,6 +150,7 @@ def _environment() -> jinja2.Environment:
         "power": words.power,
         "p_text": words.p_text,
         "count": words.count,
+        "few_names": words.few_names,
         "bits": words.bits,
         "number": words.number,
         "as_estimate": words.as_estimate,

@@ -51,15 +51,9 @@ TERMS: dict[str, str] = {
     "necessity": "(loss with the parts removed − model) / (bigram − model): how much is lost without these parts.",
 }
 
-CIRCUIT_TERMS: dict[str, str] = {
+FRONTIER_TERMS: dict[str, str] = {
     "edge": "What one part writes, as one later part reads it (a head's queries, keys and values apart). A circuit "
     "keeps some edges; every other one carries its ablation.",
-    "completeness": "Whether the circuit still behaves as the model does when parts of it are knocked out in both: a "
-    "circuit that leaves out a backup fails here.",
-    "minimality": "By how much KL rises when one part of the circuit is left out; where it does not, the part is idle.",
-}
-
-FRONTIER_TERMS: dict[str, str] = {
     "frontier": "What circuits of growing size recover, each made of a search's best edges without those that lead "
     "nowhere. The size is that of what is left.",
     "control band": "Random circuits made of whole paths, with as many edges and the same layers: from their 5 % to "

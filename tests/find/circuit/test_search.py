@@ -56,7 +56,7 @@ def test_a_planted_circuit_is_found_and_written(run):
 
     record = read_search("found")
     true = world("and_gate").truth("resample_joint").edges
-    assert (record.schema_, record.kind, record.total) == (2, "frontier", 18)
+    assert (record.schema_, record.kind, record.total) == (3, "frontier", 18)
     assert (record.circuit.method, record.circuit.edges, record.leak.state) == ("exact", 5, "passed")
     drawn = {(e.writer, e.reader, e.part) for e in record.circuit.drawing.edges}
     assert len(drawn) == 5

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Int
@@ -10,22 +10,30 @@ from jaxtyping import Int
 from assay.explanations.answers import KNOCKED, MOST_USES, Use, Uses
 from assay.explanations.circuit.files import Resolved
 from assay.explanations.circuit.nodes import touched
-from assay.explanations.circuit.trials import completeness, minimality, parts_of
+from assay.explanations.circuit.trials import SHARE, Completeness, Minimality, completeness, minimality, parts_of
 from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet
-from assay.record.circuit import CircuitRecord, Drawing, EdgeRecord, Minimality, RunScores
+from assay.record.graph import Drawing, EdgeRecord, Graph
+from assay.record.headline import RunScores
+from assay.record.pieces import Pieces, TablePiece
 from assay.score.circuits import score_circuits
 from assay.stats.keyed import generator
 
 CONTEXTS = 2  # random knock-outs of a quarter of the other parts
 MOST_DRAWN = 400  # edges of the drawing
+RISE = "KL rise"
+TERMS = {
+    "completeness": "Whether the circuit still behaves as the model does when parts of it are knocked out in both: a "
+    "circuit that leaves out a backup fails here.",
+    "minimality": "By how much KL rises when one part of the circuit is left out; where it does not, the part is idle.",
+}
 
 Rows = Int[np.ndarray, "rows"]
 Sides = Callable[[], tuple[RunScores, RunScores] | None]
 
 
-def circuit_block(workbench: PlanContext, found: Resolved, ablation: str, rows: Rows, sides: Sides) -> CircuitRecord:
+def circuit_block(workbench: PlanContext, found: Resolved, ablation: str, rows: Rows, sides: Sides) -> Pieces:
     """What only a circuit claim says.
 
     Args:
@@ -34,23 +42,56 @@ def circuit_block(workbench: PlanContext, found: Resolved, ablation: str, rows: 
     """
     model, edges = transformer_of(workbench), found.edges
     live = model.edges.pruned(edges.anywhere)
-    smallest, both = minimality(workbench, edges, ablation, rows=rows), sides()
-    return CircuitRecord(
+    smallest = minimality(workbench, edges, ablation, rows=rows)
+    name, note, strengths = _strengths(found, workbench, smallest)
+    graph = Graph(
         total=len(model.edges),
         edges=int(edges.anywhere.sum()),
         pairs=edges.count if edges.by_position else None,
         live=int(live.sum()),
         nodes=len(touched(model, live)),
-        positions=edges.by_position,
-        ablation=ablation,
-        completeness=completeness(workbench, edges, ablation, rows=rows),
-        minimality=smallest,
-        trial_rows=len(rows),
-        drawing=drawing(workbench, edges, _strengths(found, workbench, smallest)),
-        notes=tuple(found.notes),
-        sufficiency=both and both[0],
-        necessity=both and both[1],
+        strength=name,
+        note=note,
+        strengths={row.part: row.increase for row in smallest.rows} if name == RISE else {},
+        drawing=drawing(workbench, edges, strengths),
     )
+    complete = _complete(completeness(workbench, edges, ablation, rows=rows), len(rows))
+    pieces = (graph, *_sides(sides()), complete, _minimal(smallest, len(rows)))
+    return Pieces(block="circuit", title="The circuit", pieces=pieces, notes=tuple(found.notes), terms=TERMS)
+
+
+def _sides(both: tuple[RunScores, RunScores] | None) -> Iterator[TablePiece]:
+    whats = ("the circuit alone: every edge that it lacks is ablated",
+             "everything but the circuit: its edges are ablated, the others kept")  # fmt: skip
+    if both is not None:
+        rows = tuple((what, its.recovered, its.kl, its.loss, its.nats) for what, its in zip(whats, both, strict=True))
+        columns = ("what runs", "recovered", "KL", "loss", "loss less the model's")
+        yield TablePiece(title="Sufficiency and necessity", columns=columns, rows=rows)
+
+
+def _complete(found: Completeness, tried_on: int) -> TablePiece:
+    text = f"Undefined, because {found.reason}."
+    if found.rows:
+        text = (
+            f"{len(found.rows)} times, {SHARE:.0%} of the circuit's nodes, drawn at random, are knocked out of the "
+            f"circuit and of the model alike, on {tried_on} rows; KL between the two is what the circuit lacks there. "
+            f"Median of the draws: {found.median:.3g}."
+        )
+    ordered = sorted(found.rows, key=lambda row: -(row.kl.value or 0.0))
+    rows = tuple((", ".join(row.names), row.kl, row.loss_gap) for row in ordered)
+    return TablePiece(title="Completeness", text=text, columns=("knocked out", "KL", "loss gap"), rows=rows)
+
+
+def _minimal(found: Minimality, tried_on: int) -> TablePiece:
+    """The largest rise first."""
+    rises = [row.increase for row in found.rows]
+    idle = sum(rise.defined and (rise.low is None or rise.low <= 0) for rise in rises)
+    text = f"{len(rises)} of {found.of} {found.parts} are left out one at a time, on {tried_on} rows. "
+    text += f"For {idle} of them the rise in KL cannot be distinguished from 0." if idle else ""
+    text = text if idle else f"{text}Without any one of them KL rises."
+    text = text if rises else "No part was left out."
+    rows = tuple((row.part, row.increase) for row in found.rows)
+    return TablePiece(title="Minimality", text=text, columns=("left out", "KL rises by"), rows=rows)
 
 
 def circuit_uses(workbench: PlanContext, edges: EdgeSet, ablation: str, rows: Rows) -> Uses:
@@ -86,18 +127,20 @@ def circuit_uses(workbench: PlanContext, edges: EdgeSet, ablation: str, rows: Ro
     return Uses(tuple(uses), inside.mean_kl(0), ablation=ablation)
 
 
-def _strengths(found: Resolved, workbench: PlanContext, smallest: Minimality) -> np.ndarray | None:
-    """A number for each edge: the file's scores, or by how much KL rises without it; None where neither is known."""
+def _strengths(found: Resolved, workbench: PlanContext, smallest: Minimality) -> tuple[str, str, np.ndarray | None]:
+    """What an edge's strength is called, what there is to say of it, and a number for each edge: the file's scores, or
+    by how much KL rises without it; None where neither is known."""
     model = transformer_of(workbench)
     if found.scores is not None:
-        return found.scores.astype(float)
+        note = "An edge's score is what the search gave it, not an estimate, so it has no interval."
+        return "score", note, found.scores.astype(float)
     if smallest.parts != "edges":
-        return None
+        return "strength", "No strengths are known, so all edges are drawn alike.", None
     out = np.full(len(model.edges), np.nan)
     for row in smallest.rows:
         value = row.increase.value
         out[model.edges.number(row.part)[0]] = np.nan if value is None else value
-    return out
+    return RISE, "Edges are as wide as KL rises, in nats a token, when each is left out.", out
 
 
 def drawing(workbench: PlanContext, edges: EdgeSet, strengths: np.ndarray | None) -> Drawing:

@@ -31,8 +31,8 @@ from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, check_texts, parse_site
-from assay.record.circuit import CircuitRecord as CircuitBlock
-from assay.record.circuit import RunScores
+from assay.record.headline import RunScores
+from assay.record.pieces import Pieces
 
 MANY = 10**9  # path-sampled circuits are not counted
 DEFAULT_SEARCH = "attribution"  # stands for one that is not known
@@ -225,7 +225,7 @@ class Circuit(Explanation):
         ablation: str,
         rows: Int[np.ndarray, "rows"],
         sides: Callable[[], tuple[RunScores, RunScores] | None],
-    ) -> CircuitBlock:
+    ) -> Pieces:
         return circuit_block(workbench, self.resolve(workbench.model), ablation, rows, sides)
 
     def unedited(self, workbench: PlanContext, ablation: str) -> Plan:

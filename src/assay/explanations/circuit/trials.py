@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int
@@ -17,9 +17,9 @@ from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import transformer_of
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
-from assay.record.circuit import Completeness, KnockedOut, Minimality, Rise
 from assay.score.circuits import BASE, score_circuits
 from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator
 
 EDGES_TRIED = 48  # a circuit of so many edges is left out edge by edge, a larger one node by node
@@ -27,6 +27,42 @@ NODES_TRIED = 48  # of more nodes a keyed sample is left out
 DRAWS, SHARE = 8, 0.5  # random knock-outs, and the share of the circuit's nodes that each takes
 
 Rows = Int[np.ndarray, "rows"]
+
+
+@dataclass(frozen=True)
+class KnockedOut:
+    """KL(model less these nodes || circuit less them), and their difference in loss."""
+
+    names: tuple[str, ...]
+    kl: Estimate
+    loss_gap: Estimate
+
+
+@dataclass(frozen=True)
+class Completeness:
+    """Random halves of the circuit's nodes knocked out of it and of the model alike; `reason`: why none were."""
+
+    rows: tuple[KnockedOut, ...] = ()
+    median: float | None = None
+    worst: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Rise:
+    """By how much KL(model || circuit) rises when this part alone is left out."""
+
+    part: str
+    increase: Estimate
+
+
+@dataclass(frozen=True)
+class Minimality:
+    """Parts left out one at a time, the largest rise first; `parts`: edges or nodes, `of` so many in the circuit."""
+
+    parts: Literal["edges", "nodes"]
+    rows: tuple[Rise, ...]
+    of: int
 
 
 def node_out(model: Model, name: str) -> Bool[np.ndarray, "edges"]:
@@ -105,9 +141,8 @@ def completeness(workbench: PlanContext, edges: EdgeSet, ablation: str, *, rows:
     """
     model = transformer_of(workbench)
     draws = knocked_out(workbench, edges)
-    size: dict[str, Any] = {"n": len(draws), "share": SHARE, "of": "nodes"}
     if not draws:
-        return Completeness(**size, reason="the circuit has no node that could be knocked out")
+        return Completeness(reason="the circuit has no node that could be knocked out")
     everything = EdgeSet.whole(np.ones(len(model.edges), dtype=bool))
     knocked: list[KnockedOut] = []
     values = []
@@ -119,10 +154,9 @@ def completeness(workbench: PlanContext, edges: EdgeSet, ablation: str, *, rows:
         count = found.count[here]
         estimate = resamples.mean(found[0].kl[here], count, least=0.0)
         gap = resamples.difference(found[0].loss[here], found[BASE].loss[here], count)
-        knocked.append(KnockedOut(knocked=len(names), names=tuple(names), kl=estimate, loss_gap=gap))
+        knocked.append(KnockedOut(tuple(names), estimate, gap))
         values.append(found.mean_kl(0))
-    middle, worst = float(np.median(values)), float(np.max(values))
-    return Completeness(**size, rows=tuple(knocked), median=middle, worst=worst)
+    return Completeness(tuple(knocked), float(np.median(values)), float(np.max(values)))
 
 
 def minimality(workbench: PlanContext, edges: EdgeSet, ablation: str, *, rows: Rows) -> Minimality:
@@ -134,5 +168,4 @@ def minimality(workbench: PlanContext, edges: EdgeSet, ablation: str, *, rows: R
     kl = found.stacked("kl")
     rises = [resamples.difference(its[here], kl[0][here], count) for its in kl[1:]]
     order = np.argsort(-kl[1:].sum(1), kind="stable")  # also where an interval, and so a figure, is undefined
-    out = tuple(Rise(part=parts.names[i], increase=rises[i]) for i in order)
-    return Minimality(parts=parts.kind, rows=out, tried=len(parts.names), of=parts.of)
+    return Minimality(parts.kind, tuple(Rise(parts.names[i], rises[i]) for i in order), parts.of)
