@@ -290,9 +290,21 @@ def test_what_only_a_kind_says_is_drawn_without_knowing_it():
     series = {"piece": "series", "title": "A line", "x": "size", "y": "share", "lines": {"one": line}}
     heat = {"piece": "heat map", "rows": ["a0.h0"], "columns": ["1"], "values": [[0.5]], "unit": "KL"}
     tokens = {"piece": "tokens", "title": "A strip", "tokens": [{"token": "word", "kl": 0.1}]}
-    record["own"] = {"block": "scaled", "pieces": [sentence, table, series, heat, tokens]}
+    graph = records.data("circuit")["own"]["pieces"][0]
+    record["own"] = {"block": "scaled", "pieces": [sentence, table, series, heat, tokens, graph], "notes": ["Note it."]}
     text = words_of(record)
-    for part in (f"Said {EVIL}", "a1.h0 0.500 [0.400, 0.600]", "m1 0.250", "A line", "A strip", "word"):
+    assert drawn(record).count('<svg class="circuit"') == 1
+    for part in (
+        f"Said {EVIL}",
+        "8 of 82 edges",
+        "What only this claim says",
+        "Note it.",
+        "a1.h0 0.500 [0.400, 0.600]",
+        "m1 0.250",
+        "A line",
+        "A strip",
+        "word",
+    ):
         assert part in text
     assert "spec-own-2" in drawn(record)
     assert "spec-own-3" in drawn(record)

@@ -39,7 +39,7 @@ def _circuit(old: dict[str, Any]) -> dict[str, Any]:
             if old.get(key)
         ]
         knocked = [[", ".join(row["names"]), row["kl"], row["loss_gap"]] for row in complete["rows"]]
-        both = f"{complete['share']:.0%} of its {complete['of']} are knocked out of the circuit and of the model alike."
+        both = f"{100 * complete['share']:.0f} % of its {complete['of']} are knocked out of it and of the model alike."
         one = f"{minimal['tried']} of {minimal['of']} {minimal['parts']} are left out one at a time."
         left_out = [[row["part"], row["increase"]] for row in minimal["rows"]]
         why = complete.get("reason")

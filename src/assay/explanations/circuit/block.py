@@ -73,9 +73,9 @@ def _complete(found: Completeness, tried_on: int) -> TablePiece:
     text = f"Undefined, because {found.reason}."
     if found.rows:
         text = (
-            f"{len(found.rows)} times, {SHARE:.0%} of the circuit's nodes, drawn at random, are knocked out of the "
-            f"circuit and of the model alike, on {tried_on} rows; KL between the two is what the circuit lacks there. "
-            f"Median of the draws: {found.median:.3g}."
+            f"{len(found.rows)} times, {100 * SHARE:.0f} % of the circuit's nodes, drawn at random, are knocked out of "
+            f"the circuit and of the model alike, on {tried_on} rows; KL between the two is what the circuit lacks "
+            f"there. Median of the draws: {found.median:.3g}."
         )
     ordered = sorted(found.rows, key=lambda row: -(row.kl.value or 0.0))
     rows = tuple((", ".join(row.names), row.kl, row.loss_gap) for row in ordered)
