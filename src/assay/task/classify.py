@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,16 @@ from assay.errors import TaskError, nearest
 from assay.store.inputs import suffix
 from assay.task.arrays import LARGEST, read_arrays
 from assay.task.encode import name_of, require_loaded
-from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of, take, three_tenths
+from assay.task.examples import DocumentInfo, Examples, Made, content_hash, fields_of, take, three_tenths
 from assay.task.metrics import Metric, metric_of
 from assay.task.row_files import LONE, file_rows, is_table, table_rows
-from assay.task.task import Task
 
 MOST = 250_000  # examples
 INPUT, LABEL, GROUP = "input", "label", "group"  # columns of rows
 
 
 def classify_task(
+    make: Callable[..., Made],
     module: Any,
     inputs: Any,
     labels: Any,
@@ -33,8 +33,8 @@ def classify_task(
     groups: Sequence[object] | None,
     reference: Any,
     metric: str | Metric,
-) -> Task:
-    """See `Task.classify`."""
+) -> Made:
+    """See `Task.classify`; `make`: the class."""
     if not isinstance(module, torch.nn.Module):
         require_loaded(module)
     if labels is None:
@@ -64,7 +64,7 @@ def classify_task(
         scored, other, how = split(
             everything, [d.hash for d in everything.documents], "examples" if groups is None else "groups"
         )
-    return Task(
+    return make(
         kind="classify",
         name=f"classify with {name_of(module)}",
         metric=metric,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from assay.errors import TaskError
 from assay.stats.bootstrap import Resamples
+
+Made = TypeVar("Made")  # what those that gather examples make of them: a task
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,13 @@ from torch import Tensor
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW, Document
 from assay.task.encode import bos_of, name_of, reads_tokens
+from assay.task.examples import Made
 from assay.task.metrics import Metric
-from assay.task.task import Task
 from assay.task.text import text_task
 
 
 def ids_task(
+    make: Callable[..., Made],
     model: Any,
     ids: Any,
     *,
@@ -26,13 +28,14 @@ def ids_task(
     context: int | None,
     max_documents: int | None,
     seed: int,
-) -> Task:
-    """See `Task.from_ids`."""
+) -> Made:
+    """See `Task.from_ids`; `make`: the class."""
     reads_tokens(model)
     if ids is None:
         raise TaskError(f"ids must be a list of lists or arrays of token ids, one document each, not {_kind(ids)}")
     start = bos_of(model, bos)
     return text_task(
+        make,
         model,
         split=None,
         texts=ids,

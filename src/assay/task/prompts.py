@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +15,9 @@ from jaxtyping import Int
 from assay.errors import TaskError
 from assay.task.classify import split
 from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, reads_tokens, tokenizer_of
-from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
+from assay.task.examples import DocumentInfo, Examples, Made, content_hash, fields_of
 from assay.task.metrics import Metric, metric_of
 from assay.task.prompt_rows import KNOWN, PromptRow, each, read_rows
-from assay.task.task import Task
 
 
 @dataclass(frozen=True)
@@ -36,8 +35,10 @@ class Prompt:
     remark: str | None = None
 
 
-def prompts_task(model: Any, source: Any, *, metric: str | Metric, reference: Any, bos: bool | str) -> Task:
-    """See `Task.prompts`."""
+def prompts_task(
+    make: Callable[..., Made], model: Any, source: Any, *, metric: str | Metric, reference: Any, bos: bool | str
+) -> Made:
+    """See `Task.prompts`; `make`: the class."""
     reads_tokens(model)
     tokenizer_of(model)
     start = bos_of(model, bos)
@@ -59,7 +60,7 @@ def prompts_task(model: Any, source: Any, *, metric: str | Metric, reference: An
     if remarks:
         of = f"{len(remarks):,} of {len(prompts) + len(others):,}"
         said = {"answers": f"{of} prompts have an answer that may not be what is meant; {remarks[0]}"}
-    return Task(
+    return make(
         kind="prompts",
         name=name,
         metric=metric,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,16 +13,17 @@ from assay.errors import TaskError
 from assay.stats.keyed import generator
 from assay.task import bounds
 from assay.task.encode import bos_of, name_of, ordinary_tokens, reads_tokens
-from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
+from assay.task.examples import DocumentInfo, Examples, Made, content_hash, fields_of
 from assay.task.metrics import Metric, metric_of
-from assay.task.task import Task
 
 REFERENCE_ROWS = 256
 TRIES = 20
 
 
-def repeat_task(model: Any, *, n: int, length: int, seed: int, metric: str | Metric, bos: bool | str) -> Task:
-    """See `Task.repeat`."""
+def repeat_task(
+    make: Callable[..., Made], model: Any, *, n: int, length: int, seed: int, metric: str | Metric, bos: bool | str
+) -> Made:
+    """See `Task.repeat`; `make`: the class."""
     reads_tokens(model)
     start = bos_of(model, bos)
     head = int(start is not None)
@@ -38,7 +40,7 @@ def repeat_task(model: Any, *, n: int, length: int, seed: int, metric: str | Met
     seen: set[bytes] = set()
     scored = draw("scored", n, length, vocabulary, seed, seen)
     reference = draw("reference", min(n, REFERENCE_ROWS), length, vocabulary, seed, seen)
-    return Task(
+    return make(
         kind="repeat",
         name=f"repeat, {n} x {length}",
         metric=metric_of(metric),

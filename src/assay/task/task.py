@@ -162,6 +162,7 @@ class Task(Examples):
         from assay.task.text import text_task
 
         task = text_task(
+            cls,
             model,
             split=split,
             texts=texts,
@@ -206,6 +207,7 @@ class Task(Examples):
         from assay.task.ids import ids_task
 
         task = ids_task(
+            cls,
             model,
             ids,
             reference=reference,
@@ -237,7 +239,7 @@ class Task(Examples):
         """
         from assay.task.repeat import repeat_task
 
-        return repeat_task(model, n=n, length=length, seed=seed, metric=metric, bos=bos)
+        return repeat_task(cls, model, n=n, length=length, seed=seed, metric=metric, bos=bos)
 
     @classmethod
     def prompts(
@@ -264,7 +266,7 @@ class Task(Examples):
         """
         from assay.task.prompts import prompts_task
 
-        return told(prompts_task(model, source, metric=metric, reference=reference, bos=bos), reference is None)
+        return told(prompts_task(cls, model, source, metric=metric, reference=reference, bos=bos), reference is None)
 
     @classmethod
     def classify(
@@ -295,7 +297,8 @@ class Task(Examples):
         from assay.task.classify import classify_task
 
         return told(
-            classify_task(module, inputs, labels, groups=groups, reference=reference, metric=metric), reference is None
+            classify_task(cls, module, inputs, labels, groups=groups, reference=reference, metric=metric),
+            reference is None,
         )
 
 

@@ -13,15 +13,15 @@ import torch
 from assay.errors import TaskError
 from assay.task.documents import SHORTEST_WINDOW, Document, windows
 from assay.task.encode import bos_of, context_of, encode, name_of, padding_of, read_back, reads_tokens, tokenizer_of
-from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of, three_tenths
+from assay.task.examples import DocumentInfo, Examples, Made, content_hash, fields_of, three_tenths
 from assay.task.metrics import Metric, metric_of
 from assay.task.overlap import ids_text, refuse_contained, refuse_half
-from assay.task.task import Task
 from assay.task.text_files import read_texts, texts_of
 from assay.task.zoo_text import sample, trained_on, zoo_documents, zoo_reference
 
 
 def text_task(
+    make: Callable[..., Made],
     model: Any,
     *,
     split: str | None,
@@ -36,8 +36,8 @@ def text_task(
     seed: int,
     kind: Literal["text", "ids"] = "text",
     read: Callable[[Any, str], list[Document]] | None = None,
-) -> Task:
-    """See `Task.text`, and `Task.from_ids`.
+) -> Made:
+    """See `Task.text`, and `Task.from_ids`; `make`: the class.
 
     Args:
         kind: "ids" where `texts` and the reference are documents of ids.
@@ -93,7 +93,7 @@ def text_task(
     scored = cut(
         documents, width, start, model, unseen=texts is None and split == "unseen" and trained_on(model) is not None
     )
-    return Task(
+    return make(
         kind=kind,
         name=name,
         metric=metric,

@@ -191,7 +191,8 @@ def _prompts(
 ) -> Split:
     other = None if reference is None else reference["files"][0]
     whole = {"metric": "logit_diff", "bos": "auto", **options}
-    told(prompts_task(model, wanted["file"], reference=other, **whole), split=False)  # what is wrong, by file and line
+    whole_task = prompts_task(Task, model, wanted["file"], reference=other, **whole)
+    told(whole_task, split=False)  # what is wrong, by file and line
     rows, _ = read_rows(wanted["file"])
     plain = [dict(row.values) | ({} if row.group is None else {"group": row.group}) for row in rows]
     keys = [_hash(row["group"] if "group" in row else json.dumps(row, sort_keys=True)) for row in plain]
@@ -211,7 +212,8 @@ def _prompts(
             for row in read_rows(reference["files"][0])[0]
         ]
     evaluation, selection = (
-        prompts_task(model, names[part], reference=names["reference"], **whole) for part in ("evaluation", "selection")
+        prompts_task(Task, model, names[part], reference=names["reference"], **whole)
+        for part in ("evaluation", "selection")
     )
     place = Path(folder)
     claim = {
