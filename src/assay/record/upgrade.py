@@ -15,8 +15,9 @@ def upgraded(old: dict[str, Any]) -> dict[str, Any]:
     if new["schema"] != 2:
         return new
     own = new.get("own")
-    is_circuit = isinstance(own, dict) and own.get("block") == "circuit"
-    return {**new, "schema": 3} | ({"own": _circuit(own)} if is_circuit else {})
+    if isinstance(own, dict) and own.get("block") == "circuit":
+        new = {**new, "own": _circuit(own)}
+    return {**new, "schema": 3}
 
 
 def _circuit(old: dict[str, Any]) -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Card:
         yield from (Text.assemble((INDENT if i else "  RESULT  ", _DIM), one) for i, one in enumerate(result))
         first = verdict.led(record)
         leads = first[1] if first else record.headline.kl if record.removal else record.headline.recovered
-        if not record.removal and words.defined(leads):
+        if leads is not None and leads.defined and not record.removal:
             yield Text.assemble(f"{INDENT}floor ", bar(leads, BAR), " model")
         for line in (self._moves(), self._recovers(), self._no_interval(leads), self._as_well(), self._left()):
             for one in Text(line).wrap(console, wide - len(INDENT)) if line else ():
