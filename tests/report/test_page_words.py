@@ -220,6 +220,14 @@ def test_the_worst_examples_have_what_each_run_makes_of_every_token():
     assert "model “ the” 0.71, “ a” 0.20" in text
 
 
+def test_examples_are_in_the_order_that_their_head_says():
+    record = records.data()
+    record["residual"]["worst"].reverse()
+    order = [example["order"]["kl"] for example in examples_in(record)["examples"]]
+    assert order == sorted(order, reverse=True)
+    assert len(set(order)) > 1
+
+
 def test_slices_lead_to_their_examples():
     record = records.data()
     for place, row in enumerate(record["residual"]["worst"]):

@@ -67,6 +67,7 @@ def test_numbers_keep_their_sign_and_size():
 def test_a_figure_that_is_nearly_nothing_is_not_printed_as_zeros():
     assert words.said(estimate(3e-12, 1e-12), 3) == "3.0 × 10⁻¹² [2.0 × 10⁻¹², 4.0 × 10⁻¹²]"
     assert words.said(estimate(0.0, 0.0), 3) == "0.000 [0.000, 0.000]"
+    assert words.said(Estimate(0.000047, 0.0, 0.00013, 16), 3) == "0.00005 [0.00000, 0.00013]"
     assert words.percent(estimate(1 - 1e-12, 0.0)) == "100 % [100, 100]"
 
 
@@ -115,6 +116,18 @@ def test_the_bar_and_the_sentence_say_the_same(low, high, said, bar):
     text = _printed(Card(records.measured(record)), 100)
     assert said in text
     assert bar in text
+
+
+def test_the_slice_that_stands_out_is_the_one_of_the_page():
+    record = records.data()
+    rows = record["residual"]["slices"]["repeat"]
+    for row, kl, share in zip(rows, (0.237, 0.1, 0.05), (0.52, 0.30, 0.18), strict=True):
+        row |= {"kl": records.estimate(kl, 0.01), "share": share}
+    printed = " ".join(_printed(Card(records.measured(record))).split())
+    assert "Of what is left, 52 % falls on 13 % of the tokens: tokens that follow the same token as before" in printed
+    for row in rows:
+        row["kl"] |= {"low": 0.0}
+    assert "Of what is left, 52 %" not in " ".join(_printed(Card(records.measured(record))).split())
 
 
 def test_an_undefined_headline_has_its_reason_and_no_bar():
@@ -176,6 +189,20 @@ def test_an_undefined_share_is_one_word_in_a_column_and_its_reason_stands_below(
     assert f"Undefined: of the accuracy ({name}), because the gap is not resolved" in text
 
 
+def test_without_intervals_values_stand_and_the_reason_is_said_once():
+    record, why = records.data(), "too few documents for an interval: 6 documents"
+    open_ends = {"low": None, "high": None, "reason": why}
+    record["headline"]["recovered"] |= open_ends
+    for row in record["table"]:
+        for name in ("recovered", "recovered_loss", "kl_floor", "kl_explained"):
+            row[name] |= open_ends
+    text = _printed(Card(records.measured(record)), 100)
+    assert " ".join(text.split()).count(why) == 1
+    assert "…" not in text
+    assert "It recovers 9" in text
+    assert "not shown to do better" not in text
+
+
 def test_every_check_has_advice():
     assert {check.name for check in records.measured().checks} == set(words.ADVICE)
 
@@ -205,6 +232,14 @@ def test_nothing_in_the_name_of_a_run_folder_is_obeyed():
     assert shown.count("report runs/a␛[31m�b↵c/report.html") == 2
     assert "\x1b" not in shown
     assert "\u202e" not in shown
+
+
+def test_undefined_figures_of_a_search_have_their_reason_below_the_table():
+    record = records.data("search")
+    assert _printed(find_terminal.table(records.searched(record))).count("undefined: CPR, CMD, because harmful") == 1
+    for one in record["methods"]:
+        one["mib"] |= {"cpr": records.estimate(0.9), "cmd": records.estimate(0.1)}
+    assert "undefined" not in _printed(find_terminal.table(records.searched(record)))
 
 
 def test_a_group_of_controls_is_a_plain_sentence():

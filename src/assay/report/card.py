@@ -14,8 +14,7 @@ from rich.text import Text
 from assay.record.controls import ControlGroup
 from assay.record.headline import TableRow
 from assay.record.measurement import MeasurementRecord
-from assay.record.residual import Slice
-from assay.report import terminal, verdict, words
+from assay.report import slices, terminal, verdict, words
 from assay.report.bars import bar
 from assay.report.plain import plain_text
 
@@ -102,7 +101,10 @@ class Card:
         named, row = verdict.metric(self.record), self.record.headline_row
         if named is None or row is None or self.record.removal:
             return ""
-        return plain_text(f"The {named.name}: {verdict.reached(self.record, row)}.")
+        share = (
+            "" if row.recovered_loss.defined else f" Its share is undefined, because {words.why(row.recovered_loss)}."
+        )
+        return plain_text(f"The {named.name}: {verdict.reached(self.record, row)}.{share}")
 
     def _recovers(self) -> str:
         record, row = self.record, next((row for row in self.record.table if row.headline), None)
@@ -128,6 +130,8 @@ class Card:
             return f"At the floor and with the claim in place: {moved}."
         if found.high is not None and found.high < 0:
             return f"It does worse than its floor: {moved}."
+        if words.ends_why(found):
+            return f"It recovers {words.percent(found, reason=False)} of what is lost at the floor: {moved}."
         if found.low is None or found.low <= 0:
             return f"It is not shown to do better than its floor: {moved}."
         return f"It recovers {words.percent(found)} of what is lost at the floor: {moved}."
@@ -171,26 +175,17 @@ class Card:
         return [group for group in groups if group.p is not None or group.difference is not None]
 
     def _left(self) -> str:
-        """Where what is left is densest: the slice with most KL for its share of the tokens."""
-        record, dense = self.record, self._densest()
-        if record.removal or dense is None:
+        """Where what is left sits: the slice that the page names, in fewer words."""
+        record, item = self.record, words.item(self.record)
+        if record.removal:
             return ""
-        by, one = dense
-        tokens = 100 * one.tokens / max(record.task.tokens, 1)
-        place = f"{by}: {one.slice}".replace("_", " ")
-        return plain_text(
-            f"What is left is densest in {place} ({words.share(one.share or 0.0)} of it, {tokens:.0f} % of the tokens)."
-        )
-
-    def _densest(self) -> tuple[str, Slice] | None:
-        parts = ("source", "position", "token_class", "frequency", "repeat")
-        found = [
-            (by, one)
-            for by in parts
-            for one in self.record.residual.slices.get(by, ())
-            if len(self.record.residual.slices[by]) > 1 and one.share is not None and one.share >= 0.1 and one.tokens
-        ]
-        return max(found, key=lambda pair: (pair[1].share or 0.0) / pair[1].tokens, default=None)
+        one = slices.telling(record)
+        if one is None:
+            line = slices.telling_line(record)
+            return line and f"{line} in what is left."
+        share, tokens = (words.number(100 * part, 0) for part in (one.share, one.tokens))
+        of = slices.phrase(one.by, one.name, item)
+        return plain_text(f"Of what is left, {share} % falls on {tokens} % of the {item}s: {of}.")
 
     # -- floors, controls, checks -----------------------------------------------------------------------------------
 
@@ -292,8 +287,7 @@ def _brief(value: words.Figure, least: int = 2) -> str:
     """A figure with its interval; where there is none, why is said elsewhere."""
     if not words.defined(value):
         return "undefined"
-    interval = words.interval_text(value, least) or ("(no interval)" if words.ends_why(value) else "")
-    return f"{words.value_text(value, least)} {interval}".rstrip()
+    return f"{words.value_text(value, least)} {words.interval_text(value, least)}".rstrip()
 
 
 def _duration(seconds: float) -> str:

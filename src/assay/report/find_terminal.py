@@ -27,6 +27,7 @@ def table(record: SearchRecord, report: str | None = None, follow: str | None = 
         parts += [Text(heading), _sizes(chosen, record), Text("")]
     if record.roc is not None:
         parts += [Text(roc.line(record.roc)), _roc(record.roc), Text("")]
+    parts += [Text(f"undefined: {line}") for line in _undefined(record)]
     parts.append(Text(f"leak: {record.leak.state}; {plain_text(record.leak.evidence)}"))
     for one in record.methods:
         if one.mib.over_recovery:
@@ -46,6 +47,20 @@ def _methods(record: SearchRecord) -> Table:
         areas, mib = map(_short, (one.area.linear, one.area.log)), map(_value, (one.mib.cpr, one.mib.cmd))
         out.add_row(plain_text(one.method), *areas, *mib, words.count(round(one.passes)))
     return out
+
+
+def _undefined(record: SearchRecord) -> list[str]:
+    """Why figures of the tables are undefined: a line a reason."""
+    named, chosen = metric_of(record.task.metric), record.chosen_method
+    found = [(name, figure) for one in record.methods for name, figure in (("CPR", one.mib.cpr), ("CMD", one.mib.cmd))]
+    for point in chosen.sizes if chosen else ():
+        own = (named.name, point.recovered_loss) if named else ("accuracy", point.accuracy)
+        found += [("recovered", point.recovered), ("KL", point.kl), own]
+    reasons: dict[str, dict[str, None]] = {}
+    for name, figure in found:
+        if not figure.defined:
+            reasons.setdefault(words.why(figure), {})[plain_text(name)] = None
+    return [f"{', '.join(names)}, because {plain_text(why)}" for why, names in reasons.items()]
 
 
 def _roc(found: RocRecord) -> Table:
@@ -91,6 +106,8 @@ def _short(found: Estimate, times: float = 1.0, unit: str = "") -> str:
     if found.value is None:
         return "undefined"
     decimals = 1 if times > 1 else 3
+    if found.low is None and found.high is None:
+        return f"{words.number(times * found.value, decimals)}{unit}"
     ends = ["open" if end is None else words.number(times * end, decimals) for end in (found.low, found.high)]
     return f"{words.number(times * found.value, decimals)}{unit} [{ends[0]}, {ends[1]}]"
 

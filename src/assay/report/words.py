@@ -142,7 +142,10 @@ def decimals(estimate: Estimate, least: int = 2) -> int:
     if low is None or high is None or high - low <= _EXACT * max(abs(low), abs(high)):
         value = abs(estimate.value or 1.0)
         return least if value >= 10.0**-least else math.ceil(-math.log10(value)) + 1
-    return max(least, min(6, math.ceil(-math.log10(high - low))))
+    places = max(least, min(6, math.ceil(-math.log10(high - low))))
+    if low >= 0 and 0 < (estimate.value or 0.0) < 0.5 * 10.0**-places:  # no KL that is not 0 reads as 0
+        return min(6, math.ceil(-math.log10(estimate.value or 1.0)))
+    return places
 
 
 def value_text(value: Figure, least: int = 2) -> str:

@@ -43,7 +43,8 @@ class Examples:
 
 def examples(record: MeasurementRecord) -> Examples | None:
     """The examples of a record, those with the largest KL first; None where there are none."""
-    known = [row for row in (*record.residual.worst, *record.residual.worst_of_slices) if row.text]
+    found = [row for row in (*record.residual.worst, *record.residual.worst_of_slices) if row.text]
+    known = sorted(found, key=lambda row: -row.kl)  # the record has them by their windows' KL, the table by the token's
     if not known:
         return None
     runs = [(key, _called(record, name)) for key, name in RUNS if any(_has(row, key) for row in known)]
