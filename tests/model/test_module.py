@@ -143,3 +143,21 @@ def test_structured_inputs_and_outputs() -> None:
 class Silent(nn.Module):
     def forward(self, x: Tensor) -> Any:
         return "nothing"
+
+
+def test_an_index_that_is_not_there_and_inputs_that_do_not_fit_are_one_sentence(cnn: CNN, images: Tensor) -> None:
+    model = opened(cnn).on(images)
+    assert model.site("conv1[3]").index == 3
+    with pytest.raises(ComponentError, match=r"^'conv1\[4\]': 'conv1' gives 4 values, 0 to 3$"):
+        model.site("conv1[4]")
+    with pytest.raises(ModelError, match=r"^CNN does not take these inputs, of shape \[2, 8, 8\] an example: "):
+        opened(cnn).on(images.expand(-1, 2, -1, -1))
+
+
+def test_a_network_that_draws_at_random_is_refused(images: Tensor) -> None:
+    class Noisy(CNN):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) + torch.randn(3)
+
+    with pytest.raises(ModelError, match=r"^Noisy draws at random in evaluation mode: of one example it gives two"):
+        opened(Noisy()).on(images)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from assay.errors import ComponentError, ModelError, nearest
+from assay.errors import ComponentError, ModelError, UserError, nearest
 from assay.model import meter
 from assay.model.calls import MARK, Place, leaves, observe, split, submodules, uncalled
 from assay.model.fingerprint import fingerprint
@@ -56,12 +56,26 @@ class ModuleModel:
         return f"<ModuleModel {self.name}: {what}, {str(self.dtype).removeprefix('torch.')} on {self.device}>"
 
     def on(self, inputs: Tensor) -> ModuleModel:
-        """The same model, which knows what is called on these inputs' first example and how often."""
+        """The same model, which knows what is called on these inputs' first example and how often.
 
-        def run(times: int) -> None:
-            with evaluating(self.network):
-                self._run(torch.cat([inputs[:1]] * times))
+        Raises:
+            ModelError: where the network does not take the example, and where it makes another thing of it each time.
+        """
 
+        def run(times: int) -> Tensor:
+            with evaluating(self.network), torch.no_grad():
+                return _tensor(self._run(torch.cat([inputs[:1]] * times)))
+
+        try:
+            first, again = run(1), run(1)
+        except UserError:
+            raise
+        except Exception as problem:
+            why = " ".join(str(problem).split()) or type(problem).__name__
+            shape = list(inputs.shape[1:])
+            raise ModelError(f"{self.name} does not take these inputs, of shape {shape} an example: {why}") from problem
+        if not torch.allclose(first, again, rtol=1e-3, atol=1e-4, equal_nan=True):
+            raise ModelError(f"{self.name} draws at random in evaluation mode: of one example it gives two outputs")
         out = replace(self, seen=observe(self.network, run, lambda output: _tensor(output, missing=True)))
         if "fingerprint" in self.__dict__:
             out.__dict__["fingerprint"] = self.fingerprint  # the same weights; hashing them takes a while
@@ -129,6 +143,9 @@ class ModuleModel:
         module, call = split(site.module or "")
         if module not in self.submodules:
             raise ComponentError(f"{module!r} is no submodule of {self.name}" + nearest(module, self.components))
+        shape = self.places[site.module].shape if self.seen is not None and site.module in self.places else None
+        if site.index is not None and shape and site.index >= shape[0]:
+            raise ComponentError(f"{name!r}: {site.module!r} gives {shape[0]} values, 0 to {shape[0] - 1}")
         if call is None or self.seen is None:
             return site
         calls = self.calls(module)
