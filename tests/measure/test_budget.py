@@ -128,7 +128,11 @@ def test_a_small_model_is_measured_whole_where_nobody_gave_a_budget():
 @pytest.mark.parametrize(
     ("budget", "sentence"),
     [
-        (2, r"^a budget of 2 passes is too small for this claim's headline; '--budget headline' measures it whatever"),
+        (
+            2,
+            r"^a budget of 2 passes is too small for this claim's headline, which takes about \d+; '--b",
+        ),
+        (1, r"^a budget of 1 pass is too small"),
         (0, r"^'budget' must be at least 1, not 0$"),
         ("least", r"^'budget' must be a number of passes, 'headline' or 'thorough', not 'least'$"),
         (True, r"^'budget' must be a number of passes, 'headline' or 'thorough', not True$"),

@@ -52,6 +52,22 @@ LEAST_CONTROLS = 19  # with fewer no p is below 0.05
 LEAST_ROWS, LEAST_EXAMPLES = 4, 64  # of a classifier, whose rows are scored once each
 
 
+class TooSmallError(UserError):
+    """A budget that the headline does not fit into.
+
+    Args:
+        passes: that were given; least: that the headline takes, about, where that is known.
+    """
+
+    def __init__(self, passes: float, least: int | None = None) -> None:
+        self.passes = passes
+        takes = "" if least is None else f", which takes about {least}"
+        super().__init__(
+            f"a budget of {passes:g} pass{'es' * (passes != 1)} is too small for this claim's headline{takes}; "
+            "'--budget headline' measures it whatever it takes"
+        )
+
+
 @dataclass
 class Budget:
     """Shares out what a measurement may cost.
@@ -88,16 +104,13 @@ class Budget:
         """The headline takes what it takes; where passes were given it has to fit into them.
 
         Raises:
-            UserError: where it does not.
+            TooSmallError: where it does not.
         """
         try:
             with metered(most=self.passes * self.unit if self.given else math.inf) as self._headline:
                 yield
         except OverBudgetError:
-            raise UserError(
-                f"a budget of {self.passes:g} passes is too small for this claim's headline; '--budget headline' "
-                "measures it whatever it takes, and '--dry-run' says how much that is"
-            ) from None
+            raise TooSmallError(self.passes) from None
 
     def rest(self) -> AbstractContextManager[object]:
         """In this context all that is run has to fit into what the headline left."""

@@ -14,6 +14,7 @@ from assay.explanations.claims.file import ClaimFile
 from assay.log import log
 from assay.measure.continued import check
 from assay.measure.measurement import Measurement
+from assay.measure.plan_cost import least_told
 from assay.measure.resolve import resolve
 from assay.measure.settings import Flags, Settings, with_flags
 from assay.measure.workbench import Workbench, logged, saved
@@ -56,7 +57,8 @@ def measure(
     with watched(progress) as say:
         say("loading", 0, None)
         job = resolve(claim, model, task, settings, flags)
-        return logged(job, Workbench(job.model, job.task, seed=job.settings.seed), say, started)
+        with least_told(job):
+            return logged(job, Workbench(job.model, job.task, seed=job.settings.seed), say, started)
 
 
 def measure_into(
@@ -84,7 +86,8 @@ def measure_into(
     job = resolve(claim, None, None, settings, {})
     if before is not None:
         check(before, job, str(settings.out))
-    return saved(job, Workbench(job.model, job.task, seed=settings.seed), say, started, before, told)
+    with least_told(job):
+        return saved(job, Workbench(job.model, job.task, seed=settings.seed), say, started, before, told)
 
 
 def measure_each_into(

@@ -10,7 +10,8 @@ import math
 import time
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cached_property
 from typing import Any
@@ -24,6 +25,7 @@ from assay.intervene.ablations import PlanContext
 from assay.intervene.donor_runs import Donors
 from assay.intervene.edit_runner import CleanRuns, Ends
 from assay.intervene.runner import Runner
+from assay.measure.budget import TooSmallError
 from assay.measure.controls.model_floors import as_rivals
 from assay.measure.controls.rivals import Rival, Unchanging, ngrams, smaller_models
 from assay.measure.job import Job
@@ -36,6 +38,7 @@ from assay.model.module import ModuleModel
 from assay.model.sketch import ModuleSketch, sketch
 from assay.model.transformer import Model
 from assay.score.score import is_circuit, score
+from assay.task.bounds import HEADLINE_ONLY
 from assay.task.examples import Examples
 from assay.task.task import Task
 
@@ -50,7 +53,20 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
 
     `stages` has both by what the measurement says that it does, passes in units of one over all scored rows.
     """
-    return cost(resolve(claim, None, None, replace(settings, register=False), {}))  # nothing is tried
+    job = resolve(claim, None, None, replace(settings, register=False), {})  # nothing is tried
+    with least_told(job):
+        return cost(job)
+
+
+@contextmanager
+def least_told(job: Job) -> Iterator[None]:
+    """Where the job's budget is too small for its headline, the sentence says how many passes that takes."""
+    try:
+        yield
+    except TooSmallError as problem:
+        alone = replace(job, settings=replace(job.settings, budget=HEADLINE_ONLY, only=("headline",)))
+        stages = cost(alone)["stages"].values()
+        raise TooSmallError(problem.passes, math.ceil(sum(one["passes"] for one in stages))) from None
 
 
 def cost(job: Job) -> dict[str, Any]:
