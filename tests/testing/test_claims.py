@@ -80,6 +80,11 @@ def test_a_removal_is_asked_what_it_costs_and_nothing_else_is(model, task, remov
         assert_costs(assay.Keep(["m0"]), model, task, at_least=0.1, ablation="mean")
 
 
+def test_more_than_the_whole_is_refused_before_anything_is_measured():
+    with pytest.raises(assay.UserError, match=r"^'at_least' is a share, at most 1, and not 90; did you mean 0.9\?$"):
+        assert_recovered("no.yaml", at_least=90.0)
+
+
 def test_a_figure_without_a_lower_end_fails_with_the_reason(model, task):
     with pytest.raises(AssertionError, match=r"no interval: .* too few.*and at least 0 was asked of its lower"):
         assert_recovered(assay.Keep(["m0"]), model, task, at_least=0.0, ablation="mean", documents=1)

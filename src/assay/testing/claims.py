@@ -45,7 +45,8 @@ def assert_recovered(
     Raises:
         AssertionError: one sentence with the figure, its interval, what was asked, and where the claim is from; also
             where the figure is undefined, or its interval is open, with the reason.
-        UserError: for a claim, model or task that cannot be measured, and for a removal (`assert_costs`).
+        UserError: for a claim, model or task that cannot be measured, for a removal (`assert_costs`), and for more
+            than the whole.
 
     Example:
         >>> import assay
@@ -54,6 +55,10 @@ def assert_recovered(
         >>> assert_recovered(assay.Keep(["a0", "m0"]), model, task, at_least=0.9, ablation="mean").recovered >= 0.9
         True
     """
+    __tracebackhide__ = True  # pytest shows the caller's line, not these
+    if not at_least <= 1:
+        meant = f"; did you mean {at_least / 100:g}?" if 1 < at_least <= 100 else ""
+        raise ClaimError(f"'at_least' is a share, at most 1, and not {at_least:g}{meant}")
     result = _headline(claim, model, task, flags)
     if result.record.removal:
         raise ClaimError(f"{_origin(claim)}a removal has no recovered share; assert_costs asks what it costs, in nats")
@@ -85,6 +90,7 @@ def assert_costs(
         >>> assert_costs(assay.Remove(["m0"]), model, task, at_least=0.1, ablation="mean").kl >= 0.1
         True
     """
+    __tracebackhide__ = True
     result = _headline(claim, model, task, flags)
     if not result.record.removal:
         kind = result.record.claim.kind
@@ -118,6 +124,7 @@ def _headline(claim: Any, model: Any, task: Task | None, flags: Flags) -> Measur
 def _held(
     claim: Any, result: Measurement, what: str, figure: Estimate, unit: str, at_least: float, by: str
 ) -> Measurement:
+    __tracebackhide__ = True
     found = figure.value if by == "value" else figure.low
     if found is not None and found >= at_least:
         return result
