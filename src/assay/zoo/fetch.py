@@ -76,6 +76,8 @@ def fetch(name: str, given: str | Path | None = None, *, say: Callable[[str], No
     """
     short = name.removeprefix(index.PREFIX)
     if short not in SOURCES:
+        if short in index.names():
+            raise ModelError(f"{short!r} ships with the package and is not fetched; {index.PREFIX + short!r} opens it")
         raise ModelError(f"{short!r} cannot be fetched" + nearest(short, SOURCES))
     source, folder = SOURCES[short], index.cache() / short
     if (folder / "config.json").exists():

@@ -88,7 +88,7 @@ def request(source: str, task: str | None, texts: Sequence[str], options: Mappin
                 + _meant(kind)
             )
         if not inputs.is_file(kind):
-            raise TaskError(f"there is no file of prompts {kind!r}")
+            raise TaskError(f"there is no file of prompts {kind!r}" + inputs.similar_files(kind, ROWS))
         fields = {"kind": "prompts", "file": kind}
     if fields["kind"] == "planted" and not is_world(source):
         raise TaskError(f"the task 'planted' is of a model such as 'planted:induction', not of {source!r}")
@@ -144,5 +144,7 @@ def _fits(fields: Mapping[str, Any]) -> None:
 
 
 def _meant(kind: str) -> str:
-    tail = nearest(kind, KINDS)
+    if Path(kind).is_dir():
+        return f"; a folder of texts is --task text --text {kind}"
+    tail = inputs.similar_files(kind, ROWS) or nearest(kind, KINDS)
     return tail if "did you mean" in tail else ""
