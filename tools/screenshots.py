@@ -2,7 +2,8 @@
 
     python -m tools.screenshots RUN OUT [--height 2600]
 
-Writes OUT/page-WIDTH-THEME.png: the page from its top, at most so high, in at most 256 colours.
+Writes OUT/page-WIDTH-THEME.png: the page from its top, at most so high, in at most 256 colours. Where OUT ends in .png
+it is one picture, 1280 pixels wide and light.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--height", type=int, default=2600, help="pixels at most")
     given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    page = (given.run / "report.html").read_text(encoding="utf-8")
-    for width in WIDTHS:
-        for theme in THEMES:
-            place = given.out / f"page-{width}-{theme}.png"
+    one, page = given.out.suffix == ".png", (given.run / "report.html").read_text(encoding="utf-8")
+    (given.out.parent if one else given.out).mkdir(parents=True, exist_ok=True)
+    for width in WIDTHS[:1] if one else WIDTHS:
+        for theme in THEMES[:1] if one else THEMES:
+            place = given.out if one else given.out / f"page-{width}-{theme}.png"
             place.write_bytes(written(cropped(shot(page, width, theme, given.height))))
             print(f"{place}: {place.stat().st_size / 1000:.0f} kB")
 
