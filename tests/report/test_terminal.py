@@ -203,6 +203,18 @@ def test_without_intervals_values_stand_and_the_reason_is_said_once():
     assert "not shown to do better" not in text
 
 
+@pytest.mark.parametrize(("name", "rows"), [("rivals", "rivals"), ("parts", "components")])
+def test_undefined_figures_of_rivals_and_parts_have_their_reason_below_the_table(name, rows):
+    record = records.data("several")
+    table = record["rivals"] if name == "rivals" else record["parts"][rows]
+    table[0]["recovered"] = records.estimate(None, reason="the gap is not resolved")
+    table[1]["recovered"] |= {"low": None, "high": None, "reason": "too few documents"}
+    text = _printed(section(records.measured(record), name), 200)
+    assert text.count("Undefined: recovered, because the gap is not resolved") == 1
+    assert text.count("No interval: too few documents") == 1
+    assert "(no interval" not in text
+
+
 def test_every_check_has_advice():
     assert {check.name for check in records.measured().checks} == set(words.ADVICE)
 

@@ -77,7 +77,7 @@ class Card:
         under = f"under {head.ablation}"
         if self.record.removal:
             nats = f" · {self._change(head.nats)}" if words.defined(head.nats) else ""
-            return plain_text(f"KL {_brief(head.kl, 3)} nats when removed, {under}{nats}")
+            return plain_text(f"KL {terminal.bare(head.kl, 3)} nats when removed, {under}{nats}")
         if first is not None:
             named, share = first
             text = f"recovered {words.percent(share, reason=False)} of the {named.name}"
@@ -85,16 +85,16 @@ class Card:
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
         nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
-        text = f"recovered {_brief(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
+        text = f"recovered {terminal.bare(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
         return plain_text(text)
 
     def _change(self, nats: words.Figure) -> str:
         """By how much a removal changes the loss, or the task's own metric in its own unit."""
         named = verdict.metric(self.record)
         if named is None:
-            return f"loss {_brief(nats)} nats more"
+            return f"loss {terminal.bare(nats)} nats more"
         change = verdict.as_figure(words.as_estimate(nats), named.change)
-        return f"{named.name} {_brief(change)}{f' {named.unit}' if named.unit else ''} more"
+        return f"{named.name} {terminal.bare(change)}{f' {named.unit}' if named.unit else ''} more"
 
     def _moves(self) -> str:
         """What the task's own metric is at the floor, with the claim and in the model."""
@@ -208,13 +208,13 @@ class Card:
             mark = "▸ " if row.headline else "  "
             if record.removal:
                 nats = row.nats if named is None else verdict.as_figure(row.nats, named.change)
-                cells = [mark + terminal.row_name(row), _brief(row.kl_explained, 3), _brief(nats)]
+                cells = [mark + terminal.row_name(row), terminal.bare(row.kl_explained, 3), terminal.bare(nats)]
             else:
                 own = row.floor in ("ablated", "empty")
                 name = terminal.row_name(row) if own else plain_text(f"{row.floor}, {row.ablation}")
                 kl = f"{_short(row.kl_floor)} → {_short(row.kl_explained)}"
                 losses = (row.loss_floor, row.loss_explained, record.losses.model)
-                found, share = _brief(row.recovered), _brief(row.recovered_loss)
+                found, share = terminal.bare(row.recovered), terminal.bare(row.recovered_loss)
                 if named is None:
                     cells = [mark + name, found, terminal.nines_cell(row), kl, " → ".join(map(_short, losses))]
                 else:
@@ -232,7 +232,7 @@ class Card:
         if not chosen:
             return None
         places, table = (3 if self.record.removal else 2), _table()
-        own = _brief(chosen[0].claim, places)
+        own = terminal.bare(chosen[0].claim, places)
         for column in ("  control", "n", "median", "best", "p", f"the claim on the same rows: {own}"):
             table.add_column(column, justify="left" if column[0] in " t" else "right", no_wrap=True)
         for group in chosen:
@@ -268,7 +268,7 @@ def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
     p = "" if group.p is None else words.p_text(group.p)
     less = ""
     if group.difference is not None and words.defined(group.difference):
-        less = f"the claim less this {_brief(group.difference, places)}"
+        less = f"the claim less this {terminal.bare(group.difference, places)}"
     name = f"  {plain_text(group.name)}"
     return name, words.count(len(values)), words.number(middle, places), words.number(values[-1], places), p, less
 
@@ -281,13 +281,6 @@ def _short(value: words.Figure) -> str:
     """Alone: digits that only its interval would bear are noise."""
     estimate = words.as_estimate(value)
     return "undefined" if estimate.value is None else words.value_text(estimate.value, 3)
-
-
-def _brief(value: words.Figure, least: int = 2) -> str:
-    """A figure with its interval; where there is none, why is said elsewhere."""
-    if not words.defined(value):
-        return "undefined"
-    return f"{words.value_text(value, least)} {words.interval_text(value, least)}".rstrip()
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -21,7 +21,8 @@ _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 
 def floors(record: MeasurementRecord) -> list[RenderableType]:
     """A row a floor and ablation."""
-    return [_rows(record), *(Text(line, style=_DIM) for line in undefined(record))]
+    intervals = (line for line in terminal.missing(_figures(record)) if line.startswith("No"))
+    return [_rows(record), *(Text(line, style=_DIM) for line in (*undefined(record), *intervals))]
 
 
 def controls(record: MeasurementRecord) -> list[RenderableType]:
@@ -37,13 +38,18 @@ def rivals(record: MeasurementRecord) -> list[RenderableType]:
     """Simpler systems that compete for the same credit."""
     if not record.rivals:
         return [Text(f"none, because {plain_text(record.rivals_reason or 'none could be made')}")]
-    named = metric(record)
-    table = _table("rival", "recovered", "KL", named.name if named else "loss", "bits")
+    named, figures = metric(record), list[tuple[str, words.Figure]]()
+    own = named.name if named else "loss"
+    table = _table("rival", "recovered", "KL", own, "bits")
     for one in record.rivals:
-        loss = words.said(_figure(named, words.as_estimate(one.loss)), 3)
-        cells = (plain_text(one.name), terminal.cell(one.recovered), words.said(one.kl, 3), loss)
+        loss = _figure(named, words.as_estimate(one.loss))
+        figures += [("recovered", one.recovered), ("KL", one.kl), (own, loss)]
+        cells = (
+            plain_text(one.name),
+            *(terminal.bare(x, places) for (_, x), places in zip(figures[-3:], (2, 3, 3), strict=True)),
+        )
         table.add_row(*(Text(cell) for cell in (*cells, words.bits(one.bits) if one.bits is not None else "none")))
-    return [table]
+    return [table, *(Text(line, style=_DIM) for line in terminal.missing(figures))]
 
 
 def compute(record: MeasurementRecord) -> list[RenderableType]:
@@ -89,11 +95,13 @@ def parts(record: MeasurementRecord) -> list[RenderableType]:
     if block.reason:
         return [Text(f"none, because {plain_text(block.reason)}")]
     table = _table("component", "recovered", "KL floor → explained", "necessity")
+    figures = list[tuple[str, words.Figure]]()
     for row in (*block.components, *([block.compound] if block.compound else [])):
         kl = " → ".join(words.value_text(x, 3) for x in (row.kl_floor, row.kl_explained))
-        needed = "" if row.necessity is None else words.said(row.necessity)
-        table.add_row(*(Text(cell) for cell in (plain_text(row.component), words.said(row.recovered), kl, needed)))
-    return [table]
+        needed = "" if row.necessity is None else terminal.bare(row.necessity)
+        figures += [("recovered", row.recovered), *([("necessity", row.necessity)] if needed else [])]
+        table.add_row(*(Text(cell) for cell in (plain_text(row.component), terminal.bare(row.recovered), kl, needed)))
+    return [table, *(Text(line, style=_DIM) for line in terminal.missing(figures))]
 
 
 def fits(record: MeasurementRecord) -> list[RenderableType]:
@@ -143,9 +151,9 @@ def _rows(record: MeasurementRecord) -> Table:
         table = _table("ablation", *(["necessity"] if needed else []), "KL", f"{loss}: model, removed − model")
         for row in record.table:  # the paired difference says more than two losses
             change = row.nats if named is None else as_figure(row.nats, named.change)
-            own = f"{words.said(_figure(named, model), 3)}, {words.said(change, 3)}"
-            cells = [terminal.cell(row.necessity)] if needed else []
-            cells = (terminal.row_name(row), *cells, words.said(row.kl_explained, 3), own)
+            own = f"{terminal.bare(_figure(named, model), 3)}, {terminal.bare(change, 3)}"
+            cells = [terminal.bare(row.necessity)] if needed else []
+            cells = (terminal.row_name(row), *cells, terminal.bare(row.kl_explained, 3), own)
             table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
         return table
     columns = ("recovered", _of(record), "nines", "KL: floor → explained", f"{loss}: floor → explained")
@@ -153,12 +161,18 @@ def _rows(record: MeasurementRecord) -> Table:
     for row in record.table:
         kl, losses = ((row.kl_floor, row.kl_explained), (row.loss_floor, row.loss_explained))
         pairs = (kl, [_figure(named, x) for x in losses])
-        shown = [" → ".join(words.said(x, 3) for x in pair) for pair in pairs]
-        found, lost = map(terminal.cell, (row.recovered, row.recovered_loss))
+        shown = [" → ".join(terminal.bare(x, 3) for x in pair) for pair in pairs]
+        found, lost = map(terminal.bare, (row.recovered, row.recovered_loss))
         name = f"{terminal.row_name(row)}, {plain_text(row.floor)}"
         cells = (name, found, lost, terminal.nines_cell(row), *shown)
         table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
     return table
+
+
+def _figures(record: MeasurementRecord) -> Sequence[tuple[str, words.Figure]]:
+    """The figures of these rows."""
+    rows = record.table
+    return [("KL", row.kl_explained) for row in rows] + [("recovered", row.recovered) for row in rows]
 
 
 def _figure(named: Named | None, loss: Estimate | None) -> Estimate | None:

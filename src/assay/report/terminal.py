@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from assay.record import controls as blocks
 from assay.record.about import TaskRecord
 from assay.record.headline import TableRow
@@ -39,6 +41,29 @@ def row_name(row: TableRow) -> str:
 def cell(figure: words.Figure, least: int = 2) -> str:
     """A figure of a table, which has no room for the reason of an undefined one: that stands elsewhere."""
     return words.said(figure, least) if words.defined(figure) else UNDEFINED
+
+
+def bare(figure: words.Figure, least: int = 2) -> str:
+    """The same, of a figure without an interval the value alone: why it has none stands elsewhere too."""
+    if not words.defined(figure):
+        return UNDEFINED
+    return f"{words.value_text(figure, least)} {words.interval_text(figure, least)}".rstrip()
+
+
+def missing(figures: Iterable[tuple[str, words.Figure]]) -> list[str]:
+    """Why figures of a table are undefined, or have no interval: a line a reason.
+
+    Args:
+        figures: each with the name of its column.
+    """
+    found: dict[tuple[bool, str], dict[str, None]] = {}
+    for name, figure in figures:
+        if not words.defined(figure) or words.ends_why(figure):
+            found.setdefault((words.defined(figure), words.why(figure)), {})[name] = None
+    return [
+        f"No interval: {why}" if known else f"Undefined: {', '.join(names)}, because {why}"
+        for (known, why), names in found.items()
+    ]
 
 
 def group_line(group: blocks.ControlGroup) -> str:
