@@ -149,7 +149,7 @@ class Script:
         for name, values in (("mean", means), *(("resample_joint", donor) for donor in donors)):
 
             def all_of(some: Collection[Place], values: dict[Place, Tensor] = values) -> Edits:
-                return {place: lambda own, place=place: values[place].expand_as(own) for place in some}
+                return {place: lambda own, place=place: values[place].expand_as(own).contiguous() for place in some}
 
             if claim == "keep":
                 found.setdefault(name, []).append(self.kl(clean, all_of([("z", layer)])))
