@@ -15,10 +15,13 @@ from assay.errors import PluginError
 from assay.explanations import kinds
 from assay.explanations.answers import Neighbours
 from assay.explanations.bits import ClaimBits
+from assay.intervene.plan import Edit, Value
 from assay.methods.edge_methods import edge_scores
+from assay.names import parse_site
 from assay.planted import worlds
 from assay.record.measurement import MeasurementRecord
 from assay.record.pieces import Pieces
+from assay.score.score import score
 
 pytestmark = pytest.mark.usefixtures("plugins")
 CLAIM = """\
@@ -155,6 +158,38 @@ def test_a_program_and_a_metric_from_outside_are_measured(run):
     again = assay.measure("claim.yaml", controls=0).record
     assert again.losses.model.value == pytest.approx(record["losses"]["model"]["value"])
     assert "does uniform" in " ".join(run("report", "run")[1].split())
+
+
+def test_an_ablation_from_outside_is_measured_reported_and_searched_under(run):
+    claim = CLAIM.replace("kind: scaled, components: [a0.h1, m1], factor: 0.9", "kind: keep, components: [a0.h1, m1]")
+    Path("claim.yaml").write_text(f"{claim}ablation: [mean, half_mean]\n")
+    assert run("validate", "claim.yaml")[0] == 0
+    code, _, err = run("measure", "claim.yaml", "--out", "run")
+    assert code == 0, err
+    record = json.loads(Path("run/measurement.json").read_text())
+    rows = {row["ablation"]: row for row in record["table"] if row["floor"] == "empty"}
+    assert rows.keys() == {"mean", "half_mean"}
+    assert abs(rows["half_mean"]["kl_explained"]["value"] - rows["mean"]["kl_explained"]["value"]) > 1e-3
+    assert "half_mean" in Path("run/report.html").read_text()
+    assert "half_mean" in run("report", "run")[1]
+    asked = ("zoo:stories-260k", "--documents", "4", "--select", "2", "--sizes", "3", "--controls", "2")
+    code, _, err = run("find", "circuit", *asked, "--method", "newest", "--ablation", "half_mean", "--out", "found")
+    assert code == 0, err
+    Path("claim.yaml").write_text(f"{claim}ablation: half_meen\n")
+    code, _, err = run("validate", "claim.yaml")
+    assert code == 2
+    assert "claim.yaml:5: unknown ablation 'half_meen'; did you mean 'half_mean'?" in err
+
+
+def test_an_ablation_from_outside_gives_parts_what_it_says():
+    model, task = small()
+    workbench = assay.Workbench(model, task)
+    site = parse_site("m0")
+    by_name = workbench.plan(workbench.ablate([site], "half_mean"))
+    by_hand = workbench.plan((Edit(site, Value(workbench.statistics.mean(site) / 2)),))
+    kl = score(workbench, {"name": by_name, "hand": by_hand, "mean": workbench.plan(workbench.ablate([site], "mean"))})
+    assert kl.mean_kl("name") == pytest.approx(kl.mean_kl("hand"), rel=1e-9)
+    assert kl.mean_kl("name") != pytest.approx(kl.mean_kl("mean"), rel=1e-2)
 
 
 def test_a_search_from_outside_has_a_frontier_of_its_own(run):
@@ -437,6 +472,7 @@ NAMES = [
     ("kinds", "hypothesis", "kind: hypothesis, components: [a0.h1]"),
     ("programs", "induction", "kind: program, components: {a0.h1: induction}"),
     ("metrics", "loss", "kind: keep, components: [a0.h1]"),
+    ("ablations", "mean", "kind: keep, components: [a0.h1]"),
 ]
 
 
@@ -444,10 +480,10 @@ NAMES = [
 def test_a_plug_in_that_is_named_like_our_own_is_refused_where_the_name_is_used(run, install, group, name, explanation):
     install("rude", group, name)
     claim = CLAIM.replace("kind: scaled, components: [a0.h1, m1], factor: 0.9", explanation)
-    Path("claim.yaml").write_text(claim.replace("length: 16", "length: 16, metric: loss"))
+    Path("claim.yaml").write_text(claim.replace("length: 16", "length: 16, metric: loss") + "ablation: mean\n")
     code, out, err = run("validate", "claim.yaml")
     assert (code, out) == (2, "")
-    line = 2 if group == "metrics" else 3
+    line = {"metrics": 2, "ablations": 5}.get(group, 3)
     assert f"claim.yaml:{line}: {name!r} is assay's own name, and the plug-in 'rude:made' of the package 'rude'" in err
     assert f"has it too in 'assay.{group}'; rename or uninstall that" in err
 

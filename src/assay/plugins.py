@@ -1,4 +1,5 @@
-"""What other packages add by entry points: kinds of explanations, programs, searches for circuits, metrics, worlds."""
+"""What other packages add by entry points: kinds of explanations, programs, searches for circuits, ablations, metrics,
+worlds."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from assay.errors import PluginError
 from assay.promises import held
 
 KINDS, PROGRAMS, METHODS = "assay.kinds", "assay.programs", "assay.methods"
-METRICS, WORLDS = "assay.metrics", "assay.worlds"
+ABLATIONS, METRICS, WORLDS = "assay.ablations", "assay.metrics", "assay.worlds"
 
 
 @lru_cache(maxsize=32)

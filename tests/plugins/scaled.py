@@ -1,4 +1,5 @@
-"""What another package may add: a kind of explanation (parts scaled by a factor), a program, a search, a metric.
+"""What another package may add: a kind of explanation (parts scaled by a factor), a program, a search, an ablation, a
+metric.
 
 The entry points that name them lie beside this file.
 """
@@ -22,7 +23,8 @@ from assay.explanations.program.library import CustomProgram
 from assay.intervene.ablations import PlanContext
 from assay.intervene.circuits import Circuits
 from assay.intervene.components import expand
-from assay.intervene.plan import Call, Edit, Plan
+from assay.intervene.plan import Call, Edit, Plan, Value
+from assay.intervene.spec import Ablation
 from assay.methods.edge_scores import EdgeScores
 from assay.names import Site
 from assay.record.pieces import Pieces, Sentence, TablePiece
@@ -104,6 +106,13 @@ def newest(circuits: Circuits, rows: np.ndarray | None, seed: int) -> EdgeScores
     readers, _ = circuits.edges.ends(np.arange(len(circuits.edges)))
     layer = np.array([reader.layer for reader in circuits.edges.readers])
     return EdgeScores(layer[readers].astype(float), "newest", {}, 0.0)
+
+
+def _half_mean(workbench: PlanContext, site: Site, draw: int) -> Value:
+    return Value(workbench.statistics.mean(site) / 2)
+
+
+HALF_MEAN = Ablation("half_mean", _half_mean, from_means=True, constant=True)
 
 
 def _surprise(log_probs: Tensor, answers: Tensor) -> Tensor:

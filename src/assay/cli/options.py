@@ -44,9 +44,9 @@ Ablations = Annotated[
     typer.Option(
         "--ablation",
         metavar="NAME",
-        help=f"What fills in for everything that is not explained: {', '.join(ABLATIONS)}. May be given several "
-        "times; the one under which the claim does worst leads. [default: the claim file's, else mean and "
-        "resample_joint]",
+        help=f"What fills in for everything that is not explained: {', '.join(ABLATIONS)}, or a plug-in's. "
+        "May be given several times; the one under which the claim does worst leads. [default: the claim file's, "
+        "else mean and resample_joint]",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a run folder that exists.")]

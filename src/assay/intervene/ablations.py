@@ -12,17 +12,18 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from assay.errors import TaskError, nearest
+from assay.errors import PluginError, TaskError
 from assay.intervene.donors import donors, hashed
 from assay.intervene.edit_runner import EditRunner
 from assay.intervene.fit_context import FitContext, Used
 from assay.intervene.learned import optimal_constants, refitted
 from assay.intervene.output import OwnTarget
 from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Plan, Source, Value, origins
-from assay.intervene.spec import ABLATIONS, FROM_MEANS
+from assay.intervene.spec import from_means, plugged
 from assay.intervene.store import Store
 from assay.model.transformer import Model
 from assay.names import Site
+from assay.promises import held
 
 NEEDS_STREAM = "needs a transformer of a supported family, which has a residual stream"
 
@@ -86,6 +87,7 @@ class PlanContext(FitContext):
 
         Raises:
             TaskError: for an unknown ablation, or one that the task has no data for.
+            PluginError: for one from outside of assay that gives what is no source.
         """
         match ablation:
             case "zero":
@@ -99,15 +101,29 @@ class PlanContext(FitContext):
             case "resample_independent":
                 return From("donor", donors(self.task, self.seed, draw, str(site.at(None))))
             case "counterfactual":
-                if self.task.counterfactual is None:
-                    raise TaskError(
-                        f"the task {self.task.name!r} has no counterfactuals; ablation 'counterfactual' needs them"
-                    )
-                return From("counterfactual")
+                return self._counterfactual(ablation)
             case "noise":
                 return Call(self._noise(site, draw))
             case _:
-                raise TaskError(f"unknown ablation {ablation!r}" + nearest(ablation, ABLATIONS))
+                return self._plugged(ablation, site, draw)
+
+    def _plugged(self, ablation: str, site: Site, draw: int) -> Source:
+        """What a part takes under an ablation that another package adds."""
+        found, who = plugged(ablation), f"'source' of the ablation {ablation!r} for {str(site)!r}"
+        source: Source = held(found.source(self, site, draw), Value | From | Call, who)
+        if isinstance(source, Call) and source.reads:
+            read = ", ".join(map(str, source.reads))
+            raise PluginError(f"{who} reads {read}; what fills a part must not look at the run that it is put into")
+        if isinstance(source, From) and source.run == "counterfactual":
+            return self._counterfactual(ablation)
+        if isinstance(source, From) and (source.run, source.site) != ("donor", None):
+            raise PluginError(f"{who} takes values from {source}; there are From('donor', rows) and 'counterfactual'")
+        return source
+
+    def _counterfactual(self, ablation: str) -> From:
+        if self.task.counterfactual is None:
+            raise TaskError(f"the task {self.task.name!r} has no counterfactuals; ablation {ablation!r} needs them")
+        return From("counterfactual")
 
     def ablate(self, sites: Iterable[Site], ablation: str, draw: int = 0) -> tuple[Edit, ...]:
         """Edits that take these parts away. `optimal` fits the constants of all of them together, once."""
@@ -120,7 +136,7 @@ class PlanContext(FitContext):
 
     def foresee(self, sites: Sequence[Site], ablation: str) -> None:
         """Gathers what an ablation of these parts will need of the reference, in one pass for all parts."""
-        if ablation in FROM_MEANS:
+        if from_means(ablation):
             self.statistics.need(sites)
         if ablation == "noise":
             self.statistics.need_covariances(sites)

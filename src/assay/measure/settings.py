@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from assay.errors import UserError, nearest
 from assay.explanations.floors import FLOOR_MODEL, floor_problem
-from assay.intervene.spec import ABLATIONS, DEFAULT_ABLATIONS
+from assay.intervene.spec import ABLATIONS, DEFAULT_ABLATIONS, ablation_problem
 from assay.model.spec import DTYPES
 from assay.record.about import Arguments
 from assay.task import bounds
@@ -155,14 +155,13 @@ class Settings:
     def check(self) -> None:
         """Raises `UserError` at the first value that cannot be."""
         for what, values, valid in (
-            ("ablation", self.ablation, ABLATIONS),
             ("dtype", () if self.dtype is None else (self.dtype,), DTYPES),
             ("block", self.only or (), BLOCKS),
         ):
             for value in values:
                 if value not in valid:
                     raise UserError(f"unknown {what} {value!r}" + nearest(value, valid))
-        for problem in map(floor_problem, self.floors or ()):
+        for problem in (*map(ablation_problem, self.ablation), *map(floor_problem, self.floors or ())):
             if problem:
                 raise UserError(problem)
         if not self.ablation:

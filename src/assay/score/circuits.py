@@ -13,7 +13,7 @@ from assay.intervene.circuit_groups import MEMORY, budget
 from assay.intervene.circuit_plans import circuit_plan
 from assay.intervene.circuits import CircuitBatch, Circuits
 from assay.intervene.plan import Plan
-from assay.intervene.spec import RANDOM
+from assay.intervene.spec import is_random
 from assay.model.edge_sets import EdgeSet
 from assay.score.score import Advance, score
 from assay.score.scores import Scored
@@ -26,7 +26,7 @@ BASE = -1  # the place of what other circuits are held against
 
 def draws_of(ablation: str, draws: Sequence[int]) -> tuple[int, ...]:
     """The draws that differ: all of a random ablation, the first of any other."""
-    return tuple(draws) if ablation in RANDOM else tuple(draws)[:1]
+    return tuple(draws) if is_random(ablation) else tuple(draws)[:1]
 
 
 def score_circuits(

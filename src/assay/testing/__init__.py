@@ -12,6 +12,7 @@ import importlib
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
+    from assay.testing.ablations import check_ablation
     from assay.testing.claims import assert_costs, assert_recovered
     from assay.testing.kinds import check_kind
     from assay.testing.methods import check_method
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "assert_costs",
     "assert_recovered",
+    "check_ablation",
     "check_kind",
     "check_method",
     "check_metric",

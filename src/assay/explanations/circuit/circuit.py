@@ -26,7 +26,7 @@ from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Plan
-from assay.intervene.spec import RANDOM
+from assay.intervene.spec import from_runs
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -320,7 +320,7 @@ class Circuit(Explanation):
 
     def _reads_everything(self, model: Model, ablation: str) -> bool:
         """Whether fills are made by running the model on other examples, which reads all of its weights."""
-        return (ablation in RANDOM or ablation == "counterfactual") and bool(read_fills(self.kept(model), model))
+        return from_runs(ablation) and bool(read_fills(self.kept(model), model))
 
     def _found(self, model: AnyModel) -> Resolved:
         if not isinstance(model, Model):

@@ -21,7 +21,7 @@ from assay.explanations.claims.sentences import known, sound, validated
 from assay.explanations.claims.source import SourceFile
 from assay.explanations.floors import floor_problem
 from assay.explanations.kinds import KINDS, LATER, block, kind_problem, kinds
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.spec import ablation_problem
 from assay.promises import held, hints
 from assay.task import bounds
 from assay.task.spec import metric_problem
@@ -173,7 +173,7 @@ class ClaimFile(Strict):
     task: TextTask | RepeatTask | PromptsTask | ClassifyTask | PlantedTask
     explanation: SerializeAsAny[KindFields]
     ablation: (
-        Annotated[list[str], BeforeValidator(_one_or_many), known("ablation", ABLATIONS), Field(min_length=1)] | None
+        Annotated[list[str], BeforeValidator(_one_or_many), sound(ablation_problem), Field(min_length=1)] | None
     ) = None
     floors: Annotated[list[str | dict[str, str]], BeforeValidator(_floors), Field(min_length=1)] | None = None
     reference: ReferenceFields | None = None

@@ -15,14 +15,13 @@ from assay.explanations.components.spec import CONSTANTS, LEVELS, ConstantName
 from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement, expand
 from assay.intervene.plan import Call, Edit, Plan, Source
-from assay.intervene.spec import RANDOM
+from assay.intervene.spec import from_runs
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, check_texts
 
 MOST_ALONE = 12  # components that are scored alone
 SIMPLE = (("norm", "largest_norm"), ("attribution", "largest_attribution"))
-OTHER_EXAMPLES = RANDOM | {"counterfactual"}  # ablations whose fills are made by running the model
 
 
 @dataclass(frozen=True, repr=False)
@@ -70,7 +69,7 @@ class PartSet(Explanation):
         return self.scope(model)
 
     def unread(self, model: Model, ablation: str) -> Iterator[Unread]:
-        return iter(()) if ablation in OTHER_EXAMPLES else map(Unread, self.ablated(model))
+        return iter(()) if from_runs(ablation) else map(Unread, self.ablated(model))
 
     def constants_bits(self, workbench: PlanContext, ablation: str) -> float:
         return filled_bits(workbench, ablation, self.ablated(workbench.model))

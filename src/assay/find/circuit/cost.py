@@ -11,7 +11,7 @@ from assay.intervene.ablations import PlanContext
 from assay.intervene.circuit_groups import live_shares
 from assay.intervene.circuits import Circuits
 from assay.intervene.runner import Runner
-from assay.intervene.spec import RANDOM
+from assay.intervene.spec import is_random
 from assay.methods.edge_sizes import sized_circuits
 from assay.methods.orders import random_scores
 from assay.methods.registry import SearchSize, edge_methods
@@ -30,7 +30,7 @@ def cost(model: Model, split: Split, plan: SearchPlan) -> dict[str, Any]:
     edges, name = model.edges, model.name
     sizes, size = plan.all_sizes(len(edges), name), plan.size(len(edges), name)
     rows, searched = len(split.evaluation.tokens), len(split.selection.tokens)
-    draws = plan.draws if plan.ablation in RANDOM else 1
+    draws = plan.draws if is_random(plan.ablation) else 1
     few = PlanContext(Runner(model, split.evaluation), plan.seed)
     masks = sized_circuits(edges, random_scores(edges, seed=plan.seed), sizes, fill_up=True).masks
     live = float(live_shares(Circuits(few, "zero"), masks).sum()) * len(plan.methods)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
-from assay.errors import ClaimError, UserError, nearest
-from assay.intervene.spec import ABLATIONS
+from assay.errors import ClaimError, UserError
+from assay.intervene.spec import ablation_problem
 from assay.methods.edge_sizes import log_sizes
 from assay.methods.registry import Options, check_methods, takers
 from assay.task import bounds
@@ -64,8 +64,8 @@ class SearchPlan:
     def check(self) -> None:
         """Raises a `UserError` for what no model could have; nothing is loaded."""
         check_methods(self.methods, self.seed_with)
-        if self.ablation not in ABLATIONS:
-            raise UserError(f"unknown ablation {self.ablation!r}" + nearest(self.ablation, ABLATIONS))
+        if clause := ablation_problem(self.ablation):
+            raise UserError(clause)
         if self.keep_edges is not None and self.share is not None:
             raise UserError(f"keep_edges={self.keep_edges} and share={self.share:g} are both given; give one")
         if self.share is not None and not 0 < self.share <= 1:

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
-from assay.intervene.spec import RANDOM
+from assay.intervene.spec import is_random
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 
@@ -52,7 +52,7 @@ def alone(
     found, reason = ({}, given.reason) if isinstance(given, Undefined) else (given, None)
     ids: dict[str, tuple[SystemId, SystemId | None]] = {}
     plans: dict[SystemId, Sequence[Plan]] = {}
-    numbers = range(draws if ablation in RANDOM else 1)
+    numbers = range(draws if is_random(ablation) else 1)
     remove = explanation.floor_takes is None
     edits = explanation.edits(workbench, ablation) if found and not remove else ()
     for name, sites in found.items():

@@ -9,7 +9,7 @@ from assay.errors import ClaimError
 from assay.explanations.base import Explanation, Undefined
 from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
-from assay.intervene.spec import RANDOM
+from assay.intervene.spec import is_random
 from assay.measure.headline.parts import PartSystems
 from assay.score.ids import NOOP, SystemId
 
@@ -47,7 +47,7 @@ def systems(
     floors: dict[str, SystemId] = {}
     once = explanation.once
     for ablation in ablations:
-        numbers = range(draws if ablation in RANDOM else 1)
+        numbers = range(draws if is_random(ablation) else 1)
         own = explained[ablation] = SystemId("explained", None if once else ablation)
         if own not in plans:
             plans[own] = [explanation.plan(workbench, ablation, draw) for draw in (range(1) if once else numbers)]

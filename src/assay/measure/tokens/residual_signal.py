@@ -19,7 +19,7 @@ from assay.intervene.ablations import PlanContext
 from assay.intervene.output import System
 from assay.intervene.plan import Batch
 from assay.intervene.residue import Residue
-from assay.intervene.spec import RANDOM
+from assay.intervene.spec import is_random
 from assay.record.residual import Signal
 from assay.score.ids import COMPLEMENT, SystemId
 from assay.score.score import score
@@ -199,7 +199,7 @@ def complement(
     workbench: PlanContext, explanation: Explanation, scored: Scored[SystemId], ablation: str
 ) -> Scored[SystemId] | None:
     """The run of everything that was not kept, scored beside what was scored before; None where nothing is kept."""
-    draws = range(DRAWS if ablation in RANDOM else 1)
+    draws = range(DRAWS if is_random(ablation) else 1)
     plans = [plan for draw in draws if (plan := explanation.complement(workbench, ablation, draw)) is not None]
     return score(workbench, {COMPLEMENT: plans}, rows=np.unique(scored.row)) if plans else None
 
