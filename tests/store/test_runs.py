@@ -13,7 +13,7 @@ import pytest
 
 from assay.errors import RunError
 from assay.store.canonical import canonical_json
-from assay.store.runs import check_target, read_record, read_run, write_run
+from assay.store.runs import SEARCH, check_target, read_record, read_run, write_run
 
 TABLE = pa.table({"token": ["a", "b", "<b>"], "loss_model": [0.5, 0.25, 0.125]})
 
@@ -225,3 +225,9 @@ def test_a_name_that_is_too_long_with_a_files_behind_it_is_one_sentence():
     """The longest path that the system takes: what would be suggested in its place is longer."""
     with pytest.raises(RunError, match=r"^there is no run"):
         read_run("../" * 1_364 + "x")
+
+
+def test_a_search_is_no_measurement_and_says_what_is_measured(tmp_path):
+    (tmp_path / SEARCH.record).write_text("{}")
+    with pytest.raises(RunError, match=r"is a search; what it found is measured with: assay measure .*/claim.yaml$"):
+        read_run(tmp_path)

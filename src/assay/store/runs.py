@@ -300,6 +300,8 @@ def _run_folder(folder: str | Path, kind: Kind = MEASUREMENT) -> Path:
         runs = sorted(str(found.parent) for found in _glob(asked.parent))
         raise RunError(f"there is no run '{folder}'" + nearest(folder, runs))
     if not (path / kind.record).is_file():
+        if kind is MEASUREMENT and (path / SEARCH.record).is_file():
+            raise RunError(f"'{folder}' is a search; what it found is measured with: assay measure {folder}/claim.yaml")
         inside = sorted(str(found.parent) for found in _glob(asked)) if path.is_dir() else []
         raise RunError(f"'{folder}' is not a run folder: it has no {kind.record}" + nearest(folder, inside))
     return path
