@@ -20,6 +20,7 @@ from assay.measure.measure import measure_into
 from assay.measure.measurement import Measurement, load_run
 from assay.measure.settings import Settings
 from assay.measure.workbench import Workbench
+from assay.model.load import load
 from assay.model.meter import OverBudgetError, metered
 from assay.model.transformer import Model
 from assay.record.measurement import MeasurementRecord
@@ -254,3 +255,12 @@ def test_budgets_by_the_models_size():
     assert Budget.of(settings, model(), task()).passes > 1_000
     assert Budget.of(Settings.resolve(budget="thorough"), model(), task()).passes == float("inf")
     assert Budget.of(Settings.resolve(budget=7), model(), task()).passes == 7
+
+
+def test_the_headline_alone_says_what_it_is_worth_in_compute():
+    """The family's losses are stored; a member that was opened for its size was over a budget of no passes."""
+    model = load("zoo:novel-1l")
+    task = Task.text(model, split="test", max_documents=1)
+    found = Workbench(model, task).measure(Keep(["m0"]), budget="headline", ablation="mean", progress=False)
+    assert found.record.compute.reason is None
+    assert found.record.compute.marks["model"].flops is not None

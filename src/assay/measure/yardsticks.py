@@ -32,7 +32,6 @@ from assay.measure.tokens import residual
 from assay.measure.tokens.residual_signal import complement, residual_signal
 from assay.measure.tokens.worst import Worst, worst
 from assay.methods import module_parts
-from assay.model.load import load
 from assay.model.transformer import Model
 from assay.record.about import Check
 from assay.record.compute import Compute, Length
@@ -319,13 +318,12 @@ def family_of(workbench: PlanContext, settings: Settings) -> tuple[str, list[End
     own = workbench.model.name.removeprefix(index.PREFIX)
     if settings.family is None and own not in RECIPES:
         raise UserError(f"no family of models trained alike is known for {workbench.model.name}")
-    members = [n for n, r in RECIPES.items() if r.scaling and n in index.names()]
+    members = [one for one in index.entries() if one.name in RECIPES and RECIPES[one.name].scaling]
     if len(members) < LEAST:
         raise UserError(f"the family 'novel' has {len(members)} of the {LEAST} trained members that a curve needs")
     out: list[Endpoint] = []
     for member in members:
-        loaded = load(index.PREFIX + member)
-        out += load_endpoints(index.folder(member), member, loaded.parameters, ("test", "unseen"))
+        out += load_endpoints(member.folder, member.name, member.parameters, ("test", "unseen"))
     return "novel", out
 
 
