@@ -209,3 +209,16 @@ def test_zoo_lists_the_models_that_are_here_and_says_what_can_be_fetched(run, mo
     assert set(index.names()) <= set(MODELS)
     for name in index.names():
         assert f"zoo:{name}" in out.split()
+
+
+def test_a_terminal_with_no_color_is_plain(monkeypatch):
+    from rich.text import Text
+
+    from assay.cli.output import rendered
+
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the output for a terminal
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b[1" in rendered(Text("claim", style="bold"))
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert rendered(Text("claim", style="bold")) == "claim\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from typing import TYPE_CHECKING, Any
@@ -57,10 +58,10 @@ def print_cost(cost: dict[str, Any], as_json: bool) -> None:
 
 
 def console() -> Console:
-    """The terminal; in a pipe 100 columns, plain."""
+    """The terminal, with `NO_COLOR` plain (rich would keep bold and dim); in a pipe 100 columns, plain."""
     from rich.console import Console
 
-    found = Console()
+    found = Console(color_system=None if os.environ.get("NO_COLOR") else "auto")
     return found if found.is_terminal else Console(width=100)
 
 

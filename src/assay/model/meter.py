@@ -11,7 +11,7 @@ BACKWARD = 1.5  # how many times as long as a forward pass its backward pass tak
 
 
 class OverBudgetError(BaseException):
-    """More was run than a meter allows: no failure of what was run, so that nobody who guards against those takes it."""
+    """More was run than a meter allows: no failure of what was run, so that what guards against those lets it pass."""
 
 
 @dataclass(eq=False)
