@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from assay.errors import UserError
 from assay.explanations.claims.file import ClaimFile
 from assay.intervene.ablations import PlanContext
 from assay.intervene.donor_runs import Donors
@@ -33,6 +34,7 @@ from assay.measure.resolve import resolve
 from assay.measure.settings import BLOCKS, Settings
 from assay.measure.stages import Stage, Stages
 from assay.measure.workbench import Workbench, measured
+from assay.model.admit import said
 from assay.model.meter import BACKWARD, Meter, metered
 from assay.model.module import ModuleModel
 from assay.model.sketch import ModuleSketch, sketch
@@ -75,7 +77,13 @@ def cost(job: Job) -> dict[str, Any]:
     smaller = smaller_models(workbench)
     rivals = {"n-grams": ngrams(workbench), "smaller models": [*smaller, *as_rivals(job.floors, smaller, job.model)]}
     own, called = sketch_of(job), defaultdict[str, Counter[str]](Counter)
-    found = run_sketch(own, rivals, called)
+    try:
+        found = run_sketch(own, rivals, called)
+    except RuntimeError as problem:
+        raise UserError(
+            f"what this claim costs cannot be told beforehand: its kind {job.explanation.kind!r} gives values of the "
+            f"model's own width, which the model's sketch has not ({said(problem)})"
+        ) from None
     rates = Rates(job, workbench)
     beside = Rates(own, PlanContext(Runner(own.model, own.task), own.settings.seed))
     of_rivals = rates.of_rivals(rivals)
