@@ -16,11 +16,16 @@ from assay.record.read import read_measurement
 from assay.report.plain import plain_text
 from assay.report.words import claim_line, percent, said
 
+OWN = ("ablated", "empty")  # floors of a claim's own: its parts ablated, nothing kept
+
 
 def rows(record: MeasurementRecord) -> dict[str, TableRow]:
     """Rows of the record's table by their floors: the claim's own ones by what fills them."""
-    own = "empty" if record.claim.kind == "circuit" else "ablated"
-    return {row.ablation if row.floor == own else row.floor: row for row in record.table[::-1] if row.option is None}
+    found: dict[str, TableRow] = {}
+    for row in record.table:
+        if row.option is None:
+            found.setdefault(row.ablation if row.floor in OWN else row.floor, row)
+    return found
 
 
 def main() -> None:

@@ -234,6 +234,15 @@ def test_a_run_that_is_gone_on_with_holds_what_one_without_a_budget_does(
     assert not repeated.get("headline (continued)")  # nothing of it is run again
 
 
+def test_what_is_left_again_says_of_which_budget(claim: Path, tmp_path: Path):
+    out = tmp_path / "run"
+    run(claim, out, "headline")
+    run(claim, out, 6, load_run(out))
+    record = load_run(out).record
+    assert "the budget of 6 passes" in record.budget.wanting["controls"]
+    assert record.controls.reason == record.budget.wanting["controls"]
+
+
 def test_a_run_that_cannot_be_gone_on_with_says_why(claim: Path, tmp_path: Path):
     out = tmp_path / "run"
     run(claim, out, 12)
@@ -242,7 +251,7 @@ def test_a_run_that_cannot_be_gone_on_with_says_why(claim: Path, tmp_path: Path)
     with pytest.raises(RunError, match=r"^the claim of the run '.*' is another one now; measure again$"):
         run(claim, out, 40, before)
     claim.write_text(claim.read_text().replace("a0.h2", "a0.h1").replace("n: 24", "n: 25"))
-    with pytest.raises(RunError, match=r"^the (claim|data) of the run '.*' is another one now; measure again$"):
+    with pytest.raises(RunError, match=r"^the data of the run '.*' is another one now; measure again$"):
         run(claim, out, 40, before)
     done = run(claim, tmp_path / "whole", "thorough")
     with pytest.raises(RunError, match="left nothing for want of budget"):

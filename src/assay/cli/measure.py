@@ -143,5 +143,6 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
         folder = Path(settings.out)
         follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
         if result.record.budget.wanting:
-            follow = f"assay measure --continue {shlex.quote(str(folder))} --thorough"
+            more = "" if result.record.budget.passes == 0 else " --thorough"
+            follow = f"assay measure --continue {shlex.quote(str(folder))}{more}"
         console().print(Card(result.record, report=str(folder / "report.html"), follow=follow))

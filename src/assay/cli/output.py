@@ -46,15 +46,18 @@ def print_cost(cost: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(cost)
     else:
-        print(
-            f"about {cost['forwards']:,} forward passes, {cost['minutes']:.1f} minutes on this machine, "
-            f"{cost['memory_gb']:.1f} GB of memory"
-        )
-        stages = [
-            [name, f"{one['passes']:.1f}", f"{one['minutes']:.1f}"] for name, one in cost.get("stages", {}).items()
-        ]
+        stages = cost.get("stages", {})
+        passes = f"{cost['forwards']:,} forward passes of a row"
         if stages:
-            print_table(("stage", "passes over all scored rows", "minutes"), stages)
+            passes = f"{sum(one['passes'] for one in stages.values()):.1f} passes over all scored rows"
+        print(f"about {passes}, {_spent(cost['minutes'])} on this machine, {cost['memory_gb']:.1f} GB of memory")
+        if stages:
+            rows = [[name, f"{one['passes']:.1f}", _spent(one["minutes"])] for name, one in stages.items()]
+            print_table(("stage", "passes over all scored rows", "time"), rows)
+
+
+def _spent(minutes: float) -> str:
+    return f"{minutes:.1f} min" if minutes >= 1 else f"{60 * minutes:.0f} s"
 
 
 def console() -> Console:

@@ -35,7 +35,7 @@ T = TypeVar("T")
 WORK = 1e12  # operations that a measurement may take where nobody gave a budget: a small model's passes cost little
 SHARES = {
     "parts": 0.06,
-    "controls": 0.22,
+    "controls": 0.28,
     "random weights": 0.05,
     "rivals": 0.10,
     "knock-outs": 0.06,
@@ -169,9 +169,14 @@ def fewer(workbench: PlanContext, rows: Int[np.ndarray, "rows"], count: float | 
     most = affordable(workbench, count)
     if most >= len(rows):
         return rows
-    if most < min(LEAST_ROWS if isinstance(workbench.model, Model) else LEAST_EXAMPLES, len(rows)):
+    if most < least(workbench, rows):
         raise OverBudgetError
     return rows[np.unique(np.linspace(0, len(rows) - 1, int(most)).round().astype(int))]
+
+
+def least(workbench: PlanContext, rows: Int[np.ndarray, "rows"]) -> int:
+    """How many of these rows are the fewest that say anything."""
+    return min(LEAST_ROWS if isinstance(workbench.model, Model) else LEAST_EXAMPLES, len(rows))
 
 
 def affordable(workbench: PlanContext, count: float | int) -> float:

@@ -25,9 +25,9 @@ def check(before: Measurement, job: Job, folder: str) -> None:
         raise RunError(f"the run {folder!r} has no scores.npz, which it would be gone on from; measure again")
     claim = job.claim
     changed = {
-        "claim": None if claim is None else (record.claim.hash, claim.hash),
         "model": (record.model.fingerprint, job.model.fingerprint),
         "data": (canonical_json(record.task), canonical_json(job.task.description)),
+        "claim": None if claim is None else (record.claim.hash, claim.hash),  # its file names model and data too
     }
     for what, pair in changed.items():
         if pair is not None and pair[0] != pair[1]:
@@ -35,9 +35,8 @@ def check(before: Measurement, job: Job, folder: str) -> None:
 
 
 def joined(before: MeasurementRecord, now: MeasurementRecord) -> MeasurementRecord:
-    """The earlier record with what was measured now in place of what it had left."""
-    asked, wanting = before.budget.wanting, now.budget.wanting
-    done = {block for block in asked if block not in wanting}
+    """The earlier record with what was measured now, or why it was not, in place of what it had left."""
+    done = set(before.budget.wanting)
     update: dict[str, Any] = {"timing": now.timing, "arguments": now.arguments, "versions": now.versions}
     if "parts" in done:
         update["parts"] = now.parts
@@ -59,7 +58,7 @@ def joined(before: MeasurementRecord, now: MeasurementRecord) -> MeasurementReco
         *before.budget.stages,
         *(StageRecord(name=f"{one.name} (continued)", passes=one.passes) for one in now.budget.stages),
     )
-    update["budget"] = BudgetRecord(passes=now.budget.passes, stages=stages, wanting=wanting)
+    update["budget"] = BudgetRecord(passes=now.budget.passes, stages=stages, wanting=now.budget.wanting)
     record = before.model_copy(update=update)
     return record.model_copy(update={"sentence": " ".join(verdict(record).sentences)})
 

@@ -70,12 +70,12 @@ class Bar:
         self._show(stage, done, total)
 
     def tell(self, line: str) -> None:
-        """Prints a line above the bar, at once; where nobody watches it is logged."""
+        """Prints a line on stderr at once, above the bar where there is one; it is logged too."""
         line = plain_text(line)
         log.info("%s", line)
         if self._bar is not None:
             self._bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
-        elif self._everywhere or sys.stderr.isatty():
+        else:
             print(line, file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:

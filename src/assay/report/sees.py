@@ -19,7 +19,7 @@ def headline(record: MeasurementRecord) -> str:
     known = [row for row in record.table if row.recovered.defined]
     if not known:
         return "No figure is defined."
-    text = "Each bar runs from its floor (0) towards the model (1), the headline's first (▸)"
+    text = "Each bar runs from its floor (0) towards the model (1), the headline's is marked ▸"
     if any((row.recovered.value or 0.0) < 0 for row in known):
         text += "; one to the left of 0 is further from the model than its floor is"
     low, high = (f(known, key=lambda row: row.recovered.value or 0.0) for f in (min, max))

@@ -20,7 +20,7 @@ from assay.explanations.base import Assignment, Explanation, Label, Undefined
 from assay.intervene.ablations import PlanContext
 from assay.intervene.output import System
 from assay.intervene.plan import Plan
-from assay.measure.budget import LEAST_CONTROLS, Budget, affordable, fewer, runs
+from assay.measure.budget import LEAST_CONTROLS, Budget, affordable, fewer, least, runs
 from assay.measure.checks.thresholds import THRESHOLDS
 from assay.measure.controls.groups import CLAIM, CLAIM_FLOOR, ControlScores, Planned, row_of
 from assay.measure.controls.nearest import nearest, shares_near
@@ -188,7 +188,8 @@ def _fit(
     workbench: PlanContext, groups: Sequence[Planned], own: tuple[Plan, Plan | None], rows: Int[np.ndarray, "rows"]
 ) -> Int[np.ndarray, "fewer"]:
     """Rows that controls are scored on within what is meant for them: as many controls as fit on all of these rows; of
-    each sort 19, on fewer rows, where that is too much. The groups are cut to that."""
+    each sort 19, on fewer rows, where that is too much; near misses and what searches find go where even that is. The
+    groups are cut to that."""
     most = max((len(group.plans) for group in groups if not group.near), default=0)
 
     def count(of_each: int) -> float:
@@ -197,6 +198,10 @@ def _fit(
 
     fits = range(min(LEAST_CONTROLS, most), most + 1)
     of_each = fits[max(bisect_right(fits, -len(rows), key=lambda n: -affordable(workbench, count(n))) - 1, 0)]
+    if most and affordable(workbench, count(of_each)) < least(workbench, rows):
+        for group in groups:
+            if group.near and group.plans:
+                group.plans, group.reason = (), "the budget is spent on controls at random"
     for group in groups:
         group.plans = _some(workbench, group, of_each)
     return fewer(workbench, rows, count(of_each))
