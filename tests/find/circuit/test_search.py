@@ -140,16 +140,14 @@ def test_prompts_are_split_and_the_claim_is_measured_on_the_other_part(run, caps
     assert same.recovered.value == pytest.approx(point.recovered.value, abs=1e-6)
 
 
-def test_what_is_measured_does_not_depend_on_the_selection_being_run_first():
-    """The same arguments give the same record, but for its timing."""
+def test_the_same_arguments_give_the_same_record_but_for_its_timing():
     model = load("planted:and_gate")
     plan = SearchPlan(("attribution",), "mean", sizes=(2, 5, 18), controls=3, keep_edges=5)
     split = split_task(model, {"kind": "planted"}, documents=31, select=8)
     records = [find_circuit(model, split, plan).record for _ in range(2)]
     assert records[0] == records[1].model_copy(update={"timing": records[0].timing})
     sizes = [point.edges for point in records[0].methods[0].sizes]
-    assert 5 in sizes or any(size > 5 for size in sizes)
-    assert records[0].methods[0].sizes[-1].edges == 18
+    assert sizes[-1] == 18
 
 
 def test_the_circuit_is_chosen_on_the_selection():
