@@ -10,6 +10,7 @@ from assay.record.controls import ControlGroup
 from assay.report import compared, find_terminal, terminal, words
 from assay.report.card import Card
 from assay.report.sections import SECTIONS, section
+from assay.report.words import interval_text
 from assay.stats.estimate import Estimate
 from tests.report import records
 
@@ -339,3 +340,18 @@ def test_the_nines_of_every_row_are_the_certified_ones():
     record["table"][1] |= {"nines": records.estimate(0.58, 0.07), "nines_shown": "0.51"}
     lines = _printed(Card(records.measured(record)), 140).splitlines()
     assert "0.58" not in next(line for line in lines if "0.51" in line)
+
+
+@pytest.mark.parametrize("width", [64, 80, 100])
+@pytest.mark.parametrize("name", ["program", "several", "remove", "circuit"])
+def test_a_narrow_terminal_drops_columns_and_cuts_no_figure(name: str, width: int):
+    record = records.measured(name)
+    lines = _printed(Card(record), width).splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith(("  floor", "  ablation")))
+    end = next(i for i, line in enumerate(lines) if line.startswith(("  ▲", "  ✓")))
+    table = lines[start:end]
+    assert len(table) > 1
+    assert not any("…" in line for line in table), table
+    if not record.removal:
+        assert interval_text(record.headline.recovered) in table[1]
+        assert ("nines" in table[0]) or width < 100 or "of " in table[0]

@@ -5,8 +5,9 @@ What does not fit is in the page and in `assay report RUN --section NAME` (`sect
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,6 +23,7 @@ WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
 HEAD = 7  # lines above the floors; each more costs a row of these
 INDENT = " " * 10
 BAR = 40
+GAP = 2  # between columns
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 
 
@@ -42,9 +44,9 @@ class Card:
         rows = self._rows(max(2, ROWS - max(0, len(head) - HEAD)))
         yield from head
         yield Text()
-        yield self._floors(rows)
+        yield self._floors(rows, wide)
         yield from (_cut(line, wide) for line in self._more_rows(len(rows)))
-        table = self._controls()
+        table = self._controls(wide)
         if table is not None:
             yield table
         for line in self._ends():
@@ -195,15 +197,15 @@ class Card:
         order = sorted(rows, key=lambda row: (not row.headline, row.floor != head.floor, row.ablation != head.ablation))
         return order[: most if len(rows) <= most else most - 1]
 
-    def _floors(self, rows: list[TableRow]) -> Table:
+    def _floors(self, rows: list[TableRow], wide: int) -> Table:
+        """The table of floors; columns for which there is no room are left out, as no figure may be cut."""
         record, table, named = self.record, _table(), verdict.metric(self.record)
         columns = ("  floor", "recovered", "nines", "KL floor → claim", "loss floor → claim → model")
         if record.removal:
             columns = ("  ablation", "KL when removed", f"{named.name if named else 'loss'}, more")
         elif named is not None:
             columns = ("  floor", f"of {named.name}", "of KL", "KL floor → claim", "floor → claim → model")
-        for column in columns:
-            table.add_column(column, no_wrap=True)
+        lines: list[Sequence[str]] = [columns]
         for row in rows:
             mark = "▸ " if row.headline else "  "
             if record.removal:
@@ -220,23 +222,35 @@ class Card:
                 else:
                     figures = [words.value_text(verdict.as_figure(loss, named.figure)) for loss in losses]
                     cells = [mark + name, share, found, kl, " → ".join(figures)]
-            table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
+            lines.append(cells)
+        shown = list(range(len(columns)))
+        while len(shown) > 2 and sum(max(cell_len(line[i]) for line in lines) + GAP for i in shown) - GAP > wide:
+            shown.pop(
+                -2 if named is not None and len(shown) == len(columns) else -1
+            )  # a metric of its own stays longest
+        for i in shown:
+            table.add_column(columns[i], no_wrap=True)
+        for row, line in zip(rows, lines[1:], strict=True):
+            table.add_row(*(Text(line[i]) for i in shown), style=_GOLD if row.headline else "")
         return table
 
     def _more_rows(self, shown: int) -> Iterator[Text]:
         if (more := len(self.record.table) - shown) > 0:
             yield Text(f"  {more} more rows: --section floors", style=_DIM)
 
-    def _controls(self) -> Table | None:
+    def _controls(self, wide: int) -> Table | None:
         chosen = sorted(self._competing(), key=lambda group: -group.known[-1])[:GROUPS]
         if not chosen:
             return None
         places, table = (3 if self.record.removal else 2), _table()
         own = terminal.bare(chosen[0].claim, places)
-        for column in ("  control", "n", "median", "best", "p", f"the claim on the same rows: {own}"):
-            table.add_column(column, justify="left" if column[0] in " t" else "right", no_wrap=True)
-        for group in chosen:
-            table.add_row(*(Text(cell) for cell in _cells(group, places)))
+        columns = ("  control", "n", "median", "best", "p", f"claim, same rows: {own}")
+        lines = [columns, *(_cells(group, places) for group in chosen)]
+        shown = _fitting(lines, wide, (2, 1, 5))
+        for i in shown:
+            table.add_column(columns[i], justify="right" if 0 < i < 5 else "left", no_wrap=True)
+        for line in lines[1:]:
+            table.add_row(*(Text(line[i]) for i in shown))
         return table
 
     def _ends(self) -> Iterator[Text]:
@@ -259,7 +273,16 @@ class Card:
 
 
 def _table() -> Table:
-    return Table(box=None, pad_edge=False, header_style=_DIM, padding=(0, 2, 0, 0))
+    return Table(box=None, pad_edge=False, header_style=_DIM, padding=(0, GAP, 0, 0))
+
+
+def _fitting(lines: Sequence[Sequence[str]], wide: int, order: Sequence[int]) -> list[int]:
+    """The columns for which there is room; those that there is none for are left out in this order."""
+    shown, widths = list(range(len(lines[0]))), [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for i in order:
+        if sum(widths[k] + GAP for k in shown) - GAP > wide and i in shown:
+            shown.remove(i)
+    return shown
 
 
 def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
@@ -268,7 +291,7 @@ def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
     p = "" if group.p is None else words.p_text(group.p)
     less = ""
     if group.difference is not None and words.defined(group.difference):
-        less = f"the claim less this {terminal.bare(group.difference, places)}"
+        less = f"claim less this {terminal.bare(group.difference, places)}"
     name = f"  {plain_text(group.name)}"
     return name, words.count(len(values)), words.number(middle, places), words.number(values[-1], places), p, less
 
