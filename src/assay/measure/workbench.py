@@ -28,6 +28,7 @@ from assay.measure.context import Context
 from assay.measure.continued import joined
 from assay.measure.controls import model_floors, rivals
 from assay.measure.controls.controls import controls
+from assay.measure.headline.agreement import agreement
 from assay.measure.headline.parts import PartSystems, alone
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import OTHER_FLOORS, headline_table
@@ -41,6 +42,7 @@ from assay.measure.stages import Stages
 from assay.measure.tokens.examples import examples
 from assay.measure.yardsticks import Yardsticks, gather
 from assay.record.controls import Controls
+from assay.record.headline import Agreement
 from assay.report import staged
 from assay.report.progress import Progress, noted, watched
 from assay.score.ids import NOOP, SystemId
@@ -214,8 +216,14 @@ def measured(
         with budget.headline():
             context = _headline(workbench, job, stages, None if before is None else before.scored)
         told(staged.headline(context.numbers.headline))
+        around = agreement(
+            context.scored, context.resamples, explained=context.explained, floor=context.floor, smaller={}
+        )
+        told(staged.agreement(around))
         with budget.rest():
-            context, block, found = _beside(workbench, replace(context, budget=budget, before=before), stages, told)
+            context, block, found = _beside(
+                workbench, replace(context, budget=budget, before=before), around, stages, told
+            )
     record = measurement_record(context, found, block, stages.found, started)
     record = record if before is None else joined(before.record, record)
     claim = None if job.claim is None else job.claim.source.text
@@ -248,7 +256,7 @@ def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[Syste
 
 
 def _beside(
-    workbench: Workbench, context: Context, say: Progress, told: Callable[[str], None]
+    workbench: Workbench, context: Context, around: Agreement, say: Progress, told: Callable[[str], None]
 ) -> tuple[Context, Controls, Yardsticks]:
     """All that stands beside the headline, each block within its budget."""
     settings, explanation, plan_context = context.job.settings, context.explanation, context.workbench
@@ -296,4 +304,4 @@ def _beside(
     near = block.nearest if context.before is None else block.nearest or context.before.record.controls.nearest
     if block.reason != NOT_ASKED:
         told(staged.controls(block))
-    return context, block, gather(context, near, say, told)
+    return context, block, gather(context, near, around, say, told)

@@ -22,7 +22,7 @@ from assay.measure.compute.compute import compute
 from assay.measure.compute.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, ngram_halves, smaller_members
-from assay.measure.headline.agreement import agreement
+from assay.measure.headline.agreement import hard_tokens
 from assay.measure.headline.parts import sums
 from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import OTHER_FLOORS
@@ -67,16 +67,20 @@ class Yardsticks:
     own: Pieces | None
 
 
-def gather(context: Context, near: Nearest | None, say: Progress, told: Callable[[str], None]) -> Yardsticks:
+def gather(
+    context: Context, near: Nearest | None, around: Agreement, say: Progress, told: Callable[[str], None]
+) -> Yardsticks:
     """Runs every yardstick that applies to the claim.
 
     Args:
         near: the control or rival nearest to the explained run; told: as in `measured`.
+        around: the agreement, without hard tokens.
     """
     scored, asks, run = context.scored, context.job.settings.asks, context.budget.run
     small = _smaller(context) if asks("rivals") else {}
-    around = agreement(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
-    told(staged.agreement(around))
+    if small and context.floor is not None:
+        hard = hard_tokens(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
+        around = around.model_copy(update={"hard_tokens": hard})
     say("checks", 0, None)
     found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
     told(staged.checks(found))
@@ -89,6 +93,8 @@ def gather(context: Context, near: Nearest | None, say: Progress, told: Callable
     if long.reason != NOT_ASKED:
         told(staged.length(long))
     computed = compute_block(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
+    if computed.share_explained.defined:
+        told(staged.compute(computed))
     return Yardsticks(computed, long, around, rest, found, block)
 
 

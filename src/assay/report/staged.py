@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from assay.record.about import Check
-from assay.record.compute import Length
+from assay.record.compute import Compute, Length
 from assay.record.controls import Controls
 from assay.record.headline import Agreement, Headline
 from assay.report import words
@@ -46,6 +46,11 @@ def length(found: Length) -> str:
     said = ["undefined"] if own is None else [f"{words.bits(own)} for the claim itself"]
     said += [] if whole is None else [f"{words.bits(whole)} to run it without the model"]
     return f"length: {', '.join(said)}"
+
+
+def compute(found: Compute) -> str:
+    floor = f", its floor {words.percent(found.share_floor)}" if words.defined(found.share_floor) else ""
+    return f"compute: worth {words.percent(found.share_explained)} of the model's training{floor}"
 
 
 def _short(figure: words.Figure, decimals: int = 2) -> str:
