@@ -14,6 +14,9 @@ from typing import Any, NamedTuple, Protocol
 from assay.errors import UserError
 from tools.stress import mutate
 
+# what stands on stderr before a sentence: lines of the stages that are done
+STAGES = ("headline: ", "agreement: ", "controls: ", "checks: ", "length: ", "compute: ")
+
 
 class Reader(Protocol):
     """Something of assay's that reads what others wrote. Cases run in one process, in the folder of `prepare`."""
@@ -86,7 +89,8 @@ def command(*arguments: str) -> str:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(said):
             cli.main(list(arguments))
     except SystemExit as end:
-        sentence = said.getvalue().removesuffix("\n")
+        lines = said.getvalue().splitlines(keepends=True)
+        sentence = "".join(line for line in lines if not line.startswith(STAGES)).removesuffix("\n")
         if end.code == 2 and sentence.startswith("assay: "):
             raise UserError(sentence) from None
         if end.code:
