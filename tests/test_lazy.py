@@ -14,6 +14,7 @@ import pytest
 
 import assay
 from assay.measure.settings import Flags
+from tests.explanations.claims.claim_texts import GOOD
 
 HEAVY = ("torch", "transformers", "numpy", "scipy", "pyarrow", "altair", "sklearn")
 
@@ -24,6 +25,12 @@ def imported_after(code: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stderr.split()
+
+
+def test_reading_a_claim_imports_nothing_heavy(tmp_path):
+    (tmp_path / "claim.yaml").write_text(GOOD)
+    load = "from assay.explanations.claims.file import load_claim; load_claim"
+    assert imported_after(f"{load}({str(tmp_path / 'claim.yaml')!r})") == []
 
 
 def test_import_assay_imports_nothing_heavy():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +15,9 @@ from assay.explanations.bits import ClaimBits
 from assay.methods.edge_methods import edge_scores
 from assay.planted import worlds
 from assay.record.pieces import Pieces
+from tests.test_plugins import CLAIM, small
 
 pytestmark = pytest.mark.usefixtures("plugins")
-CLAIM = """\
-model: zoo:stories-260k
-task: {kind: repeat, n: 8, length: 16}
-explanation: {kind: scaled, components: [a0.h1, m1], factor: 0.9}
-controls: 3
-"""
-
-
-@cache
-def small() -> tuple[Any, assay.Task]:
-    model = assay.load("zoo:novel-1l")
-    return model, assay.Task.repeat(model, n=4, length=4)
 
 
 def test_a_plug_in_that_cannot_be_loaded_is_named(run, install):

@@ -249,7 +249,7 @@ def test_nothing_in_the_name_of_a_run_folder_is_obeyed():
 
 def test_undefined_figures_of_a_search_have_their_reason_below_the_table():
     record = records.data("search")
-    assert _printed(find_terminal.table(records.searched(record))).count("undefined: CPR, CMD, because harmful") == 1
+    assert _printed(find_terminal.table(records.searched(record))).count("Undefined: CPR, CMD, because harmful") == 1
     for one in record["methods"]:
         one["mib"] |= {"cpr": records.estimate(0.9), "cmd": records.estimate(0.1)}
     assert "undefined" not in _printed(find_terminal.table(records.searched(record)))

@@ -67,8 +67,11 @@ def least_told(job: Job) -> Iterator[None]:
         yield
     except TooSmallError as problem:
         alone = replace(job, settings=replace(job.settings, budget=HEADLINE_ONLY, only=("headline",)))
-        stages = cost(alone)["stages"].values()
-        raise TooSmallError(problem.passes, math.ceil(sum(one["passes"] for one in stages))) from None
+        try:
+            least = math.ceil(sum(one["passes"] for one in cost(alone)["stages"].values()))
+        except UserError:
+            raise problem from None
+        raise TooSmallError(problem.passes, least) from None
 
 
 def cost(job: Job) -> dict[str, Any]:

@@ -216,9 +216,7 @@ def measured(
         with budget.headline():
             context = _headline(workbench, job, stages, None if before is None else before.scored)
         told(staged.headline(context.numbers.headline))
-        around = agreement(
-            context.scored, context.resamples, explained=context.explained, floor=context.floor, smaller={}
-        )
+        around = agreement(context.scored, context.resamples, explained=context.explained, floor=context.floor)
         told(staged.agreement(around))
         with budget.rest():
             context, block, found = _beside(

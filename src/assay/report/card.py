@@ -223,11 +223,8 @@ class Card:
                     figures = [words.value_text(verdict.as_figure(loss, named.figure)) for loss in losses]
                     cells = [mark + name, share, found, kl, " → ".join(figures)]
             lines.append(cells)
-        shown = list(range(len(columns)))
-        while len(shown) > 2 and sum(max(cell_len(line[i]) for line in lines) + GAP for i in shown) - GAP > wide:
-            shown.pop(
-                -2 if named is not None and len(shown) == len(columns) else -1
-            )  # a metric of its own stays longest
+        order = (2,) if record.removal else (4, 3, 2) if named is None else (3, 4, 2)
+        shown = _fitting(lines, wide, order)
         for i in shown:
             table.add_column(columns[i], no_wrap=True)
         for row, line in zip(rows, lines[1:], strict=True):

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.record.search import MethodRecord, RocRecord, SearchRecord
-from assay.report import find_page, roc, search_words, words
+from assay.report import find_page, roc, search_words, terminal, words
 from assay.report.plain import plain_text
 from assay.report.verdict import metric_of
 from assay.stats.estimate import Estimate
@@ -27,7 +27,7 @@ def table(record: SearchRecord, report: str | None = None, follow: str | None = 
         parts += [Text(heading), _sizes(chosen, record), Text("")]
     if record.roc is not None:
         parts += [Text(roc.line(record.roc)), _roc(record.roc), Text("")]
-    parts += [Text(f"undefined: {line}") for line in _undefined(record)]
+    parts += [Text(line) for line in terminal.missing(_figures(record))]
     parts.append(Text(f"leak: {record.leak.state}; {plain_text(record.leak.evidence)}"))
     for one in record.methods:
         if one.mib.over_recovery:
@@ -49,18 +49,14 @@ def _methods(record: SearchRecord) -> Table:
     return out
 
 
-def _undefined(record: SearchRecord) -> list[str]:
-    """Why figures of the tables are undefined: a line a reason."""
+def _figures(record: SearchRecord) -> list[tuple[str, Estimate]]:
+    """The figures of the tables that may be undefined, by their columns."""
     named, chosen = metric_of(record.task.metric), record.chosen_method
     found = [(name, figure) for one in record.methods for name, figure in (("CPR", one.mib.cpr), ("CMD", one.mib.cmd))]
     for point in chosen.sizes if chosen else ():
         own = (named.name, point.recovered_loss) if named else ("accuracy", point.accuracy)
         found += [("recovered", point.recovered), ("KL", point.kl), own]
-    reasons: dict[str, dict[str, None]] = {}
-    for name, figure in found:
-        if not figure.defined:
-            reasons.setdefault(words.why(figure), {})[plain_text(name)] = None
-    return [f"{', '.join(names)}, because {plain_text(why)}" for why, names in reasons.items()]
+    return found
 
 
 def _roc(found: RocRecord) -> Table:

@@ -69,7 +69,7 @@ def test_the_block_has_the_records_fields():
     scored, resamples = written(
         model=system(loss, 0 * loss), explained_mean=system(loss + 0.5, kl, agree), floor_mean=system(loss + 1, 2 * kl)
     )
-    block = agreement(scored, resamples, **BOTH, smaller={})
+    block = agreement(scored, resamples, **BOTH)
     assert block.agreement.value == pytest.approx(agree.mean())
     assert list(block.within) == ["0.001", "0.01", "0.1"]
     assert block.kl_quantiles["1"] == pytest.approx(kl.max())
@@ -148,7 +148,7 @@ def test_accuracy_recovered_is_undefined_where_the_model_is_not_shown_to_beat_th
 def test_without_a_floor_accuracies_stay_and_shares_say_why_not():
     loss, kl = uniform(0), uniform(1)
     scored, resamples = written(model=system(loss, 0 * loss), explained_mean=system(loss, kl))
-    block = agreement(scored, resamples, explained=EXPLAINED, floor=None, smaller={})
+    block = agreement(scored, resamples, explained=EXPLAINED, floor=None)
     assert block.accuracy.value == block.accuracy_model.value == 1
     for name in ("accuracy_floor", "accuracy_recovered"):
         assert "no floor" in getattr(block, name).reason

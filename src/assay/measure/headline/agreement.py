@@ -26,33 +26,23 @@ Losses = Mapping[str, Float[np.ndarray, "tokens"]]  # nats of each scored token,
 
 
 def agreement(
-    scored: Scored[SystemId],
-    resamples: Resamples,
-    *,
-    explained: SystemId,
-    floor: SystemId | None,
-    smaller: Losses,
+    scored: Scored[SystemId], resamples: Resamples, *, explained: SystemId, floor: SystemId | None
 ) -> Agreement:
-    """The record's `agreement` block.
+    """The record's `agreement` block, without hard tokens: for those further models have to be scored.
 
     Args:
         explained, floor: systems whose token tables were kept, as was the model's; no floor where the claim has none.
-        smaller: losses of smaller models by their names: the first selects the hard tokens, the others are compared
-            with; none: there are no hard tokens.
     """
     mine = scored[explained].table
     kl, delta = mine.kl, mine.loss - scored.model.table.loss
     everything = by_document(scored, np.ones(len(kl)))
-    hard = None
-    if floor is not None and smaller:
-        hard = hard_tokens(scored, resamples, explained=explained, floor=floor, smaller=smaller)
     return Agreement(
         agreement=resamples.mean(by_document(scored, mine.agree), everything, least=0.0, most=1.0),
         within={f"{bound:g}": e for bound, e in within(scored, resamples, explained=explained, floor=floor).items()},
         kl_quantiles=_quantiles(kl),
         delta_loss_quantiles=_quantiles(delta),
         **accuracy(scored, resamples, explained=explained, floor=floor),
-        hard_tokens=hard,
+        hard_tokens=None,
     )
 
 
