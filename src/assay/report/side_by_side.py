@@ -93,8 +93,9 @@ def picture(runs: Named) -> alt.LayerChart:
     scale = alt.Scale(domain=[_USUAL, _DECIDES], range=[FLOOR, CLAIM])
     legend = alt.Legend(orient="top", direction="vertical", columns=1, labelLimit=0)  # side by side they overlap
     colour = alt.Color("floor:N", title=None, scale=scale, legend=legend)
-    bars = chart_of(rows).mark_bar(height=12).encode(x=x, y=y, yOffset="floor:N", color=colour)
-    ends = chart_of(rows).mark_rule().encode(x="low:Q", x2="high:Q", y=y, yOffset="floor:N")
+    offset = alt.YOffset("floor:N", sort=[_USUAL, _DECIDES])  # as in the legend
+    bars = chart_of(rows).mark_bar(height=12).encode(x=x, y=y, yOffset=offset, color=colour)
+    ends = chart_of(rows).mark_rule().encode(x="low:Q", x2="high:Q", y=y, yOffset=offset)
     said = alt.Title(
         [f"{letter}  {claim}" for letter, (claim, _) in zip("AB", runs, strict=False)], anchor="start", fontSize=11
     )
