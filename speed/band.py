@@ -32,8 +32,8 @@ def scaled(seconds: Seconds, by: float) -> Seconds:
 
 def band(name: str, prompts: int, repeats: int, count: int) -> Iterator[Row]:
     """Random circuits of 1 % of the edges beside the sum of their live shares in forward passes."""
-    from assay.intervene.circuit_groups import live_shares
-    from assay.intervene.circuits import Circuits
+    from assay.intervene.circuits.engine import Circuits
+    from assay.intervene.circuits.groups import live_shares
     from assay.score.circuits import score_circuits
 
     model = network(name)
@@ -53,8 +53,8 @@ def band(name: str, prompts: int, repeats: int, count: int) -> Iterator[Row]:
 
 def live(name: str, prompts: int, repeats: int) -> Iterator[Row]:
     """Single circuits of rising size beside their live share of a pass; runs of fill and model are made before."""
-    from assay.intervene.circuit_groups import live_shares
-    from assay.intervene.circuits import Circuits
+    from assay.intervene.circuits.engine import Circuits
+    from assay.intervene.circuits.groups import live_shares
 
     model = network(name)
     workbench = bench_of(model, prompts, TOKENS)

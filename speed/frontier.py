@@ -26,7 +26,7 @@ def losses(workbench: Any, logits: list[list[list[float]]], own: torch.Tensor) -
 
 def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Row]:
     """Seconds of the frontier, and of its sizes up to 1 %, after a check that both give the same KLs."""
-    from assay.intervene.circuits import Circuits
+    from assay.intervene.circuits.engine import Circuits
     from assay.methods.edge_sizes import log_sizes
     from assay.methods.integrated_attribution import integrated_attribution
     from assay.score.circuits import score_circuits

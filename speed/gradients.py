@@ -17,7 +17,7 @@ TOKENS, STEPS, TARGET, TOLERANCE = 15, 5, 3.0, 1e-4
 
 def compared(name: str, prompts: int, repeats: int, threads: int) -> Iterator[Row]:
     """Seconds of the scores of all edges, after a check that they are the same."""
-    from assay.intervene.circuits import Circuits
+    from assay.intervene.circuits.engine import Circuits
     from assay.methods.attribution import attribution
     from assay.methods.edge_scores import EdgeScores
     from assay.methods.integrated_attribution import integrated_attribution

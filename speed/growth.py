@@ -32,8 +32,8 @@ LAYERS, HEADS, POSITIONS, PROMPTS = (2, 4, 8), (4, 8, 16), (15, 30, 60), (8, 16,
 
 def work(workbench: Any, case: str) -> Callable[[], object]:
     """Ours, as in the other cases; circuits are chosen by chance, as that changes nothing here."""
-    from assay.intervene.circuits import Circuits
-    from assay.intervene.sweep import sweep
+    from assay.intervene.circuits.engine import Circuits
+    from assay.intervene.sweep.sweep import sweep
     from assay.methods.acdc import acdc
     from assay.methods.attribution import attribution
     from assay.score.circuits import score_circuits

@@ -49,7 +49,7 @@ def bench_of(
         metric: of the task; "loss" has a random token for answer. everywhere: it is read after every token, and not
             after the last alone.
     """
-    from assay.intervene.ablations import PlanContext
+    from assay.intervene.fill.ablations import PlanContext
     from assay.intervene.runner import Runner
     from assay.model.load import load
     from assay.model.transformer import Model

@@ -75,7 +75,7 @@ def compared(name: str, everywhere: bool, repeats: int, threads: int, count: int
     Args:
         count: how many patches the other ways run (default: all).
     """
-    from assay.intervene.sweep import sweep
+    from assay.intervene.sweep.sweep import sweep
 
     model = network(name)
     workbench = bench_of(model, 1, TOKENS, metric="loss", everywhere=everywhere)

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.acdc import AcdcSearch
 from assay.methods.circuit_states import Trial
 from assay.model.layer import Norm

@@ -16,7 +16,7 @@ import numpy as np
 import assay
 from assay.explanations.circuit.files import read_circuit
 from assay.explanations.claims.file import load_claim
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model

@@ -14,7 +14,7 @@ from assay.explanations.components.spec import CONSTANTS
 from assay.explanations.floors import FLOORS
 from assay.explanations.kinds import KINDS, block
 from assay.explanations.program.spec import PROGRAMS
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 from assay.measure.settings import Settings
 from assay.task import bounds
 from assay.task.prompt_rows import KNOWN, NEEDED

@@ -13,9 +13,9 @@ import numpy as np
 
 import assay
 from assay.explanations.components.sets import Keep
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import RANDOM
 from assay.intervene.runner import Runner
-from assay.intervene.spec import RANDOM
 from assay.measure.compute.compute import compute
 from assay.measure.controls import rivals
 from assay.measure.settings import Settings

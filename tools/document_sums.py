@@ -15,7 +15,7 @@ import numpy as np
 
 import assay
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.controls import rivals
 from assay.measure.headline.systems import systems

@@ -18,7 +18,7 @@ import numpy as np
 import assay
 from assay.explanations.base import Explanation
 from assay.explanations.components.sets import Keep, Remove
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import headline_table

@@ -20,9 +20,9 @@ import numpy as np
 import assay
 from assay.explanations.program.library import LEVELS, induction
 from assay.explanations.program.program import Program
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import ABLATIONS, RANDOM
 from assay.intervene.runner import Runner
-from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.controls import rivals
 from assay.measure.headline.recovered import recovered_kl
 from assay.measure.settings import Settings

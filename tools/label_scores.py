@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 import assay
+from assay.intervene.fill.reference import spread
 from assay.intervene.plan import EditRun, Plan
-from assay.intervene.reference import spread
 from assay.intervene.runner import Runner
 from assay.names import Site
 from assay.task.task import Task

@@ -21,7 +21,7 @@ from torch import Tensor
 
 import assay
 from assay.explanations import Program, Remove, programs
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Call, Edit, EditRun, Plan
 from assay.intervene.runner import Runner
 from assay.measure.headline.recovered import recovered_kl

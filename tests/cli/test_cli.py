@@ -155,7 +155,7 @@ def test_ctrl_c_ends_with_130(tmp_path: Path):
     assert "Traceback" not in err
 
 
-@pytest.mark.parametrize("module", ["ctypes", "typer", "assay.cli.app", "assay.intervene.spec", "yaml"])
+@pytest.mark.parametrize("module", ["ctypes", "typer", "assay.cli.app", "assay.intervene.fill.spec", "yaml"])
 def test_ctrl_c_while_a_command_is_being_imported_ends_with_130_and_without_a_word(module: str):
     code = (
         "import os, signal, sys\n"

@@ -11,7 +11,7 @@ from assay.errors import ClaimError
 from assay.explanations.circuit.path_sampled import PROFILE, misplaced
 from assay.frontier.bands import alikes
 from assay.frontier.frontier import Frontiers, frontiers, node_count
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.exact import exact_edges

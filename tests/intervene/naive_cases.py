@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.donors import donors
-from assay.intervene.edit_runner import CleanRuns, Seen
-from assay.intervene.learned import optimal_constants
+from assay.intervene.edits.engine import CleanRuns, Seen
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.donors import donors
+from assay.intervene.fill.learned import optimal_constants
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.names import parse_site

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations import Constant, Keep, Remove
-from assay.intervene.ablations import PlanContext
 from assay.intervene.components import expand
-from assay.intervene.edit_runner import Seen
+from assay.intervene.edits.engine import Seen
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import ABLATIONS, RANDOM
 from assay.intervene.plan import Edit, EditRun, From, Own, Plan, Value
 from assay.intervene.runner import Runner
-from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.names import parse_site
 from assay.score.score import score
 from tests.intervene.naive_cases import (

@@ -11,7 +11,7 @@ from torch import Tensor
 from assay.errors import ClaimError
 from assay.explanations import Program, programs
 from assay.explanations.program import fits
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.names import parse_site
 from tests.intervene.naive_cases import (
     KINDS,

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from assay.errors import TaskError
-from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.residue import CleanRun
 from assay.intervene.plan import Call, Edit, Own
-from assay.intervene.residue import CleanRun
 from assay.intervene.runner import Runner
 from assay.model.load import load
 from assay.model.transformer import Model

@@ -12,8 +12,8 @@ from torch import Tensor
 import assay
 from assay.errors import TaskError
 from assay.explanations import Remove
-from assay.intervene.ablations import PlanContext
-from assay.intervene.learned import _on_reference
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.learned import _on_reference
 from assay.intervene.plan import Call, Data, Edit, EditRun, From, Mix, Own, Plan, Value
 from assay.intervene.runner import Runner
 from assay.names import Site, parse_site

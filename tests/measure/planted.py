@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import torch
 
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.model.load import load
 from assay.model.transformer import Model

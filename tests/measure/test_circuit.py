@@ -21,7 +21,7 @@ from assay.explanations.circuit.trials import (
     restored,
 )
 from assay.explanations.circuit.writing import write_circuit
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.length.length import reads
 from assay.measure.length.quantise import quantised, read_bits

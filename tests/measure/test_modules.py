@@ -9,7 +9,7 @@ import torch
 import assay
 from assay.errors import ModelError, TaskError
 from assay.explanations import Constant, Keep, Remove
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.controls.controls import controls
 from assay.measure.controls.random_weights import randomised

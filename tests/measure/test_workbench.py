@@ -15,8 +15,8 @@ import torch
 import assay
 from assay.errors import ClaimError, UserError
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.intervene.donor_runs import Donors
-from assay.intervene.residue import Residue
+from assay.intervene.edits.donor_runs import Donors
+from assay.intervene.fill.residue import Residue
 from assay.measure.controls import controls
 from assay.measure.length import length, quantise
 from assay.measure.settings import BLOCKS, NOT_ASKED
@@ -58,7 +58,7 @@ def layers_run(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 def donors() -> int:
     """Different reference rows that each draw takes values from, added over draws."""
-    from assay.intervene.donors import donors as of
+    from assay.intervene.fill.donors import donors as of
 
     return sum(len(np.unique(of(task(), 0, draw))) for draw in range(DRAWS))
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.acdc import acdc
 from tests.intervene.naive_cases import DEEPER, KINDS, bench_of
 from tests.naive import acdc as naive

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import CircuitBatch, Circuits
-from assay.intervene.reader_gradients import forward, reader_gradients
+from assay.intervene.circuits.engine import CircuitBatch, Circuits
+from assay.intervene.circuits.reader_gradients import forward, reader_gradients
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.attribution import attribution, gim, saliency
 from assay.methods.integrated_attribution import integrated_attribution

@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.edge_methods import searches
 from assay.methods.edge_scores import EdgeScores

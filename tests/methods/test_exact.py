@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.exact import exact_edges
 from assay.score.circuits import score_circuits
 from tests.intervene.naive_cases import DEEPER, KINDS, bench_of

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.attribution import gim
 from tests.intervene.naive_cases import make, prompt_task

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.circuit_states import CircuitStates
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.exact import exact_edges

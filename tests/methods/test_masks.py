@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assay.errors import ClaimError
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
 from assay.methods.masks import learned_masks, open_share, sampled, shifted
 from assay.score.circuits import CircuitTarget, score_circuits
 from tests.intervene.naive_cases import bench_of

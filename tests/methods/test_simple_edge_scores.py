@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from assay.errors import ComponentError
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.activation_norm import activation_norm
 from assay.methods.edge_methods import edge_scores

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.intervene.circuits import CircuitBatch
+from assay.intervene.circuits.engine import CircuitBatch
 
 
 def log_probabilities(batch: CircuitBatch, mask: np.ndarray) -> Tensor:

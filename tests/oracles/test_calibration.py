@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from assay.explanations.base import Explanation, Level
-from assay.intervene.ablations import PlanContext
 from assay.intervene.components import expand
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Call, Edit
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import headline_table

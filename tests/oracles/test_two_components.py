@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Remove
-from assay.intervene.ablations import PlanContext
-from assay.intervene.donors import donors
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.donors import donors
+from assay.intervene.fill.spec import ABLATIONS, RANDOM
 from assay.intervene.runner import Runner
-from assay.intervene.spec import ABLATIONS, RANDOM
 from assay.measure.headline.recovered import necessity, recovered_kl
 from assay.measure.headline.systems import Systems, systems
 from assay.measure.headline.table import headline_table

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.planted.program_truth import ABLATIONS
 from assay.planted.worlds import world

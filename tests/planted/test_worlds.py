@@ -6,7 +6,7 @@ import pytest
 
 import assay
 from assay.errors import ModelError
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 from assay.planted import worlds
 from assay.planted.world import Truth
 from assay.planted.worlds import world

@@ -20,11 +20,11 @@ from assay.explanations.base import AnyModel, ClaimBits, Explanation, Level
 from assay.explanations.bits import parts_bits
 from assay.explanations.claims.block import NamesParts
 from assay.explanations.program.library import CustomProgram
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
 from assay.intervene.components import expand
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import Ablation
 from assay.intervene.plan import Call, Edit, Plan, Value
-from assay.intervene.spec import Ablation
 from assay.methods.edge_scores import EdgeScores
 from assay.names import Site
 from assay.record.pieces import Pieces, Sentence, TablePiece

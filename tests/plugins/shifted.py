@@ -13,7 +13,7 @@ from torch.nn.functional import one_hot
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import AnyModel, Explanation, Level
 from assay.explanations.claims.block import KindFields
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import OwnTarget
 from assay.intervene.plan import Batch, Call, Edit, Plan, Stream
 from assay.model.transformer import Model

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import budget, grouped, live_shares
-from assay.intervene.circuits import Circuits
-from assay.intervene.side_by_side import side_by_side
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.circuits.groups import budget, grouped, live_shares
+from assay.intervene.fill.ablations import PlanContext
 from assay.model.edge_sets import EdgeSet
 from assay.score.circuits import score_circuits
 from assay.score.score import score
+from assay.score.side_by_side import side_by_side
 from assay.task.metrics import token_scores
 from tests.intervene.naive_cases import bench_of
 

@@ -12,8 +12,8 @@ import torch
 
 from assay.explanations import Keep, Remove
 from assay.intervene import output
-from assay.intervene.ablations import PlanContext
-from assay.intervene.edit_runner import CleanRuns
+from assay.intervene.edits.engine import CleanRuns
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.checks.knockouts import divergences, knockouts
 from assay.measure.headline.systems import systems

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 from assay.testing import check_ablation
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -18,7 +18,7 @@ def test_ablations_that_keep_every_promise(name):
 BEGIN = """\
 import torch
 from assay.intervene.plan import Call, From, Own, Value
-from assay.intervene.spec import Ablation
+from assay.intervene.fill.spec import Ablation
 
 """
 

@@ -10,7 +10,7 @@ import typer
 
 from assay.cli.options import Device, Dtype, Json, Overwrite
 from assay.cli.output import command_line, console, print_cost, print_json, say
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 from assay.methods.registry import EDGE_METHODS
 
 DOCUMENTS, SELECT, SIZES, CONTROLS, DRAWS = 64, 32, "24", 100, 4

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 
 Model = Annotated[
     str,

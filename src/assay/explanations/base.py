@@ -22,8 +22,8 @@ from assay.explanations.answers import Neighbours, Presence, Searched, Unread, U
 from assay.explanations.bits import ClaimBits, names_bits
 from assay.explanations.floors import Floor
 from assay.explanations.levels import Level
-from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import OwnTarget
 from assay.intervene.plan import Edit, EditRun, Own, Plan
 from assay.model.module import ModuleModel

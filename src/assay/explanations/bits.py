@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from scipy.special import gammaln
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.donors import POOL
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.donors import POOL
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.explanations.circuit.path_sampled import PROFILE, SIZE, different, misplaced
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY
-from assay.intervene.circuits import transformer_of
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.circuits.groups import MEMORY
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.edge_sizes import SizedCircuits
 from assay.model.edges import Edges
 from assay.record.search import Band

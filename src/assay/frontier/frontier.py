@@ -16,9 +16,9 @@ from jaxtyping import Bool, Int
 from assay.errors import ClaimError
 from assay.frontier.bands import Bands, CircuitTable, bands
 from assay.frontier.curves import Curve, area_linear, area_log, cmd, cpr, not_below_zero
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY
-from assay.intervene.circuits import transformer_of
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.circuits.groups import MEMORY
+from assay.intervene.fill.ablations import PlanContext
 from assay.measure.headline.recovered import recovered_kl, recovered_loss
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.edge_sizes import SizedCircuits, log_sizes, sized_circuits

@@ -6,9 +6,9 @@ import numpy as np
 from torch import Tensor
 
 from assay.errors import ComponentError
-from assay.intervene.circuit_runs import engine_of, run_circuit
-from assay.intervene.circuits import CircuitEngine
-from assay.intervene.edit_runner import EditRunner
+from assay.intervene.circuits.engine import CircuitEngine
+from assay.intervene.circuits.runs import engine_of, run_circuit
+from assay.intervene.edits.engine import EditRunner
 from assay.intervene.output import Output
 from assay.intervene.plan import CircuitRun, Plan
 from assay.intervene.rows import Key

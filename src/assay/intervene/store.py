@@ -1,7 +1,7 @@
 """What outlives a claim: everything that is known of a model on a reference, each sort with types of its own.
 
 Means, covariances, optimal constants and the values behind fits stand here; runs of scored rows are the runner's
-(`edit_runner`, `donor_runs`). A kind of explanation or a method keeps what it computes under a subclass of `Kept`:
+(`edits`). A kind of explanation or a method keeps what it computes under a subclass of `Kept`:
 `store.of(Tables).once(key, make)`.
 """
 
@@ -17,9 +17,9 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.intervene.edit_runner import EditRunner
+from assay.intervene.edits.engine import EditRunner
+from assay.intervene.fill.reference import ReferenceStatistics
 from assay.intervene.kept import Kept
-from assay.intervene.reference import ReferenceStatistics
 from assay.model.transformer import Model
 from assay.names import Kind, Site
 

@@ -18,8 +18,8 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.errors import UserError
-from assay.intervene.ablations import PlanContext
-from assay.intervene.alike import first_layer
+from assay.intervene.edits.alike import first_layer
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import System
 from assay.intervene.plan import EditRun, From, Plan, origins
 from assay.measure.settings import NOT_ASKED, PASSES, Settings

@@ -22,9 +22,9 @@ from torch import Tensor
 
 from assay.errors import UserError
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene.ablations import PlanContext
-from assay.intervene.donor_runs import Donors
-from assay.intervene.edit_runner import CleanRuns, Ends
+from assay.intervene.edits.donor_runs import Donors
+from assay.intervene.edits.engine import CleanRuns, Ends
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.budget import TooSmallError
 from assay.measure.controls.model_floors import as_rivals

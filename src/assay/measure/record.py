@@ -16,7 +16,7 @@ import torch
 
 from assay.errors import RunError
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, rivals
 from assay.measure.headline.parts_block import parts_block

@@ -13,7 +13,7 @@ from torch import Tensor
 from assay.errors import PluginError, UserError
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import Explanation, from_outside
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import Output, OwnTarget
 from assay.intervene.plan import Plan
 from assay.measure.settings import Settings

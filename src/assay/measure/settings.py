@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack
 
 from assay.errors import UserError, nearest
 from assay.explanations.floors import FLOOR_MODEL, floor_problem
-from assay.intervene.spec import ABLATIONS, DEFAULT_ABLATIONS, ablation_problem
+from assay.intervene.fill.spec import ABLATIONS, DEFAULT_ABLATIONS, ablation_problem
 from assay.model.spec import DTYPES
 from assay.record.about import Arguments
 from assay.task import bounds

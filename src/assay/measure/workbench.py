@@ -18,7 +18,7 @@ import torch
 from assay.errors import UserError
 from assay.explanations.base import Explanation
 from assay.explanations.claims.file import ClaimFile
-from assay.intervene import ablations
+from assay.intervene.fill import ablations
 from assay.intervene.kept import Kept
 from assay.intervene.output import System
 from assay.intervene.runner import Runner

@@ -11,7 +11,7 @@ import numpy as np
 from assay.errors import UserError
 from assay.explanations.answers import Uses
 from assay.explanations.base import Undefined
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.checks.checks import run_checks, unknown_checks
 from assay.measure.checks.evidence import Evidence, self_match

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from assay.errors import ComponentError, nearest
-from assay.intervene.circuits import CircuitBatch, Circuits
-from assay.intervene.reader_gradients import Pass, forward, written
+from assay.intervene.circuits.engine import CircuitBatch, Circuits
+from assay.intervene.circuits.reader_gradients import Pass, forward, written
 from assay.methods.edge_scores import EdgeScores
 from assay.model.layer import Linear
 

@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import TaskError, nearest
-from assay.intervene.circuits import CircuitBatch, Circuits
-from assay.intervene.reader_gradients import Pass, forward, reader_gradients, written
+from assay.intervene.circuits.engine import CircuitBatch, Circuits
+from assay.intervene.circuits.reader_gradients import Pass, forward, reader_gradients, written
 from assay.methods.edge_scores import EdgeScores
 from assay.task.metrics import log_probabilities
 

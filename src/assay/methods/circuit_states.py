@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY, budget
-from assay.intervene.circuits import Variants, transformer_of
+from assay.intervene.circuits.engine import Variants, transformer_of
+from assay.intervene.circuits.groups import MEMORY, budget
+from assay.intervene.fill.ablations import PlanContext
 from assay.model.edges import Edges
 from assay.score.circuits import circuit_targets
 

@@ -11,8 +11,8 @@ from jaxtyping import Int
 
 from assay import plugins
 from assay.errors import ClaimError, ComponentError, PluginError, nearest
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import Circuits, transformer_of
+from assay.intervene.circuits.engine import Circuits, transformer_of
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.edge_scores import EdgeScores
 from assay.methods.registry import EDGE_METHODS, Options, check_methods, edge_methods
 

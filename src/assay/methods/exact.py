@@ -8,10 +8,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY, budget
-from assay.intervene.circuits import transformer_of
-from assay.intervene.edge_cuts import EdgeCuts
+from assay.intervene.circuits.edge_cuts import EdgeCuts
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.circuits.groups import MEMORY, budget
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.edge_scores import EdgeScores
 from assay.score.circuits import circuit_targets, draws_of
 from assay.score.score import Advance

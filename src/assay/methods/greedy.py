@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY
-from assay.intervene.circuits import transformer_of
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.circuits.groups import MEMORY
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.circuit_states import CircuitStates
 from assay.methods.edge_scores import EdgeScores
 from assay.score.circuits import draws_of

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from assay.intervene.circuits import Circuits
-from assay.intervene.reader_gradients import written
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.circuits.reader_gradients import written
 from assay.methods.activation_norm import Rows, own_runs, streams_read
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from assay.errors import TaskError, nearest
-from assay.intervene.circuits import CircuitBatch, Circuits
-from assay.intervene.reader_gradients import Start, forward, reader_gradients, start_after, written
+from assay.intervene.circuits.engine import CircuitBatch, Circuits
+from assay.intervene.circuits.reader_gradients import Start, forward, reader_gradients, start_after, written
 from assay.methods.attribution import MEMORY, Rows, Tally, check_loss, own_run
 from assay.methods.edge_scores import EdgeScores
 

@@ -17,9 +17,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY, TOKENS
-from assay.intervene.circuits import Circuits, transformer_of
+from assay.intervene.circuits.engine import Circuits, transformer_of
+from assay.intervene.circuits.groups import MEMORY, TOKENS
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods.edge_scores import EdgeScores
 from assay.score.circuits import CircuitTarget, draws_of
 from assay.score.score import Advance

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.model.calls import split
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model

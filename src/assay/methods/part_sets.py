@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.explanations.base import Assignment, Label, order
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.methods import module_parts
 from assay.methods.module_parts import Slot
 from assay.model.transformer import Model

@@ -10,8 +10,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.explanations.base import Assignment, Label, order
-from assay.intervene.ablations import PlanContext
 from assay.intervene.components import pick, tap
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output
 from assay.methods import module_parts

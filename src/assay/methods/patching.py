@@ -11,9 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 from jaxtyping import Float64, Int
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import transformer_of
-from assay.intervene.sweep import sweep
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.sweep.sweep import sweep
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
 

@@ -17,8 +17,8 @@ from assay.errors import ComponentError, TaskError, nearest
 from assay.explanations.answers import Searched
 from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Undefined
 from assay.explanations.circuit.circuit import Circuit
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import transformer_of
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods.edge_methods import edge_scores
 from assay.methods.edge_sizes import sized_circuits

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Int
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY, budget
-from assay.intervene.circuit_plans import circuit_plan
-from assay.intervene.circuits import CircuitBatch, Circuits
+from assay.intervene.circuits.engine import CircuitBatch, Circuits
+from assay.intervene.circuits.groups import MEMORY, budget
+from assay.intervene.circuits.plans import circuit_plan
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import is_random
 from assay.intervene.plan import Plan
-from assay.intervene.spec import is_random
 from assay.model.edge_sets import EdgeSet
 from assay.score.score import Advance, score
 from assay.score.scores import Scored

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int
 
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.task.metrics import log_probabilities
 

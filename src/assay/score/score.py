@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import MEMORY, VariantGroup
-from assay.intervene.circuit_systems import CircuitPart, CircuitSystems, engine_key
+from assay.intervene.circuits.groups import MEMORY, VariantGroup
+from assay.intervene.circuits.systems import CircuitPart, CircuitSystems, engine_key
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import Output, System
 from assay.intervene.plan import CircuitRun, Plan
-from assay.intervene.side_by_side import side_by_side
 from assay.score.scores import K, Scored, Scores, TokenTable
+from assay.score.side_by_side import side_by_side
 from assay.score.target import Target, Where
 from assay.task.metrics import MIX, Metric, TokenScores, log_probabilities
 from assay.task.task import Task

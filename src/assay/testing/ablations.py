@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from assay.intervene.components import complement
+from assay.intervene.fill.spec import ABLATIONS, from_means, from_runs, is_random, plugged
 from assay.intervene.plan import Value
-from assay.intervene.spec import ABLATIONS, from_means, from_runs, is_random, plugged
 from assay.measure.workbench import Workbench
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
 from assay.measure.workbench import Workbench
 from assay.methods.edge_methods import edge_scores, searches
 from assay.methods.edge_scores import EdgeScores

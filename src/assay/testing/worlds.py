@@ -8,7 +8,7 @@ import numpy as np
 
 from assay.errors import TaskError
 from assay.explanations.circuit.circuit import Circuit
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 from assay.measure.workbench import Workbench
 from assay.model.transformer import Model
 from assay.planted import worlds

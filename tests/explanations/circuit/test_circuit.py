@@ -10,10 +10,10 @@ from assay.errors import ClaimError, ComponentError, TaskError
 from assay.explanations import Circuit, Keep, Remove
 from assay.explanations.circuit.nodes import touched
 from assay.explanations.circuit.trials import node_out
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_plans import circuit_plan
-from assay.intervene.circuit_runs import engine_of
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.circuits.plans import circuit_plan
+from assay.intervene.circuits.runs import engine_of
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import EditRun, Plan
 from assay.intervene.runner import Runner
 from assay.model.edge_sets import EdgeSet

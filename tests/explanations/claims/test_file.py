@@ -11,7 +11,7 @@ from assay.explanations.claims.file import claim_of
 from assay.explanations.claims.shapes import KnownShape, known_shape, out_of_range
 from assay.explanations.kinds import KINDS
 from assay.explanations.program.spec import PROGRAMS
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 from assay.names import parse_site
 from tests.explanations.claims.claim_texts import GOOD, KEEP
 from tests.measure import planted

@@ -9,8 +9,8 @@ import torch
 from assay.errors import ClaimError
 from assay.explanations import Program, programs
 from assay.explanations.program.fits import wants_values
+from assay.intervene.fill.reference import ReferenceStatistics
 from assay.intervene.plan import EditRun, Plan
-from assay.intervene.reference import ReferenceStatistics
 from assay.intervene.store import ReferenceValues
 from assay.names import parse_site
 from tests.measure.planted import workbench

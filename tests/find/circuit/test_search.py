@@ -18,7 +18,7 @@ from assay.explanations.claims.file import load_claim
 from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.search import find_circuit, leak
 from assay.find.circuit.split import Split, split_task
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.planted.load import load
 from assay.planted.worlds import world

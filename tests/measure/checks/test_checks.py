@@ -10,7 +10,7 @@ import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.answers import Use, Uses
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.checks.checks import run_checks, scope_share
 from assay.measure.checks.evidence import Evidence, self_match

@@ -12,7 +12,7 @@ import torch
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.explanations.program.neighbours import other_programs, program_sets, shuffled, variants
 from assay.intervene.components import expand
-from assay.intervene.edit_runner import Seen
+from assay.intervene.edits.engine import Seen
 from assay.intervene.plan import Call, Edit
 from assay.measure.controls.controls import HOWS, controls
 from assay.measure.controls.random_weights import randomised

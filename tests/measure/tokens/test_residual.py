@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep, Program, Remove, programs
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.residue import Residue
 from assay.intervene.plan import Call, Data, Edit, EditRun, Own, Plan, Value
-from assay.intervene.residue import Residue
 from assay.intervene.runner import Runner
 from assay.measure.tokens import residual
 from assay.measure.tokens.residual import (

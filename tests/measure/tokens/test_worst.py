@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from assay.explanations import Constant, Keep
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner
 from assay.measure.tokens.residual import Partition, partitions

@@ -11,8 +11,8 @@ from assay.explanations.answers import KNOCKED, MOST_USES, Use, Uses
 from assay.explanations.circuit.files import Resolved
 from assay.explanations.circuit.nodes import touched
 from assay.explanations.circuit.trials import SHARE, Completeness, Minimality, completeness, minimality, parts_of
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import transformer_of
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.fill.ablations import PlanContext
 from assay.model.edge_sets import EdgeSet
 from assay.record.graph import Drawing, EdgeRecord, Graph
 from assay.record.headline import RunScores

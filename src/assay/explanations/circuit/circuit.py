@@ -22,11 +22,11 @@ from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edge
 from assay.explanations.circuit.nodes import read_fills, touched, used_nodes
 from assay.explanations.circuit.path_sampled import different
 from assay.explanations.circuit.trials import restored
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_plans import circuit_plan, without_refit
+from assay.intervene.circuits.plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import from_runs
 from assay.intervene.plan import Plan
-from assay.intervene.spec import from_runs
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model

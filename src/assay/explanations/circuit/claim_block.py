@@ -129,7 +129,7 @@ class CircuitFields(KindFields):
     def check_task(self, claim: Claim, task: Task) -> None:
         import numpy as np
 
-        from assay.intervene.circuit_runs import columns_of
+        from assay.intervene.circuits.runs import columns_of
 
         for index, name in enumerate(self.edges or ()):
             try:

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.explanations.circuit.nodes import touched
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import transformer_of
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.fill.ablations import PlanContext
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 from assay.score.circuits import BASE, score_circuits

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from assay.errors import ClaimError, nearest
-from assay.intervene.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS
 from assay.task.spec import METRICS
 
 if TYPE_CHECKING:

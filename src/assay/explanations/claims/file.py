@@ -21,7 +21,7 @@ from assay.explanations.claims.sentences import known, sound, validated
 from assay.explanations.claims.source import SourceFile
 from assay.explanations.floors import floor_problem
 from assay.explanations.kinds import KINDS, LATER, block, kind_problem, kinds
-from assay.intervene.spec import ablation_problem
+from assay.intervene.fill.spec import ablation_problem
 from assay.promises import held, hints
 from assay.task import bounds
 from assay.task.spec import metric_problem

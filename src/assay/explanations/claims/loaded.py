@@ -54,7 +54,7 @@ def _placed(claim: ClaimFile, problem: str) -> str:
 
 def check_on_model(claim: ClaimFile, model: Any) -> None:
     """Raises `ClaimError`, with file and line, for what a loaded model does not have."""
-    from assay.intervene.ablations import NEEDS_STREAM
+    from assay.intervene.fill.ablations import NEEDS_STREAM
     from assay.model.transformer import Model
 
     for option in ("frozen_norm", "refit"):

@@ -12,10 +12,10 @@ from assay.explanations.answers import Presence, Searched, Unread
 from assay.explanations.base import AnyModel, Assignment, Explanation, Label, Level, Undefined, listed
 from assay.explanations.bits import ClaimBits, filled_bits, parts_bits
 from assay.explanations.components.spec import CONSTANTS, LEVELS, ConstantName
-from assay.intervene.ablations import PlanContext
 from assay.intervene.components import complement, expand
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import from_runs
 from assay.intervene.plan import Call, Edit, Plan, Source
-from assay.intervene.spec import from_runs
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site, check_texts

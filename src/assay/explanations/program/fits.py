@@ -12,10 +12,10 @@ from torch import Tensor
 
 from assay.errors import ClaimError
 from assay.explanations.program.library import AnyProgram, Attention, AttentionProgram, LabelProgram, NGramProgram
-from assay.intervene.ablations import PlanContext
-from assay.intervene.fit_context import Fit
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.fit_context import Fit
+from assay.intervene.fill.least_kl import fit_by_kl
 from assay.intervene.kept import Kept
-from assay.intervene.least_kl import fit_by_kl
 from assay.intervene.plan import Batch, Call, Edit, Stream
 from assay.model.transformer import Model
 from assay.names import Site

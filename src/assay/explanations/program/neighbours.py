@@ -23,7 +23,7 @@ from assay.explanations.program.library import (
     NGramProgram,
     words,
 )
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Batch, Call, Data, Edit, Origin, Plan, Source, Stream, changed
 from assay.names import Site
 from assay.stats.keyed import generator

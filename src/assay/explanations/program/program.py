@@ -27,9 +27,9 @@ from assay.explanations.program.library import (
 from assay.explanations.program.neighbours import coarser, neighbours
 from assay.explanations.program.spec import level_of
 from assay.explanations.program.writing import block, call
-from assay.intervene.ablations import PlanContext
 from assay.intervene.components import expand
-from assay.intervene.fit_context import Fit
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.fit_context import Fit
 from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model

@@ -7,11 +7,11 @@ from typing import Any
 
 from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.split import Split
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuit_groups import live_shares
-from assay.intervene.circuits import Circuits
+from assay.intervene.circuits.engine import Circuits
+from assay.intervene.circuits.groups import live_shares
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import is_random
 from assay.intervene.runner import Runner
-from assay.intervene.spec import is_random
 from assay.methods.edge_sizes import sized_circuits
 from assay.methods.orders import random_scores
 from assay.methods.registry import SearchSize, edge_methods

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from assay.frontier.curves import not_below_zero
-from assay.intervene.ablations import PlanContext
-from assay.intervene.sweep import Sweep, sweep
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.sweep.sweep import Sweep, sweep
 from assay.record.pieces import HeatMap
 from assay.stats.estimate import Estimate
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.errors import ClaimError, UserError
-from assay.intervene.spec import ablation_problem
+from assay.intervene.fill.spec import ablation_problem
 from assay.methods.edge_sizes import log_sizes
 from assay.methods.registry import Options, check_methods, takers
 from assay.task import bounds

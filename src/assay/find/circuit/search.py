@@ -22,10 +22,10 @@ from assay.find.circuit.roc import roc_block
 from assay.find.circuit.split import Split
 from assay.frontier.curves import DEFINITIONS
 from assay.frontier.frontier import Frontiers, frontiers, node_count
-from assay.intervene.ablations import PlanContext
-from assay.intervene.circuits import transformer_of
+from assay.intervene.circuits.engine import transformer_of
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import ABLATIONS
 from assay.intervene.runner import Runner
-from assay.intervene.spec import ABLATIONS
 from assay.measure.checks.thresholds import THRESHOLDS
 from assay.measure.record import model_block, revision, versions
 from assay.methods.edge_methods import searches

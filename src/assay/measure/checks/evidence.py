@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from assay.explanations.answers import Uses
-from assay.intervene.ablations import PlanContext
-from assay.intervene.donors import matched_donors
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.donors import matched_donors
 from assay.measure.checks.off_manifold import OffManifold
 from assay.record.controls import Nearest
 from assay.score.ids import SystemId

@@ -13,9 +13,9 @@ from jaxtyping import Int
 
 from assay.explanations.answers import KNOCKED, MOST_USES, Presence, Use, Uses
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.residue import CleanRun
 from assay.intervene.plan import Edit, Plan
-from assay.intervene.residue import CleanRun
 from assay.measure.budget import within
 from assay.model.transformer import Model
 from assay.names import Site, parse_site

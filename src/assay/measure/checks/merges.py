@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.score.scores import Scored

@@ -17,7 +17,7 @@ from jaxtyping import Int
 from assay.errors import UserError
 from assay.explanations.answers import Searched
 from assay.explanations.base import Assignment, Explanation, Label, Undefined
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import System
 from assay.intervene.plan import Plan
 from assay.measure.budget import LEAST_CONTROLS, Budget, affordable, fewer, least, runs

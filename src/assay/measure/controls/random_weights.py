@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from assay.errors import ModelError
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.methods import module_parts
 from assay.model.load import load

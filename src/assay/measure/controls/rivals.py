@@ -14,7 +14,7 @@ from torch import Tensor
 
 from assay.errors import TaskError, UserError
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.kept import Kept
 from assay.intervene.output import Distribution, Output, System
 from assay.measure.settings import Settings

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import is_random
 from assay.intervene.plan import Plan
-from assay.intervene.spec import is_random
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 

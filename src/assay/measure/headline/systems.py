@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from assay.errors import ClaimError
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import is_random
 from assay.intervene.plan import Plan
-from assay.intervene.spec import is_random
 from assay.measure.headline.parts import PartSystems
 from assay.score.ids import NOOP, SystemId
 

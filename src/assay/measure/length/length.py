@@ -13,7 +13,7 @@ from torch import Tensor
 from assay.explanations.answers import Unread
 from assay.explanations.base import Explanation, Undefined
 from assay.explanations.bits import ClaimBits
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import Distribution, Output
 from assay.intervene.plan import Plan
 from assay.intervene.runner import Runner

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
 from assay.explanations.base import Explanation
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.budget import within
 from assay.record.residual import RestoredPart, Slice

@@ -15,11 +15,11 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from assay.explanations.base import Explanation, Undefined
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.residue import Residue
+from assay.intervene.fill.spec import is_random
 from assay.intervene.output import System
 from assay.intervene.plan import Batch
-from assay.intervene.residue import Residue
-from assay.intervene.spec import is_random
 from assay.record.residual import Signal
 from assay.score.ids import COMPLEMENT, SystemId
 from assay.score.score import score

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from assay.intervene.ablations import PlanContext
+from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.tokens.residual import Partition, Tokens, partitions, scored_tokens
 from assay.record.residual import Token, WorstRow

@@ -1,0 +1,1 @@
+"""The engine of sweeps: every part patched alone, at every position."""
