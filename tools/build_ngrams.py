@@ -16,7 +16,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from assay.task.documents import Document, Windows, blocks, windows
-from assay.task.ngrams import FOLDER, NGram
+from assay.task.ngrams.ngrams import FOLDER, NGram
 from assay.zoo import corpus
 
 CONTEXT = 256

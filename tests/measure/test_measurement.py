@@ -23,7 +23,8 @@ from assay.explanations.claims.source import parse
 from assay.measure.measurement import Measurement
 from assay.measure.resolve import check_order
 from assay.model.edge_sets import EdgeSet
-from assay.report import charts, notebook, words
+from assay.report import notebook, words
+from assay.report.charts import charts
 from tests.model.tiny import tiny
 from tests.oracles import two_components
 from tests.report import records

@@ -22,8 +22,8 @@ from assay.measure.length import length, quantise
 from assay.measure.settings import BLOCKS, NOT_ASKED
 from assay.model.transformer import Model
 from assay.record.measurement import MeasurementRecord
-from assay.report.page import render
-from assay.task.ngrams import NGram
+from assay.report.page.page import render
+from assay.task.ngrams.ngrams import NGram
 from assay.task.task import Task
 from tests.measure.planted import texts
 from tests.model.tiny import tiny

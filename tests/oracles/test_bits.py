@@ -23,7 +23,7 @@ from assay.measure.length.quantise import coded_bits, low_rank, quantised, read_
 from assay.record.compute import LengthPoint
 from assay.stats.estimate import Estimate
 from assay.task.bounds import PREFIX
-from assay.task.ngram_tables import choose_bits, integer_bits, values_bits
+from assay.task.ngrams.tables import choose_bits, integer_bits, values_bits
 from tests.measure.tokens.test_residual import world
 from tests.model.tiny import tiny
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from typing import Any
 
-from assay.report import page
+from assay.report.page import page
 from tests.report import records
 
 HIDDEN = "\x1b[31m\u202e\u2066\x00\x85\u200f"

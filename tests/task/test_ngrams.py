@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from assay.errors import TaskError
-from assay.task import ngrams
 from assay.task.documents import Document, windows
-from assay.task.ngram_cache import Cache, components, matches
-from assay.task.ngram_tables import choose_bits, values_bits
-from assay.task.ngrams import NGram
+from assay.task.ngrams import ngrams
+from assay.task.ngrams.cache import Cache, components, matches
+from assay.task.ngrams.ngrams import NGram
+from assay.task.ngrams.tables import choose_bits, values_bits
 from tests.naive.kneser_ney import KneserNey
 
 

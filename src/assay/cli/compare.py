@@ -20,7 +20,7 @@ def compare(
     """
     from assay.measure.compare import compare as paired
     from assay.measure.compare import read_runs
-    from assay.report import compared
+    from assay.report.terminal import compared
 
     read = read_runs(runs)
     pairs, records = paired(read), [run.record for run in read]

@@ -32,9 +32,9 @@ def demo(
     from assay.explanations.claims.file import load_claim
     from assay.measure.measure import measure_each_into
     from assay.measure.settings import Settings
-    from assay.report.charts import save
-    from assay.report.progress import Bar
-    from assay.report.side_by_side import SideBySide, picture
+    from assay.report.charts.charts import save
+    from assay.report.charts.side_by_side import SideBySide, picture
+    from assay.report.terminal.progress import Bar
 
     folder, claims = Path(out), Path(__file__).parent.parent / "zoo" / "claims"
     jobs = []

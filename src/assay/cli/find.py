@@ -195,7 +195,7 @@ def circuit(
     from assay.find.circuit.roc import truth_of
     from assay.find.circuit.search import find_circuit
     from assay.find.circuit.split import open_split
-    from assay.report.progress import Bar
+    from assay.report.terminal.progress import Bar
 
     truth = truth_of(wanted, plan.ablation) if roc else None
     command = command_line("find", given, "circuit", source)
@@ -220,7 +220,7 @@ def circuit(
     if as_json:
         print_json(found.record)
         return
-    from assay.report.find_terminal import table
+    from assay.report.terminal.find import table
 
     follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
     console().print(table(found.record, report=str(Path(folder) / "report.html"), follow=follow))

@@ -15,7 +15,7 @@ def load_model(model: str, device: str | None) -> Any:
     if problem:
         raise UserError(problem)
     from assay.planted.load import load
-    from assay.report.progress import Bar
+    from assay.report.terminal.progress import Bar
 
     with Bar() as progress:
         progress(f"loading {model}", 0, None)

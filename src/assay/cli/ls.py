@@ -36,7 +36,7 @@ def list_components(
             print_plain(name)
     elif scores:
         from assay.methods.head_scores import KINDS, head_scores
-        from assay.report.progress import Bar
+        from assay.report.terminal.progress import Bar
 
         with Bar() as progress:
             progress("scoring heads", 0, None)

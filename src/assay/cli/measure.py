@@ -128,8 +128,8 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
     check_target(settings.out, settings.overwrite)  # before torch is imported
     check(register_path(settings.out))
     from assay.measure.measure import measure_into
-    from assay.report.card import Card
-    from assay.report.progress import Bar
+    from assay.report.terminal.card import Card
+    from assay.report.terminal.progress import Bar
 
     with Bar() as progress:
         result, problem = measure_into(claim, settings, progress, progress.tell, before)

@@ -68,10 +68,13 @@ def report(
     if form is not None:
         _export(record, form, out, folder)
         return
-    from assay.report import find_page, find_terminal, graph, page
-    from assay.report.card import Card
-    from assay.report.sections import SECTIONS
-    from assay.report.sections import section as part
+    from assay.report.charts import graph
+    from assay.report.page import find as find_page
+    from assay.report.page import page
+    from assay.report.terminal import find as find_terminal
+    from assay.report.terminal.card import Card
+    from assay.report.terminal.sections import SECTIONS
+    from assay.report.terminal.sections import section as part
 
     if section is not None:
         if isinstance(record, SearchRecord) or section not in SECTIONS:
@@ -103,7 +106,7 @@ def _export(record: MeasurementRecord | SearchRecord, form: str, out: str | None
             return
         content = text.encode()
     else:
-        from assay.report import charts
+        from assay.report.charts import charts
 
         content = charts.drawn(charts.card(record), form)
     path = _written(out or folder / f"report.{form}", content)
@@ -126,7 +129,7 @@ def _index(folder: str, as_json: bool) -> None:
     from dataclasses import asdict
 
     from assay.record.read import read_measurement, read_search
-    from assay.report import index
+    from assay.report.page import index
     from assay.report.words import number
     from assay.store.collect import INDEX, collect
     from assay.store.files import given_path

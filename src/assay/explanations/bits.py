@@ -16,7 +16,7 @@ from assay.intervene.fill.donors import POOL
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
-from assay.task.ngram_tables import integer_bits
+from assay.task.ngrams.tables import integer_bits
 
 NUMBER = 16  # bits of a stored number before the search for fewer
 

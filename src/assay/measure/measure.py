@@ -18,7 +18,7 @@ from assay.measure.plan_cost import least_told
 from assay.measure.resolve import resolve
 from assay.measure.settings import Flags, Settings, with_flags
 from assay.measure.workbench import Workbench, logged, saved
-from assay.report.progress import Progress, silent, watched
+from assay.report.terminal.progress import Progress, silent, watched
 from assay.task.task import Task
 
 

@@ -115,8 +115,8 @@ class Measurement:
         Raises:
             RunError: when the folder exists (without `overwrite`) or cannot be written.
         """
-        from assay.report import graph
-        from assay.report.page import render
+        from assay.report.charts import graph
+        from assay.report.page.page import render
 
         extra: dict[str, str | bytes] = {} if self.claim is None else {"claim.yaml": self.claim}
         extra |= {} if self.scored is None else {runs.SCORES: packed(self.scored)}
@@ -152,7 +152,8 @@ class Measurement:
         Raises:
             UserError: for a picture that there is not, or that this run has no figures for.
         """
-        from assay.report import charts, notebook
+        from assay.report import notebook
+        from assay.report.charts import charts
 
         return charts.picture(self.record, name or next(iter(notebook.pictures(self.record)), "recovered"))
 
@@ -162,7 +163,7 @@ class Measurement:
         return card(self.record)
 
     def _repr_markdown_(self) -> str:
-        from assay.report.terminal import as_markdown
+        from assay.report.cells import as_markdown
 
         return as_markdown(self.record)
 

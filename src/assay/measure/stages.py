@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from assay.model.meter import Meter, metered
-from assay.report.progress import Progress, silent
+from assay.report.terminal.progress import Progress, silent
 
 
 @dataclass

@@ -43,8 +43,8 @@ from assay.measure.tokens.examples import examples
 from assay.measure.yardsticks import Yardsticks, gather
 from assay.record.controls import Controls
 from assay.record.headline import Agreement
-from assay.report import staged
-from assay.report.progress import Progress, noted, watched
+from assay.report.terminal import staged
+from assay.report.terminal.progress import Progress, noted, watched
 from assay.score.ids import NOOP, SystemId
 from assay.score.score import score
 from assay.score.scores import Scored, Scores

@@ -39,8 +39,8 @@ from assay.record.controls import Nearest
 from assay.record.headline import Agreement, RunScores
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual, RestoredPart, Signal
-from assay.report import staged
-from assay.report.progress import Progress
+from assay.report.terminal import staged
+from assay.report.terminal.progress import Progress
 from assay.score.ids import BIGRAM, COMPLEMENT, NOOP, SystemId, rival
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples

@@ -9,10 +9,11 @@ from html import escape
 import altair as alt
 
 from assay.record.measurement import MeasurementRecord
-from assay.report import charts, words
+from assay.report import words
+from assay.report.cells import nines_cell, row_name, sample
+from assay.report.charts import charts
 from assay.report.plain import plain_text
 from assay.report.style import CLAIM, FLOOR, FONT, GRID, INK, MUTED
-from assay.report.terminal import nines_cell, row_name, sample
 from assay.report.verdict import as_figure, metric, verdict
 
 PICTURES = ("recovered", "controls", "parts", "slices", "scaling", "length")  # the first of these that can be drawn

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from assay.record.search import SearchRecord
-from assay.report import frontier, words
+from assay.report import words
+from assay.report.charts import frontier
 from assay.report.plain import plain_text
 from assay.report.verdict import metric_of
 

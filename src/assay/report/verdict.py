@@ -10,8 +10,8 @@ from assay.record.controls import ControlGroup
 from assay.record.headline import Headline, TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.report import slices, words
+from assay.report.cells import row_name
 from assay.report.plain import plain_text
-from assay.report.terminal import row_name
 from assay.stats.estimate import Estimate
 
 

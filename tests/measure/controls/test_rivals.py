@@ -24,7 +24,7 @@ from assay.measure.settings import Settings
 from assay.score.ids import rival
 from assay.score.score import score
 from assay.stats.bootstrap import Resamples
-from assay.task.ngrams import NGram
+from assay.task.ngrams.ngrams import NGram
 from tests.measure.ids import FLOOR
 from tests.measure.planted import planted, text_task
 from tests.measure.planted import workbench as new_workbench

@@ -54,15 +54,16 @@ def _page(path: Path) -> bool:
 
 
 def _show(path: Path) -> str:
-    from assay.report import page
-    from assay.report.card import Card
+    from assay.report.page import page
+    from assay.report.terminal.card import Card
 
     shown = rendered(Card(read_measurement(path.parent), report="report.html"))
     return shown + (page.render(*read_run(path.parent)) if _page(path) else "")
 
 
 def _show_search(path: Path) -> str:
-    from assay.report import find_page, find_terminal
+    from assay.report.page import find as find_page
+    from assay.report.terminal import find as find_terminal
 
     record = read_search(path.parent)
     shown = rendered(find_terminal.table(record, report="report.html", follow="next"))

@@ -7,7 +7,7 @@ import math
 from assay.explanations.bits import subset_bits, text_bits
 from assay.explanations.program.library import RULES, AnyProgram, AttentionProgram, CustomProgram, NGramProgram
 from assay.explanations.program.source_bits import source_bits
-from assay.task.ngram_tables import integer_bits
+from assay.task.ngrams.tables import integer_bits
 
 
 def grammar_bits(program: AnyProgram, vocab: int) -> float:

@@ -75,7 +75,7 @@ def save(
         RunError: when the folder exists (without `overwrite`) or cannot be written.
     """
     from assay.measure.record import register
-    from assay.report.find_page import render, save_circuit
+    from assay.report.page.find import render, save_circuit
 
     record = found.record
     with tempfile.TemporaryDirectory() as scratch:

@@ -36,7 +36,7 @@ from assay.model.transformer import Model
 from assay.planted.world import Truth
 from assay.record.about import Arguments, Assay, DataRecord, Timing
 from assay.record.search import Chosen, Leak, Reach, SearchRecord
-from assay.report.progress import Progress, silent
+from assay.report.terminal.progress import Progress, silent
 from assay.score.circuits import score_circuits
 from assay.stats.estimate import Undefined
 from assay.task.found_on import FoundOn, found_on, shared_with

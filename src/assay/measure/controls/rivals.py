@@ -30,7 +30,7 @@ from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.task.documents import Windows
 from assay.task.examples import Examples
-from assay.task.ngrams import NGram, zoo
+from assay.task.ngrams.ngrams import NGram, zoo
 from assay.task.task import Task
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES, VOCABULARY

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from assay.report.side_by_side import SideBySide, picture
+from assay.report.charts.side_by_side import SideBySide, picture
 from tests.report import records
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from assay.report import export, graph, shell
+from assay.report import export
+from assay.report.charts import graph
+from assay.report.page import shell
 from tests.report import records
 from tests.report.rendered import EVIL, HIDDEN, Elements, browsed, drawn, examples_in, hidden_in, poisoned, whole_page
 

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from assay.record.graph import Drawing, Graph
 from assay.record.measurement import MeasurementRecord
-from assay.report import drawing, words
+from assay.report import words
+from assay.report.charts import drawing
 
 _SHOWN = 10  # strongest edges that the page shows
 

@@ -9,9 +9,11 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.about import DataRecord
 from assay.record.search import Band, MethodRecord, Point, SearchRecord
-from assay.report import drawing, export, frontier, graph, heat, roc, search_words, shell, words
+from assay.report import export, search_words, words
+from assay.report.charts import drawing, frontier, graph, heat, roc
+from assay.report.page import shell
+from assay.report.page.shell import Entry
 from assay.report.search_words import short, title, verdict
-from assay.report.shell import Entry
 from assay.report.verdict import metric_of
 
 _DRAWN = 8  # methods whose band is drawn

@@ -120,7 +120,7 @@ def _bundle() -> str:
 
 @lru_cache(maxsize=16)
 def _asset(name: str) -> str:
-    return resources.files("assay.report").joinpath(name).read_text(encoding="utf-8").replace("\r", "")
+    return resources.files("assay.report.page").joinpath(name).read_text(encoding="utf-8").replace("\r", "")
 
 
 @lru_cache(maxsize=1)

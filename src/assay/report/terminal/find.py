@@ -7,7 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.record.search import MethodRecord, RocRecord, SearchRecord
-from assay.report import find_page, roc, search_words, terminal, words
+from assay.report import cells as terminal
+from assay.report import search_words, words
+from assay.report.charts import roc
+from assay.report.page import find as find_page
 from assay.report.plain import plain_text
 from assay.report.verdict import metric_of
 from assay.stats.estimate import Estimate

@@ -11,7 +11,9 @@ from assay.record.compute import Compute, Overtaken
 from assay.record.headline import Agreement
 from assay.record.measurement import MeasurementRecord
 from assay.record.residual import Residual, Signal, Token
-from assay.report import intervals, shell, slices, verdict, words
+from assay.report import slices, verdict, words
+from assay.report.charts import intervals
+from assay.report.page import shell
 from assay.report.plain import plain_text
 
 _NUMBER = re.compile(r"\d+(\.\d+)?")

@@ -14,8 +14,10 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.graph import Graph
 from assay.record.measurement import MeasurementRecord
-from assay.report import charts, details, export, graph, pieces, sees, shell, verdict, words, worst
-from assay.report.shell import Entry
+from assay.report import export, verdict, words
+from assay.report.charts import charts, graph
+from assay.report.page import details, pieces, sees, shell, worst
+from assay.report.page.shell import Entry
 
 _STATES = ("fired", "unknown", "passed")
 

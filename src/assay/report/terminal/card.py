@@ -15,9 +15,10 @@ from rich.text import Text
 from assay.record.controls import ControlGroup
 from assay.record.headline import TableRow
 from assay.record.measurement import MeasurementRecord
-from assay.report import slices, terminal, verdict, words
-from assay.report.bars import bar
+from assay.report import cells as terminal
+from assay.report import slices, verdict, words
 from assay.report.plain import plain_text
+from assay.report.terminal.bars import bar
 
 WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
 HEAD = 7  # lines above the floors; each more costs a row of these

@@ -21,10 +21,10 @@ from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from assay.errors import TaskError, nearest
-from assay.task import ngram_store
 from assay.task.documents import Windows
-from assay.task.ngram_cache import Cache, fit_cache
-from assay.task.ngram_tables import Tables, count, discount, estimate_discounts, prune, spoken
+from assay.task.ngrams import store as ngram_store
+from assay.task.ngrams.cache import Cache, fit_cache
+from assay.task.ngrams.tables import Tables, count, discount, estimate_discounts, prune, spoken
 
 WEAK = 20  # fewer training tokens than this for each vocabulary entry: a weak floor
 FOLDER = Path(__file__).parent.parent / "zoo"
@@ -332,7 +332,7 @@ class NGram:
         return curve
 
     def save(self, path: Path) -> None:
-        """Writes the model to one file; see `assay.task.ngram_store`."""
+        """Writes the model to one file; see `assay.task.ngrams.store`."""
         header = {
             "discounts": self.discounts.tolist(),
             "tokens": self.tokens,

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from assay.report import find_page, frontier, heat, style, words
+from assay.report import style, words
+from assay.report.charts import frontier, heat
+from assay.report.page import find as find_page
 from tests.report import records
 from tests.report.rendered import EVIL, HIDDEN, Elements, hidden_in, poisoned
 

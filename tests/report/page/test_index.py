@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from assay.report import index
-from assay.report.index import IndexedRun
+from assay.report.page import index
+from assay.report.page.index import IndexedRun
 from tests.report import records
 from tests.report.rendered import EVIL, HIDDEN, Elements, browsed, hidden_in, poisoned
 

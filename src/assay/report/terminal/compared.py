@@ -10,9 +10,10 @@ from rich.text import Text
 
 from assay.record.compared import Pair
 from assay.record.measurement import MeasurementRecord
-from assay.report import terminal, verdict, words
+from assay.report import cells as terminal
+from assay.report import verdict, words
+from assay.report.cells import UNDEFINED
 from assay.report.plain import plain_text
-from assay.report.terminal import UNDEFINED
 from assay.report.verdict import Named
 from assay.stats.estimate import Estimate
 

@@ -11,7 +11,9 @@ from markupsafe import Markup
 
 from assay.record.measurement import MeasurementRecord
 from assay.record.search import SearchRecord
-from assay.report import frontier, search_words, shell, verdict, words
+from assay.report import search_words, verdict, words
+from assay.report.charts import frontier
+from assay.report.page import shell
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
 from assay.version import VERSION

@@ -7,9 +7,12 @@ import pytest
 from rich.console import Console
 
 from assay.record.controls import ControlGroup
-from assay.report import compared, find_terminal, terminal, words
-from assay.report.card import Card
-from assay.report.sections import SECTIONS, section
+from assay.report import cells as terminal
+from assay.report import words
+from assay.report.terminal import compared
+from assay.report.terminal import find as find_terminal
+from assay.report.terminal.card import Card
+from assay.report.terminal.sections import SECTIONS, section
 from assay.report.words import interval_text
 from assay.stats.estimate import Estimate
 from tests.report import records

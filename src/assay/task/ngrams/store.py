@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Integer
 
-from assay.task.ngram_tables import Tables
+from assay.task.ngrams.tables import Tables
 
 MAGIC = b"assay-ngrams-1\n"
 FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 1, "lp": 0, "pb": 0}]

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from assay.record.graph import Drawing, EdgeRecord
-from assay.report import drawing, graph
-from assay.report.drawing_places import layout
+from assay.report.charts import drawing, graph
+from assay.report.charts.places import layout
 from tests.report import records
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -9,9 +9,9 @@ import altair as alt
 from assay.record.controls import ControlGroup
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
+from assay.report.charts.strips import Look, Mark, Row, strips
 from assay.report.plain import plain_text
 from assay.report.slices import PARTITIONS, phrase
-from assay.report.strips import Look, Mark, Row, strips
 from assay.report.style import CLAIM, CONTROL, FLOOR, INK, RIVAL
 from assay.report.verdict import many, near
 from assay.stats.estimate import Estimate

@@ -12,8 +12,8 @@ from rich.text import Text
 from assay.record.headline import TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
-from assay.report.bars import bar
 from assay.report.style import CLAIM, FLOOR, chart_of, finish
+from assay.report.terminal.bars import bar
 
 WEAK = "unigram"
 BAR = 16

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import altair as alt
 
 from assay.record.pieces import HeatMap, Piece, Series
-from assay.report.heat import heat
+from assay.report.charts.heat import heat
 from assay.report.style import SERIES, SHAPES, chart_of, finish, interval_tip
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from assay.record.compared import Figure, Pair
-from assay.report import compared
+from assay.report.terminal import compared
 from assay.stats.estimate import Estimate
 from tests.report import records
 

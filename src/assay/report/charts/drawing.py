@@ -12,7 +12,7 @@ from html import escape
 
 from assay.record.graph import Drawing
 from assay.report import style
-from assay.report.drawing_places import Layout, PlacedEdge, layout
+from assay.report.charts.places import Layout, PlacedEdge, layout
 from assay.report.plain import plain_text
 from assay.report.words import count, number, power
 

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from assay.errors import UserError, nearest
 from assay.record.measurement import MeasurementRecord
 from assay.record.search import SearchRecord
-from assay.report import frontier, search_words, verdict, words
-from assay.report.intervals import controls, parts, recovered, slices
+from assay.report import search_words, verdict, words
+from assay.report.charts import frontier
+from assay.report.charts.intervals import controls, parts, recovered, slices
 from assay.report.style import (
     CLAIM,
     FLOOR,

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from assay.errors import UserError
-from assay.report import charts, style, words
+from assay.report import style, words
+from assay.report.charts import charts
 from tests.report import records
 
 

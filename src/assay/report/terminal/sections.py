@@ -10,7 +10,8 @@ from rich.text import Text
 
 from assay.record.compute import Compute, Rung
 from assay.record.measurement import MeasurementRecord
-from assay.report import terminal, words
+from assay.report import cells as terminal
+from assay.report import words
 from assay.report.plain import plain_text
 from assay.report.verdict import Named, as_figure, metric, undefined
 from assay.report.verdict import verdict as verdict_of

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from assay.report import progress as shown
+from assay.report.terminal import progress as shown
 
 Pass = Callable[[float], None]
 

@@ -1,0 +1,1 @@
+"""Pictures: charts of records and frontiers, circuits drawn."""

@@ -1,0 +1,1 @@
+"""N-gram models: counted on the reference, pruned, stored, mixed with a recency cache."""
