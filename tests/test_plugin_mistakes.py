@@ -144,7 +144,7 @@ def test_what_was_not_asked_for_is_not_asked_of_a_kind():
 )
 def test_a_program_that_is_none_is_said_before_the_model_is_opened(run, install, monkeypatch, given, sentence):
     install("odd", "programs", "odd", given)
-    monkeypatch.setattr("assay.measure.resolve.open_model", lambda *_: pytest.fail("the model was opened"))
+    monkeypatch.setattr("assay.measure.request.open_model", lambda *_: pytest.fail("the model was opened"))
     Path("claim.yaml").write_text(CLAIM.replace("kind: scaled", "kind: program").replace(
         "components: [a0.h1, m1], factor: 0.9", "components: {a0.h1: odd}"
     ))  # fmt: skip

@@ -48,7 +48,7 @@ def main() -> None:
         ]
         for a in ABLATIONS
     }
-    others = {r.id: r.system for r in rivals.contestants(workbench, settings, None)}
+    others = {r.id: r.system for r in [*rivals.ngrams(workbench), *rivals.smaller_models(workbench)]}
     scored = score(workbench, {**empty, **others})
     used = scored.count > 0
     count = scored.count[used]

@@ -19,7 +19,6 @@ from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.controls import rivals
 from assay.measure.headline.systems import systems
-from assay.measure.settings import Settings
 from assay.score.score import score
 from assay.task.encode import bos_of
 from assay.task.examples import Examples
@@ -70,8 +69,7 @@ def sums(name: str, split: str = "test", documents: int | None = None) -> tuple[
     wanted = {column.partition("/")[0] for column in columns}
     every = dict(systems(workbench, claim, ABLATIONS, DRAWS).plans)
     if "bigram" in wanted:
-        settings = Settings.resolve(None, ablation=list(ABLATIONS))
-        every |= rivals.systems(workbench, settings, claim, ablation=ABLATIONS[0])
+        every |= {one.id: one.system for one in rivals.ngrams(workbench)}
     scored = score(workbench, {one: plan for one, plan in every.items() if str(one) in wanted})
     found = {"model": scored.model, **{str(one): its for one, its in scored.systems.items()}}
     return task, {f"{name}/{c}": getattr(found[c.split("/")[0]], c.split("/")[1]) for c in columns}

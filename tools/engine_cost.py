@@ -30,7 +30,7 @@ from torch import Tensor
 import assay
 from assay.explanations.components.sets import Remove
 from assay.measure.measure import measure
-from assay.measure.resolve import resolve
+from assay.measure.request import request
 from assay.measure.stages import Stages
 from assay.measure.workbench import logged
 from assay.model.load import load
@@ -208,7 +208,7 @@ def quick(model: Model, task: Task) -> Counter:
 
 def of_claim(path: str, **flags: Any) -> Counter:
     """All of `assay measure CLAIM.yaml`."""
-    job = resolve(path, None, None, None, flags)
+    job = request(path, None, None, None, flags).open()
     model = job.model
     assert isinstance(model, Model)
     print(f"{path}: {job.task.count:,} scored tokens in {len(job.task)} rows of {job.task.tokens.shape[1]}", flush=True)

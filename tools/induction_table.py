@@ -25,7 +25,6 @@ from assay.intervene.fill.spec import ABLATIONS, RANDOM
 from assay.intervene.runner import Runner
 from assay.measure.controls import rivals
 from assay.measure.headline.recovered import recovered_kl
-from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
 from assay.names import parse_site
 from assay.score.score import score
@@ -102,7 +101,7 @@ def main() -> None:
         for a in ablations
     }
     say("floors made; scoring", time.process_time())
-    others = {r.name: r.system for r in rivals.contestants(workbench, Settings(), None) if r.name in FLOORS}
+    others = {r.name: r.system for r in rivals.ngrams(workbench) if r.name in FLOORS}
     done = [0]
 
     def advance(runs: int) -> None:

@@ -43,7 +43,7 @@ def stopped(*_: object, **__: object) -> None:
 
 
 def test_the_hash_is_stored_before_the_model_or_the_data_is_opened(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.measure.resolve.load", stopped)
+    monkeypatch.setattr("assay.measure.request.load", stopped)
     assert measure("first.yaml") == 130
     assert lines(Path("runs")) == []
     assert measure("first.yaml", "--register") == 130
@@ -55,7 +55,7 @@ def test_the_hash_is_stored_before_the_model_or_the_data_is_opened(monkeypatch: 
 
 
 def test_the_claim_file_can_ask_for_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.measure.resolve.load", stopped)
+    monkeypatch.setattr("assay.measure.request.load", stopped)
     Path("first.yaml").write_text(CLAIM.format(part="a2.h1") + "register: true\n")
     assert measure("first.yaml") == 130
     assert len(lines(Path("runs"))) == 1
@@ -77,7 +77,7 @@ def test_every_try_counts_once_and_the_report_says_which_it_was(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     with monkeypatch.context() as patched:
-        patched.setattr("assay.measure.resolve.load", stopped)
+        patched.setattr("assay.measure.request.load", stopped)
         measure("first.yaml", "--register")
         measure("first.yaml", "--register")  # the same try again
         measure("first.yaml", "--register", "--ablation", "mean", "--ablation", "zero")  # another test of it
@@ -99,7 +99,7 @@ def test_p_of_a_measured_try_is_logged_and_adjusted_for_the_others(
         file = Path(f"{name}.yaml")
         file.write_text(file.read_text().replace("controls: 0", "controls: 3").replace("n: 4", "n: 16"))
     with monkeypatch.context() as patched:
-        patched.setattr("assay.measure.resolve.load", stopped)
+        patched.setattr("assay.measure.request.load", stopped)
         measure("first.yaml", "--register")
     assert measure("second.yaml", "--register") == 0
     record = json.loads(Path("runs/second/measurement.json").read_text())

@@ -14,7 +14,7 @@ import assay
 from assay.errors import ClaimError, TaskError
 from assay.explanations import Circuit, Constant, Keep, Program, Remove, programs
 from assay.measure.measurement import Measurement
-from assay.measure.resolve import resolve
+from assay.measure.request import request
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import parsed
 from assay.task.task import Task
@@ -155,7 +155,7 @@ def test_what_is_no_explanation_is_refused_before_anything_is_loaded():
         ),
     ):
         with pytest.raises(ClaimError, match=what) as found:
-            resolve(claim, "zoo:nothing", text_task(), None, {})
+            request(claim, "zoo:nothing", text_task(), None, {})
         assert "\n" not in str(found.value)
         assert len(str(found.value)) < 300
 

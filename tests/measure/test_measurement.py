@@ -21,7 +21,7 @@ from assay.explanations import Circuit, Constant, Keep, Program, Remove, program
 from assay.explanations.claims.file import claim_of
 from assay.explanations.claims.source import parse
 from assay.measure.measurement import Measurement
-from assay.measure.resolve import check_order
+from assay.measure.request import check_order
 from assay.model.edge_sets import EdgeSet
 from assay.report import notebook, words
 from assay.report.charts import charts
@@ -288,7 +288,7 @@ def test_a_claim_without_a_file_and_a_workbench_write_runs_too(tmp_path: Path, m
     assert assay.load_run(tmp_path / "one").claim is None
     assert (tmp_path / "two" / "report.html").exists()
     assert not (tmp_path / "register.jsonl").exists()  # only claim files have a hash, and are tries
-    monkeypatch.setattr("assay.measure.resolve.open_model", lambda *_: pytest.fail("something was opened"))
+    monkeypatch.setattr("assay.measure.request.open_model", lambda *_: pytest.fail("something was opened"))
     with pytest.raises(RunError, match="exists"):
         assay.measure(claim, model, task, out=tmp_path / "one")
 

@@ -12,7 +12,7 @@ import torch
 from assay.explanations import Circuit, Constant, Keep, Program, Remove, programs
 from assay.measure.job import Job
 from assay.measure.plan_cost import CALLS, cost
-from assay.measure.resolve import resolve
+from assay.measure.request import request
 from assay.measure.stages import Stages
 from assay.measure.workbench import Workbench, measured
 from assay.model.transformer import Model
@@ -37,7 +37,7 @@ CLAIMS: dict[str, Any] = {
 def job(kind: str, ablation: str, family: str = "gpt2") -> Job:
     model = tiny(family, layers=4, tokenizer=True)
     task = Task.text(model, texts=list(texts(6, 0)), reference=list(texts(16, 1)))
-    return resolve(CLAIMS[kind], model, task, None, {"ablation": ablation, "controls": 3})
+    return request(CLAIMS[kind], model, task, None, {"ablation": ablation, "controls": 3}).open()
 
 
 def passes(job: Job) -> dict[str, float]:
@@ -73,7 +73,7 @@ def test_what_is_predicted_is_what_is_run(kind: str, ablation: str, family: str)
 def test_a_fit_by_gradient_is_predicted_by_what_most_fits_take():
     model = tiny("gpt2", layers=4, tokenizer=True)
     task = job("keep", "mean").task
-    one = resolve(Constant(["m0"], "optimal"), model, task, None, {"ablation": "mean", "controls": 0})
+    one = request(Constant(["m0"], "optimal"), model, task, None, {"ablation": "mean", "controls": 0}).open()
     stage = "fitting on the reference"
     assert 1 / 4 < cost(one)["stages"][stage]["passes"] / passes(one)[stage] < 4
 
@@ -91,7 +91,9 @@ def test_a_dry_run_runs_the_model_on_a_few_rows_only(monkeypatch: pytest.MonkeyP
 
 
 def test_a_modules_passes_are_predicted():
-    one = resolve(Remove(["conv2[0]", "conv2[2]"]), digits(), digits_task(), None, {"ablation": "mean", "controls": 5})
+    one = request(
+        Remove(["conv2[0]", "conv2[2]"]), digits(), digits_task(), None, {"ablation": "mean", "controls": 5}
+    ).open()
     predicted, run = cost(one)["stages"], passes(one)
     for name, count in run.items():
         assert predicted[name]["passes"] == pytest.approx(count, **BOUND), name

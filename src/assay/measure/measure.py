@@ -13,9 +13,10 @@ from assay.explanations.base import Explanation
 from assay.explanations.claims.file import ClaimFile
 from assay.log import log
 from assay.measure.continued import check
+from assay.measure.job import Job
 from assay.measure.measurement import Measurement
 from assay.measure.plan_cost import least_told
-from assay.measure.resolve import resolve
+from assay.measure.request import Request, request
 from assay.measure.settings import Flags, Settings, with_flags
 from assay.measure.workbench import Workbench, logged, saved
 from assay.report.terminal.progress import Progress, silent, watched
@@ -56,7 +57,7 @@ def measure(
     started = time.time()
     with watched(progress) as say:
         say("loading", 0, None)
-        job = resolve(claim, model, task, settings, flags)
+        job = _opened(request(claim, model, task, settings, flags))
         with least_told(job):
             return logged(job, Workbench(job.model, job.task, seed=job.settings.seed), say, started)
 
@@ -83,7 +84,7 @@ def measure_into(
     started = time.time()
     say = progress or silent
     say("loading", 0, None)
-    job = resolve(claim, None, None, settings, {})
+    job = _opened(request(claim, None, None, settings, {}))
     if before is not None:
         check(before, job, str(settings.out))
     with least_told(job):
@@ -100,12 +101,17 @@ def measure_each_into(
     """
     say = progress or silent
     say("loading", 0, None)
-    jobs = [(time.time(), resolve(claim, None, None, settings, {})) for claim, settings in claims]
+    jobs = [(time.time(), _opened(request(claim, None, None, settings, {}))) for claim, settings in claims]
     first = jobs[0][1]
     workbench = Workbench(first.model, first.task, seed=first.settings.seed)
     return [
         saved(replace(job, model=first.model, task=first.task), workbench, say, started)[0] for started, job in jobs
     ]
+
+
+def _opened(asked: Request) -> Job:
+    asked.register()  # before any data is opened
+    return asked.open()
 
 
 # The function stands in its package's place (`assay/__init__.py`), so it also has what is looked for there by name, as

@@ -30,7 +30,7 @@ from assay.measure.budget import TooSmallError
 from assay.measure.controls.model_floors import as_rivals
 from assay.measure.controls.rivals import Rival, Unchanging, ngrams, smaller_models
 from assay.measure.job import Job
-from assay.measure.resolve import resolve
+from assay.measure.request import request
 from assay.measure.settings import BLOCKS, Settings
 from assay.measure.stages import Stage, Stages
 from assay.measure.workbench import Workbench, measured
@@ -55,7 +55,7 @@ def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
 
     `stages` has both by what the measurement says that it does, passes in units of one over all scored rows.
     """
-    job = resolve(claim, None, None, replace(settings, register=False), {})  # nothing is tried
+    job = request(claim, None, None, settings, {}).open()
     with least_told(job):
         return cost(job)
 

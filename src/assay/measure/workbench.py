@@ -36,7 +36,7 @@ from assay.measure.job import Job
 from assay.measure.measurement import Measurement
 from assay.measure.record import log_measurement, measurement_record
 from assay.measure.rehearsal import rehearse
-from assay.measure.resolve import check_task, open_model, resolve, together
+from assay.measure.request import check_task, open_model, request, together
 from assay.measure.settings import NOT_ASKED, Flags, Settings, with_flags
 from assay.measure.stages import Stages
 from assay.measure.tokens.examples import examples
@@ -119,7 +119,9 @@ class Workbench(ablations.PlanContext):
         """
         started = time.time()
         flags = flags if settings is not None else {"seed": self.seed, **flags}
-        job = resolve(claim, self.model, self.task, settings, flags)
+        asked = request(claim, self.model, self.task, settings, flags)
+        asked.register()
+        job = asked.open()
         mine, its = len(self.task.documents), len(job.task.documents)
         if job.settings.seed != self.seed:
             raise UserError(f"this workbench has the seed {self.seed}, so it measures nothing with {job.settings.seed}")
@@ -261,13 +263,13 @@ def _beside(
     budget, rows = context.budget, control_rows(context.job.task)
 
     def alone_too() -> Context:
-        parts, several = alone(plan_context, explanation, settings.ablation[0], settings.draws)
+        parts, several = alone(plan_context, explanation, context.ablation, settings.draws)
         scored = workbench.score_all(plan_context, "parts", several, frozenset(), say)
         plans = replace(context.plans, plans={**context.plans.plans, **several}, parts=parts)
         return replace(context, plans=plans, scored=context.scored.with_systems(scored))
 
     def without_parts(reason: str) -> Context:
-        return replace(context, plans=replace(context.plans, parts=PartSystems({}, settings.ablation[0], reason)))
+        return replace(context, plans=replace(context.plans, parts=PartSystems({}, context.ablation, reason)))
 
     say("parts", 0, None)
     context = budget.run("parts", settings.asks("parts"), alone_too, without_parts)
@@ -287,7 +289,7 @@ def _beside(
         there = {one.name for one in context.rivals}
         smaller = [one for one in rivals.smaller_models(plan_context) if one.name not in there]
         context = replace(context, rivals=[*context.rivals, *smaller])
-    context = against(lambda: rivals.sets(plan_context, settings, explanation, settings.ablation[0], rows))
+    context = against(lambda: rivals.sets(plan_context, settings, explanation, context.ablation, rows))
     say("controls", 0, None)
     block = controls(
         plan_context,

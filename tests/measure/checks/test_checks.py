@@ -187,7 +187,7 @@ def test_knockouts_find_a_dead_part_frivolous_and_a_live_one_used():
         return mean[: tokens.shape[1]].expand(*tokens.shape, -1)
 
     claim = Program({"a0.h1": programs.custom(constant, returns="output"), "a1.h2": own_pattern("a1.h2")})
-    found = knockouts(workbench, claim, rows=np.arange(6), contexts=1)
+    found = knockouts(workbench, claim, ablation="mean", rows=np.arange(6), contexts=1)
     assert found is not None
     verdicts = {use.part: use.verdict(0.01, found.scale, 1e-4) for use in found.uses}
     assert verdicts == {"a0.h1": "frivolous", "a1.h2": "used"}
@@ -199,7 +199,7 @@ def test_knockouts_find_a_dead_part_frivolous_and_a_live_one_used():
 def test_a_part_that_is_frozen_out_downstream_still_counts_as_used():
     workbench = world()
     for claim in (Keep(["a0.h1", "a1.h2", "m0", "m1"]), Remove(HEADS)):
-        found = knockouts(workbench, claim, rows=np.arange(4), contexts=1)
+        found = knockouts(workbench, claim, ablation="mean", rows=np.arange(4), contexts=1)
         assert found is not None
         assert all(use.verdict(0.01, found.scale, 1e-4) == "used" for use in found.uses)
         assert set(found.uses[0].contexts) == {
@@ -208,7 +208,7 @@ def test_a_part_that_is_frozen_out_downstream_still_counts_as_used():
             "under knock-out 1 (mean)",
             "under knock-out 1 (zero)",
         }
-    last = knockouts(workbench, Remove(["m1"]), rows=np.arange(4), contexts=0)
+    last = knockouts(workbench, Remove(["m1"]), ablation="mean", rows=np.arange(4), contexts=0)
     assert last is not None
     # nothing is downstream of the last MLP: freezing changes nothing
     assert last.uses[0].contexts["downstream frozen"] == pytest.approx(last.uses[0].left_out, rel=1e-4)
@@ -221,7 +221,7 @@ def test_a_backup_is_redundant():
 
 
 def test_constants_have_no_parts_that_matter():
-    assert knockouts(world(), Constant(HEADS)) is None
+    assert knockouts(world(), Constant(HEADS), ablation="mean") is None
 
 
 def test_merging_what_makes_no_difference_costs_nothing():

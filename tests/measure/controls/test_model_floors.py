@@ -116,7 +116,7 @@ def test_what_cannot_be_a_floor_is_refused_before_anything_is_loaded(floors: Any
 
 
 def test_a_removal_has_no_floor(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("assay.measure.resolve.load", None)
+    monkeypatch.setattr("assay.measure.request.load", None)
     with pytest.raises(ClaimError, match="a remove claim has no floor"):
         claim(explanation={"kind": "remove", "components": ["m0"]}, floors=[{"model": "zoo:novel-1l"}])
     with pytest.raises(ClaimError, match="a remove claim has no floor"):

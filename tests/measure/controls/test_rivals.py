@@ -11,14 +11,13 @@ import torch
 from assay.explanations import Keep, Program, programs
 from assay.measure.controls import rivals as module
 from assay.measure.controls.rivals import (
-    contestants,
     distribution,
     fitted,
     model_distribution,
     ngram_halves,
+    ngrams,
     rivals,
     smaller_members,
-    systems,
 )
 from assay.measure.settings import Settings
 from assay.score.ids import rival
@@ -33,12 +32,16 @@ from tests.model.tiny import tiny
 SETTINGS = Settings(controls=5)
 
 
+def _sets(workbench, claim):
+    return module.sets(workbench, SETTINGS, claim, "mean", np.arange(len(workbench.task.tokens)))
+
+
 def test_ngrams_are_fitted_on_the_reference_and_marked_weak():
-    field = contestants(new_workbench(), SETTINGS)
+    field = ngrams(new_workbench())
     names = [rival.name for rival in field]
     assert names == ["unigram", "bigram", "ngram", "ngram+cache"]
     assert all(rival.weak and "weak" in rival.what for rival in field)
-    assert [str(one) for one in systems(new_workbench(), SETTINGS)] == names
+    assert [str(one.id) for one in field] == names
 
 
 def test_the_unigram_is_that_of_the_references_words_alone():
@@ -82,25 +85,25 @@ def test_a_model_as_its_own_rival_has_no_kl_but_that_of_the_uniform_share_mixed_
 
 
 def test_a_lower_order_is_shorter_and_the_whole_is_its_own_length():
-    bits = {rival.name: rival.bits for rival in contestants(new_workbench(), SETTINGS)}
+    bits = {rival.name: rival.bits for rival in ngrams(new_workbench())}
     assert bits["unigram"] < bits["bigram"] <= bits["ngram"] < bits["ngram+cache"]
     words = text_task().reference.tokens[:, 1:].numpy()
     assert bits["bigram"] == pytest.approx(NGram.fit([*words], 50, 2, 0).bits, rel=0.02)
 
 
 def test_component_claims_also_meet_sets_of_as_many_parts():
-    field = contestants(new_workbench(), SETTINGS, Keep(["a0.h1", "a0.h4", "m1"]), ablation="mean")
-    sets = {rival.name: rival for rival in field if rival.bits is None}
+    field = _sets(new_workbench(), Keep(["a0.h1", "a0.h4", "m1"]))
+    sets = {rival.name: rival for rival in field}
     assert list(sets) == ["top norm", "top attribution", "random parts"]
     assert len(sets["random parts"].system) == 4
     assert "m1" in sets["top norm"].what
-    assert all(r.bits is not None for r in contestants(new_workbench(), SETTINGS, Program({"a0.h1": programs.copy()})))
+    assert _sets(new_workbench(), Program({"a0.h1": programs.copy()})) == []
 
 
 def test_rows_hold_what_the_record_says():
     workbench = new_workbench()
     claim = Keep(["a0", "a1.h4", "m0", "m1"])
-    field = contestants(workbench, SETTINGS, claim)
+    field = [*ngrams(workbench), *_sets(workbench, claim)]
     floor = {FLOOR: claim.floor(workbench, "mean")}
     scored = score(workbench, {**{one.id: one.system for one in field}, **floor})
     rows = rivals(field, scored, Resamples(len(text_task().documents), seed=0), floor=FLOOR)

@@ -226,7 +226,7 @@ def test_restoring_the_only_part_closes_everything_and_each_of_two_less():
     workbench = world()
     for claim, whole in ((Constant(["a1.h2"]), True), (Constant(HEADS), False)):
         scored, resamples = measured(workbench, claim)
-        found = parts(workbench, claim, scored, resamples, explained=EXPLAINED)
+        found = parts(workbench, claim, scored, resamples, explained=EXPLAINED, ablation="mean")
         assert [p.part for p in found] == list(claim.components)
         closes = [p.closes.value for p in found]
         assert closes == [pytest.approx(1.0, abs=1e-9)] if whole else max(closes) < 1 - 1e-3
@@ -246,7 +246,7 @@ def test_many_parts_are_restored_on_fewer_rows_with_the_figures_of_those_rows(mo
         },
         rows=control_rows(workbench.task, 3),
     )
-    found = parts(workbench, claim, scored, resamples, explained=EXPLAINED)[0].closes
+    found = parts(workbench, claim, scored, resamples, explained=EXPLAINED, ablation="mean")[0].closes
     assert found.n == 3 < int((scored.count > 0).sum())
     assert found.value == pytest.approx(1 - few["one"].kl.sum() / few["whole"].kl.sum(), abs=1e-12)
 
@@ -268,7 +268,7 @@ def test_too_many_parts_are_undefined_with_their_number():
     claim = Keep([f"m0.n{i}" for i in range(4)])  # 44 other neurons, 8 heads, m1: fewer than 64; so two MLPs
     many = Constant([f"m0.n{i}" for i in range(40)] + [f"m1.n{i}" for i in range(40)])
     scored, resamples = measured(workbench, claim)
-    (row,) = parts(workbench, many, scored, resamples, explained=EXPLAINED)
+    (row,) = parts(workbench, many, scored, resamples, explained=EXPLAINED, ablation="mean")
     assert "80 parts" in row.closes.reason
 
 

@@ -31,7 +31,7 @@ def knockouts(
     workbench: PlanContext,
     explanation: Explanation,
     *,
-    ablation: str = "mean",
+    ablation: str,
     rows: Int[np.ndarray, "rows"] | None = None,
     contexts: int = 3,
 ) -> Uses | None:

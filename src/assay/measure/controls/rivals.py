@@ -64,40 +64,16 @@ class Rival:
         return rival(self.name)
 
 
-def contestants(
-    workbench: PlanContext,
-    settings: Settings,
-    explanation: Explanation | None = None,
-    *,
-    ablation: str = "mean",
-    fit_on: NGram | None = None,
-    rows: Int[np.ndarray, "rows"] | None = None,
-) -> list[Rival]:
-    """All rivals of a claim on this model and task; for modules, which predict no tokens, only sets of parts.
-
-    Args:
-        explanation: of sets that are kept or removed also sets of as many parts: top norm, top attribution, random.
-        ablation: what fills the parts that such a set does not keep.
-        fit_on: an n-gram model to use instead of the shipped or a newly fitted one.
-        rows: scored rows, of which a search for edges sees a few (default: all).
-    """
-    out = [*ngrams(workbench, fit_on), *smaller_models(workbench)]
-    rows = np.arange(len(workbench.task.tokens)) if rows is None else rows
-    return out if explanation is None else [*out, *sets(workbench, settings, explanation, ablation, rows)]
-
-
 class Unchanging(Kept[str, list[Rival]]):
     """Rivals that are the same for every claim: n-grams, and smaller models."""
 
 
-def ngrams(workbench: PlanContext, fit_on: NGram | None = None) -> list[Rival]:
+def ngrams(workbench: PlanContext) -> list[Rival]:
     """N-grams of every order that is compared, fitted once; of a module, which predicts no tokens, there are none."""
     model = workbench.model
     if not isinstance(model, Model):
         return []
-    if fit_on is not None:
-        return _ngrams(model, workbench.task, fit_on)
-    return workbench.store.of(Unchanging).once("n-grams", lambda: _ngrams(model, workbench.task, None))
+    return workbench.store.of(Unchanging).once("n-grams", lambda: _ngrams(model, workbench.task))
 
 
 class Halves(Kept[str, tuple[NGram, ...]]):
@@ -131,22 +107,15 @@ def smaller_models(workbench: PlanContext) -> list[Rival]:
     return workbench.store.of(Unchanging).once("smaller models", lambda: _smaller(model))
 
 
-def systems(
-    workbench: PlanContext, settings: Settings, explanation: Explanation | None = None, *, ablation: str = "mean"
-) -> dict[SystemId, System | Sequence[System]]:
-    """The rivals as `score` takes them; see `contestants`."""
-    return {one.id: one.system for one in contestants(workbench, settings, explanation, ablation=ablation)}
-
-
 def rivals(
-    contestants: Sequence[Rival],
+    field: Sequence[Rival],
     scored: Scored[SystemId],
     resamples: Resamples,
     *,
     floor: SystemId | None,
     counted: np.ndarray | None = None,
 ) -> tuple[blocks.RivalRecord, ...]:
-    """Rows of the record, in the contestants' order, for those that were scored.
+    """Rows of the record, in the order given, for those that were scored.
 
     Args:
         floor: over which R_D is given; None where there is none.
@@ -156,7 +125,7 @@ def rivals(
     here = np.flatnonzero(scored.count > 0 if counted is None else counted)
     count = scored.count[here]
     rows: list[blocks.RivalRecord] = []
-    for one in contestants:
+    for one in field:
         if one.id not in scored.systems:
             continue
         its = scored[one.id]
@@ -248,12 +217,9 @@ def distribution(ngram: NGram, order: int | None = None) -> Distribution:
     return log_probs
 
 
-def _ngrams(model: Model, task: Task, given: NGram | None) -> list[Rival]:
+def _ngrams(model: Model, task: Task) -> list[Rival]:
     try:
-        if given is None:
-            ngram, order, what = ngram_of(model, task)
-        else:
-            ngram, order, what = given, given.order, f"counted on {given.tokens:,} tokens"
+        ngram, order, what = ngram_of(model, task)
     except TaskError:
         return []
     plain = replace(ngram, cache=None)

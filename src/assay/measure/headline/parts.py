@@ -1,7 +1,7 @@
 """Each component of a claim alone, beside the compound of them all: what is run.
 
 Programs and constants: only that component is explained, over a floor in which it alone is ablated. Remove: it alone is
-ablated. They are scored on all rows with everything else, under the first ablation that was asked for.
+ablated. They are scored on all rows with everything else, under the headline's ablation.
 """
 
 from __future__ import annotations

@@ -231,7 +231,7 @@ def parts(
     resamples: Resamples,
     *,
     explained: SystemId,
-    ablation: str = "mean",
+    ablation: str,
     plan: Plan | None = None,
 ) -> list[RestoredPart]:
     """For each edited part, the share of the explained KL that closes when it alone is restored to the model's own.

@@ -1,7 +1,8 @@
-"""Loads what a claim, a model and a task name, and checks that they fit together."""
+"""What a measurement is asked for: checked, logged where that is asked for, and only then opened."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,50 @@ from assay.task.found_on import read_found_on
 from assay.task.task import Task
 
 
-def resolve(
-    claim: Any,
-    model: Any,
-    task: Task | None,
-    settings: Settings | None,
-    flags: Flags,
-) -> Job:
-    """Loads what the claim names and checks that the parts fit together, and that the run can be written."""
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a measurement was asked for, checked as far as it can be before any data is opened."""
+
+    explanation: Explanation
+    model: Any
+    task: Task | None
+    settings: Settings
+    file: ClaimFile | None
+
+    def register(self) -> None:
+        """Logs the try beside the run folder, where `--register` asks for it.
+
+        Raises:
+            RunError: for a register that cannot be written.
+        """
+        if self.settings.register and self.file is not None and self.settings.out is not None:
+            register(self.file, self.settings.out, self.settings.ablation)
+
+    def open(self) -> Job:
+        """Loads what is named, and checks that the parts fit together.
+
+        Raises:
+            UserError: for a model, data or floors that cannot be opened or do not fit.
+        """
+        file, settings, task = self.file, self.settings, self.task
+        model = open_model(self.model, settings)
+        if file is not None:
+            file.check(model)
+            task = task or file.build_task(model, settings.documents, settings.seed)
+        assert task is not None
+        model, task = together(model, task, settings)
+        self.explanation.scope(model)
+        floors = model_floors.floor_models(model, task, settings.floors)
+        found = None if settings.found_on is None else read_found_on(settings.found_on, model)
+        return Job(self.explanation, model, task, settings, file, floors, found)
+
+
+def request(claim: Any, model: Any, task: Task | None, settings: Settings | None, flags: Flags) -> Request:
+    """What is asked for, checked: arguments, the claim file and its data's names, that the run can be written.
+
+    Raises:
+        UserError: for what cannot be measured, one sentence each.
+    """
     check_order(claim, model, task)
     if task is not None:
         check_task(task)
@@ -49,32 +86,21 @@ def resolve(
         check_target(settings.out, settings.overwrite)
         if file is not None:
             check_register(register_path(settings.out))
-    if settings.register and file is not None and settings.out is not None:
-        register(file, settings.out, settings.ablation)  # before any data is opened
-    if file is None:
-        if not isinstance(claim, Explanation):
-            raise ClaimError(
-                f"{shown(claim)} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, a subclass "
-                "of assay.Explanation, or a claim file"
-            )
-        if model is None or task is None:
-            raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
-        explanation = claim
-    else:
+    if file is not None:
         explanation = file.build_explanation()
         _ = file.hash  # of the circuit file as it is now, not as it is when everything has been measured
-    model_floors.check_names(explanation, model if model is not None or file is None else file.model, settings.floors)
-    source = model if model is not None else file.model if file is not None else None
-    loaded = open_model(source, settings)
-    if file is not None:
-        file.check(loaded)
-        task = task or file.build_task(loaded, settings.documents, settings.seed)
-    assert task is not None
-    loaded, task = together(loaded, task, settings)
-    explanation.scope(loaded)
-    floors = model_floors.floor_models(loaded, task, settings.floors)
-    found = None if settings.found_on is None else read_found_on(settings.found_on, loaded)
-    return Job(explanation, loaded, task, settings, file, floors, found)
+        model = file.model if model is None else model
+    elif not isinstance(claim, Explanation):
+        raise ClaimError(
+            f"{shown(claim)} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, a subclass "
+            "of assay.Explanation, or a claim file"
+        )
+    elif model is None or task is None:
+        raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")
+    else:
+        explanation = claim
+    model_floors.check_names(explanation, model, settings.floors)
+    return Request(explanation, model, task, settings, file)
 
 
 def check_order(claim: Any, model: Any, task: Any) -> None:
