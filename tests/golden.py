@@ -97,15 +97,15 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def differences(old: Any, new: Any) -> Iterator[str]:
-    """What differs between two records, a line a value."""
+    """What differs between two records, a line a value. Counts and bits are equal; what is measured is close."""
     before, after = dict(leaves(old)), dict(leaves(new))
     for path in sorted(before.keys() | after.keys()):
         if path not in before or path not in after:
             yield f"{path}: {'gone' if path in before else 'new'}: {before.get(path, after.get(path))!r}"
             continue
         a, b = before[path], after[path]
-        numbers = all(isinstance(x, int | float) and not isinstance(x, bool) for x in (a, b))
-        if not (math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) if numbers else a == b):
+        measured = all(isinstance(x, float) for x in (a, b)) and not path.endswith("bits")
+        if not (math.isclose(a, b, rel_tol=CLOSE, abs_tol=CLOSE) if measured else a == b):
             yield f"{path}: {a!r} -> {b!r}"
 
 

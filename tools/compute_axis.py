@@ -16,7 +16,7 @@ from assay.explanations.components.sets import Keep
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.fill.spec import RANDOM
 from assay.intervene.runner import Runner
-from assay.measure.compute.compute import compute
+from assay.measure.compute.compute import LossSums, compute
 from assay.measure.controls import rivals
 from assay.measure.settings import Settings
 from assay.measure.yardsticks import OTHER_FLOORS, family_of
@@ -56,19 +56,9 @@ def main() -> None:
     own, losses = scored.model.loss[used], {one: its.loss[used] for one, its in scored.systems.items()}
     name, endpoints = family_of(workbench, settings)
     floors = {f: losses[f] for f in (*empty, *map(rival, OTHER_FLOORS)) if f in losses}
-    found = compute(
-        endpoints,
-        [task.documents[i].name for i in np.flatnonzero(used)],
-        count,
-        resamples,
-        loss_model=own,
-        loss_explained=own,
-        loss_floor=None,
-        family=name,
-        others=losses,
-        floors=floors,
-        whole_model=True,
-    )
+    names = [task.documents[i].name for i in np.flatnonzero(used)]
+    sums = LossSums(names, count, own, own, None, others=losses, floors=floors)
+    found = compute(name, endpoints, sums, resamples, whole_model=True)
     print(f"{given.model}, {given.split}: {len(count)} documents, {int(count.sum())} tokens, family {name!r}")
     print(f"loss {resamples.mean(own, count)} nats; {found.text}\n")
     print("| system | loss | KL(M‖·) | share of the model's training compute |\n| --- | --- | --- | --- |")

@@ -11,7 +11,7 @@ from assay.errors import ModelError, TaskError
 from assay.explanations import Constant, Keep, Remove
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
-from assay.measure.controls.controls import controls
+from assay.measure.controls.controls import ControlledClaim, controls
 from assay.measure.controls.random_weights import randomised
 from assay.measure.settings import Settings
 from assay.methods import module_parts
@@ -22,6 +22,7 @@ from assay.model.load import load
 from assay.model.module import ModuleModel
 from assay.names import Site
 from assay.stats.fits import p_value
+from assay.task.rows import control_rows
 from tests.measure.digits import Spared, digits, task, workbench
 from tests.oracles import two_components
 
@@ -143,7 +144,9 @@ def test_controls_rank_the_claim_among_others_of_its_kind(record):
 
 def test_removal_controls_cost_what_removing_them_would():
     settings = Settings(controls=30, ablation=("mean",))
-    block = controls(workbench(), CLAIMS["remove"], settings, ablation="mean", random_weights=False)
+    at = workbench()
+    claim = ControlledClaim(at, CLAIMS["remove"], settings, "mean", control_rows(at.task))
+    block = controls(claim, random_weights=False)
     group = block.groups[0]
     assert group.enumerated
     name = group.names[3]

@@ -27,7 +27,7 @@ from assay.measure.budget import Budget
 from assay.measure.context import Context
 from assay.measure.continued import joined
 from assay.measure.controls import model_floors, rivals
-from assay.measure.controls.controls import controls
+from assay.measure.controls.controls import ControlledClaim, controls
 from assay.measure.headline.agreement import agreement
 from assay.measure.headline.parts import PartSystems, alone
 from assay.measure.headline.systems import systems
@@ -291,16 +291,8 @@ def _beside(
         context = replace(context, rivals=[*context.rivals, *smaller])
     context = against(lambda: rivals.sets(plan_context, settings, explanation, context.ablation, rows))
     say("controls", 0, None)
-    block = controls(
-        plan_context,
-        explanation,
-        settings,
-        ablation=context.numbers.ablation,
-        rows=rows,
-        rivals=context.rivals,
-        own=context.own,
-        budget=budget,
-    )
+    claim = ControlledClaim(plan_context, explanation, settings, context.ablation, rows, context.own)
+    block = controls(claim, rivals=context.rivals, budget=budget)
     near = block.nearest if context.before is None else block.nearest or context.before.record.controls.nearest
     if block.reason != NOT_ASKED:
         told(staged.controls(block))

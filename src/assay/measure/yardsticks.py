@@ -18,7 +18,7 @@ from assay.measure.checks.evidence import Evidence, self_match
 from assay.measure.checks.knockouts import knockouts
 from assay.measure.checks.merges import merges
 from assay.measure.checks.off_manifold import OffManifold, off_manifold
-from assay.measure.compute.compute import compute
+from assay.measure.compute.compute import LossSums, compute
 from assay.measure.compute.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, ngram_halves, smaller_members
@@ -286,15 +286,12 @@ def compute_block(context: Context) -> Compute:
         used = stored
         resamples = workbench.task.resamples(np.flatnonzero(used), settings.seed, scored.count[used])
     inside = stored[scored.count > 0] if partly else np.ones(n, dtype=bool)
-    found = compute(
-        endpoints,
-        [names[i] for i in np.flatnonzero(used)],
-        scored.count[used],
-        resamples,
-        loss_model=scored.model.loss[used],
-        loss_explained=scored[explained].loss[used],
-        loss_floor=scored[floor].loss[used],
-        family=name,
+    loss = LossSums(
+        documents=[names[i] for i in np.flatnonzero(used)],
+        counts=scored.count[used],
+        model=scored.model.loss[used],
+        explained=scored[explained].loss[used],
+        floor=scored[floor].loss[used],
         parts={part: (own[inside], lost[inside]) for part, (own, lost) in sums(plans.parts, scored, floor).items()},
         others={one: scored[one].loss[used] for one in _placed(scored, plans)},
         floors={
@@ -302,8 +299,8 @@ def compute_block(context: Context) -> Compute:
             for one in dict.fromkeys((floor, *map(rival, OTHER_FLOORS)))
             if one in scored.systems
         },
-        seed=settings.seed,
     )
+    found = compute(name, endpoints, loss, resamples, seed=settings.seed)
     if not partly:
         return found
     where = f"on the {used.sum()} of {n} documents whose losses the family has"

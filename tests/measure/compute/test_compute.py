@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from assay.errors import ModelError
-from assay.measure.compute.compute import compute
+from assay.measure.compute.compute import LossSums, compute
 from assay.measure.compute.family import Endpoint, load_endpoints, load_family
 from assay.score.ids import SystemId
 from assay.score.ids import rival as named
@@ -60,8 +60,9 @@ def members() -> tuple[list[Endpoint], Endpoint, Endpoint, Endpoint]:
 
 def measured(points, model, explained, floor, **options):
     tokens, _ = texts()
-    return compute(points, NAMES, tokens, Resamples(DOCUMENTS), loss_model=model, loss_explained=explained,
-                   loss_floor=floor, family="synthetic", **options)  # fmt: skip
+    more = {name: options.pop(name) for name in ("parts", "others", "floors") if name in options}
+    loss = LossSums(NAMES, tokens, model, explained, floor, **more)
+    return compute("synthetic", points, loss, Resamples(DOCUMENTS), **options)
 
 
 def test_losses_of_members_are_worth_the_members_own_compute():
@@ -111,8 +112,7 @@ def test_curve_is_rebuilt_for_exactly_the_documents_measured():
     tokens, _ = texts()
     counts = np.where(np.arange(DOCUMENTS) < 35, tokens, 0.0)
     cut = [np.where(counts > 0, column(e), 0.0) for e in (model, explained, floor)]
-    found = compute(points, NAMES, counts, Resamples(DOCUMENTS), loss_model=cut[0], loss_explained=cut[1],
-                    loss_floor=cut[2], family="synthetic")  # fmt: skip
+    found = compute("synthetic", points, LossSums(NAMES, counts, *cut), Resamples(DOCUMENTS))
     own = sum(model.documents[name][0] for name in NAMES[:35]) / tokens[:35].sum()
     point = next(p for p in found.points if (p.model, p.tokens) == (model.model, model.tokens))
     assert point.loss == pytest.approx(own)
@@ -279,9 +279,8 @@ def test_few_documents_use_the_jackknife():
     points = family(names)
     tokens, _ = texts(12)
     by = {(e.parameters, e.tokens): column(e, names) for e in points}
-    found = compute(points, names, tokens, Resamples(12), loss_model=by[int(1e7), int(3e8)],
-                    loss_explained=by[int(3e6), int(1e8)] * 1.01, loss_floor=by[int(1e6), int(3e7)],
-                    family="synthetic")  # fmt: skip
+    sums = by[int(1e7), int(3e8)], by[int(3e6), int(1e8)] * 1.01, by[int(1e6), int(3e7)]
+    found = compute("synthetic", points, LossSums(names, tokens, *sums), Resamples(12))
     assert found.recovered.method == "jackknife_t"
 
 
@@ -300,8 +299,8 @@ def test_few_documents_use_the_jackknife():
 def test_family_that_cannot_be_used_says_why(change, reason):
     points, model, explained, floor = members()
     points, counts = change(points, texts()[0])
-    found = compute(points, NAMES, counts, Resamples(DOCUMENTS), loss_model=column(model),
-                    loss_explained=column(explained), loss_floor=column(floor), family="synthetic")  # fmt: skip
+    loss = LossSums(NAMES, counts, *map(column, (model, explained, floor)))
+    found = compute("synthetic", points, loss, Resamples(DOCUMENTS))
     assert reason in found.reason
     assert found.recovered.value is None
     assert found.recovered.reason == found.reason

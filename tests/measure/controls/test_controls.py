@@ -14,7 +14,7 @@ from assay.explanations.program.neighbours import other_programs, program_sets, 
 from assay.intervene.components import expand
 from assay.intervene.edits.engine import Seen
 from assay.intervene.plan import Call, Edit
-from assay.measure.controls.controls import HOWS, controls
+from assay.measure.controls.controls import HOWS, ControlledClaim, controls
 from assay.measure.controls.random_weights import randomised
 from assay.measure.settings import Settings
 from assay.methods.head_scores import head_scores
@@ -34,9 +34,14 @@ CLAIM = Program({name: programs.previous_token() for name in PLANTED})
 SETTINGS = Settings(controls=30, quick=True)
 
 
+def claimed(claim=CLAIM, settings=SETTINGS, ablation="mean", workbench=None):
+    workbench = new_workbench() if workbench is None else workbench
+    return ControlledClaim(workbench, claim, settings, ablation, control_rows(workbench.task))
+
+
 @pytest.fixture(scope="module")
 def measured():
-    return controls(new_workbench(), CLAIM, SETTINGS, ablation="mean")
+    return controls(claimed())
 
 
 def group(record, name):
@@ -164,7 +169,7 @@ def test_nats_and_shares_are_those_of_the_controls_own_scope(measured):
 def test_a_rule_on_positions_is_not_fed_shuffled_tokens_which_would_be_itself(measured):
     assert "shuffled tokens" not in [row.name for row in measured.groups]
     read = Program({name: programs.duplicate_token() for name in PLANTED})
-    block = controls(new_workbench(), read, Settings(controls=4, quick=True), ablation="mean", random_weights=False)
+    block = controls(claimed(read, Settings(controls=4, quick=True)), random_weights=False)
     row = group(block, "shuffled tokens")
     assert any(value != row.claim.value for value in row.values)
 
@@ -178,9 +183,9 @@ def test_a_search_that_finds_the_claim_itself_is_no_control_and_no_reason_for_do
 
 def test_the_same_seed_gives_the_same_record_and_it_is_json():
     few = Settings(controls=5, quick=True)
-    first, again = (controls(new_workbench(), CLAIM, few, ablation="resample_joint") for _ in range(2))
+    first, again = (controls(claimed(CLAIM, few, "resample_joint")) for _ in range(2))
     assert first.model_dump_json() == again.model_dump_json()
-    other = controls(new_workbench(1), CLAIM, replace(few, seed=1), ablation="resample_joint", random_weights=False)
+    other = controls(claimed(CLAIM, replace(few, seed=1), "resample_joint", new_workbench(1)), random_weights=False)
     assert group(other, "other programs").names != group(first, "other programs").names
 
 
@@ -189,7 +194,7 @@ def test_controls_leave_the_claims_fits_alone():
     full = Program({name: programs.previous_token("full") for name in PLANTED})
     assigned = full.assigned(planted())
     before = {site: strength.clone() for site, strength in full.strengths(workbench, assigned).items()}
-    controls(workbench, full, Settings(controls=4, quick=True), ablation="mean", random_weights=False)
+    controls(claimed(full, Settings(controls=4, quick=True), workbench=workbench), random_weights=False)
     assert len(before) == len(PLANTED)
     assert all(torch.equal(now, before[site]) for site, now in full.strengths(workbench, assigned).items())
 
@@ -251,7 +256,7 @@ def test_the_largest_parts_are_those_with_the_largest_effect():
     ],
 )
 def test_sets_of_parts_have_controls_of_their_own_profile(claim, measure):
-    record = controls(new_workbench(), claim, Settings(controls=5, quick=True), ablation="zero")
+    record = controls(claimed(claim, Settings(controls=5, quick=True), "zero"))
     row = record.groups[0]
     assert row.n == 5
     assert row.measure == measure
@@ -269,12 +274,7 @@ def test_rows_spread_over_documents():
 
 
 def test_an_mlp_table_has_other_tables_for_controls():
-    record = controls(
-        new_workbench(),
-        Program({"m0": programs.ngram(1)}),
-        Settings(controls=5, quick=True),
-        ablation="mean",
-        random_weights=False,
-    )
+    table = Program({"m0": programs.ngram(1)})
+    record = controls(claimed(table, Settings(controls=5, quick=True)), random_weights=False)
     assert group(record, "other programs").n == 4
     assert group(record, "other parts").names == ("m1",)

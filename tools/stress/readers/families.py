@@ -44,9 +44,10 @@ def read(path: Path) -> None:
         return
     name, found = load_family(path)
     names, counts = [f"d{i}" for i in range(DOCUMENTS)], np.full(DOCUMENTS, float(TOKENS))
-    levels = {"loss_model": 4.0, "loss_explained": 4.5, "loss_floor": 5.5}
+    levels = {"model": 4.0, "explained": 4.5, "floor": 5.5}
     columns = {what: np.linspace(level, level * 1.05, DOCUMENTS) * TOKENS for what, level in levels.items()}
-    computing.compute(found, names, counts, Resamples(DOCUMENTS, draws=20), **columns, family=name).to_json()
+    loss = computing.LossSums(names, counts, **columns)
+    computing.compute(name, found, loss, Resamples(DOCUMENTS, draws=20)).to_json()
 
 
 FAMILIES = FileReader(seeds, read, mutate.as_json)

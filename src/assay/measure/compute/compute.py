@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64
@@ -26,34 +27,46 @@ DIFFERENCE = 0.2  # between curve and power law, at which a warning is given
 LADDER = (0.5, 0.9, 0.99, 0.999)  # shares of a floor's loss whose worth is given
 
 
+@dataclass(frozen=True, eq=False)
+class LossSums:
+    """Sums of the loss in nats by document, [documents] each.
+
+    Attributes:
+        documents: their names; counts: their scored tokens (or bytes, where the endpoints' counts are bytes: other
+            tokenizers are compared per byte).
+        model, explained, floor: of the headline; no floor only for a whole-model claim.
+        parts: component -> its own (explained, floor), each explained alone.
+        others: systems whose place on the curve is given: rivals, smaller members.
+        floors: floors over which the worth of 50, 90, 99 and 99.9 % recovered is given.
+    """
+
+    documents: Sequence[str]
+    counts: Column
+    model: Column
+    explained: Column
+    floor: Column | None
+    parts: Mapping[str, tuple[Column, Column]] = field(default_factory=dict)
+    others: Mapping[SystemId, Column] = field(default_factory=dict)
+    floors: Mapping[SystemId, Column] = field(default_factory=dict)
+
+
 def compute(
+    family: str,
     endpoints: Sequence[Endpoint],
-    documents: Sequence[str],
-    counts: Column,
+    loss: LossSums,
     resamples: Resamples,
     *,
-    loss_model: Column,
-    loss_explained: Column,
-    loss_floor: Column | None,
-    family: str,
-    parts: Mapping[str, tuple[Column, Column]] | None = None,
-    others: Mapping[SystemId, Column] | None = None,
-    floors: Mapping[SystemId, Column] | None = None,
     whole_model: bool = False,
     seed: int = 0,
 ) -> Compute:
     """The compute that the explained run is worth, against the model's and the floor's.
 
     Args:
-        endpoints: the family; each stores the loss of every document that may be measured.
-        documents: names of the documents measured, in the order of the columns; counts: their scored tokens
-            (or bytes, where the endpoints' counts are bytes: other tokenizers are compared per byte).
-        loss_model, loss_explained, loss_floor: [documents] sums; no floor only for a whole-model claim.
-        parts: component -> its own (explained, floor) sums, each explained alone.
-        others: systems whose place on the curve is given: rivals, smaller members.
-        floors: floors over which the worth of 50, 90, 99 and 99.9 % recovered is given.
+        family: its name; endpoints: its members: each stores the loss of every document that may be measured.
+        loss: what was measured.
         whole_model: the program is the model: its share is the figure, nothing is "recovered".
     """
+    documents, counts = loss.documents, loss.counts
     n = int((counts > 0).sum())
     reason = problem(endpoints, documents, counts)
     if reason:
@@ -66,29 +79,29 @@ def compute(
     calculator = Calculator(endpoints, sums, sizes, np.asarray(counts, dtype=float), resamples)
     if calculator.curve is None:
         return Compute.undefined("the family's lower envelope on these documents is a single member", family, n)
-    columns: dict[Place, Column] = {"model": loss_model, "explained": loss_explained}
-    columns |= {} if loss_floor is None else {"floor": loss_floor}
+    columns: dict[Place, Column] = {"model": loss.model, "explained": loss.explained}
+    columns |= {} if loss.floor is None else {"floor": loss.floor}
     marks: dict[Place, Mark] = {name: calculator.mark(column) for name, column in columns.items()}
-    figures = calculator.shares(loss_model, loss_explained, loss_floor, whole_model)
+    figures = calculator.shares(loss.model, loss.explained, loss.floor, whole_model)
     points = (
-        Member(model=e.model, tokens=e.tokens, flops=e.flops, loss=float(loss))
-        for e, loss in zip(endpoints, calculator.losses, strict=True)
+        Member(model=e.model, tokens=e.tokens, flops=e.flops, loss=float(own))
+        for e, own in zip(endpoints, calculator.losses, strict=True)
     )
     return Compute(
         **vars(figures),
         family=family,
         reason=None,
-        share_model=calculator.share(loss_model, None, "the model", own=True),
+        share_model=calculator.share(loss.model, None, "the model", own=True),
         points=tuple(points),
-        curve=tuple(CurvePoint(flops=flops, loss=loss) for flops, loss in calculator.curve.sampled()),
+        curve=tuple(CurvePoint(flops=flops, loss=level) for flops, level in calculator.curve.sampled()),
         power_law=_law(endpoints, calculator, marks, seed),
         marks=marks,
-        parts={name: calculator.shares(loss_model, e, f, False) for name, (e, f) in (parts or {}).items()},
-        systems=tuple(calculator.place(one, column, loss_model) for one, column in (others or {}).items()),
+        parts={name: calculator.shares(loss.model, e, f, False) for name, (e, f) in loss.parts.items()},
+        systems=tuple(calculator.place(one, column, loss.model) for one, column in loss.others.items()),
         ladder=tuple(
-            calculator.rung(one, share, loss_model, floor) for one, floor in (floors or {}).items() for share in LADDER
+            calculator.rung(one, share, loss.model, floor) for one, floor in loss.floors.items() for share in LADDER
         ),
-        text=_text(figures, marks, calculator.curve, len(parts or {}), whole_model),
+        text=_text(figures, marks, calculator.curve, len(loss.parts), whole_model),
     )
 
 

@@ -8,7 +8,9 @@ re-run on a copy of the model with random weights.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +32,7 @@ from assay.measure.settings import Settings
 from assay.methods.part_sets import Draws, exchangeable, other_sets
 from assay.methods.part_sizes import needed
 from assay.methods.registry import method_of
-from assay.methods.similar_claims import search, search_of
+from assay.methods.similar_claims import SimilarClaim, search, search_of
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -38,7 +40,6 @@ from assay.record.controls import Controls, Randomised
 from assay.score.ids import SystemId
 from assay.score.score import score
 from assay.stats.keyed import generator
-from assay.task.rows import control_rows
 
 FITTED_SHARE = 10  # controls of which each needs fits by gradient are this many times fewer
 SEARCHES = 5  # on a shuffled task
@@ -47,62 +48,92 @@ NAMED = 24  # of what a search found, that the record names
 HOWS: tuple[How, ...] = ("permuted", "drawn")
 
 
+@dataclass(frozen=True, eq=False)
+class ControlledClaim:
+    """The claim that controls stand beside, and how both are scored.
+
+    Attributes:
+        ablation: what fills ablated parts: the headline's; of a random one a single draw.
+        rows: which rows are scored, as `control_rows` gives them.
+        made: the claim's explained run and floor, where they were made.
+    """
+
+    workbench: PlanContext
+    explanation: Explanation
+    settings: Settings
+    ablation: str
+    rows: Int[np.ndarray, "rows"]
+    made: tuple[Plan, Plan | None] | None = None
+
+    @cached_property
+    def own(self) -> tuple[Plan, Plan | None]:
+        """Its explained run and floor."""
+        return self.plans(self.explanation) if self.made is None else self.made
+
+    @cached_property
+    def assignment(self) -> Assignment | None:
+        """What it says of which parts; None where it is no set of parts."""
+        return self.explanation.assignment(self.workbench.model)
+
+    @property
+    def remove(self) -> bool:
+        """Whether it has no floor, but is what is taken away."""
+        return self.explanation.floor_takes is None
+
+    def plans(self, other: Explanation) -> tuple[Plan, Plan | None]:
+        """The explained run and the floor of a control; removal has none."""
+        plan = other.plan(self.workbench, self.ablation)
+        return plan, None if other.floor_takes is None else other.floor(self.workbench, self.ablation)
+
+    def counts(self) -> dict[str, Any]:
+        """How many rows and documents are scored."""
+        documents = np.unique(np.asarray(self.workbench.task.document)[self.rows])
+        return {"ablation": self.ablation, "draws": 1, "rows": len(self.rows), "documents": len(documents)}
+
+    def search(self, name: str, workbench: PlanContext | None = None, shuffle: int | None = None) -> SimilarClaim:
+        """What a search finds of the claim's sort: here, or on another workbench or a shuffled task."""
+        at = self.workbench if workbench is None else workbench
+        return search(name, at, self.explanation, ablation=self.ablation, rows=self.rows, shuffle=shuffle)
+
+
 def controls(
-    workbench: PlanContext,
-    explanation: Explanation,
-    settings: Settings,
+    claim: ControlledClaim,
     *,
-    ablation: str,
-    rows: Int[np.ndarray, "rows"] | None = None,
     rivals: Sequence[Rival] = (),
-    own: tuple[Plan, Plan | None] | None = None,
     random_weights: bool = True,
-    advance: Callable[[int], None] | None = None,
     budget: Budget | None = None,
 ) -> Controls:
     """Scores controls beside the claim, on the same rows.
 
     Args:
-        ablation: what fills ablated parts: the headline's; of a random one a single draw.
-        rows: which rows are scored; None for `control_rows(workbench.task)`.
         rivals: distributions of their own (n-grams, smaller models) that may be as near to the explained run.
-        own: the claim's explained run and floor, where they were made.
         random_weights: whether the search is re-run on randomised copies of the model.
-        advance: as in `score`; budget: what they may cost.
+        budget: what they may cost.
 
     Returns:
         The record's block. Its `nearest` is the rival or control that is nearest to the explained run, near misses left
         out; of Keep and circuits the floor, at which nothing is kept, is one of them.
     """
-    rows = control_rows(workbench.task) if rows is None else np.asarray(rows)
-    budget = Budget() if budget is None else budget
-    claim = explanation.assignment(workbench.model)
+    budget, settings = Budget() if budget is None else budget, claim.settings
 
     def without(reason: str) -> tuple[Controls, ControlScores | None]:
-        return Controls(
-            ablation=ablation, draws=1, **_counts(workbench, rows), reason=reason, random_weights_reason=reason
-        ), None
+        return Controls(**claim.counts(), reason=reason, random_weights_reason=reason), None
 
-    if claim is not None and not claim and settings.asks("controls"):
+    if claim.assignment is not None and not claim.assignment and settings.asks("controls"):
         return without("the claim names no part")[0]
-
-    def scored() -> tuple[Controls, ControlScores | None]:
-        return _scored(workbench, explanation, claim, settings, ablation, rows, rivals, own, advance)
-
-    block, sample = budget.run("controls", settings.asks("controls"), scored, without)
+    block, sample = budget.run("controls", settings.asks("controls"), lambda: _scored(claim, rivals), without)
     if sample is None and not budget.goes_on_with("random weights"):
         if "controls" in budget.wanting:  # they would be compared with these
             budget.wanting["random weights"] = budget.wanting["controls"]
         return block
-    found_by = search_of(explanation, workbench.model)
+    found_by = search_of(claim.explanation, claim.workbench.model)
     if isinstance(found_by, Undefined) or not random_weights:
         why = found_by.reason if isinstance(found_by, Undefined) else None
         return block.model_copy(update={"random_weights_reason": why})
 
     def again() -> tuple[Randomised | None, str | None]:
         try:
-            mine = sample or _own_sample(workbench, explanation, settings, ablation, rows, own)
-            return _random_weights(workbench, explanation, found_by, settings, ablation, mine), None
+            return _random_weights(claim, found_by, sample or _own_sample(claim)), None
         except UserError as problem:
             return None, str(problem)
 
@@ -110,39 +141,19 @@ def controls(
     return block.model_copy(update={"random_weights": random, "random_weights_reason": why})
 
 
-def _own_sample(
-    workbench: PlanContext,
-    explanation: Explanation,
-    settings: Settings,
-    ablation: str,
-    rows: Int[np.ndarray, "rows"],
-    own: tuple[Plan, Plan | None] | None,
-) -> ControlScores:
+def _own_sample(claim: ControlledClaim) -> ControlScores:
     """The claim alone, where its controls were scored earlier."""
-    plan, floor = _plans(workbench, explanation, ablation) if own is None else own
+    plan, floor = claim.own
     systems = {CLAIM: plan} if floor is None else {CLAIM: plan, CLAIM_FLOOR: floor}
-    return ControlScores(score(workbench, systems, rows=rows), workbench.task, settings.seed)
+    workbench = claim.workbench
+    return ControlScores(score(workbench, systems, rows=claim.rows), workbench.task, claim.settings.seed)
 
 
-def _counts(workbench: PlanContext, rows: Int[np.ndarray, "rows"]) -> dict[str, Any]:
-    return {"rows": len(rows), "documents": len(np.unique(np.asarray(workbench.task.document)[rows]))}
-
-
-def _scored(
-    workbench: PlanContext,
-    explanation: Explanation,
-    claim: Assignment | None,
-    settings: Settings,
-    ablation: str,
-    rows: Int[np.ndarray, "rows"],
-    rivals: Sequence[Rival],
-    own: tuple[Plan, Plan | None] | None,
-    advance: Callable[[int], None] | None,
-) -> tuple[Controls, ControlScores]:
+def _scored(claim: ControlledClaim, rivals: Sequence[Rival]) -> tuple[Controls, ControlScores]:
     """The block without random weights, and what they are compared with."""
-    groups = _groups(workbench, explanation, claim, settings, ablation, rows)
-    own = _plans(workbench, explanation, ablation) if own is None else own
-    rows = _fit(workbench, groups, own, rows)
+    workbench, explanation, own = claim.workbench, claim.explanation, claim.own
+    groups = _groups(claim)
+    rows = _fit(workbench, groups, own, claim.rows)
     systems: dict[SystemId, System] = {CLAIM: own[0]}
     if own[1] is not None:
         systems[CLAIM_FLOOR] = own[1]
@@ -166,20 +177,17 @@ def _scored(
         rows=rows,
         keep=apart.values(),
         targets=dict.fromkeys(apart.values(), own[0]),
-        advance=advance,
     )
     shares = shares_near(scored, apart, THRESHOLDS.vacuous_epsilon)
     found = nearest(shares, THRESHOLDS.vacuous_epsilon, int(scored.count.sum()))
-    sample = ControlScores(scored, workbench.task, settings.seed)
+    sample = ControlScores(scored, workbench.task, claim.settings.seed)
     unknown = f"no controls are known for claims of kind {explanation.kind!r}"
     block = Controls(
-        groups=tuple(row_of(sample, group, explanation.floor_takes is None) for group in groups),
+        groups=tuple(row_of(sample, group, claim.remove) for group in groups),
         nearest=found,
-        ablation=ablation,
-        draws=1,
-        **_counts(workbench, rows),
+        **replace(claim, rows=rows).counts(),
         tokens=int(scored.count.sum()),
-        reason=unknown if settings.controls and not groups else None,
+        reason=unknown if claim.settings.controls and not groups else None,
     )
     return block, sample
 
@@ -219,68 +227,51 @@ def _named(assignment: Mapping[Site, Label]) -> str:
     return ", ".join(str(site) for site in assignment)
 
 
-def _plans(workbench: PlanContext, explanation: Explanation, ablation: str) -> tuple[Plan, Plan | None]:
-    """The explained run and the floor of a control; removal has none."""
-    plan = explanation.plan(workbench, ablation)
-    return plan, None if explanation.floor_takes is None else explanation.floor(workbench, ablation)
-
-
-def _groups(
-    workbench: PlanContext,
-    explanation: Explanation,
-    claim: Assignment | None,
-    settings: Settings,
-    ablation: str,
-    rows: Int[np.ndarray, "rows"],
-) -> list[Planned]:
+def _groups(claim: ControlledClaim) -> list[Planned]:
     """All controls. What is no set of parts has its own neighbours as controls."""
-    most = settings.controls
+    workbench, explanation, parts = claim.workbench, claim.explanation, claim.assignment
+    ablation, most = claim.ablation, claim.settings.controls
+    searched = list(_searches(claim)) if most else []
     if explanation.costly(ablation):
-        most = max(settings.controls // FITTED_SHARE, min(settings.controls, 3))
-    sets = other_sets(workbench, claim, most, settings.seed) if claim and most else Draws((), 0)
-    searched = list(_searches(workbench, explanation, claim, ablation, rows)) if settings.controls else []
+        most = max(most // FITTED_SHARE, min(most, 3))
+    sets = other_sets(workbench, parts, most, claim.settings.seed) if parts and most else Draws((), 0)
     found = [one.assignment(workbench.model) or {} for _, claims in searched for one in claims]
-    everything = [site for item in (claim or {}, *sets.items, *found) for site in item]
+    everything = [site for item in (parts or {}, *sets.items, *found) for site in item]
     explanation.foresee(workbench, everything)
     groups: list[Planned] = []
-    if claim and most:
-        needed(workbench, exchangeable(workbench, claim) if isinstance(workbench.model, Model) else everything)
-        noun = "heads" if all(site.kind == "head" for site in claim) else "parts"
-        noun = "channels" if all(site.kind == "module" and site.index is not None for site in claim) else noun
-        others = f"{{n}} of the {sets.possible:,} other sets of {len(claim)} with {sets.how}"
-        made = [(_named(item), *_plans(workbench, explanation.like(item), ablation)) for item in sets.items]
+    if parts and most:
+        needed(workbench, exchangeable(workbench, parts) if isinstance(workbench.model, Model) else everything)
+        noun = "heads" if all(site.kind == "head" for site in parts) else "parts"
+        noun = "channels" if all(site.kind == "module" and site.index is not None for site in parts) else noun
+        others = f"{{n}} of the {sets.possible:,} other sets of {len(parts)} with {sets.how}"
+        made = [(_named(item), *claim.plans(explanation.like(item))) for item in sets.items]
         groups.append(Planned(f"other {noun}", f"{explanation.again()} {others}", made, sets.possible))
     for near in explanation.neighbours(workbench, ablation, most) if most else ():
         made = [(name, plan, None) for name, plan in near.plans(workbench)]  # with the claim's own floor
         if made or near.reason:
             groups.append(Planned(near.name, near.what, made, near.possible, near.near, reason=near.reason or ""))
     for group, claims in searched:
-        group.plans = [(_shown(one, workbench.model), *_plans(workbench, one, ablation)) for one in claims]
+        group.plans = [(_shown(one, workbench.model), *claim.plans(one)) for one in claims]
         groups.append(group)
     return groups
 
 
-def _searches(
-    workbench: PlanContext,
-    explanation: Explanation,
-    claim: Assignment | None,
-    ablation: str,
-    rows: Int[np.ndarray, "rows"],
-) -> Iterator[tuple[Planned, list[Explanation]]]:
+def _searches(claim: ControlledClaim) -> Iterator[tuple[Planned, list[Explanation]]]:
     """Groups of what searches find: simple ones, and the claim's own on shuffled tasks, where there is nothing to find.
     With each the claims that are to be planned: none where the only one is the claim itself."""
+    explanation, model, parts = claim.explanation, claim.workbench.model, claim.assignment
     for words, name in explanation.simple_searches:
         group = Planned(f"top {words}", f"what the search by {words} finds", possible=1, near=True, rival=True)
         try:
-            found = search(name, workbench, explanation, ablation=ablation, rows=rows)
+            found = claim.search(name)
         except UserError as problem:
             group.reason = str(problem)
             yield group, []
             continue
         group.what = found.what
-        group.same = _is(claim, [found.claim], workbench.model)
+        group.same = _is(parts, [found.claim], model)
         yield group, [] if group.same else [found.claim]
-    found_by = search_of(explanation, workbench.model)
+    found_by = search_of(explanation, model)
     if isinstance(found_by, Undefined):
         if explanation.simple_searches:
             yield Planned(SHUFFLED, "", near=True, reason=found_by.reason), []
@@ -289,8 +280,8 @@ def _searches(
         different: dict[tuple[str, ...], Explanation] = {}
         try:
             for draw in range(SEARCHES):
-                one = search(found_by.name, workbench, explanation, ablation=ablation, rows=rows, shuffle=draw).claim
-                different.setdefault(tuple(one.named(workbench.model)), one)
+                one = claim.search(found_by.name, shuffle=draw).claim
+                different.setdefault(tuple(one.named(model)), one)
         except UserError as problem:
             group.reason = str(problem)
             yield group, []
@@ -298,13 +289,13 @@ def _searches(
         finds = "1 find" if len(different) == 1 else f"{len(different)} different finds"
         group.what = f"{_again(found_by)} on {SEARCHES} shuffled tasks, with nothing to find: {finds}"
         group.possible = len(different)
-        group.same = _is(claim, list(different.values()), workbench.model)
+        group.same = _is(parts, list(different.values()), model)
         yield group, [] if group.same else list(different.values())
 
 
-def _is(claim: Assignment | None, found: Sequence[Explanation], model: Model | ModuleModel) -> bool:
+def _is(parts: Assignment | None, found: Sequence[Explanation], model: Model | ModuleModel) -> bool:
     """Whether all that was found is the claim itself."""
-    return claim is not None and len(found) == 1 and found[0].assignment(model) == claim
+    return parts is not None and len(found) == 1 and found[0].assignment(model) == parts
 
 
 def _again(found_by: Searched) -> str:
@@ -321,34 +312,28 @@ def _shown(claim: Explanation, model: Model | ModuleModel) -> str:
 # -- random weights ---------------------------------------------------------------------------------------------------
 
 
-def _random_weights(
-    workbench: PlanContext,
-    explanation: Explanation,
-    found_by: Searched,
-    settings: Settings,
-    ablation: str,
-    sample: ControlScores,
-) -> Randomised:
+def _random_weights(claim: ControlledClaim, found_by: Searched, sample: ControlScores) -> Randomised:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
-    remove, rows = explanation.floor_takes is None, np.unique(sample.scored.row)
+    workbench, ablation = claim.workbench, claim.ablation
+    claim = replace(claim, rows=np.unique(sample.scored.row))
 
     def one(how: How) -> Randomised:
-        copied = workbench_of(workbench, randomised(workbench.model, how, settings.seed))
-        found = search(found_by.name, copied, explanation, ablation=ablation, rows=rows)
+        copied = workbench_of(workbench, randomised(workbench.model, how, claim.settings.seed))
+        found = claim.search(found_by.name, copied)
         names = found.claim.named(copied.model)
         found.claim.foresee(copied, found.claim.scope(copied.model))
         copied.target = found.claim.target(copied)
         to = copied.target.what if copied.target else "that copy"
         plans = {CLAIM: found.claim.plan(copied, ablation)}
-        if not remove:
+        if not claim.remove:
             plans[CLAIM_FLOOR] = found.claim.floor(copied, ablation)
-        scored = score(copied, plans, rows=rows)
+        scored = score(copied, plans, rows=claim.rows)
         copied.runner.close()
         mine, its = sample.pair(CLAIM, CLAIM_FLOOR), sample.pair(CLAIM, CLAIM_FLOOR, scored)
         way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
         where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"
         what = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to {to}"
-        paired = sample.paired(mine, its, remove)
+        paired = sample.paired(mine, its, claim.remove)
         return Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what)
 
     first, *others = map(one, HOWS)  # one copy at a time
