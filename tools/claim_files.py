@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-from assay.explanations.claims.checks import SPLITS
 from assay.explanations.claims.file import _TASKS, ClaimFile, Expect, ReferenceFields
 from assay.explanations.components.spec import CONSTANTS
 from assay.explanations.floors import FLOORS
@@ -20,6 +19,7 @@ from assay.task import bounds
 from assay.task.prompt_rows import KNOWN, NEEDED
 from assay.task.spec import METRICS
 from assay.task.task import Task
+from assay.zoo.spec import SPLITS
 
 PAGE = Path(__file__).parents[1] / "docs" / "claim-files.md"
 WORDS = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}

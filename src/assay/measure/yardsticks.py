@@ -50,6 +50,7 @@ from assay.task.rows import control_rows
 from assay.task.task import Task
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES
+from assay.zoo.spec import FAMILIES, NOVEL
 
 LENGTH_ROWS = 24
 TRIAL_ROWS = 16  # on which a kind's own block leaves parts out
@@ -315,7 +316,7 @@ def _placed(scored: Scored[SystemId], plans: Systems) -> list[SystemId]:
 
 def family_of(workbench: PlanContext, settings: Settings) -> tuple[str, list[Endpoint]]:
     """The family that a model belongs to, or that the settings name, and its endpoints."""
-    if settings.family not in (None, "novel"):
+    if settings.family not in (None, *FAMILIES):
         assert settings.family is not None
         return load_family(settings.family)
     own = workbench.model.name.removeprefix(index.PREFIX)
@@ -323,11 +324,11 @@ def family_of(workbench: PlanContext, settings: Settings) -> tuple[str, list[End
         raise UserError(f"no family of models trained alike is known for {workbench.model.name}")
     members = [one for one in index.entries() if one.name in RECIPES and RECIPES[one.name].scaling]
     if len(members) < LEAST:
-        raise UserError(f"the family 'novel' has {len(members)} of the {LEAST} trained members that a curve needs")
+        raise UserError(f"the family {NOVEL!r} has {len(members)} of the {LEAST} trained members that a curve needs")
     out: list[Endpoint] = []
     for member in members:
         out += load_endpoints(member.folder, member.name, member.parameters, ("test", "unseen"))
-    return "novel", out
+    return NOVEL, out
 
 
 __all__ = ["Yardsticks", "gather"]

@@ -17,20 +17,19 @@ from assay.task.documents import BLOCK, SHORTEST_WINDOW, Document, allocate, blo
 from assay.task.encode import encode, name_of
 from assay.zoo import corpus
 from assay.zoo.corpus import Work
+from assay.zoo.spec import NOVEL, SPLITS, text_of
 
 WINDOWS = 512  # of the default reference
 TRAIN_DOCUMENTS = 256  # scored of the training text where no number is given
 CHARACTERS = 6  # of text read for each token that is wanted; what is over is left off
 SHIFT = 64  # a window begins so many tokens at most after a paragraph's beginning
 TRIES = 50
-SPLITS = ("test", "unseen", "train")
 Taken = dict[str, list[tuple[int, int]]]  # work -> [begin, end) characters that are in use
 
 
 def trained_on(model: Any) -> str | None:
     """The text of the zoo that a model was trained on, "novel" or "stories"; None for other models."""
-    family = name_of(model).removeprefix("zoo:").rstrip("/").rpartition("/")[2].partition("-")[0]
-    return family if family in ("novel", "stories") else None
+    return text_of(name_of(model))
 
 
 def works_of(model: Any, split: str) -> tuple[Work, ...]:
@@ -39,11 +38,11 @@ def works_of(model: Any, split: str) -> tuple[Work, ...]:
     Raises:
         TaskError: for a split that the text does not have.
     """
-    name, family = name_of(model), trained_on(model) or "novel"
-    valid = SPLITS if family == "novel" else ("test", "train")
+    name, family = name_of(model), trained_on(model) or NOVEL
+    valid = SPLITS[family]
     if split not in valid:
         raise TaskError(f"unknown split {split!r} of the text of {name}" + nearest(split, valid))
-    return corpus.works(split) if family == "novel" else corpus.stories(split)
+    return corpus.works(split) if family == NOVEL else corpus.stories(split)
 
 
 def zoo_documents(model: Any, split: str, most: int | None, seed: int) -> tuple[list[Document], str | None]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from assay.zoo.spec import NOVEL, SPLITS
+
 FOLDER = Path(__file__).parent / "novel"
-SPLITS = ("train", "test", "unseen")
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ def works(split: str) -> tuple[Work, ...]:
     Raises:
         KeyError: for a split that the corpus does not have.
     """
-    if split not in SPLITS:
+    if split not in SPLITS[NOVEL]:
         raise KeyError(split)
     with bz2.open(FOLDER / f"{split}.jsonl.bz2", "rt", encoding="utf-8") as lines:
         return tuple(Work(**json.loads(line)) for line in lines)

@@ -77,6 +77,11 @@ def names() -> tuple[str, ...]:
     return tuple(entry.name for entry in entries())
 
 
+def known() -> tuple[str, ...]:
+    """Names of all models, at hand or to be fetched, without the prefix."""
+    return tuple(entry.name for entry in _KNOWN if entry.here or entry.fetched)
+
+
 def place(name: str) -> Path:
     """Where a model lies or would lie, whether it is there or not; the name with or without the prefix."""
     short = name.removeprefix(PREFIX)

@@ -15,14 +15,12 @@ from assay.model.folder import check_folder
 from assay.planted import worlds
 from assay.store import inputs
 from assay.task.text_files import expand
-from assay.zoo.recipes import RECIPES
+from assay.zoo import index
+from assay.zoo.spec import FAMILIES, NOVEL, SPLITS, text_of
 
 if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
 
-MODELS = (*RECIPES, "stories-260k", "smollm2-135m")
-FAMILIES = ("novel",)
-SPLITS = {"novel": ("test", "unseen", "train"), "stories": ("test", "train")}  # of the built-in text
 _HUB = re.compile(r"^[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?$")
 
 
@@ -50,12 +48,13 @@ def check_claim(claim: ClaimFile) -> None:
 
 def model_problem(model: str) -> str | None:
     """One clause on a model's name that cannot be one, or None."""
+    known = index.known()
     if model.startswith("zoo:"):
         name = model.removeprefix("zoo:")
-        return None if name in MODELS else f"unknown model {model!r}" + nearest(model, [f"zoo:{n}" for n in MODELS])
+        return None if name in known else f"unknown model {model!r}" + nearest(model, [f"zoo:{n}" for n in known])
     if worlds.is_world(model):
         return worlds.problem(model)
-    if model in MODELS:
+    if model in known:
         return f"unknown model {model!r}; did you mean 'zoo:{model}'?"
     if os.path.exists(place := str(inputs.place(model))):
         try:
@@ -139,7 +138,7 @@ def _split(claim: ClaimFile, field: str, split: str | None) -> None:
     if split is None:
         return
     where = claim.where(field, "split")
-    valid = SPLITS["stories" if claim.model.startswith("zoo:stories") else "novel"]
+    valid = SPLITS[text_of(claim.model) or NOVEL]
     if split not in valid:
         raise ClaimError(f"{where}unknown split {split!r} of the text of {claim.model}" + nearest(split, valid))
 

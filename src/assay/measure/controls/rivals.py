@@ -34,8 +34,8 @@ from assay.task.ngrams.ngrams import NGram, zoo
 from assay.task.task import Task
 from assay.zoo import index
 from assay.zoo.recipes import RECIPES, VOCABULARY
+from assay.zoo.spec import NOVEL
 
-NOVEL = "novel"  # the family of the zoo that has n-grams and smaller members of its own
 HELD_OUT = 8  # one document in so many chooses the order and weighs the cache of an n-gram fitted on a reference
 ORDER, WEIGHT_BITS = 5, 16
 RANDOM_SETS = 4  # random sets of as many parts, whose mean is one rival
