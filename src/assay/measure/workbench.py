@@ -40,7 +40,7 @@ from assay.measure.request import check_task, open_model, request, together
 from assay.measure.settings import NOT_ASKED, Flags, Settings, with_flags
 from assay.measure.stages import Stages
 from assay.measure.tokens.examples import examples
-from assay.measure.yardsticks import Yardsticks, gather
+from assay.measure.yardsticks import Yardsticks, measure_yardsticks
 from assay.record.controls import Controls
 from assay.record.headline import Agreement
 from assay.report.terminal import staged
@@ -221,7 +221,7 @@ def measured(
         around = agreement(context.scored, context.resamples, explained=context.explained, floor=context.floor)
         told(staged.agreement(around))
         with budget.rest():
-            context, block, found = _beside(
+            context, block, found = _beyond_headline(
                 workbench, replace(context, budget=budget, before=before), around, stages, told
             )
     record = measurement_record(context, found, block, stages.found, started)
@@ -255,7 +255,7 @@ def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[Syste
     return Context(job, plan_context, plans, others, known, resamples, numbers)
 
 
-def _beside(
+def _beyond_headline(
     workbench: Workbench, context: Context, around: Agreement, say: Progress, told: Callable[[str], None]
 ) -> tuple[Context, Controls, Yardsticks]:
     """All that stands beside the headline, each block within its budget."""
@@ -296,4 +296,4 @@ def _beside(
     near = block.nearest if context.before is None else block.nearest or context.before.record.controls.nearest
     if block.reason != NOT_ASKED:
         told(staged.controls(block))
-    return context, block, gather(context, near, around, say, told)
+    return context, block, measure_yardsticks(context, near, around, say, told)

@@ -68,7 +68,7 @@ class Yardsticks:
     own: Pieces | None
 
 
-def gather(
+def measure_yardsticks(
     context: Context, near: Nearest | None, around: Agreement, say: Progress, told: Callable[[str], None]
 ) -> Yardsticks:
     """Runs every yardstick that applies to the claim.
@@ -331,4 +331,4 @@ def family_of(workbench: PlanContext, settings: Settings) -> tuple[str, list[End
     return NOVEL, out
 
 
-__all__ = ["Yardsticks", "gather"]
+__all__ = ["Yardsticks", "measure_yardsticks"]

@@ -40,10 +40,10 @@ def classify_task(
     if labels is None:
         if groups is not None:
             raise TaskError("'groups' are given beside rows or a file, which have a column or an array for them")
-        inputs, labels, groups = opened(inputs, "the examples")
+        inputs, labels, groups = read_examples(inputs, "the examples")
     held: tuple[Any, Any] | None = reference
     if not isinstance(reference, tuple | None):
-        held = opened(reference, "the reference")[:2]
+        held = read_examples(reference, "the reference")[:2]
     metric = metric_of(metric)
     everything = examples("example", *checked(inputs, labels, "inputs"), groups)
     if held is not None:
@@ -75,7 +75,7 @@ def classify_task(
     )
 
 
-def opened(source: Any, what: str) -> tuple[Any, Any, list[Any] | None]:
+def read_examples(source: Any, what: str) -> tuple[Any, Any, list[Any] | None]:
     """Inputs, labels and groups of a file (.npz, CSV, JSONL), a table or a list of rows.
 
     Raises:

@@ -191,7 +191,7 @@ class EditRunner(RowBatches):
         stream = begun.streams[first] if begun is not None and first else None
         if recorded:
             traced.streams = {} if begun is None else {at: begun.streams[at] for at in range(first)}
-            taps |= {("stream", at): _recorded(traced.streams, at, taps) for at in range(first, layers)}
+            taps |= {("stream", at): _keeping_stream(traced.streams, at, taps) for at in range(first, layers)}
         whole = ("logits", layers) in taps  # somebody looks at all logits
         work = self.model.forward if whole else self.model.normed
         values = work(seen.tokens, taps, stream=stream, start=first, positions=None if ends else NOWHERE, unread=unread)
@@ -344,7 +344,7 @@ def _calls(source: Source) -> bool:
     return any(isinstance(part, Call) for part in origins(source))
 
 
-def _recorded(
+def _keeping_stream(
     streams: dict[int, Tensor], layer: int, taps: Mapping[Key, Callable[[Tensor], Tensor | None]]
 ) -> Callable[[Tensor], Tensor | None]:
     """A tap that keeps the stream entering a layer before what is done to it."""
