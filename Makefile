@@ -9,7 +9,7 @@ DOCS := $(VENV)/.docs
 
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
-.PHONY: setup demo test real lint docs stress speed speed-circuits speed-measure
+.PHONY: setup demo test real neighbours lint docs stress speed speed-circuits speed-measure
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -24,6 +24,11 @@ test: $(STAMP)
 real: $(STAMP)
 	@$(BIN)/assay zoo fetch smollm2-135m
 	@$(BIN)/python -m pytest -m real
+
+# What works with other libraries, run with them: half a gigabyte more to install.
+neighbours: $(STAMP)
+	@$(PIP) -e '.[dev,neighbours]'
+	@$(BIN)/python -m pytest tests/test_neighbours.py tests/methods/test_gim_peer.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff format --check .
