@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from assay.cli.output import print_cost
+from assay.record.about import STOPPED
 from assay.record.controls import ControlGroup
 from assay.report import compared, find_terminal, terminal, words
 from assay.report.card import Card
@@ -355,3 +357,27 @@ def test_a_narrow_terminal_drops_columns_and_cuts_no_figure(name: str, width: in
     if not record.removal:
         assert interval_text(record.headline.recovered) in table[1]
         assert ("nines" in table[0]) or width < 100 or "of " in table[0]
+
+
+def test_what_was_not_measured_is_named_with_its_reason_and_the_budget_it_would_have_had():
+    given = records.data()
+    given["budget"] = {"passes": 2134.0, "stages": [], "wanting": {"rivals": "it did not fit", "controls": STOPPED}}
+    given["arguments"]["resolved"]["budget"] = None
+    printed = _printed(Card(records.measured(given)), 100)
+    assert "○ not measured, for want of budget (2,134 passes: a small model's 10¹² operations): rivals\n" in printed
+    assert "○ not measured, as the run was stopped or still goes on: controls\n" in printed
+    assert len(printed.splitlines()) <= 24
+    given["arguments"]["resolved"]["budget"] = 2134
+    assert "for want of budget (2,134 passes): rivals" in _printed(Card(records.measured(given)), 100)
+    assert words.budget_line(40.0, None) == "40 passes"
+
+
+def test_a_dry_run_says_what_is_allowed(capsys: pytest.CaptureFixture[str]):
+    stages = {"headline": {"passes": 3.0, "minutes": 1.0}}
+    cost = {"forwards": 30, "minutes": 1.0, "memory_gb": 1.0, "budget": 2134.0, "stages": stages}
+    print_cost(cost, as_json=False)
+    assert "\nallowed: 2,134 passes: a small model's 10¹² operations\n" in capsys.readouterr().out
+    print_cost(cost, as_json=False, budget=2134)
+    assert "\nallowed: 2,134 passes\n" in capsys.readouterr().out
+    print_cost(cost | {"budget": None}, as_json=False)
+    assert "allowed" not in capsys.readouterr().out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +14,7 @@ from assay.intervene.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.budget import Budget
 from assay.measure.controls.rivals import Rival
+from assay.measure.headline.parts import PartSystems
 from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
@@ -52,6 +53,11 @@ class Context:
     def ablation(self) -> str:
         """The headline's."""
         return self.numbers.ablation
+
+    def without_parts(self, reason: str) -> Context:
+        """The same, in which no component is run alone."""
+        parts = PartSystems({}, self.job.settings.ablation[0], reason)
+        return replace(self, plans=replace(self.plans, parts=parts))
 
     @property
     def explained(self) -> SystemId:

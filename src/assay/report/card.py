@@ -261,8 +261,8 @@ class Card:
             yield Text.assemble(("  ▲ ", _RED), f"also {names}: --section checks")
         if not fired:
             yield Text(f"  ✓ {words.checks_line(self.record)}", style=_DIM)
-        if wanting := self.record.budget.wanting:
-            yield Text(f"  ○ not measured, for want of budget: {plain_text(', '.join(wanting))}", style=_DIM)
+        for why, blocks in words.not_measured(self.record):
+            yield Text(f"  ○ {why}: {plain_text(', '.join(blocks))}", style=_DIM)
         if self.report:
             yield Text(f"  report {plain_text(self.report)}")
         if self.follow:

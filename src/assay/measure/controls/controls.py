@@ -79,9 +79,7 @@ def controls(
     claim = explanation.assignment(workbench.model)
 
     def without(reason: str) -> tuple[Controls, ControlScores | None]:
-        return Controls(
-            ablation=ablation, draws=1, **_counts(workbench, rows), reason=reason, random_weights_reason=reason
-        ), None
+        return no_controls(workbench, ablation, rows, reason), None
 
     if claim is not None and not claim and settings.asks("controls"):
         return without("the claim names no part")[0]
@@ -108,6 +106,12 @@ def controls(
 
     random, why = budget.run("random weights", True, again, lambda reason: (None, reason))
     return block.model_copy(update={"random_weights": random, "random_weights_reason": why})
+
+
+def no_controls(workbench: PlanContext, ablation: str, rows: Int[np.ndarray, "rows"], reason: str) -> Controls:
+    """The block where there are none."""
+    counts = _counts(workbench, rows)
+    return Controls(ablation=ablation, draws=1, **counts, reason=reason, random_weights_reason=reason)
 
 
 def _own_sample(
