@@ -309,7 +309,8 @@ def _beside(
             there = {one.name for one in context.rivals}
             more = [one for one in find() if one.name not in there]
             every = {one.id: one.system for one in more if one.id not in context.scored.systems}
-            new = workbench.score_all(plan_context, "rivals", every, every.keys(), say) if every else context.scored
+            # where there is none, too: of a run that is gone on with the clean run is made here, and not by a search
+            new = workbench.score_all(plan_context, "rivals", every, every.keys(), say)
             return replace(context, rivals=[*context.rivals, *more], scored=context.scored.with_systems(new))
 
         return budget.run("rivals", settings.asks("rivals"), scored, lambda _: context)
