@@ -21,7 +21,7 @@ from assay.cli.options import (
     Seed,
     Thorough,
 )
-from assay.cli.output import command_line, console, print_cost, print_json, say
+from assay.cli.output import command_line, console, go_on_with, print_cost, print_json, say
 from assay.errors import RunError, UserError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def measure(
     thorough: Thorough = False,
     go_on: Annotated[
         str | None,
-        typer.Option("--continue", metavar="RUN", help="Measure what this run left for want of budget, into the run."),
+        typer.Option("--continue", metavar="RUN", help="Measure into this run what it lacks: stopped, or over budget."),
     ] = None,
     overwrite: Overwrite = False,
     register: Register = False,
@@ -88,7 +88,7 @@ def measure(
     if dry_run:
         from assay.measure.plan_cost import dry_run as cost
 
-        print_cost(cost(file, settings), as_json)
+        print_cost(cost(file, settings), as_json, settings.budget)
     else:
         run_measurement(file, settings, as_json)
 
@@ -112,8 +112,9 @@ def _continue(folder: str, budget: int | str | None, as_json: bool) -> None:
     before = load_run(folder)
     if before.claim is None:
         raise RunError(f"the run {folder!r} was made from Python, without a claim file, so it is measured again there")
-    file, given = load_claim(Path(folder) / "claim.yaml"), dict(before.record.arguments.passed)
-    flags = {**given, "budget": budget}
+    file, flags = load_claim(Path(folder) / "claim.yaml"), dict[str, Any](before.record.arguments.passed)
+    if budget is not None or not before.record.budget.ahead:  # a run that was stopped has its own
+        flags["budget"] = budget
     settings = Settings.resolve(
         file, **flags, out=folder, overwrite=True, command=command_line("measure", flags, "claim.yaml")
     )
@@ -143,6 +144,5 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
         folder = Path(settings.out)
         follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
         if result.record.budget.wanting:
-            more = "" if result.record.budget.passes == 0 else " --thorough"
-            follow = f"assay measure --continue {shlex.quote(str(folder))}{more}"
+            follow = go_on_with(folder, "" if result.record.budget.passes == 0 else " --thorough")
         console().print(Card(result.record, report=str(folder / "report.html"), follow=follow))

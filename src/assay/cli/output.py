@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from assay.report.plain import plain_json, plain_text
@@ -42,15 +43,25 @@ def print_json(value: object) -> None:
     print(plain_json(canonical_json(value, indent=1)), end="")
 
 
-def print_cost(cost: dict[str, Any], as_json: bool) -> None:
+def go_on_with(folder: Path, how: str = "") -> str:
+    """The command that measures what a run has left."""
+    return f"assay measure --continue {shlex.quote(str(folder))}{how}"
+
+
+def print_cost(cost: dict[str, Any], as_json: bool, budget: int | str | None = None) -> None:
+    """What a run would cost; `budget`: as it was given."""
     if as_json:
         print_json(cost)
     else:
+        from assay.report.words import budget_line
+
         stages = cost.get("stages", {})
         passes = f"{cost['forwards']:,} forward passes of a row"
         if stages:
             passes = f"{sum(one['passes'] for one in stages.values()):.1f} passes over all scored rows"
         print(f"about {passes}, {_spent(cost['minutes'])} on this machine, {cost['memory_gb']:.1f} GB of memory")
+        if allowed := cost.get("budget"):
+            print(f"allowed: {budget_line(allowed, budget)}")
         if stages:
             rows = [[name, f"{one['passes']:.1f}", _spent(one["minutes"])] for name, one in stages.items()]
             print_table(("stage", "passes over all scored rows", "time"), rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from assay.cli.options import Json
-from assay.cli.output import print_json, print_table, rendered, say
+from assay.cli.output import go_on_with, print_json, print_table, rendered, say
 from assay.errors import RunError, UserError, nearest
 
 if TYPE_CHECKING:
@@ -89,7 +89,8 @@ def report(
         shown = rendered(find_terminal.table(record, report=where, follow=follow))
     else:
         html, drawn = page.render(record, examples), graph.save(record)
-        shown = rendered(Card(record, report=where))
+        goes_on = record.budget.ahead and record.claim.text is not None
+        shown = rendered(Card(record, report=where, follow=go_on_with(folder) if goes_on else None))
     files = {PAGE: html} | ({} if drawn is None else {"circuit.svg": drawn})
     print(shown, end="")
     rewrite(run, files, kind)

@@ -22,17 +22,17 @@ from assay.intervene.edits.alike import first_layer
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import System
 from assay.intervene.plan import EditRun, From, Plan, origins
-from assay.measure.settings import NOT_ASKED, PASSES, Settings
+from assay.measure.settings import NOT_ASKED, Settings
 from assay.model import meter
 from assay.model.meter import OverBudgetError, metered
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
+from assay.record.about import CONTINUED, PASSES, WORK, BudgetRecord
 from assay.task.bounds import HEADLINE_ONLY, THOROUGH
 from assay.task.task import Task
 
 T = TypeVar("T")
 
-WORK = 1e12  # operations that a measurement may take where nobody gave a budget: a small model's passes cost little
 SHARES = {
     "parts": 0.06,
     "controls": 0.28,
@@ -46,6 +46,16 @@ SHARES = {
     "residual signal": 0.06,
     "own": 0.04,
     "bits": 0.06,
+}
+STAGES = {  # blocks of a record, in the order in which they are measured, and what each has shares of the budget for
+    "parts": ("parts",),
+    "rivals": ("rivals",),
+    "controls": ("controls", "random weights"),
+    "checks": ("knock-outs", "merges", "off-manifold"),
+    "residual": ("worst examples", "restored parts", "residual signal"),
+    "own": ("own",),
+    "bits": ("bits",),
+    "compute": ("compute",),  # which takes no pass
 }
 SLACK = 2.0  # times its share that a block may take: what it prepares is not known beforehand
 LEAST_CONTROLS = 19  # with fewer no p is below 0.05
@@ -78,6 +88,7 @@ class Budget:
         given: whether the passes were given in so many words.
         wanting: block -> why it was not measured, for those that did not fit.
         only: the blocks that are measured, where others were before; None: all that are asked for.
+        spent: work that was done before the run was stopped.
     """
 
     passes: float = math.inf
@@ -85,6 +96,7 @@ class Budget:
     given: bool = False
     wanting: dict[str, str] = field(default_factory=dict)
     only: frozenset[str] | None = None
+    spent: float = 0.0
 
     @classmethod
     def of(cls, settings: Settings, model: Model | ModuleModel, task: Task) -> Budget:
@@ -112,9 +124,19 @@ class Budget:
         except OverBudgetError:
             raise TooSmallError(self.passes) from None
 
+    def go_on(self, before: BudgetRecord) -> None:
+        """Measures what an earlier measurement left. What one that was stopped spent of the same budget counts."""
+        self.only = frozenset(before.wanting)
+        if before.ahead and before.passes == self.passes and not any(CONTINUED in one.name for one in before.stages):
+            self.spent = self.unit * sum(one.passes for one in before.stages)
+
     def rest(self) -> AbstractContextManager[object]:
-        """In this context all that is run has to fit into what the headline left."""
-        return metered(most=max(self.passes * self.unit - self._headline.work, 0.0))
+        """In this context all that is run has to fit into what the headline, or what was measured before, left."""
+        return metered(most=max(self.passes * self.unit - (self.spent or self._headline.work), 0.0))
+
+    def measures(self, block: str) -> bool:
+        """Whether a block that is asked for is measured now; compute always is, as it takes no pass."""
+        return self.only is None or block in self.only or block == "compute"
 
     def goes_on_with(self, block: str) -> bool:
         """Whether an earlier measurement left this block, which is measured now."""
@@ -126,7 +148,7 @@ class Budget:
         Args:
             block: one of `SHARES`.
         """
-        if not asked or (self.only is not None and block not in self.only):
+        if not asked or not self.measures(block):
             return without(NOT_ASKED)
         if not self.passes:
             self.wanting[block] = "the budget is the headline's alone"

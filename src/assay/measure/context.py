@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,7 +13,9 @@ from assay.explanations.base import Explanation
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.budget import Budget
+from assay.measure.controls.controls import ControlledClaim
 from assay.measure.controls.rivals import Rival
+from assay.measure.headline.parts import PartSystems
 from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
@@ -21,6 +23,7 @@ from assay.measure.measurement import Measurement
 from assay.score.ids import SystemId, rival
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
+from assay.task.rows import control_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,17 @@ class Context:
     def ablation(self) -> str:
         """The headline's."""
         return self.numbers.ablation
+
+    def without_parts(self, reason: str) -> Context:
+        """The same, in which no component is run alone."""
+        parts = PartSystems({}, self.ablation, reason)
+        return replace(self, plans=replace(self.plans, parts=parts))
+
+    @property
+    def controlled(self) -> ControlledClaim:
+        """The claim as controls stand beside it."""
+        rows = control_rows(self.job.task)
+        return ControlledClaim(self.workbench, self.explanation, self.job.settings, self.ablation, rows, self.own)
 
     @property
     def explained(self) -> SystemId:

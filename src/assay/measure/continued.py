@@ -1,4 +1,5 @@
-"""Going on with a measurement that left blocks for want of budget: what is put together of the two records."""
+"""Going on with a measurement that left blocks for want of budget, or was stopped: what is put together of the two
+records."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from typing import Any
 from assay.errors import RunError
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
-from assay.record.about import BudgetRecord, Check, StageRecord
+from assay.record.about import CONTINUED, STOPPED, BudgetRecord, Check, StageRecord
 from assay.record.measurement import MeasurementRecord
 from assay.report.verdict import verdict
 from assay.store.canonical import canonical_json
@@ -35,11 +36,21 @@ def check(before: Measurement, job: Job, folder: str) -> None:
 
 
 def joined(before: MeasurementRecord, now: MeasurementRecord) -> MeasurementRecord:
-    """The earlier record with what was measured now, or why it was not, in place of what it had left."""
-    done = set(before.budget.wanting)
+    """The earlier record with what was measured now, or why it was not, in place of what it had left. What it had left
+    and is still ahead stays as it is."""
+    wanted, ahead = before.budget.wanting, now.budget.ahead
+    done = {block for block in wanted if block not in ahead}
+    new = {block for block in done if wanted[block] == STOPPED}  # of these, what takes no pass is not there either
+    later = "parts" in done or "compute" in wanted  # whether what compute says is of now
+    left = {block: why for block, why in now.budget.wanting.items() if block not in ahead or block == "compute"}
+    left |= {block: wanted[block] for block in ahead if block in wanted}
+    if not later:
+        left.pop("compute", None)
     update: dict[str, Any] = {"timing": now.timing, "arguments": now.arguments, "versions": now.versions}
-    if "parts" in done:
+    if "parts" in done or "compute" in done:
         update["parts"] = now.parts
+    if "controls" in done:
+        update["tries"] = now.tries
     if "bits" in done:
         update["bits"] = now.bits
     if "own" in done:
@@ -51,14 +62,18 @@ def joined(before: MeasurementRecord, now: MeasurementRecord) -> MeasurementReco
     update["controls"] = controls.model_copy(
         update={"random_weights": random.random_weights, "random_weights_reason": random.random_weights_reason}
     )
-    update["compute"] = now.compute if "parts" in done or before.compute.reason is not None else before.compute
-    update["residual"] = before.residual.model_copy(update=_residual(now, done))
-    update["checks"] = tuple(_checks(before, now, done))
+    if later or (before.compute.reason is not None and "compute" not in ahead):
+        update["compute"] = now.compute
+    if "worst examples" in new:
+        update["residual"] = now.residual
+    else:
+        update["residual"] = before.residual.model_copy(update=_residual(now, done))
+    update["checks"] = now.checks if "knock-outs" in new else tuple(_checks(before, now, done))
     stages = (
         *before.budget.stages,
-        *(StageRecord(name=f"{one.name} (continued)", passes=one.passes) for one in now.budget.stages),
+        *(StageRecord(name=one.name + CONTINUED, passes=one.passes) for one in now.budget.stages),
     )
-    update["budget"] = BudgetRecord(passes=now.budget.passes, stages=stages, wanting=now.budget.wanting)
+    update["budget"] = BudgetRecord(passes=now.budget.passes, stages=stages, wanting=left)
     record = before.model_copy(update=update)
     return record.model_copy(update={"sentence": " ".join(verdict(record).sentences)})
 

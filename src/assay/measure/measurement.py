@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,7 +37,7 @@ class Measurement:
         record: everything, as `measurement.json` holds it.
         examples: one row a scored token, as `examples.parquet` holds it.
         claim: the claim file's text, where there was one.
-        scored: the headline's scores, which `continued` goes on from; None where nothing was left for want of budget.
+        scored: the headline's scores, which `continued` goes on from; None where nothing was left to be measured.
     """
 
     record: MeasurementRecord
@@ -118,14 +119,22 @@ class Measurement:
         from assay.report.charts import graph
         from assay.report.page.page import render
 
-        extra: dict[str, str | bytes] = {} if self.claim is None else {"claim.yaml": self.claim}
-        extra |= {} if self.scored is None else {runs.SCORES: packed(self.scored)}
         drawn = graph.save(self.record)
-        extra |= {} if drawn is None else {"circuit.svg": drawn}
+        more: dict[str, str | bytes] = {} if drawn is None else {"circuit.svg": drawn}
         page = render(self.record, self.examples)
-        written = runs.write_run(folder, self.record, self.examples, page, overwrite=overwrite, extra=extra)
+        written = self._write(folder, overwrite, page, more)
         log.info("the run is written to %s", written)
         return written
+
+    def save_unfinished(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """As `save`, but for what `assay report` draws anew: the page and the circuit."""
+        return self._write(folder, overwrite, None, {})
+
+    def _write(self, folder: str | Path, overwrite: bool, page: str | None, extra: Mapping[str, str | bytes]) -> Path:
+        claim = {} if self.claim is None else {runs.CLAIM: self.claim}
+        scores = {} if self.scored is None else {runs.SCORES: packed(self.scored)}
+        every = {**claim, **scores, **extra}
+        return runs.write_run(folder, self.record, self.examples, page, overwrite=overwrite, extra=every)
 
     def to_arrow(self) -> pa.Table:
         """The per-token table: losses and KL of every scored token, with its document and position."""

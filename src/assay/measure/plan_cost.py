@@ -26,7 +26,7 @@ from assay.intervene.edits.donor_runs import Donors
 from assay.intervene.edits.engine import CleanRuns, Ends
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
-from assay.measure.budget import TooSmallError
+from assay.measure.budget import Budget, TooSmallError
 from assay.measure.controls.model_floors import as_rivals
 from assay.measure.controls.rivals import Rival, Unchanging, ngrams, smaller_models
 from assay.measure.job import Job
@@ -99,10 +99,12 @@ def cost(job: Job) -> dict[str, Any]:
         more = rates.seconds(meter, items) - beside.seconds(meter)
         seconds = stage.wall + max(more, 0.0) + sum(count * of_rivals[one] for one, count in asked.items())
         stages[name] = {"passes": passes / rows, "minutes": seconds / 60}
+    allowed = Budget.of(job.settings, job.model, job.task).passes
     return {
         "forwards": round(rows * sum(one["passes"] for one in stages.values())),
         "minutes": round(sum(one["minutes"] for one in stages.values()), 1),
         "memory_gb": round(_memory(job), 1),
+        "budget": None if math.isinf(allowed) else allowed,
         "stages": stages,
     }
 

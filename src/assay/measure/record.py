@@ -39,7 +39,6 @@ from assay.record.about import (
     Tries,
     Versions,
 )
-from assay.record.controls import Controls
 from assay.record.headline import Losses, TargetRecord
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
@@ -91,9 +90,9 @@ def _try(claim: ClaimFile, out: str, ablations: Sequence[str], p: float | None) 
 
 
 def measurement_record(
-    context: Context, measured: Yardsticks, controls: Controls, stages: Mapping[str, Stage], started: float
+    context: Context, measured: Yardsticks, stages: Mapping[str, Stage], started: float
 ) -> MeasurementRecord:
-    """The whole record of a finished measurement; `stages`: what was run."""
+    """The whole record of what was measured; `stages`: what was run."""
     job, workbench, scored, numbers, plans = (
         context.job,
         context.workbench,
@@ -107,7 +106,7 @@ def measurement_record(
     def loss(its: Scores) -> Estimate:
         return resamples.mean(its.loss[context.used], context.count)
 
-    tries = _foreseen(job, controls.largest_p)
+    tries = _foreseen(job, measured.controls.largest_p)
     found = tuple(_one_of_m(check, tries) for check in measured.checks)
     floors = {
         f"{row.floor}:{row.ablation}" if row.floor in ("ablated", "empty") else row.floor: row.loss_floor
@@ -146,7 +145,7 @@ def measurement_record(
         bits=measured.length,
         own=measured.own,
         target=target,
-        controls=controls,
+        controls=measured.controls,
         rivals=rivals(context.rivals, scored, resamples, floor=context.floor) if job.settings.asks("rivals") else (),
         rivals_reason=_no_rivals(job, context.rivals),
         checks=found,

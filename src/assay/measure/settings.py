@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
 
 QUICK_DOCUMENTS = 40  # enough for an interval that is not wide
-PASSES = 40  # the budget where none is given
 BLOCKS = ("headline", "parts", "compute", "bits", "controls", "rivals", "residual", "checks", "own")
 NOT_ASKED = "that was not asked for"
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number

@@ -23,13 +23,13 @@ from assay.intervene.kept import Kept
 from assay.intervene.output import System
 from assay.intervene.runner import Runner
 from assay.log import log
-from assay.measure.budget import Budget
+from assay.measure.budget import STAGES, Budget
 from assay.measure.context import Context
 from assay.measure.continued import joined
 from assay.measure.controls import model_floors, rivals
-from assay.measure.controls.controls import ControlledClaim, controls
+from assay.measure.controls.controls import controls
 from assay.measure.headline.agreement import agreement
-from assay.measure.headline.parts import PartSystems, alone
+from assay.measure.headline.parts import alone
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import OTHER_FLOORS, headline_table
 from assay.measure.job import Job
@@ -40,9 +40,9 @@ from assay.measure.request import check_task, open_model, request, together
 from assay.measure.settings import NOT_ASKED, Flags, Settings, with_flags
 from assay.measure.stages import Stages
 from assay.measure.tokens.examples import examples
-from assay.measure.yardsticks import Yardsticks, measure_yardsticks
-from assay.record.controls import Controls
-from assay.record.headline import Agreement
+from assay.measure.unfinished import Unfinished
+from assay.measure.yardsticks import Yardsticks, measure_yardsticks, none_yet, with_hard_tokens
+from assay.record.about import STOPPED
 from assay.report.terminal import staged
 from assay.report.terminal.progress import Progress, noted, watched
 from assay.score.ids import NOOP, SystemId
@@ -182,17 +182,25 @@ def saved(
     then, of a claim file, logged as a try: what was computed is never lost.
 
     Args:
-        before: an earlier measurement of the same, which this one goes on with; it is no further try. told: as in
-            `measured`.
+        before: an earlier measurement of the same, which this one goes on with; it is no further try, but may have the
+            p that the earlier one had not. told: as in `measured`.
 
     Returns:
         The measurement, and why it is not in the register (None: it is, or is no try).
     """
-    result, out = measured(workbench, job, say, started, before, told), job.settings.out
+    out = job.settings.out
     if out is None:
-        return result, None
-    result.save(out, overwrite=job.settings.overwrite)
-    problem = None if before else log_measurement(job, result.record)
+        return measured(workbench, job, say, started, before, told), None
+    unfinished = Unfinished(job, before, told)
+    try:
+        result = measured(workbench, job, say, started, before, told, unfinished)
+        result.save(out, overwrite=unfinished.overwrite)
+    except BaseException:
+        unfinished.stopped()
+        raise
+    unfinished.remove()
+    told_before = before is not None and "controls" not in before.record.budget.wanting
+    problem = None if told_before else log_measurement(job, result.record)
     return result, problem and f"the run is saved in {out!r}, but not logged as a try: {problem}"
 
 
@@ -203,32 +211,48 @@ def measured(
     started: float,
     before: Measurement | None = None,
     told: Callable[[str], None] = log.info,
+    unfinished: Unfinished | None = None,
 ) -> Measurement:
-    """The measurement of a job; nothing is written.
+    """The measurement of a job; nothing is written but what is `unfinished`.
 
     Args:
         before: as in `saved`: its scores are taken as they are, and so are its blocks but for those that it had no
-            budget for.
-        told: called with a line for each stage that is done.
+            budget for, or had not come to.
+        told: called with a line for each stage that is done, once what it says is saved.
+        unfinished: what saves it as far as it has come.
     """
+    claim, ahead = None if job.claim is None else job.claim.source.text, dict(STAGES)
+
+    def made(context: Context, found: Yardsticks) -> Measurement:
+        record = measurement_record(context, found, stages.found, started)
+        record = record if before is None else joined(before.record, record)
+        scored = context.scored if record.budget.wanting else None
+        return Measurement(record, examples(job.task, context.scored, context.plans), claim, scored)
+
+    def done(context: Context, stage: str, found: Yardsticks) -> None:
+        ahead.pop(stage, None)
+        left = [block for one, blocks in ahead.items() if job.settings.asks(one) for block in blocks]
+        if unfinished is not None and any(map(budget.measures, left)):
+            wanting = budget.wanting | {block: STOPPED for block in left if budget.measures(block)}
+            unfinished.save(lambda: made(replace(context, budget=replace(budget, wanting=wanting)), found))
+
     torch.manual_seed(job.settings.seed)  # nothing draws from it; a library that would is at least repeatable
     with Stages(noted(say)) as stages:
         budget = Budget.of(job.settings, job.model, job.task)
-        budget.only = None if before is None else frozenset(before.record.budget.wanting)
+        if before is not None:
+            budget.go_on(before.record.budget)
         with budget.headline():
             context = _headline(workbench, job, stages, None if before is None else before.scored)
-        told(staged.headline(context.numbers.headline))
         around = agreement(context.scored, context.resamples, explained=context.explained, floor=context.floor)
+        context = replace(context, budget=budget, before=before)
+        found = none_yet(context, around)
+        if before is None:
+            done(context.without_parts(STOPPED if job.settings.asks("parts") else NOT_ASKED), "headline", found)
+        told(staged.headline(context.numbers.headline))
         told(staged.agreement(around))
         with budget.rest():
-            context, block, found = _beyond_headline(
-                workbench, replace(context, budget=budget, before=before), around, stages, told
-            )
-    record = measurement_record(context, found, block, stages.found, started)
-    record = record if before is None else joined(before.record, record)
-    claim = None if job.claim is None else job.claim.source.text
-    scored = context.scored if budget.wanting else None
-    return Measurement(record, examples(job.task, context.scored, context.plans), claim, scored)
+            context, found = _beyond_headline(workbench, context, found, stages, told, done)
+    return made(context, found)
 
 
 def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[SystemId] | None) -> Context:
@@ -256,44 +280,56 @@ def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[Syste
 
 
 def _beyond_headline(
-    workbench: Workbench, context: Context, around: Agreement, say: Progress, told: Callable[[str], None]
-) -> tuple[Context, Controls, Yardsticks]:
-    """All that stands beside the headline, each block within its budget."""
+    workbench: Workbench,
+    context: Context,
+    found: Yardsticks,
+    say: Progress,
+    told: Callable[[str], None],
+    done: Callable[[Context, str, Yardsticks], None],
+) -> tuple[Context, Yardsticks]:
+    """All that stands beside the headline, each block within its budget; `done` as in `measure_yardsticks`."""
     settings, explanation, plan_context = context.job.settings, context.explanation, context.workbench
+    wanting = {} if context.before is None else context.before.record.budget.wanting
     budget, rows = context.budget, control_rows(context.job.task)
 
     def alone_too() -> Context:
         parts, several = alone(plan_context, explanation, context.ablation, settings.draws)
-        scored = workbench.score_all(plan_context, "parts", several, frozenset(), say)
         plans = replace(context.plans, plans={**context.plans.plans, **several}, parts=parts)
+        new = {one: its for one, its in several.items() if one not in context.scored.systems}
+        scored = workbench.score_all(plan_context, "parts", new, frozenset(), say) if new else context.scored
         return replace(context, plans=plans, scored=context.scored.with_systems(scored))
 
-    def without_parts(reason: str) -> Context:
-        return replace(context, plans=replace(context.plans, parts=PartSystems({}, context.ablation, reason)))
-
     say("parts", 0, None)
-    context = budget.run("parts", settings.asks("parts"), alone_too, without_parts)
+    if settings.asks("parts") and "compute" in wanting and "parts" not in wanting:
+        context = alone_too()  # they are scored, and have their figures in compute to come
+    else:
+        context = budget.run("parts", settings.asks("parts"), alone_too, context.without_parts)
+    done(context, "parts", found)
 
     def against(find: Callable[[], list[rivals.Rival]]) -> Context:
         def scored() -> Context:
-            more = [one for one in find() if one.id not in context.scored.systems]
-            every = {one.id: one.system for one in more}
-            both = context.scored.with_systems(workbench.score_all(plan_context, "rivals", every, every.keys(), say))
-            return replace(context, rivals=[*context.rivals, *more], scored=both)
+            there = {one.name for one in context.rivals}
+            more = [one for one in find() if one.name not in there]
+            every = {one.id: one.system for one in more if one.id not in context.scored.systems}
+            # where there is none, too: of a run that is gone on with the clean run is made here, and not by a search
+            new = workbench.score_all(plan_context, "rivals", every, every.keys(), say)
+            return replace(context, rivals=[*context.rivals, *more], scored=context.scored.with_systems(new))
 
         return budget.run("rivals", settings.asks("rivals"), scored, lambda _: context)
 
     say("rivals", 0, None)
     context = against(lambda: rivals.smaller_models(plan_context))
-    if context.before is not None and "rivals" not in context.before.record.budget.wanting:
+    if context.before is not None and "rivals" not in wanting:
         there = {one.name for one in context.rivals}
         smaller = [one for one in rivals.smaller_models(plan_context) if one.name not in there]
         context = replace(context, rivals=[*context.rivals, *smaller])
     context = against(lambda: rivals.sets(plan_context, settings, explanation, context.ablation, rows))
+    found = replace(found, agreement=with_hard_tokens(context, found.agreement))
+    done(context, "rivals", found)
     say("controls", 0, None)
-    claim = ControlledClaim(plan_context, explanation, settings, context.ablation, rows, context.own)
-    block = controls(claim, rivals=context.rivals, budget=budget)
-    near = block.nearest if context.before is None else block.nearest or context.before.record.controls.nearest
+    block = controls(context.controlled, rivals=context.rivals, budget=budget)
+    found = replace(found, controls=block)
+    done(context, "controls", found)
     if block.reason != NOT_ASKED:
         told(staged.controls(block))
-    return context, block, measure_yardsticks(context, near, around, say, told)
+    return context, measure_yardsticks(context, found, say, told, done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -21,6 +21,7 @@ from assay.measure.checks.off_manifold import OffManifold, off_manifold
 from assay.measure.compute.compute import LossSums, compute
 from assay.measure.compute.family import LEAST, Endpoint, load_endpoints, load_family
 from assay.measure.context import Context
+from assay.measure.controls.controls import no_controls
 from assay.measure.controls.rivals import Rival, ngram_halves, smaller_members
 from assay.measure.headline.agreement import hard_tokens
 from assay.measure.headline.parts import sums
@@ -33,9 +34,9 @@ from assay.measure.tokens.residual_signal import complement, residual_signal
 from assay.measure.tokens.worst import Worst, worst
 from assay.methods import module_parts
 from assay.model.transformer import Model
-from assay.record.about import Check
+from assay.record.about import STOPPED, Check
 from assay.record.compute import Compute, Length
-from assay.record.controls import Nearest
+from assay.record.controls import Controls, Nearest
 from assay.record.headline import Agreement, RunScores
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual, RestoredPart, Signal
@@ -60,6 +61,7 @@ TRIAL_ROWS = 16  # on which a kind's own block leaves parts out
 class Yardsticks:
     """What stands beside the headline; blocks are as in the record. `own`: what only the claim's kind says."""
 
+    controls: Controls
     compute: Compute
     length: Length
     agreement: Agreement
@@ -68,35 +70,75 @@ class Yardsticks:
     own: Pieces | None
 
 
+def none_yet(context: Context, around: Agreement) -> Yardsticks:
+    """What stands beside the headline before any of it is measured: the agreement, and reasons."""
+
+    def why(block: str) -> str:
+        return STOPPED if context.job.settings.asks(block) else NOT_ASKED
+
+    long = why("bits")
+    return Yardsticks(
+        controls=no_controls(context.controlled, why("controls")),
+        compute=Compute.undefined(why("compute"), n=int(context.used.sum())),
+        length=claim_alone(Undefined(long), long),
+        agreement=around,
+        residual=Residual.undefined(why("residual")),
+        checks=unknown_checks(why("checks")),
+        own=None,
+    )
+
+
+def with_hard_tokens(context: Context, around: Agreement) -> Agreement:
+    """The agreement with that on hard tokens, once the rivals are scored."""
+    small = _smaller(context) if context.job.settings.asks("rivals") else {}
+    if not small or context.floor is None:
+        return around
+    hard = hard_tokens(
+        context.scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small
+    )
+    return around.model_copy(update={"hard_tokens": hard})
+
+
 def measure_yardsticks(
-    context: Context, near: Nearest | None, around: Agreement, say: Progress, told: Callable[[str], None]
+    context: Context,
+    found: Yardsticks,
+    say: Progress,
+    told: Callable[[str], None],
+    done: Callable[[Context, str, Yardsticks], None],
 ) -> Yardsticks:
     """Runs every yardstick that applies to the claim.
 
     Args:
-        near: the control or rival nearest to the explained run; told: as in `measured`.
-        around: the agreement, without hard tokens.
+        found: what stands already; done: called with the stage (of `STAGES`) and what stands after it.
+        told: as in `measured`.
     """
-    scored, asks, run = context.scored, context.job.settings.asks, context.budget.run
-    small = _smaller(context) if asks("rivals") else {}
-    if small and context.floor is not None:
-        hard = hard_tokens(scored, context.resamples, explained=context.explained, floor=context.floor, smaller=small)
-        around = around.model_copy(update={"hard_tokens": hard})
+    scored, asks, run, before = context.scored, context.job.settings.asks, context.budget.run, context.before
     say("checks", 0, None)
-    found = _checks(context, near) if asks("checks") else unknown_checks(NOT_ASKED)
-    told(staged.checks(found))
+    near = found.controls.nearest
+    if near is None and before is not None:
+        near = before.record.controls.nearest
+    if asks("checks"):
+        found = replace(found, checks=_checks(context, near))
+    done(context, "checks", found)
+    told(staged.checks(found.checks))
     say("residual", 0, None)
     apart = cache(lambda: complement(context.workbench, context.explanation, scored, context.ablation))
-    rest = _residual(context, apart) if asks("residual") else Residual.undefined(NOT_ASKED)
-    block = run("own", asks("own"), lambda: _own(context, apart), lambda _: None)
+    if asks("residual"):
+        found = replace(found, residual=_residual(context, apart))
+    done(context, "residual", found)
+    found = replace(found, own=run("own", asks("own"), lambda: _own(context, apart), lambda _: None))
+    done(context, "own", found)
     say("length in bits", 0, None)
     long = run("bits", asks("bits"), lambda: _length(context), lambda reason: claim_alone(Undefined(reason), reason))
+    found = replace(found, length=long)
+    done(context, "bits", found)
     if long.reason != NOT_ASKED:
         told(staged.length(long))
-    computed = compute_block(context) if asks("compute") else Compute.undefined(NOT_ASKED, n=int(context.used.sum()))
-    if computed.share_explained.defined:
-        told(staged.compute(computed))
-    return Yardsticks(computed, long, around, rest, found, block)
+    if asks("compute"):
+        found = replace(found, compute=compute_block(context))
+    if found.compute.share_explained.defined:
+        told(staged.compute(found.compute))
+    return found
 
 
 def _smaller(context: Context) -> dict[str, np.ndarray]:

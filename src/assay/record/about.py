@@ -162,6 +162,11 @@ class Versions(Block):
     platform: Text
 
 
+STOPPED = "the run was stopped before it, or still goes on"
+PASSES, WORK = 40, 1e12  # the budget where none is given: passes, or the operations of a small model's many passes
+CONTINUED = " (continued)"  # after the name of a stage of a run that was gone on with
+
+
 class StageRecord(Block):
     """A stage of a measurement.
 
@@ -178,12 +183,23 @@ class BudgetRecord(Block):
 
     Attributes:
         passes: what it was allowed; None: as much as it took. stages: what was run, in order.
-        wanting: block -> why it was not measured, for those that did not fit; `assay measure --continue` goes on there.
+        wanting: block -> why it was not measured, for those that did not fit, and `STOPPED` for those that the run had
+            not come to when the record was written; `assay measure --continue` goes on there.
     """
 
     passes: Number | None = None
     stages: tuple[StageRecord, ...] = ()
     wanting: dict[Text, Text] = Field(default_factory=dict)
+
+    @property
+    def ahead(self) -> list[str]:
+        """Blocks that the run had not come to."""
+        return [block for block, why in self.wanting.items() if why == STOPPED]
+
+    @property
+    def too_dear(self) -> list[str]:
+        """Blocks that there was no budget for."""
+        return [block for block, why in self.wanting.items() if why != STOPPED]
 
 
 class Timing(Block):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from assay.record.about import Tries
+from assay.record.about import PASSES, Tries
 from assay.record.measurement import MeasurementRecord
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
@@ -306,6 +306,23 @@ def checks_line(record: MeasurementRecord) -> str:
         reasons = {plain_text(check.evidence) for check in record.checks}
         return "no check was made" + (f", because {reasons.pop()}" if len(reasons) == 1 else "")
     return f"{len(fired)} fired ({', '.join(fired)})" if fired else f"none of {len(record.checks)} fired"
+
+
+def budget_line(passes: float, given: object) -> str:
+    """A budget in passes; where nobody gave it, of a small model, what they come from."""
+    small = given is None and passes > PASSES
+    return f"{number(passes, 0)} passes" + (": a small model's 10¹² operations" if small else "")
+
+
+def not_measured(record: MeasurementRecord) -> list[tuple[str, list[str]]]:
+    """Why blocks were not measured, and which."""
+    budget = record.budget
+    of = budget_line(budget.passes, record.arguments.resolved.get("budget")) if budget.passes else ""
+    every = [
+        ("not measured, for want of budget" + (f" ({of})" if of else ""), budget.too_dear),
+        ("not measured, as the run was stopped or still goes on", budget.ahead),
+    ]
+    return [(why, blocks) for why, blocks in every if blocks]
 
 
 def tries_line(tries: Tries | None) -> str:

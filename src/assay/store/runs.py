@@ -98,7 +98,7 @@ def write_run(
     folder: str | Path,
     record: object,
     examples: pa.Table,
-    html: str,
+    html: str | None,
     overwrite: bool = False,
     extra: Mapping[str, str | bytes] | None = None,
 ) -> Path:
@@ -108,7 +108,7 @@ def write_run(
         folder: where the run goes; its parents are made.
         record: the measurement.
         examples: one row a scored token.
-        html: the page.
+        html: the page; None: none is written, and one that is there is kept.
         overwrite: replace an existing run; whatever else lies in its folder is kept.
         extra: further files, name to content (for instance `claim.yaml`).
 
@@ -122,10 +122,11 @@ def write_run(
     files = {
         RECORD: canonical_json(record).encode(),
         EXAMPLES: parquet_bytes(examples),
-        PAGE: html.encode("utf-8", "replace"),
     }
+    if html is not None:
+        files[PAGE] = html.encode("utf-8", "replace")
     for name, text in (extra or {}).items():
-        if Path(name).name != name or name in files or name in {"", ".", ".."}:
+        if Path(name).name != name or name in {*files, PAGE, "", ".", ".."}:
             raise ValueError(f"{name!r} is not a free file name in a run folder")
         files[name] = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
     return write_folder(folder, files, overwrite)
@@ -242,7 +243,7 @@ def read_claim(folder: str | Path) -> str | None:
 
 
 def read_scores(folder: str | Path) -> bytes | None:
-    """The scores that a measurement is gone on from; None where it left nothing for want of budget.
+    """The scores that a measurement is gone on from; None where it left nothing to be measured.
 
     Raises:
         RunError: as `read_run`, and for a file that cannot be read.

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from assay.cli.output import print_cost
+from assay.record.about import STOPPED
 from assay.record.controls import ControlGroup
-from assay.report import cells as terminal
 from assay.report import words
+from assay.report.cells import as_markdown, group_line
 from assay.report.terminal import compared
 from assay.report.terminal import find as find_terminal
 from assay.report.terminal.card import Card
@@ -260,19 +262,17 @@ def test_undefined_figures_of_a_search_have_their_reason_below_the_table():
 
 def test_a_group_of_controls_is_a_plain_sentence():
     some = group(what="3 random programs", values=(0.1, 0.2, 0.4), p=0.01)
-    assert terminal.group_line(some) == "3 random programs: median 0.20, best 0.40, p = 0.010"
+    assert group_line(some) == "3 random programs: median 0.20, best 0.40, p = 0.010"
     empty = group(what="the largest parts", values=(), reason="this is the claim itself")
-    assert terminal.group_line(empty) == "the largest parts: not scored, because this is the claim itself"
-    assert terminal.group_line(group(what="other heads", values=(None, None, None))) == (
+    assert group_line(empty) == "the largest parts: not scored, because this is the claim itself"
+    assert group_line(group(what="other heads", values=(None, None, None))) == (
         "3 × other heads: not scored, because ablating the parts of each changes nothing (under 10⁻⁶ nats a token)"
     )
     alone = group(what="the largest parts: " + ", ".join(f"a0.h{i}" for i in range(8)), values=(0.72,))
-    assert terminal.group_line(alone) == (
-        "the largest parts: a0.h0, a0.h1, a0.h2, a0.h3, a0.h4, a0.h5 and 2 more: 0.72"
-    )
+    assert group_line(alone) == ("the largest parts: a0.h0, a0.h1, a0.h2, a0.h3, a0.h4, a0.h5 and 2 more: 0.72")
     removed = group(what="other parts", values=(0.012, 0.3, 0.1), measure="kl", p=1.0)
-    assert terminal.group_line(removed) == "3 × other parts: median KL 0.100, largest 0.300, p = 1"
-    assert terminal.group_line(group(what="random programs", n=12345, values=(0.1, 0.2))).startswith("12,345 × random")
+    assert group_line(removed) == "3 × other parts: median KL 0.100, largest 0.300, p = 1"
+    assert group_line(group(what="random programs", n=12345, values=(0.1, 0.2))).startswith("12,345 × random")
 
 
 def test_a_figure_without_its_interval_has_no_more_digits_than_it_can_bear():
@@ -287,7 +287,7 @@ def test_a_figure_without_its_interval_has_no_more_digits_than_it_can_bear():
 def test_markdown_cells_cannot_break_the_table():
     record = records.data()
     record["table"][0]["ablation"] = "a|b\n<i>"
-    row = terminal.as_markdown(records.measured(record)).splitlines()[4]
+    row = as_markdown(records.measured(record)).splitlines()[4]
     assert row.startswith("| **a\\|b↵\\<i\\>** | ablated | 0.9990 [0.9986, 0.9993] |")
 
 
@@ -358,3 +358,27 @@ def test_a_narrow_terminal_drops_columns_and_cuts_no_figure(name: str, width: in
     if not record.removal:
         assert interval_text(record.headline.recovered) in table[1]
         assert ("nines" in table[0]) or width < 100 or "of " in table[0]
+
+
+def test_what_was_not_measured_is_named_with_its_reason_and_the_budget_it_would_have_had():
+    given = records.data()
+    given["budget"] = {"passes": 2134.0, "stages": [], "wanting": {"rivals": "it did not fit", "controls": STOPPED}}
+    given["arguments"]["resolved"]["budget"] = None
+    printed = _printed(Card(records.measured(given)), 100)
+    assert "○ not measured, for want of budget (2,134 passes: a small model's 10¹² operations): rivals\n" in printed
+    assert "○ not measured, as the run was stopped or still goes on: controls\n" in printed
+    assert len(printed.splitlines()) <= 24
+    given["arguments"]["resolved"]["budget"] = 2134
+    assert "for want of budget (2,134 passes): rivals" in _printed(Card(records.measured(given)), 100)
+    assert words.budget_line(40.0, None) == "40 passes"
+
+
+def test_a_dry_run_says_what_is_allowed(capsys: pytest.CaptureFixture[str]):
+    stages = {"headline": {"passes": 3.0, "minutes": 1.0}}
+    cost = {"forwards": 30, "minutes": 1.0, "memory_gb": 1.0, "budget": 2134.0, "stages": stages}
+    print_cost(cost, as_json=False)
+    assert "\nallowed: 2,134 passes: a small model's 10¹² operations\n" in capsys.readouterr().out
+    print_cost(cost, as_json=False, budget=2134)
+    assert "\nallowed: 2,134 passes\n" in capsys.readouterr().out
+    print_cost(cost | {"budget": None}, as_json=False)
+    assert "allowed" not in capsys.readouterr().out

@@ -117,7 +117,7 @@ def controls(
     budget, settings = Budget() if budget is None else budget, claim.settings
 
     def without(reason: str) -> tuple[Controls, ControlScores | None]:
-        return Controls(**claim.counts(), reason=reason, random_weights_reason=reason), None
+        return no_controls(claim, reason), None
 
     if claim.assignment is not None and not claim.assignment and settings.asks("controls"):
         return without("the claim names no part")[0]
@@ -139,6 +139,11 @@ def controls(
 
     random, why = budget.run("random weights", True, again, lambda reason: (None, reason))
     return block.model_copy(update={"random_weights": random, "random_weights_reason": why})
+
+
+def no_controls(claim: ControlledClaim, reason: str) -> Controls:
+    """The block where there are none."""
+    return Controls(**claim.counts(), reason=reason, random_weights_reason=reason)
 
 
 def _own_sample(claim: ControlledClaim) -> ControlScores:

@@ -239,4 +239,4 @@ def budget(record: MeasurementRecord) -> list[tuple[str, str]]:
         return []
     most = "" if found.passes is None else f" of {words.number(found.passes, 0)} allowed"
     facts = [("passes over all scored rows", f"{words.number(spent, 1)}{most}")]
-    return facts + ([("not measured, for want of budget", ", ".join(found.wanting))] if found.wanting else [])
+    return facts + [(why, ", ".join(blocks)) for why, blocks in words.not_measured(record)]

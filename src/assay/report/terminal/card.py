@@ -15,8 +15,8 @@ from rich.text import Text
 from assay.record.controls import ControlGroup
 from assay.record.headline import TableRow
 from assay.record.measurement import MeasurementRecord
-from assay.report import cells as terminal
 from assay.report import slices, verdict, words
+from assay.report.cells import bare, nines_cell, row_name, sample
 from assay.report.plain import plain_text
 from assay.report.terminal.bars import bar
 
@@ -58,7 +58,7 @@ class Card:
     def _head(self, console: Console, wide: int) -> Iterator[Text]:
         record = self.record
         model, task = record.model.name, record.task.name or record.task.kind
-        named = [model, task.removesuffix(f" of {model}"), terminal.sample(record.task)]
+        named = [model, task.removesuffix(f" of {model}"), sample(record.task)]
         line = " · ".join(plain_text(one) for one in (*named, _duration(record.timing.seconds)))
         yield _cut(Text(line, style=_DIM), wide)
         said = words.claim_line(record).replace(f" of {model}", "")  # the line above names it
@@ -80,7 +80,7 @@ class Card:
         under = f"under {head.ablation}"
         if self.record.removal:
             nats = f" · {self._change(head.nats)}" if words.defined(head.nats) else ""
-            return plain_text(f"KL {terminal.bare(head.kl, 3)} nats when removed, {under}{nats}")
+            return plain_text(f"KL {bare(head.kl, 3)} nats when removed, {under}{nats}")
         if first is not None:
             named, share = first
             text = f"recovered {words.percent(share, reason=False)} of the {named.name}"
@@ -88,16 +88,16 @@ class Card:
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
         nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
-        text = f"recovered {terminal.bare(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
+        text = f"recovered {bare(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
         return plain_text(text)
 
     def _change(self, nats: words.Figure) -> str:
         """By how much a removal changes the loss, or the task's own metric in its own unit."""
         named = verdict.metric(self.record)
         if named is None:
-            return f"loss {terminal.bare(nats)} nats more"
+            return f"loss {bare(nats)} nats more"
         change = verdict.as_figure(words.as_estimate(nats), named.change)
-        return f"{named.name} {terminal.bare(change)}{f' {named.unit}' if named.unit else ''} more"
+        return f"{named.name} {bare(change)}{f' {named.unit}' if named.unit else ''} more"
 
     def _moves(self) -> str:
         """What the task's own metric is at the floor, with the claim and in the model."""
@@ -211,15 +211,15 @@ class Card:
             mark = "▸ " if row.headline else "  "
             if record.removal:
                 nats = row.nats if named is None else verdict.as_figure(row.nats, named.change)
-                cells = [mark + terminal.row_name(row), terminal.bare(row.kl_explained, 3), terminal.bare(nats)]
+                cells = [mark + row_name(row), bare(row.kl_explained, 3), bare(nats)]
             else:
                 own = row.floor in ("ablated", "empty")
-                name = terminal.row_name(row) if own else plain_text(f"{row.floor}, {row.ablation}")
+                name = row_name(row) if own else plain_text(f"{row.floor}, {row.ablation}")
                 kl = f"{_short(row.kl_floor)} → {_short(row.kl_explained)}"
                 losses = (row.loss_floor, row.loss_explained, record.losses.model)
-                found, share = terminal.bare(row.recovered), terminal.bare(row.recovered_loss)
+                found, share = bare(row.recovered), bare(row.recovered_loss)
                 if named is None:
-                    cells = [mark + name, found, terminal.nines_cell(row), kl, " → ".join(map(_short, losses))]
+                    cells = [mark + name, found, nines_cell(row), kl, " → ".join(map(_short, losses))]
                 else:
                     figures = [words.value_text(verdict.as_figure(loss, named.figure)) for loss in losses]
                     cells = [mark + name, share, found, kl, " → ".join(figures)]
@@ -241,7 +241,7 @@ class Card:
         if not chosen:
             return None
         places, table = (3 if self.record.removal else 2), _table()
-        own = terminal.bare(chosen[0].claim, places)
+        own = bare(chosen[0].claim, places)
         columns = ("  control", "n", "median", "best", "p", f"claim, same rows: {own}")
         lines = [columns, *(_cells(group, places) for group in chosen)]
         shown = _fitting(lines, wide, (2, 1, 5))
@@ -262,8 +262,8 @@ class Card:
             yield Text.assemble(("  ▲ ", _RED), f"also {names}: --section checks")
         if not fired:
             yield Text(f"  ✓ {words.checks_line(self.record)}", style=_DIM)
-        if wanting := self.record.budget.wanting:
-            yield Text(f"  ○ not measured, for want of budget: {plain_text(', '.join(wanting))}", style=_DIM)
+        for why, blocks in words.not_measured(self.record):
+            yield Text(f"  ○ {why}: {plain_text(', '.join(blocks))}", style=_DIM)
         if self.report:
             yield Text(f"  report {plain_text(self.report)}")
         if self.follow:
@@ -289,7 +289,7 @@ def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
     p = "" if group.p is None else words.p_text(group.p)
     less = ""
     if group.difference is not None and words.defined(group.difference):
-        less = f"claim less this {terminal.bare(group.difference, places)}"
+        less = f"claim less this {bare(group.difference, places)}"
     name = f"  {plain_text(group.name)}"
     return name, words.count(len(values)), words.number(middle, places), words.number(values[-1], places), p, less
 

@@ -10,9 +10,8 @@ from rich.text import Text
 
 from assay.record.compared import Pair
 from assay.record.measurement import MeasurementRecord
-from assay.report import cells as terminal
 from assay.report import verdict, words
-from assay.report.cells import UNDEFINED
+from assay.report.cells import UNDEFINED, bits_line, cell, sample
 from assay.report.plain import plain_text
 from assay.report.verdict import Named
 from assay.stats.estimate import Estimate
@@ -103,7 +102,7 @@ def _differences(pairs: Sequence[Pair], metric: Named | None) -> Table:
                 figures = [verdict.as_figure(one, metric.figure) for one in of[:2]]
                 of = (*figures, verdict.as_figure(of[2], metric.change))
             label = label.format(loss=metric.name if metric else "loss")
-            shown = [terminal.cell(one, least) for one in of]
+            shown = [cell(one, least) for one in of]
             cells = (f"{pair.run}: {label}, {pair.ablation}", *shown, words.p_text(figure.p_holm))
             table.add_row(*(Text(plain_text(cell)) for cell in cells), style=_GOLD if key == "recovered" else "")
     return table
@@ -116,13 +115,13 @@ def _headline(record: MeasurementRecord) -> str:
 
 def _kl(record: MeasurementRecord) -> str:
     row = record.headline_row
-    return terminal.cell(row and row.kl_explained, 3)
+    return cell(row and row.kl_explained, 3)
 
 
 def _loss(record: MeasurementRecord, loss: Estimate) -> str:
     """A loss, or the task's own metric in its own unit."""
     named = verdict.metric(record)
-    text = terminal.cell(loss if named is None else verdict.as_figure(loss, named.figure), 3)
+    text = cell(loss if named is None else verdict.as_figure(loss, named.figure), 3)
     return f"{text} {named.unit}" if named and named.unit and text != UNDEFINED else text
 
 
@@ -130,15 +129,15 @@ _COMPARED: tuple[tuple[str, Callable[[MeasurementRecord], str]], ...] = (
     ("claim", words.claim_line),
     ("level", lambda record: record.level),
     ("model", lambda record: plain_text(record.model.name)),
-    ("scored", lambda record: terminal.sample(record.task)),
+    ("scored", lambda record: sample(record.task)),
     ("headline", _headline),
-    ("recovered", lambda record: terminal.cell(record.headline.recovered)),
-    ("recovered ({loss})", lambda record: terminal.cell(record.headline.recovered_loss)),
+    ("recovered", lambda record: cell(record.headline.recovered)),
+    ("recovered ({loss})", lambda record: cell(record.headline.recovered_loss)),
     ("nines", lambda record: UNDEFINED if record.removal else plain_text(record.headline.nines.text)),
     ("KL, explained", _kl),
     ("{loss}, explained", lambda record: _loss(record, record.losses.explained)),
     ("{loss}, model", lambda record: _loss(record, record.losses.model)),
-    ("compute recovered", lambda record: terminal.cell(record.compute.recovered)),
-    ("bits", terminal.bits_line),
+    ("compute recovered", lambda record: cell(record.compute.recovered)),
+    ("bits", bits_line),
     ("checks", words.checks_line),
 )

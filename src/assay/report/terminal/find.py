@@ -7,8 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.record.search import MethodRecord, RocRecord, SearchRecord
-from assay.report import cells as terminal
 from assay.report import search_words, words
+from assay.report.cells import missing
 from assay.report.charts import roc
 from assay.report.page import find as find_page
 from assay.report.plain import plain_text
@@ -30,7 +30,7 @@ def table(record: SearchRecord, report: str | None = None, follow: str | None = 
         parts += [Text(heading), _sizes(chosen, record), Text("")]
     if record.roc is not None:
         parts += [Text(roc.line(record.roc)), _roc(record.roc), Text("")]
-    parts += [Text(line) for line in terminal.missing(_figures(record))]
+    parts += [Text(line) for line in missing(_figures(record))]
     parts.append(Text(f"leak: {record.leak.state}; {plain_text(record.leak.evidence)}"))
     for one in record.methods:
         if one.mib.over_recovery:

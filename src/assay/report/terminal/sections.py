@@ -10,8 +10,8 @@ from rich.text import Text
 
 from assay.record.compute import Compute, Rung
 from assay.record.measurement import MeasurementRecord
-from assay.report import cells as terminal
 from assay.report import words
+from assay.report.cells import bare, bits_line, group_line, missing, nines_cell, row_name
 from assay.report.plain import plain_text
 from assay.report.verdict import Named, as_figure, metric, undefined
 from assay.report.verdict import verdict as verdict_of
@@ -22,13 +22,13 @@ _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 
 def floors(record: MeasurementRecord) -> list[RenderableType]:
     """A row a floor and ablation."""
-    intervals = (line for line in terminal.missing(_figures(record)) if line.startswith("No"))
+    intervals = (line for line in missing(_figures(record)) if line.startswith("No"))
     return [_rows(record), *(Text(line, style=_DIM) for line in (*undefined(record), *intervals))]
 
 
 def controls(record: MeasurementRecord) -> list[RenderableType]:
     """Every group of controls, and the search on random weights."""
-    lines = [words.claim_on_controls(record), *map(terminal.group_line, record.controls.groups)]
+    lines = [words.claim_on_controls(record), *map(group_line, record.controls.groups)]
     if record.controls.reason:
         lines.append(f"none, because {plain_text(record.controls.reason)}")
     lines += [line for line in (_random_weights(record), words.tries_line(record.tries)) if line]
@@ -47,10 +47,10 @@ def rivals(record: MeasurementRecord) -> list[RenderableType]:
         figures += [("recovered", one.recovered), ("KL", one.kl), (own, loss)]
         cells = (
             plain_text(one.name),
-            *(terminal.bare(x, places) for (_, x), places in zip(figures[-3:], (2, 3, 3), strict=True)),
+            *(bare(x, places) for (_, x), places in zip(figures[-3:], (2, 3, 3), strict=True)),
         )
         table.add_row(*(Text(cell) for cell in (*cells, words.bits(one.bits) if one.bits is not None else "none")))
-    return [table, *(Text(line, style=_DIM) for line in terminal.missing(figures))]
+    return [table, *(Text(line, style=_DIM) for line in missing(figures))]
 
 
 def compute(record: MeasurementRecord) -> list[RenderableType]:
@@ -60,7 +60,7 @@ def compute(record: MeasurementRecord) -> list[RenderableType]:
 
 def length(record: MeasurementRecord) -> list[RenderableType]:
     """The two lengths."""
-    return [Text(terminal.bits_line(record))]
+    return [Text(bits_line(record))]
 
 
 def residual(record: MeasurementRecord) -> list[RenderableType]:
@@ -99,10 +99,10 @@ def parts(record: MeasurementRecord) -> list[RenderableType]:
     figures = list[tuple[str, words.Figure]]()
     for row in (*block.components, *([block.compound] if block.compound else [])):
         kl = " → ".join(words.value_text(x, 3) for x in (row.kl_floor, row.kl_explained))
-        needed = "" if row.necessity is None else terminal.bare(row.necessity)
+        needed = "" if row.necessity is None else bare(row.necessity)
         figures += [("recovered", row.recovered), *([("necessity", row.necessity)] if needed else [])]
-        table.add_row(*(Text(cell) for cell in (plain_text(row.component), terminal.bare(row.recovered), kl, needed)))
-    return [table, *(Text(line, style=_DIM) for line in terminal.missing(figures))]
+        table.add_row(*(Text(cell) for cell in (plain_text(row.component), bare(row.recovered), kl, needed)))
+    return [table, *(Text(line, style=_DIM) for line in missing(figures))]
 
 
 def fits(record: MeasurementRecord) -> list[RenderableType]:
@@ -152,9 +152,9 @@ def _rows(record: MeasurementRecord) -> Table:
         table = _table("ablation", *(["necessity"] if needed else []), "KL", f"{loss}: model, removed − model")
         for row in record.table:  # the paired difference says more than two losses
             change = row.nats if named is None else as_figure(row.nats, named.change)
-            own = f"{terminal.bare(_figure(named, model), 3)}, {terminal.bare(change, 3)}"
-            cells = [terminal.bare(row.necessity)] if needed else []
-            cells = (terminal.row_name(row), *cells, terminal.bare(row.kl_explained, 3), own)
+            own = f"{bare(_figure(named, model), 3)}, {bare(change, 3)}"
+            cells = [bare(row.necessity)] if needed else []
+            cells = (row_name(row), *cells, bare(row.kl_explained, 3), own)
             table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
         return table
     columns = ("recovered", _of(record), "nines", "KL: floor → explained", f"{loss}: floor → explained")
@@ -162,10 +162,10 @@ def _rows(record: MeasurementRecord) -> Table:
     for row in record.table:
         kl, losses = ((row.kl_floor, row.kl_explained), (row.loss_floor, row.loss_explained))
         pairs = (kl, [_figure(named, x) for x in losses])
-        shown = [" → ".join(terminal.bare(x, 3) for x in pair) for pair in pairs]
-        found, lost = map(terminal.bare, (row.recovered, row.recovered_loss))
-        name = f"{terminal.row_name(row)}, {plain_text(row.floor)}"
-        cells = (name, found, lost, terminal.nines_cell(row), *shown)
+        shown = [" → ".join(bare(x, 3) for x in pair) for pair in pairs]
+        found, lost = map(bare, (row.recovered, row.recovered_loss))
+        name = f"{row_name(row)}, {plain_text(row.floor)}"
+        cells = (name, found, lost, nines_cell(row), *shown)
         table.add_row(*(Text(cell) for cell in cells), style=_GOLD if row.headline else "")
     return table
 

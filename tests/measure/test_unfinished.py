@@ -1,0 +1,174 @@
+"""A measurement that is stopped: what was said is saved, and going on gives what an unbroken run does."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from assay.errors import RunError
+from assay.explanations.claims.file import load_claim
+from assay.measure import unfinished, workbench
+from assay.measure.budget import STAGES
+from assay.measure.measure import measure_into
+from assay.measure.measurement import Measurement, load_run
+from assay.measure.settings import Settings
+from assay.measure.unfinished import Unfinished
+from assay.record.about import STOPPED
+from assay.record.measurement import MeasurementRecord
+from assay.store.register import REGISTER, entries
+
+BUDGET = "30"
+
+
+@pytest.fixture
+def claim(tmp_path: Path) -> Path:
+    path = tmp_path / "claim.yaml"
+    path.write_text(
+        yaml.safe_dump(
+            {
+                "model": "zoo:novel-1l",
+                "task": {"kind": "repeat", "n": 24, "length": 10},
+                "explanation": {"kind": "keep", "components": ["a0.h0", "a0.h1", "m0"]},
+                "ablation": ["mean"],
+                "controls": 19,
+            }
+        )
+    )
+    return path
+
+
+def run(
+    path: Path,
+    out: Path,
+    budget: int | str = int(BUDGET),
+    before: Measurement | None = None,
+    overwrite: bool = False,
+    told: Callable[[str], None] = print,
+) -> Measurement:
+    file = load_claim(path)
+    settings = Settings.resolve(file, budget=budget, out=str(out), overwrite=overwrite or before is not None)
+    return measure_into(file, settings, told=told, before=before)[0]
+
+
+def assert_same(found: MeasurementRecord, wanted: MeasurementRecord) -> None:
+    """But for what says how it was made: times, commands, passes."""
+    ways = {"arguments", "budget", "timing"}
+    for name in MeasurementRecord.model_fields:
+        if name not in ways:
+            assert getattr(found, name) == getattr(wanted, name), name
+    assert found.budget.wanting == wanted.budget.wanting
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "assay", "measure", *arguments]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_is_gone_on_with(claim: Path, tmp_path: Path, how: signal.Signals):
+    out = tmp_path / "run"
+    killed = subprocess.Popen(
+        command(str(claim), "--out", str(out), "--budget", BUDGET),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert killed.stderr is not None
+    for line in killed.stderr:
+        if line.startswith("headline:"):
+            break
+    killed.send_signal(how)
+    _, said = killed.communicate(timeout=120)
+    assert killed.returncode == (-how if how == signal.SIGKILL else 130)
+    if how == signal.SIGINT:
+        assert f"assay measure --continue {out} goes on" in said
+    half = load_run(out).record
+    assert half.budget.ahead
+    assert half.controls.reason == STOPPED
+
+    shown = subprocess.run(
+        [sys.executable, "-m", "assay", "report", str(out)], capture_output=True, text=True, check=True, timeout=120
+    ).stdout
+    assert "not measured, as the run was stopped or still goes on: " in shown
+    assert f"next: assay measure --continue {out}" in shown
+    assert "stopped" in (out / "report.html").read_text()
+
+    subprocess.run(command("--continue", str(out)), capture_output=True, check=True, timeout=240)
+    whole = run(claim, tmp_path / "whole").record
+    found = load_run(out).record
+    assert_same(found, whole)
+    assert found.arguments.resolved == whole.arguments.resolved  # the budget, too
+    assert len(entries(tmp_path / REGISTER)) == 1
+
+
+class StopError(Exception):
+    """Something that ends a measurement."""
+
+
+STAGES_OF_A_RUN = ["headline", *STAGES]
+
+
+@pytest.mark.parametrize("stage", ["headline", "parts", "controls", "bits"])
+def test_stopped_after_a_stage_and_gone_on_with_it_is_the_unbroken_run(
+    claim: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+):
+    out, save, calls = tmp_path / "run", Unfinished.save, list[str]()
+    monkeypatch.setattr(unfinished, "SHARE", 1e9)  # every stage is saved
+
+    def saving(self: Unfinished, make: Callable[[], Measurement]) -> None:
+        save(self, make)
+        calls.append(STAGES_OF_A_RUN[len(calls)])
+        if calls[-1] == stage:
+            raise StopError
+
+    with monkeypatch.context() as within:
+        within.setattr(Unfinished, "save", saving)
+        with pytest.raises(StopError):
+            run(claim, out)
+    half = load_run(out)
+    left = [block for one in STAGES_OF_A_RUN[len(calls) :] for block in STAGES[one]]
+    assert half.record.budget.ahead == left
+    again = run(claim, out, before=half).record
+    assert_same(again, run(claim, tmp_path / "whole").record)
+    assert load_run(out).record == again
+    repeated = {one.name: one.passes for one in again.budget.stages if one.name.endswith("(continued)")}
+    assert not repeated.get("headline (continued)")
+
+
+def test_a_finished_run_stays_until_the_one_that_replaces_it_is_finished(
+    claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    out, beside = tmp_path / "run", tmp_path / "run.unfinished"
+    first = run(claim, out, "headline").record
+    with monkeypatch.context() as within:
+        within.setattr(workbench, "gather", stopping)
+        with pytest.raises(StopError):
+            run(claim, out, "headline", overwrite=True)
+    assert load_run(out).record == first
+    assert load_run(beside).record.budget.ahead
+    run(claim, out, "headline", overwrite=True)
+    assert not beside.exists()
+
+
+def test_what_cannot_be_saved_early_is_said_and_measured_on(
+    claim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object, **__: object) -> Path:
+        raise RunError("no space left")
+
+    monkeypatch.setattr(Measurement, "save_unfinished", full)
+    lines = list[str]()
+    assert run(claim, tmp_path / "run", "headline", told=lines.append).record.budget.wanting
+    assert [line for line in lines if "no space left" in line] == [
+        "what is measured is not saved until the run is done: no space left"
+    ]
+    assert load_run(tmp_path / "run").record.budget.ahead == []
+
+
+def stopping(*_: object) -> None:
+    raise StopError
