@@ -10,7 +10,8 @@ from typing import Literal
 
 from assay.errors import ComponentError
 
-Kind = Literal[
+Level = Literal["where", "what", "how"]  # what a claim says: where something is done, what, or how
+SiteKind = Literal[
     "input",
     "logits",
     "attention",
@@ -62,7 +63,7 @@ class Site:
         position: a column number (negative from the end), a named column of the prompts, or None for every position.
     """
 
-    kind: Kind
+    kind: SiteKind
     layer: int | None = None
     index: int | None = None
     module: str | None = None

@@ -13,7 +13,7 @@ import pytest
 from assay import cli
 from assay.errors import RunError
 from assay.measure.compare import StoredRun, compare, is_resolved, read_runs, shared_tokens
-from assay.record.compared import Pair
+from assay.record.compared import ComparedRun
 from assay.stats.estimate import Estimate
 from assay.store.runs import write_run
 from tests.report import records
@@ -74,7 +74,7 @@ def run(
     return StoredRun(name, records.measured(record), pa.table(columns))
 
 
-def difference(pair: Pair, figure: str) -> Estimate:
+def difference(pair: ComparedRun, figure: str) -> Estimate:
     return pair.figures[figure].difference
 
 

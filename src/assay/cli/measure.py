@@ -145,4 +145,4 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
         follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
         if result.record.budget.wanting:
             follow = go_on_with(folder, "" if result.record.budget.passes == 0 else " --thorough")
-        console().print(Card(result.record, report=str(folder / "report.html"), follow=follow))
+        console().print(Card(result.record, report=str(folder / "report.html"), follow=follow), crop=False)

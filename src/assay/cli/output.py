@@ -80,10 +80,10 @@ def console() -> Console:
 
 
 def rendered(what: RenderableType) -> str:
-    """What `console().print` would print."""
+    """What `console().print` would print, lines that may be longer than the terminal whole."""
     target = console()
     with target.capture() as captured:
-        target.print(what)
+        target.print(what, crop=False)
     return captured.get()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
-Level = Literal["where", "what", "how"]
+from assay.names import Level
+
 LEVELS: tuple[Level, ...] = get_args(Level)

@@ -21,7 +21,7 @@ from assay.intervene.edits.engine import EditRunner
 from assay.intervene.fill.reference import ReferenceStatistics
 from assay.intervene.kept import Kept
 from assay.model.transformer import Model
-from assay.names import Kind, Site
+from assay.names import Site, SiteKind
 
 Sort = TypeVar("Sort", bound=Kept[Any, Any])
 
@@ -68,7 +68,7 @@ class Store:
         assert isinstance(model, Model)
         missing = [site for site in dict.fromkeys(site.at(None) for site in sites) if site not in values]
         layers = {site.layer for site in missing if site.kind == "head"}
-        each: dict[Kind, int] = {"head": model.config.heads, "kv": model.config.kv_heads}
+        each: dict[SiteKind, int] = {"head": model.config.heads, "kv": model.config.kv_heads}
         heads = [Site(kind, layer, i) for layer in layers for kind, count in each.items() for i in range(count)]
         beside = [site for site in dict.fromkeys((*missing, *heads)) if site not in values]
         room = values.room or 0

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from assay.errors import RunError
 from assay.measure.headline.recovered import recovered_kl
-from assay.record.compared import Figure, Pair
+from assay.record.compared import ComparedFigure, ComparedRun
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import read_run
 from assay.report import words
@@ -117,14 +117,14 @@ def read_runs(folders: Sequence[str]) -> list[StoredRun]:
     return [StoredRun(folder, *read_run(folder)) for folder in folders]
 
 
-def compare(runs: Sequence[StoredRun]) -> list[Pair]:
+def compare(runs: Sequence[StoredRun]) -> list[ComparedRun]:
     """Every run after the first against the first.
 
     Raises:
         RunError: for a table that lacks a column.
     """
     pairs = [_pair(runs[0], run) for run in runs[1:]]
-    adjusted: list[dict[str, Figure]] = [dict(pair.figures) for pair in pairs]
+    adjusted: list[dict[str, ComparedFigure]] = [dict(pair.figures) for pair in pairs]
     for name in FIGURES:
         tested = [figures for figures in adjusted if name in figures and figures[name].p is not None]
         for figures, p in zip(tested, holm([f[name].p or 0.0 for f in tested]) if tested else [], strict=True):
@@ -180,19 +180,21 @@ def _windows(run: StoredRun, names: np.ndarray) -> np.ndarray:
     return (np.arange(len(found)) - np.searchsorted(owner, owner))[index]
 
 
-def _pair(first: StoredRun, second: StoredRun) -> Pair:
+def _pair(first: StoredRun, second: StoredRun) -> ComparedRun:
     names: dict[str, Any] = {"run": second.name, "against": first.name}
     names["shared"] = {run.name: run.table.num_rows for run in (first, second)}
     shared = shared_tokens(first, second)
     if shared is None:
         tasks = [run.record.task.name for run in (first, second)]
         ours = tasks[0] if tasks[0] == tasks[1] else f"{tasks[0]} and {tasks[1]}"
-        return Pair(**names, documents=0, tokens=0, figures={}, reason=f"they scored no token in common ({ours})")
+        return ComparedRun(
+            **names, documents=0, tokens=0, figures={}, reason=f"they scored no token in common ({ours})"
+        )
     known = [name for name in first.ablations if name in second.ablations]
     if not known:
         each = "; ".join(f"{run.name}: {', '.join(run.ablations)}" for run in (first, second))
         why = f"they were measured under no ablation in common ({each}), and one says nothing of another"
-        return Pair(**names, documents=0, tokens=0, figures={}, reason=why)
+        return ComparedRun(**names, documents=0, tokens=0, figures={}, reason=why)
     ablation = known[0]
     figures = {"recovered": _recovered(first, second, shared, ablation)}
     metrics = [run.record.task.metric for run in (first, second)]
@@ -200,15 +202,17 @@ def _pair(first: StoredRun, second: StoredRun) -> Pair:
         mine, other = (shared.sums(run.column(f"{column}_{ablation}"), at) for run, at in _both(first, second, shared))
         if name == "loss" and metrics[0] != metrics[1]:
             none = Estimate.undefined(f"the metrics differ ({metrics[0]} and {metrics[1]})", len(shared.names))
-            figures[name] = Figure(first=none, second=none, difference=none)
+            figures[name] = ComparedFigure(first=none, second=none, difference=none)
             continue
         means = [shared.resamples.mean(sums, shared.counts) for sums in (mine, other)]
         difference = shared.resamples.difference(other, mine, shared.counts)
         p = shared.resamples.p_zero(
             np.divide, other - mine, shared.counts
         )  # of the mean: a sum varies with lengths too
-        figures[name] = Figure(first=means[0], second=means[1], difference=difference, p=p)
-    return Pair(**names, documents=len(shared.names), tokens=len(shared.first), ablation=ablation, figures=figures)
+        figures[name] = ComparedFigure(first=means[0], second=means[1], difference=difference, p=p)
+    return ComparedRun(
+        **names, documents=len(shared.names), tokens=len(shared.first), ablation=ablation, figures=figures
+    )
 
 
 def _both(
@@ -217,7 +221,7 @@ def _both(
     return (first, shared.first), (second, shared.second)
 
 
-def _recovered(first: StoredRun, second: StoredRun, shared: Shared, ablation: str) -> Figure:
+def _recovered(first: StoredRun, second: StoredRun, shared: Shared, ablation: str) -> ComparedFigure:
     """R_D of both under one ablation, each over its own floor, and the difference."""
     shares, sums = [], []
     for run, at in _both(first, second, shared):
@@ -232,14 +236,14 @@ def _recovered(first: StoredRun, second: StoredRun, shared: Shared, ablation: st
     for run, share in zip((first, second), shares, strict=True):
         if share.value is None:
             none = Estimate.undefined(f"that of {run.name} is undefined: {share.reason}", share.n)
-            return Figure(first=shares[0], second=shares[1], difference=none)
+            return ComparedFigure(first=shares[0], second=shares[1], difference=none)
     explained, floor = zip(sums[1], sums[0], strict=True)
     difference = shared.resamples.recovered_difference(explained, floor)
     p = None if difference.low is None else shared.resamples.p_zero(share_difference, *sums[1], *sums[0])
-    return Figure(first=shares[0], second=shares[1], difference=difference, p=p)
+    return ComparedFigure(first=shares[0], second=shares[1], difference=difference, p=p)
 
 
-def _sentence(first: StoredRun, second: StoredRun, pair: Pair, runs: int) -> str:
+def _sentence(first: StoredRun, second: StoredRun, pair: ComparedRun, runs: int) -> str:
     """Which of the two is better, by how much, and whether that is resolved."""
     a, b = first.name, second.name
     if pair.reason:
@@ -279,7 +283,7 @@ def _sentence(first: StoredRun, second: StoredRun, pair: Pair, runs: int) -> str
     return f"{lead}{said}{tail}."
 
 
-def _nearer(first: str, second: str, kl: Figure) -> str:
+def _nearer(first: str, second: str, kl: ComparedFigure) -> str:
     """Which explained run is closer to the model: what can be said whatever the floors are."""
     found = kl.difference
     if found.low == found.high == found.value == 0:
@@ -291,7 +295,7 @@ def _nearer(first: str, second: str, kl: Figure) -> str:
     return f"in KL {near} is closer to the model than {far}, by {size} nats a token"
 
 
-def is_resolved(figure: Figure) -> bool:
+def is_resolved(figure: ComparedFigure) -> bool:
     """Whether a difference's interval leaves out 0 and its adjusted p is under 0.05."""
     found = figure.difference
     if found.value is None or found.low is None or found.high is None:

@@ -16,7 +16,7 @@ from assay.measure.continued import check
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
 from assay.measure.plan_cost import least_told
-from assay.measure.request import Request, request
+from assay.measure.request import MeasurementRequest, request
 from assay.measure.settings import Flags, Settings, with_flags
 from assay.measure.workbench import Workbench, logged, saved
 from assay.report.terminal.progress import Progress, silent, watched
@@ -109,7 +109,7 @@ def measure_each_into(
     ]
 
 
-def _opened(asked: Request) -> Job:
+def _opened(asked: MeasurementRequest) -> Job:
     asked.register()  # before any data is opened
     return asked.open()
 

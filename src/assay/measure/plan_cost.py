@@ -87,8 +87,8 @@ def cost(job: Job) -> dict[str, Any]:
             f"what this claim costs cannot be told beforehand: its kind {job.explanation.kind!r} gives values of the "
             f"model's own width, which the model's sketch has not ({said(problem)})"
         ) from None
-    rates = Rates(job, workbench)
-    beside = Rates(own, PlanContext(Runner(own.model, own.task), own.settings.seed))
+    rates = Speeds(job, workbench)
+    beside = Speeds(own, PlanContext(Runner(own.model, own.task), own.settings.seed))
     of_rivals = rates.of_rivals(rivals)
     items = float(job.task.scored.sum() / own.task.scored.sum())
     width = 1 if isinstance(job.model, ModuleModel) else job.task.tokens.shape[1]
@@ -171,7 +171,7 @@ def run_sketch(job: Job, rivals: Rivals, called: Mapping[str, Counter[str]]) -> 
     return stages.found
 
 
-class Rates:
+class Speeds:
     """How long a model takes for a few rows: seconds of the clock.
 
     Attributes:

@@ -28,7 +28,7 @@ from assay.task.task import Task
 
 
 @dataclass(frozen=True, eq=False)
-class Request:
+class MeasurementRequest:
     """What a measurement was asked for, checked as far as it can be before any data is opened."""
 
     explanation: Explanation
@@ -65,7 +65,7 @@ class Request:
         return Job(self.explanation, model, task, settings, file, floors, found)
 
 
-def request(claim: Any, model: Any, task: Task | None, settings: Settings | None, flags: Flags) -> Request:
+def request(claim: Any, model: Any, task: Task | None, settings: Settings | None, flags: Flags) -> MeasurementRequest:
     """What is asked for, checked: arguments, the claim file and its data's names, that the run can be written.
 
     Raises:
@@ -100,7 +100,7 @@ def request(claim: Any, model: Any, task: Task | None, settings: Settings | None
     else:
         explanation = claim
     model_floors.check_names(explanation, model, settings.floors)
-    return Request(explanation, model, task, settings, file)
+    return MeasurementRequest(explanation, model, task, settings, file)
 
 
 def check_order(claim: Any, model: Any, task: Any) -> None:

@@ -26,7 +26,7 @@ ENUMERATED = 1_000  # fewer possible controls than this are listed one by one
 
 
 @dataclass(frozen=True)
-class Draws:
+class DrawnSets:
     """Controls of one sort.
 
     Attributes:
@@ -90,7 +90,7 @@ def exchangeable(workbench: PlanContext, claim: Mapping[Site, Label]) -> list[Si
     )
 
 
-def other_sets(workbench: PlanContext, claim: Mapping[Site, Label], most: int, seed: int) -> Draws:
+def other_sets(workbench: PlanContext, claim: Mapping[Site, Label], most: int, seed: int) -> DrawnSets:
     """Every other set of parts of the claim's kinds and layer profile; where there is none, of its kinds in any layer.
 
     Parts that have different labels (programs) keep them: each way to hand them out is another control.
@@ -119,7 +119,7 @@ def other_sets(workbench: PlanContext, claim: Mapping[Site, Label], most: int, s
         if len(items) > most:
             chosen = generator(seed, "controls", "sets").choice(len(items), most, replace=False)
             items = [items[i] for i in np.sort(chosen)]
-        return Draws(tuple(items), possible, how)
+        return DrawnSets(tuple(items), possible, how)
     random = generator(seed, "controls", "sets")
     found: dict[frozenset, Assignment] = {}
     for _ in range(20 * most):
@@ -131,7 +131,7 @@ def other_sets(workbench: PlanContext, claim: Mapping[Site, Label], most: int, s
             assignment |= {candidates[int(i)]: label for i, label in zip(chosen, labels, strict=True)}
         if fits(assignment):
             found.setdefault(_key(assignment), dict(sorted(assignment.items(), key=lambda pair: order(pair[0]))))
-    return Draws(tuple(found.values()), total - 1, how)
+    return DrawnSets(tuple(found.values()), total - 1, how)
 
 
 def _count(candidates: int, labels: Sequence[Label]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 from assay.planted.program import Match, Matrix
 
 # what units read [size, units], their biases [units], and what they write [units, size]
-Block = tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]
+GadgetWeights = tuple[dict[str, np.ndarray], np.ndarray, dict[str, np.ndarray]]
 
 
 def pick(words: Sequence[str], chosen: Iterable[str]) -> Matrix:
@@ -33,7 +33,7 @@ def moved(context: int, source: Mapping[int, int]) -> Match:
     return Match("position", "position", table)
 
 
-def fuzzy(left: str, right: str, to: str, kind: str) -> Block:
+def fuzzy(left: str, right: str, to: str, kind: str) -> GadgetWeights:
     """Two numbers from 0 to 1 into (g, 1 - g): g is the smaller ("and") or the larger ("or").
 
     min(x, y) = relu(x) - relu(x - y), and max(x, y) = relu(y) + relu(x - y).
@@ -43,7 +43,7 @@ def fuzzy(left: str, right: str, to: str, kind: str) -> Block:
     return reads, np.array([0.0, 0.0, 0.0, 1.0]), {to: np.stack([gate, np.array([0, 0, 0, 1.0]) - gate], axis=1)}
 
 
-def hats(number: str, to: str, knots: Sequence[float]) -> Block:
+def hats(number: str, to: str, knots: Sequence[float]) -> GadgetWeights:
     """A number into a one-hot over increasing knots, the first of them 0; between two knots both get their share."""
     x = np.asarray(knots, dtype=float)
     gaps = np.diff(x)
@@ -56,7 +56,7 @@ def hats(number: str, to: str, knots: Sequence[float]) -> Block:
     return reads, np.concatenate([-x, [1.0]]), {to: writes}
 
 
-def smallest(shares: str, to: str, *, values: int, count: int, context: int, first: int) -> Block:
+def smallest(shares: str, to: str, *, values: int, count: int, context: int, first: int) -> GadgetWeights:
     """At position first + k - 1 the k-th smallest of `count` values, from the share of each among them.
 
     Value v is the k-th smallest where count * cumulative(v) >= k and count * cumulative(v - 1) < k. A step from 0 to 1

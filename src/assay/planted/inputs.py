@@ -17,7 +17,7 @@ from assay.task.examples import DocumentInfo, Examples, content_hash, fields_of
 from assay.task.metrics import metric_of
 from assay.task.task import Task
 
-Split = Literal["scored", "reference"]
+DataSplit = Literal["scored", "reference"]
 TRIES = 50
 REFERENCE_ROWS = 128
 
@@ -50,12 +50,12 @@ class Inputs:
 
     name: str
     words: tuple[str, ...]
-    draw: Callable[[np.random.Generator, Split], DrawnExample]
+    draw: Callable[[np.random.Generator, DataSplit], DrawnExample]
     columns: tuple[int, ...]
     alphabet: tuple[tuple[str, ...], ...]
 
     def rows(
-        self, n: int, seed: int = 0, split: Split = "scored", seen: set[tuple[str, ...]] | None = None
+        self, n: int, seed: int = 0, split: DataSplit = "scored", seen: set[tuple[str, ...]] | None = None
     ) -> tuple[Int[np.ndarray, "n pos"], Int[np.ndarray, "n pos"], list[DrawnExample]]:
         """Ids of n different examples and of their counterfactuals; none of `seen`, to which they are added.
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from assay.planted.compiled_world import CompiledWorld
 from assay.planted.gadgets import at, fuzzy, hats, moved, pick, smallest
-from assay.planted.inputs import DrawnExample, Inputs, Split
+from assay.planted.inputs import DataSplit, DrawnExample, Inputs
 from assay.planted.program import Head, Match, PlantedProgram, Units
 
 BOS, END = "<s>", "|"
@@ -26,7 +26,7 @@ def reversal(length: int = 4, letters: int = 6) -> CompiledWorld:
     head = Head(0, 0, (moved(context, source),), {"token": pick(tokens, words)}, "said")
     program = PlantedProgram("reversal", tokens, context, {"said": letters}, (head,), {"said": _logits(tokens, words)})
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         def row() -> tuple[str, ...]:
             chosen = _choice(random, words, length)
             return (BOS, *chosen, END, *reversed(chosen))
@@ -57,7 +57,7 @@ def proportion(length: int = 5) -> CompiledWorld:
         (units,),
     )
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         def row() -> tuple[str, ...]:
             out, count = [BOS], 0
             for n in range(1, length + 1):
@@ -92,7 +92,7 @@ def sort(length: int = 4, values: int = 6) -> CompiledWorld:
         (Units(0, *found),),
     )
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         def row() -> tuple[str, ...]:
             chosen = _choice(random, digits, length)
             return (BOS, *chosen, END, *sorted(chosen))
@@ -126,7 +126,7 @@ def induction(length: int = 6, window: int = 3, letters: int = 12) -> CompiledWo
         {"next": _logits(tokens, words)},
     )
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         row = tuple(str(word) for word in random.choice(words, length, replace=False))
         start = int(random.integers(length - window + 1))
         turned = tuple(row[i] for i in random.permutation(length))
@@ -160,7 +160,7 @@ def _gate(kind: str) -> CompiledWorld:
         (Units(0, *fuzzy("left", "right", "gate", kind)),),
     )
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         f = _choice(random, FILLERS, 3)
 
         def row(cue: str, answer: str) -> tuple[str, ...]:
@@ -192,7 +192,7 @@ def cancelling() -> CompiledWorld:
     readout = {"answer": said, "distractor": 2 * (said - np.roll(said, 1, axis=0))}
     program = PlantedProgram("cancelling", tokens, context, sizes, heads, readout)
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         f = _choice(random, FILLERS, 2)
         x, other = (str(w) for w in random.choice(words, 2, replace=False))
         d, wrong = (str(w) for w in random.choice(words, 2, replace=False))
@@ -221,7 +221,7 @@ def backup() -> CompiledWorld:
     sizes = {"first": len(words), "second": len(words)}
     program = PlantedProgram("backup", tokens, context, sizes, heads, {"first": said, "second": said})
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         f = _choice(random, FILLERS, 2)
         x, other = (str(w) for w in random.choice(words, 2, replace=False))
         return DrawnExample((BOS, x, *f, END, x), (BOS, other, *f, END, other), other)
@@ -231,7 +231,7 @@ def backup() -> CompiledWorld:
 
 def _world(
     program: PlantedProgram,
-    draw: Callable[[np.random.Generator, Split], DrawnExample],
+    draw: Callable[[np.random.Generator, DataSplit], DrawnExample],
     columns: tuple[int, ...],
     alphabet: tuple[tuple[str, ...], ...],
 ) -> CompiledWorld:

@@ -30,7 +30,7 @@ from assay.planted.program import POSITION, TOKEN, Head, PlantedProgram, Reading
 from assay.planted.world import Truth
 from assay.stats.keyed import generator
 
-Label = Literal["needed", "redundant", "irrelevant"]
+EdgeRole = Literal["needed", "redundant", "irrelevant"]
 ABLATIONS = ("zero", "mean", "mean_position", "resample_joint", "resample_independent", "counterfactual")
 CHANGED = 0.01  # in a probability; the programs' own effects are far larger or far smaller, and a test says so
 ROWS, DRAWS = 24, 3  # inputs of the truth table, and donors each
@@ -71,13 +71,13 @@ class ProgramTruth(Truth):
     """
 
     ablation: str
-    labels: dict[str, Label]
+    labels: dict[str, EdgeRole]
     reasons: dict[str, str]
     effects: dict[str, float]
     reach: dict[str, float]
     circuits: tuple[tuple[str, ...], ...]
 
-    def labelled(self, label: Label) -> list[str]:
+    def labelled(self, label: EdgeRole) -> list[str]:
         """Edges with this label, in the model's order."""
         return [edge for edge, own in self.labels.items() if own == label]
 
@@ -92,7 +92,7 @@ def program_truth(program: PlantedProgram, inputs: Inputs, edges: Edges, ablatio
     """
     classes = _classes(program, inputs)
     live: list[int] = []
-    labels: dict[str, Label] = {}
+    labels: dict[str, EdgeRole] = {}
     reasons: dict[str, str] = {}
     for i, wire in enumerate(program.wires):
         varies = classes[wire]
@@ -209,7 +209,7 @@ class _Table:
             change = np.abs(out[without | 1 << bit] - out[without]).max((1, 2, 3))
             self.changed[without, bit], self.reach[bit] = change > CHANGED, change.max()
 
-    def label(self, bit: int) -> tuple[Label, str]:
+    def label(self, bit: int) -> tuple[EdgeRole, str]:
         if self.changed[0, bit]:
             return "needed", f"cut alone, it changes a probability by {self.effect[1 << bit]:.2f}"
         contexts = np.flatnonzero(self.changed[:, bit])

@@ -25,7 +25,7 @@ from assay.errors import ModelError
 from assay.model.load import load
 from assay.model.transformer import Model
 from assay.planted.compiler import tokenizer_of
-from assay.planted.inputs import REFERENCE_ROWS, DrawnExample, Inputs, Split
+from assay.planted.inputs import REFERENCE_ROWS, DataSplit, DrawnExample, Inputs
 from assay.planted.world import Truth
 from assay.stats.estimate import Undefined
 from assay.stats.keyed import generator, torch_generator
@@ -111,7 +111,7 @@ def sum_inputs(size: int = 5) -> Inputs:
     numbers = tuple(str(d) for d in range(2 * size - 1))
     words = (BOS, END, *numbers, *FILLERS)
 
-    def draw(random: np.random.Generator, split: Split) -> DrawnExample:
+    def draw(random: np.random.Generator, split: DataSplit) -> DrawnExample:
         first, second = (str(f) for f in random.choice(FILLERS, 2))
         (u, other_u), (v, other_v) = (random.choice(size, 2, replace=False).tolist() for _ in range(2))
 

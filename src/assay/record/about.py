@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
+from assay.names import Level
 from assay.record.base import Block, Count, Json, Number, Text
 
-Level = Literal["where", "what", "how"]
-State = Literal["fired", "passed", "unknown"]
+CheckState = Literal["fired", "passed", "unknown"]
 
 
 class Assay(Block):
@@ -92,7 +92,7 @@ class TaskRecord(DataRecord):
     reference: Reference | None
 
 
-class Taken(Block):
+class ReferenceShare(Block):
     """How much of the reference means and covariances are of."""
 
     rows: Count
@@ -121,7 +121,7 @@ class Fit(Block):
 class OnReference(Block):
     """What was taken from the reference."""
 
-    statistics: Taken | None
+    statistics: ReferenceShare | None
     fits: tuple[Fit, ...]
 
 
@@ -133,7 +133,7 @@ class Check(Block):
     """
 
     name: Text
-    state: State
+    state: CheckState
     evidence: Text
     threshold: Text
 

@@ -6,7 +6,7 @@ from assay.record.base import Block, Count, Number, Text
 from assay.stats.estimate import Estimate
 
 
-class Figure(Block):
+class ComparedFigure(Block):
     """A figure of both runs on the tokens that both scored.
 
     Attributes:
@@ -20,7 +20,7 @@ class Figure(Block):
     p_holm: Number | None = None
 
 
-class Pair(Block):
+class ComparedRun(Block):
     """A run against the first.
 
     Attributes:
@@ -36,6 +36,6 @@ class Pair(Block):
     tokens: Count
     shared: dict[Text, Count]
     ablation: Text | None = None
-    figures: dict[Text, Figure]
+    figures: dict[Text, ComparedFigure]
     reason: Text | None = None
     sentence: Text = ""

@@ -47,7 +47,7 @@ def read_search(folder: str | Path) -> SearchRecord:
     return _read(SearchRecord, folder, runs.SEARCH)
 
 
-def _read(kind: type[Record], folder: str | Path, run: runs.Kind) -> Record:
+def _read(kind: type[Record], folder: str | Path, run: runs.RunKind) -> Record:
     return parsed(kind, runs.read_record(folder, run), f"the record of {str(folder)!r}", run.again)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from assay.record.about import Arguments, Assay, DataRecord, ModelRecord, State, TaskRecord, Timing, Versions
+from assay.record.about import Arguments, Assay, CheckState, DataRecord, ModelRecord, TaskRecord, Timing, Versions
 from assay.record.base import SCHEMA, Block, Count, Json, Number, Text
 from assay.record.graph import Drawing
 from assay.record.pieces import HeatMap
@@ -24,7 +24,7 @@ class SearchLosses(Block):
 class Leak(Block):
     """Whether the data that was searched on is scored again, by whole documents and by 13-grams."""
 
-    state: State
+    state: CheckState
     documents: Count
     shared: Count
     total: Count

@@ -16,7 +16,7 @@ from assay.stats.estimate import Estimate
 
 
 @dataclass(frozen=True)
-class Named:
+class NamedMetric:
     """A task's own metric in words.
 
     Attributes:
@@ -30,9 +30,9 @@ class Named:
 
 
 _METRICS = {
-    "logit_diff": Named("logit difference", lambda loss: -loss, unit="logits"),
-    "accuracy": Named("accuracy", lambda loss: 1 - loss),
-    "probability": Named("probability of the answer", lambda loss: 1 - loss),
+    "logit_diff": NamedMetric("logit difference", lambda loss: -loss, unit="logits"),
+    "accuracy": NamedMetric("accuracy", lambda loss: 1 - loss),
+    "probability": NamedMetric("probability of the answer", lambda loss: 1 - loss),
 }
 _ENOUGH = 19  # controls that can give p = 0.05
 
@@ -61,17 +61,17 @@ def verdict(record: MeasurementRecord) -> Verdict:
     return Verdict(title, recovers, _target(record), as_well(record), _left(record), _checks(record))
 
 
-def metric(record: MeasurementRecord) -> Named | None:
+def metric(record: MeasurementRecord) -> NamedMetric | None:
     """What the task is measured by; None for the loss of the next token, which needs no name of its own."""
     return metric_of(record.task.metric)
 
 
-def metric_of(name: str) -> Named | None:
+def metric_of(name: str) -> NamedMetric | None:
     """The same, of a metric's name."""
-    return None if name in ("loss", "kl") else _METRICS.get(name) or Named(plain_text(name), lambda loss: -loss)
+    return None if name in ("loss", "kl") else _METRICS.get(name) or NamedMetric(plain_text(name), lambda loss: -loss)
 
 
-def led(record: MeasurementRecord) -> tuple[Named, Estimate] | None:
+def led(record: MeasurementRecord) -> tuple[NamedMetric, Estimate] | None:
     """The task's own metric and the share of it that is recovered: what leads where it is defined."""
     named, share = metric(record), record.headline.recovered_loss
     return None if named is None or record.removal or not share.defined else (named, share)

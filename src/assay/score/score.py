@@ -22,12 +22,12 @@ from assay.intervene.output import Output, System
 from assay.intervene.plan import CircuitRun, Plan
 from assay.score.scores import K, Scored, Scores, TokenTable
 from assay.score.side_by_side import side_by_side
-from assay.score.target import Target, Where
+from assay.score.target import ItemChoice, Target
 from assay.task.metrics import MIX, Metric, TokenScores, log_probabilities
 from assay.task.task import Task
 
 Advance = Callable[[int], None]  # called with how much more is done
-Pieces = Iterable[tuple[slice, Tensor]]
+LogitBlocks = Iterable[tuple[slice, Tensor]]
 
 
 def score(
@@ -165,7 +165,7 @@ class _Batch(Generic[K]):
     def score(self, run: int, own: Target | None, sums: _Sums[K]) -> None:
         """Holds a run against each of its targets; those that are not there yet are run."""
         output, mix = self.output(run)
-        blocks: Pieces = output.blocks(self.task, self.items)
+        blocks: LogitBlocks = output.blocks(self.task, self.items)
         wanted = self.asked.wanted[run]
         later = [target for target in wanted if target is not None and target not in self.targets]
         blocks = list(blocks) if later else blocks
@@ -245,7 +245,7 @@ def _part(part: CircuitPart, asked: _Asked[K], held: _Batch[K], own: Target | No
         yield len(several)
 
 
-def _own(metric: Metric, blocks: Pieces, answers: Tensor) -> tuple[Target, TokenScores]:
+def _own(metric: Metric, blocks: LogitBlocks, answers: Tensor) -> tuple[Target, TokenScores]:
     """The model's distribution, and its scores: its KL from itself is 0."""
     known, losses, corrects = [], [], []
     for block, logits in blocks:
@@ -279,14 +279,14 @@ class _Sums(Generic[K]):
         """The next micro-batch has so many items."""
         self.batch = slice(self.batch.stop, self.batch.stop + items)
 
-    def model(self, where: Where, scores: TokenScores) -> None:
+    def model(self, where: ItemChoice, scores: TokenScores) -> None:
         """The model's own scores of some items of the micro-batch."""
         place, columns = self._columns(where, scores)
         for column, values in enumerate(columns):
             self.own[column, :, 0] += np.bincount(self.document[place], values, self.size)
             self.own_table[column, place] += values
 
-    def add(self, who: Iterable[tuple[K, int]], where: Where, scores: TokenScores) -> None:
+    def add(self, who: Iterable[tuple[K, int]], where: ItemChoice, scores: TokenScores) -> None:
         """Scores of some items of the micro-batch, for all keys and draws that ask for them."""
         place, columns = self._columns(where, scores)
         totals = [np.bincount(self.document[place], values, self.size) for values in columns]
@@ -295,7 +295,7 @@ class _Sums(Generic[K]):
             if key in self.tables:
                 self.tables[key][:, place] += np.stack(columns) / self.draws[key]
 
-    def _columns(self, where: Where, scores: TokenScores) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _columns(self, where: ItemChoice, scores: TokenScores) -> tuple[np.ndarray, list[np.ndarray]]:
         place = np.arange(self.batch.start, self.batch.stop)[where]
         columns = (scores.loss, scores.kl, scores.agree, scores.correct)
         return place, [one.double().cpu().numpy() for one in columns]

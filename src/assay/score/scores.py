@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int
 
 K = TypeVar("K", bound=Hashable)
-Draws = Float64[np.ndarray, "documents draws"]
+ByDraw = Float64[np.ndarray, "documents draws"]
 Column = Float64[np.ndarray, "documents"]
 
 
@@ -35,10 +35,10 @@ class Scores:
         tokens: per scored token, where it was asked to be kept.
     """
 
-    draw_loss: Draws
-    draw_kl: Draws
-    draw_agree: Draws
-    draw_correct: Draws
+    draw_loss: ByDraw
+    draw_kl: ByDraw
+    draw_agree: ByDraw
+    draw_correct: ByDraw
     tokens: TokenTable | None = None
 
     @cached_property

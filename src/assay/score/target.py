@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.task.metrics import CHUNK, Metric, TokenScores, kl_divergence, log_probabilities, token_scores
 
-Where = slice | Int[np.ndarray, "some"]  # which of the items
+ItemChoice = slice | Int[np.ndarray, "some"]  # which of the items
 EVERY = slice(None)
 
 
@@ -43,7 +43,9 @@ class Target:
         """The metric's loss of each item."""
         return torch.stack([self.scores(variant).loss.double() for variant in logits]).cpu().numpy()
 
-    def scores(self, logits: Float[Tensor, "some vocab"], where: Where = EVERY, *, mix: float = 0.0) -> TokenScores:
+    def scores(
+        self, logits: Float[Tensor, "some vocab"], where: ItemChoice = EVERY, *, mix: float = 0.0
+    ) -> TokenScores:
         """Loss of these logits, their KL from the target, and whether they agree with it and are correct."""
         answers, known = self.answers[where], self.probabilities[where]
         return token_scores(self.metric, logits, self.own[where], answers, given="logits", mix=mix, probabilities=known)

@@ -46,7 +46,7 @@ RECORD, EXAMPLES, PAGE, CLAIM, SCORES = (
 
 
 @dataclass(frozen=True)
-class Kind:
+class RunKind:
     """A kind of run folder.
 
     Attributes:
@@ -59,8 +59,8 @@ class Kind:
     again: str
 
 
-MEASUREMENT = Kind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, CLAIM, SCORES, "circuit.svg"}), "measure again")
-SEARCH = Kind(
+MEASUREMENT = RunKind(RECORD, frozenset({RECORD, EXAMPLES, PAGE, CLAIM, SCORES, "circuit.svg"}), "measure again")
+SEARCH = RunKind(
     "frontier.json",
     frozenset(
         {"frontier.json", "scores.parquet", "circuit.json", "claim.yaml", "selection.json", PAGE, "circuit.svg"}
@@ -70,7 +70,7 @@ SEARCH = Kind(
 )
 
 
-def check_target(folder: str | Path, overwrite: bool = False, kind: Kind = MEASUREMENT) -> Path:
+def check_target(folder: str | Path, overwrite: bool = False, kind: RunKind = MEASUREMENT) -> Path:
     """The folder's path if a run may be written there; ask this before anything expensive starts.
 
     Raises:
@@ -136,7 +136,7 @@ def write_folder(
     folder: str | Path,
     files: Mapping[str, bytes],
     overwrite: bool = False,
-    kind: Kind = MEASUREMENT,
+    kind: RunKind = MEASUREMENT,
 ) -> Path:
     """Write these files or none of them; whatever else lies in an overwritten folder is kept.
 
@@ -172,7 +172,7 @@ def write_folder(
     return target
 
 
-def rewrite(folder: str | Path, files: Mapping[str, str], kind: Kind = MEASUREMENT) -> None:
+def rewrite(folder: str | Path, files: Mapping[str, str], kind: RunKind = MEASUREMENT) -> None:
     """Replaces single files of a finished run, such as its page; each is written whole and never through a link.
 
     Raises:
@@ -187,7 +187,7 @@ def rewrite(folder: str | Path, files: Mapping[str, str], kind: Kind = MEASUREME
             raise RunError(f"'{path / name}' cannot be written: {reason(error)}") from error
 
 
-def kind_of(folder: str | Path) -> Kind:
+def kind_of(folder: str | Path) -> RunKind:
     """Whether a folder (or a file in it) is a search; everything else is taken for a measurement.
 
     Raises:
@@ -197,7 +197,7 @@ def kind_of(folder: str | Path) -> Kind:
     return SEARCH if (path / SEARCH.record).is_file() and not (path / RECORD).is_file() else MEASUREMENT
 
 
-def read_record(folder: str | Path, kind: Kind = MEASUREMENT) -> Any:
+def read_record(folder: str | Path, kind: RunKind = MEASUREMENT) -> Any:
     """The data in the record of a run folder (or of a file in it), of any schema: `record.read` makes a record of them.
 
     Raises:
@@ -280,7 +280,7 @@ def parquet_bytes(table: pa.Table) -> bytes:
     return sink.getvalue()
 
 
-def _located(folder: str | Path, kind: Kind) -> Path:
+def _located(folder: str | Path, kind: RunKind) -> Path:
     """Where the run of a folder, or of a file in it, should lie; a run that a killed process hid is put back first."""
     path = given_path(folder, "the run")
     if path.name in kind.files:
@@ -295,7 +295,7 @@ def _located(folder: str | Path, kind: Kind) -> Path:
     return path
 
 
-def _run_folder(folder: str | Path, kind: Kind = MEASUREMENT) -> Path:
+def _run_folder(folder: str | Path, kind: RunKind = MEASUREMENT) -> Path:
     path, asked = _located(folder, kind), Path(folder).expanduser()  # names are suggested as they are written
     if not path.exists():
         runs = sorted(str(found.parent) for found in _glob(asked.parent))

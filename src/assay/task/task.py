@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from assay.task.overlap import Overlap
 
 Bos = str | bool  # "auto", a token, whether
-Kind = Literal["text", "ids", "repeat", "prompts", "classify"]
+TaskKind = Literal["text", "ids", "repeat", "prompts", "classify"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -41,7 +41,7 @@ class Task(Examples):
         notes: how the data was made: split, sampling, seed, and under "reference" how the reference was chosen.
     """
 
-    kind: Kind
+    kind: TaskKind
     name: str
     metric: Metric
     tokenizer: Any

@@ -24,7 +24,7 @@ TRAIN_DOCUMENTS = 256  # scored of the training text where no number is given
 CHARACTERS = 6  # of text read for each token that is wanted; what is over is left off
 SHIFT = 64  # a window begins so many tokens at most after a paragraph's beginning
 TRIES = 50
-Taken = dict[str, list[tuple[int, int]]]  # work -> [begin, end) characters that are in use
+UsedSpans = dict[str, list[tuple[int, int]]]  # work -> [begin, end) characters that are in use
 
 
 def trained_on(model: Any) -> str | None:
@@ -137,7 +137,7 @@ def zoo_reference(
             f"the reference overlaps what is scored: both are the split {split!r}; the default reference is 'train'"
         )
     used = {document.name.rpartition("#")[0] or document.name for document in scored} if reference == split else set()
-    taken: Taken = defaultdict(list)
+    taken: UsedSpans = defaultdict(list)
     for document in scored if reference == split else ():
         name, _, begin = document.name.rpartition("@")
         if name:
@@ -172,7 +172,7 @@ def stretches(
     count: int,
     length: int,
     rng: np.random.Generator,
-    taken: Taken,
+    taken: UsedSpans,
     shift: int,
 ) -> list[Document]:
     """Stretches of `length` tokens spread over works in proportion to their length; only these are tokenised.

@@ -19,7 +19,7 @@ LOOK = 50  # steps between looks at the losses
 
 
 @dataclass(frozen=True)
-class Rates:
+class OptimiserSettings:
     """AdamW's settings; a schedule multiplies the rate. Only matrices that are no embeddings decay."""
 
     peak: float = 3e-3
@@ -30,9 +30,9 @@ class Rates:
 class Trainer:
     """A network, its optimiser and a step count, saved and restored as one."""
 
-    def __init__(self, network: nn.Module, loss: Callable[[Tensor], Tensor], rates: Rates | None = None):
+    def __init__(self, network: nn.Module, loss: Callable[[Tensor], Tensor], rates: OptimiserSettings | None = None):
         """`loss` takes a batch of token ids and gives a scalar; it closes over `network`."""
-        rates = rates or Rates()
+        rates = rates or OptimiserSettings()
         trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
         decayed = [p for name, p in trained if p.ndim == 2 and "embed" not in name]
         others = [p for name, p in trained if not (p.ndim == 2 and "embed" not in name)]

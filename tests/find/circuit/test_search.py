@@ -17,7 +17,7 @@ from assay.explanations.circuit.files import read_circuit
 from assay.explanations.claims.file import load_claim
 from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.search import find_circuit, leak
-from assay.find.circuit.split import Split, split_task
+from assay.find.circuit.split import SearchSplit, split_task
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.planted.load import load
@@ -167,7 +167,7 @@ def test_the_leak_check_fires_where_the_evaluation_was_searched_on():
     one = split.evaluation.subset(np.array([3]))
     assert leak(split.evaluation, found_on(split.selection, "s")).state == "passed"
     assert leak(split.evaluation, found_on(one, "s")).state == "fired"
-    leaking = Split(split.evaluation.subset(np.arange(8)), split.evaluation, "by hand", split.claim)
+    leaking = SearchSplit(split.evaluation.subset(np.arange(8)), split.evaluation, "by hand", split.claim)
     plan = SearchPlan(("random",), "zero", sizes=(5, 18), controls=0)
     record = find_circuit(model, leaking, plan).record
     assert (record.leak.state, record.leak.documents) == ("fired", 8)

@@ -10,7 +10,7 @@ import pytest
 
 from assay.errors import TaskError
 from assay.explanations.claims.file import claim_of
-from assay.find.circuit.split import Split, split_task, without
+from assay.find.circuit.split import SearchSplit, split_task, without
 from assay.planted.worlds import world
 from assay.task.examples import Examples
 from assay.task.task import Task
@@ -23,14 +23,14 @@ def hashes(task: Task) -> set[str]:
     return {document.hash for document in task.documents}
 
 
-def apart(split: Split) -> None:
+def apart(split: SearchSplit) -> None:
     assert not hashes(split.selection) & hashes(split.evaluation)
     for task in (split.selection, split.evaluation):
         assert isinstance(task.reference, Examples)
         assert not {document.hash for document in task.reference.documents} & hashes(task)
 
 
-def again(split: Split, model, name: str, folder: Path) -> Task:
+def again(split: SearchSplit, model, name: str, folder: Path) -> Task:
     """The evaluation as the claim file describes it."""
     for file, text in split.files.items():
         (folder / file).write_text(text)

@@ -10,7 +10,7 @@ from assay.intervene.fill.reference import ROWS, ReferenceStatistics, affordable
 from assay.intervene.plan import EditRun, Plan
 from assay.intervene.runner import Runner
 from assay.names import parse_site
-from assay.record.about import Taken
+from assay.record.about import ReferenceShare
 from assay.task.task import Task
 from tests.measure.planted import workbench
 from tests.model.tiny import tiny
@@ -63,7 +63,7 @@ def test_the_record_says_how_many_rows_and_tokens_and_what_fits_reached():
     task = Task.text(model, texts=texts[:8], reference=texts[8:])
     record = assay.measure(Remove(["m0"]), model, task, ablation=["mean", "optimal"], controls=0).record
     assert task.reference is not None
-    assert record.reference.statistics == Taken(rows=22, tokens=int(task.reference.real.sum()))
+    assert record.reference.statistics == ReferenceShare(rows=22, tokens=int(task.reference.real.sum()))
     (fit, *_) = record.reference.fits
     assert fit.what == "optimal constants of 1 part"
     assert fit.rows + fit.held == 22

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from assay.record.compared import Figure, Pair
+from assay.record.compared import ComparedFigure, ComparedRun
 from assay.report.terminal import compared
 from assay.stats.estimate import Estimate
 from tests.report import records
@@ -19,14 +19,14 @@ def printed(renderable: Any, width: int = 120) -> str:
     return sink.getvalue()
 
 
-def pair(run: str, reason: str | None = None) -> Pair:
+def pair(run: str, reason: str | None = None) -> ComparedRun:
     first, second, difference = (Estimate(x, x - 0.03, x + 0.03, 9) for x in (0.62, 0.70, 0.08))
-    figure = Figure(first=first, second=second, difference=difference, p=0.001, p_holm=0.002)
-    none = Figure(first=first, second=second, difference=Estimate.undefined("the metrics differ"))
+    figure = ComparedFigure(first=first, second=second, difference=difference, p=0.001, p_holm=0.002)
+    none = ComparedFigure(first=first, second=second, difference=Estimate.undefined("the metrics differ"))
     figures = {} if reason else {"recovered": figure, "kl": figure, "loss": none}
     many = {"documents": 9, "tokens": 90, "shared": {"runs/a": 90}}
     sentence = f"{run} is better than runs/a"
-    return Pair(run=run, against="runs/a", **many, reason=reason, figures=figures, sentence=sentence)
+    return ComparedRun(run=run, against="runs/a", **many, reason=reason, figures=figures, sentence=sentence)
 
 
 def test_runs_stand_side_by_side_with_their_differences():
@@ -47,7 +47,7 @@ def test_a_tasks_own_metric_is_compared_in_its_own_unit():
     figures = [Estimate(x, x - 0.1, x + 0.1, 9) for x in (-3.0, -2.5, 0.5)]
     one = pair("runs/b")
     one = one.model_copy(update={"figures": one.figures | {
-        "loss": Figure(first=figures[0], second=figures[1], difference=figures[2])}})  # fmt: skip
+        "loss": ComparedFigure(first=figures[0], second=figures[1], difference=figures[2])}})  # fmt: skip
     once = " ".join(printed(compared.compare([records.measured(record)] * 2, ["runs/a", "runs/b"], [one]), 160).split())
     assert "3.000 [2.900, 3.100] 2.500 [2.400, 2.600] −0.500 [−0.600, −0.400]" in once
     assert "logit difference, explained" in once

@@ -26,7 +26,7 @@ def estimate(*figures: Any, **more: Any) -> Estimate:
 
 def _printed(renderable, width=110) -> str:
     sink = io.StringIO()
-    Console(file=sink, width=width, color_system=None).print(renderable)
+    Console(file=sink, width=width, color_system=None).print(renderable, crop=False)
     return sink.getvalue()
 
 
@@ -314,6 +314,13 @@ def test_the_claims_figure_on_the_controls_rows_and_the_paired_difference_are_pr
     assert "the claim's own figure is 0.64 [0.59, 0.69]; its headline, on everything that is scored, is 0.999" in text
     assert "a1.h0, a1.h2: 0.31, the claim less this 0.33 [0.29, 0.37]" in text
     assert "random weights: not measured, because nothing was searched" in text
+
+
+def test_a_command_to_be_copied_is_whole_however_long():
+    command = f"assay measure --continue {'long/' * 30}run"
+    shown = _printed(Card(records.measured(records.data()), f"{'long/' * 30}report.html", command), 100).splitlines()
+    assert shown[-1] == f"  next: {command}"
+    assert shown[-2] == f"  report {'long/' * 30}report.html"
 
 
 def test_tries_are_printed_beside_the_controls():

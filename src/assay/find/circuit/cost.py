@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from assay.find.circuit.plan import SearchPlan
-from assay.find.circuit.split import Split
+from assay.find.circuit.split import SearchSplit
 from assay.intervene.circuits.engine import Circuits
 from assay.intervene.circuits.groups import live_shares
 from assay.intervene.fill.ablations import PlanContext
@@ -21,7 +21,7 @@ from assay.task.rows import control_rows
 FILLS = 2  # runs that each row needs besides its circuits
 
 
-def cost(model: Model, split: Split, plan: SearchPlan) -> dict[str, Any]:
+def cost(model: Model, split: SearchSplit, plan: SearchPlan) -> dict[str, Any]:
     """Forward passes of one row, minutes on this machine, and GB of memory.
 
     Raises:

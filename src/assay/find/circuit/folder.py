@@ -16,7 +16,7 @@ from assay.errors import UserError
 from assay.explanations.circuit.writing import write_circuit
 from assay.explanations.claims.file import as_yaml, load_claim
 from assay.find.circuit.search import SearchResult
-from assay.find.circuit.split import Split
+from assay.find.circuit.split import SearchSplit
 from assay.store.canonical import canonical_json
 from assay.store.register import check as check_register
 from assay.store.register import register_path
@@ -37,7 +37,7 @@ def check_folder(folder: str, overwrite: bool) -> Path:
     return target
 
 
-def claim_text(found: SearchResult, split: Split, model: str, folder: str, draws: int, seed: int) -> str:
+def claim_text(found: SearchResult, split: SearchSplit, model: str, folder: str, draws: int, seed: int) -> str:
     """The claim file: the circuit that was found, on the data that it was not found on."""
     from assay.report.search_words import chosen
 
@@ -61,7 +61,7 @@ def claim_text(found: SearchResult, split: Split, model: str, folder: str, draws
 
 
 def save(
-    found: SearchResult, split: Split, *, model: str, folder: str, draws: int, seed: int, overwrite: bool = False
+    found: SearchResult, split: SearchSplit, *, model: str, folder: str, draws: int, seed: int, overwrite: bool = False
 ) -> tuple[Path, str | None]:
     """Writes everything, or nothing, and logs the circuit as a try on the evaluation's split.
 

@@ -23,7 +23,7 @@ LENGTH = 32  # of a repeated span, where none is given
 
 
 @dataclass(frozen=True)
-class Request:
+class SearchRequest:
     """A model's name, and its task as fields of a claim file.
 
     Attributes:
@@ -63,7 +63,7 @@ class Request:
             raise UserError(f"unknown dtype {dtype!r}" + nearest(dtype, DTYPES))
 
 
-def request(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Request:
+def request(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> SearchRequest:
     """From flags, or from a claim file where `source` is one (then `task` and `texts` stay out).
 
     Args:
@@ -106,10 +106,10 @@ def request(source: str, task: str | None, texts: Sequence[str], options: Mappin
     _fits(fields)
     if fields["kind"] == "repeat":
         fields.setdefault("length", LENGTH)
-    return Request(source, fields)
+    return SearchRequest(source, fields)
 
 
-def _of_claim(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> Request:
+def _of_claim(source: str, task: str | None, texts: Sequence[str], options: Mapping[str, Any]) -> SearchRequest:
     for name, value in (("task", task), ("text", texts), *options.items()):
         if value:
             raise UserError(f"{name!r} is given, and so is the claim file {source!r}, which has a task; leave one out")
@@ -120,7 +120,9 @@ def _of_claim(source: str, task: str | None, texts: Sequence[str], options: Mapp
     reference = None if claim.reference is None else claim.reference.model_dump(exclude_none=True)
     fields = claim.task.model_dump(exclude_none=True)
     documents = claim.documents if claim.documents is not None else fields.get("n")
-    return Request(claim.model, fields, reference, tuple(claim.ablation or ()), claim.seed, documents, claim.draws)
+    return SearchRequest(
+        claim.model, fields, reference, tuple(claim.ablation or ()), claim.seed, documents, claim.draws
+    )
 
 
 _TAKES = {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from assay.errors import UserError
-from assay.find.circuit.request import Request
+from assay.find.circuit.request import SearchRequest
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
 from assay.planted.world import Truth
@@ -17,7 +17,7 @@ from assay.stats.estimate import Undefined
 from assay.stats.roc import roc
 
 
-def truth_of(wanted: Request, ablation: str) -> Truth | Undefined:
+def truth_of(wanted: SearchRequest, ablation: str) -> Truth | Undefined:
     """What is right of the world that is searched.
 
     Raises:

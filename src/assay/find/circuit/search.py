@@ -19,7 +19,7 @@ from assay.explanations.circuit.block import drawing
 from assay.find.circuit.heat import heat
 from assay.find.circuit.plan import REACH, SearchPlan
 from assay.find.circuit.roc import roc_block
-from assay.find.circuit.split import Split
+from assay.find.circuit.split import SearchSplit
 from assay.frontier.curves import DEFINITIONS
 from assay.frontier.frontier import Frontiers, frontiers, node_count
 from assay.intervene.circuits.engine import transformer_of
@@ -64,7 +64,7 @@ class SearchResult:
 
 def find_circuit(
     model: Model,
-    split: Split,
+    split: SearchSplit,
     plan: SearchPlan,
     *,
     arguments: Mapping[str, Any] | None = None,

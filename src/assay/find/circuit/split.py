@@ -18,7 +18,7 @@ import torch
 
 from assay.errors import TaskError, UserError
 from assay.find.circuit.plan import SearchPlan
-from assay.find.circuit.request import Request
+from assay.find.circuit.request import SearchRequest
 from assay.model.transformer import Model
 from assay.planted.load import load
 from assay.planted.worlds import world
@@ -31,7 +31,7 @@ REFERENCE = 0.3  # share of prompts or texts that fill ablations, where no refer
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class SearchSplit:
     """Two tasks that share no document.
 
     Attributes:
@@ -48,7 +48,7 @@ class Split:
 
 
 def open_split(
-    wanted: Request,
+    wanted: SearchRequest,
     plan: SearchPlan,
     *,
     documents: int,
@@ -56,7 +56,7 @@ def open_split(
     folder: str = ".",
     device: str | None = None,
     dtype: str | None = None,
-) -> tuple[Model, Split]:
+) -> tuple[Model, SearchSplit]:
     """The model that is searched, opened, and its data split; arguments as in `split_task`.
 
     Raises:
@@ -81,7 +81,7 @@ def split_task(
     select: int,
     seed: int = 0,
     folder: str = ".",
-) -> Split:
+) -> SearchSplit:
     """Splits a task.
 
     Args:
@@ -112,7 +112,7 @@ def split_task(
 
 def _streams(
     model: Model, wanted: Mapping[str, Any], options: dict[str, Any], documents: int, select: int, seed: int
-) -> Split:
+) -> SearchSplit:
     """Rows of two random streams; the selection loses what the evaluation has too."""
     own = int(options.pop("seed", seed))
     n = min(int(options.pop("n", documents)), documents)
@@ -125,18 +125,18 @@ def _streams(
     evaluation = rows(n, own)
     selection = without(rows(select, own + 1), evaluation)
     claim = {"task": {"kind": wanted["kind"], "n": n, "seed": own, **options}}
-    return Split(selection, evaluation, f"two random streams, seeds {own + 1} and {own}", claim)
+    return SearchSplit(selection, evaluation, f"two random streams, seeds {own + 1} and {own}", claim)
 
 
 def _zoo(
     model: Model, wanted: Mapping[str, Any], options: dict[str, Any], documents: int, select: int, seed: int
-) -> Split:
+) -> SearchSplit:
     split = wanted.get("split") or "test"
     other = "test" if split == "train" else "train"
     evaluation = Task.text(model, split=split, max_documents=documents, seed=seed, **options)
     selection = without(Task.text(model, split=other, max_documents=select, seed=seed, **options), evaluation)
     claim = {"task": {"kind": "text", "split": split, **options}, "documents": documents}
-    return Split(selection, evaluation, f"selection on the split {other!r}, evaluation on {split!r}", claim)
+    return SearchSplit(selection, evaluation, f"selection on the split {other!r}, evaluation on {split!r}", claim)
 
 
 def _texts(
@@ -148,7 +148,7 @@ def _texts(
     select: int,
     seed: int,
     folder: str,
-) -> Split:
+) -> SearchSplit:
     files, column = wanted.get("files"), options.pop("column", None)
     given = read_texts(files, column) if files else texts_of(list(wanted["texts"]), "texts")
     entry = "files" if files else "texts"
@@ -177,7 +177,7 @@ def _texts(
     task = {"kind": "text", entry: named(scored, "evaluation.jsonl"), **options}
     claim = {"task": task, "reference": dict(how), "documents": documents}
     selection = without(selection, evaluation)
-    return Split(selection, evaluation, f"{entry} split by content hash", claim, written)
+    return SearchSplit(selection, evaluation, f"{entry} split by content hash", claim, written)
 
 
 def _prompts(
@@ -188,7 +188,7 @@ def _prompts(
     documents: int,
     select: int,
     folder: str,
-) -> Split:
+) -> SearchSplit:
     other = None if reference is None else reference["files"][0]
     whole = {"metric": "logit_diff", "bos": "auto", **options}
     whole_task = prompts_task(Task, model, wanted["file"], reference=other, **whole)
@@ -223,7 +223,7 @@ def _prompts(
     files = {f"{name}.jsonl": "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some)
              for name, some in names.items()}  # fmt: skip
     selection = without(selection, evaluation)
-    return Split(selection, evaluation, f"{wanted['file']} split by content hash", claim, files)
+    return SearchSplit(selection, evaluation, f"{wanted['file']} split by content hash", claim, files)
 
 
 def _parts(keys: Sequence[str], what: str, *, held: bool) -> tuple[list[int], list[int], list[int]]:

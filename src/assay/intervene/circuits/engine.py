@@ -21,7 +21,7 @@ from assay.intervene.circuits.inputs import ReaderInputs
 from assay.intervene.circuits.nodes import Nodes
 from assay.intervene.circuits.rows import Fills, ScoredItems
 from assay.intervene.circuits.schedule import schedule
-from assay.intervene.circuits.state import Masks, State, Variants, as_matrix
+from assay.intervene.circuits.state import CircuitState, Masks, Variants, as_matrix
 from assay.intervene.edits.engine import EditRunner, Seen
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Edit, EditRun, Plan
@@ -140,7 +140,7 @@ class CircuitBatch:
             _ = self.clean  # keeps its scales
 
     @cached_property
-    def clean(self) -> State:
+    def clean(self) -> CircuitState:
         """The model's own run: every edge carries its writer's value."""
         kept: dict[tuple[str, int], Tensor] = {}
 
@@ -166,10 +166,10 @@ class CircuitBatch:
                 deltas.append((kept["mlp", layer] - fill).unsqueeze(0))
         matrix = self.edges.matrix(np.ones(len(self.edges), dtype=bool))
         none = np.zeros(len(self.edges.writers), dtype=bool)
-        return State(matrix, q, k, v, torch.cat(deltas), none, none.copy(), none.copy())
+        return CircuitState(matrix, q, k, v, torch.cat(deltas), none, none.copy(), none.copy())
 
     @cached_property
-    def empty(self) -> State:
+    def empty(self) -> CircuitState:
         """The run with every edge cut: every node reads fills alone."""
         shape, nodes, streams = self.model.config, self.nodes, self.fills.streams
         values, place, heads, edits = [], 1, np.arange(shape.heads), self.circuits.edits
@@ -200,7 +200,7 @@ class CircuitBatch:
         zero[0] = False
         matrix = self.edges.matrix(np.zeros(len(self.edges), dtype=bool))
         q, k, v = (list(several) for several in zip(*values, strict=True))
-        return State(matrix, q, k, v, torch.cat(deltas), zero, none, none.copy())
+        return CircuitState(matrix, q, k, v, torch.cat(deltas), zero, none, none.copy())
 
     def deltas(self) -> Float[Tensor, "writers rows pos d_model"]:
         """What every writer writes in the model's own run less its fill."""
@@ -220,7 +220,7 @@ class CircuitBatch:
         """As `as_matrix`."""
         return as_matrix(self.edges, masks)
 
-    def vary(self, base: State, matrix: np.ndarray | Tensor, *, stream: bool = False) -> Variants:
+    def vary(self, base: CircuitState, matrix: np.ndarray | Tensor, *, stream: bool = False) -> Variants:
         """Runs variants as changes to a state.
 
         Args:
@@ -282,7 +282,7 @@ class CircuitBatch:
 
     def _full(
         self,
-        base: State,
+        base: CircuitState,
         new: tuple[np.ndarray, Tensor] | None,
         layer: int,
         part: str,

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int
 
 from assay.intervene.circuits.engine import CircuitEngine
 from assay.intervene.circuits.schedule import Schedule, schedule
-from assay.intervene.circuits.state import State
+from assay.intervene.circuits.state import CircuitState
 
 MEMORY = 1 << 30  # bytes that states and the variants of a call may take
 TOKENS = 2_048  # tokens of one variant in a call: more leave the cache and gain nothing
@@ -157,11 +157,11 @@ def _nodes(circuits: CircuitEngine, plan: Schedule) -> Bool[np.ndarray, "writers
     return out
 
 
-def _known(circuits: CircuitEngine, clean: bool) -> State:
+def _known(circuits: CircuitEngine, clean: bool) -> CircuitState:
     """One of the two known runs without its values, for the schedule."""
     writers = len(circuits.edges.writers)
     matrix = circuits.edges.matrix(np.full(len(circuits.edges), clean))
     zero = np.full(writers, circuits.consistent and not clean)
     zero[0] = False
     none = np.zeros(writers, dtype=bool)
-    return State(matrix, [], [], [], torch.empty(writers, 0, 0, 0), zero, none, none.copy())
+    return CircuitState(matrix, [], [], [], torch.empty(writers, 0, 0, 0), zero, none, none.copy())

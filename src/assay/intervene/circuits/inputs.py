@@ -9,7 +9,7 @@ from torch import Tensor
 
 from assay.intervene.circuits.rows import Fills, ScoredItems
 from assay.intervene.circuits.schedule import Schedule
-from assay.intervene.circuits.state import State, Written
+from assay.intervene.circuits.state import CircuitState, Written
 from assay.model.edges import Edges
 
 At = tuple[Tensor, Tensor] | None
@@ -30,7 +30,7 @@ class ReaderInputs:
         edges: Edges,
         fills: Fills,
         items: ScoredItems,
-        base: State,
+        base: CircuitState,
         weights: Tensor,
         plan: Schedule,
         hard: np.ndarray | None = None,

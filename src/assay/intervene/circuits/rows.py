@@ -11,7 +11,7 @@ from torch import Tensor
 
 from assay.model.transformer import Model
 
-Where = tuple[Tensor, Tensor]  # rows and columns of scored items
+ItemPlaces = tuple[Tensor, Tensor]  # rows and columns of scored items
 
 
 class ScoredItems:
@@ -21,7 +21,7 @@ class ScoredItems:
         where: row within the batch, and position that predicts, of each.
     """
 
-    def __init__(self, where: Where, tokens: Int[Tensor, "rows pos"]):
+    def __init__(self, where: ItemPlaces, tokens: Int[Tensor, "rows pos"]):
         self.where, self.tokens = where, tokens
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from assay.intervene.circuits.state import State
+from assay.intervene.circuits.state import CircuitState
 from assay.model.edges import Edges
 
 
@@ -45,7 +45,7 @@ class Schedule:
 
 def schedule(
     edges: Edges,
-    base: State,
+    base: CircuitState,
     live: Bool[np.ndarray, "variants readers writers"],
     *,
     exact: np.ndarray | None = None,

@@ -9,14 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from assay.intervene.circuits.rows import Where
+from assay.intervene.circuits.rows import ItemPlaces
 from assay.model.edges import Edges
 
 Masks = Bool[np.ndarray, "variants edges *pos"] | Float[Tensor, "variants edges *pos"]
 
 
 @dataclass(eq=False)
-class State:
+class CircuitState:
     """A run of some rows with everything that a change to it needs.
 
     Attributes:
@@ -67,9 +67,9 @@ class Variants:
     written: list[Written]
     stale: np.ndarray
     narrow: np.ndarray
-    items: Where
+    items: ItemPlaces
 
-    def into(self, state: State, variant: int) -> None:
+    def into(self, state: CircuitState, variant: int) -> None:
         """Makes the state this variant, in place; a batch's known run is then no longer what its name says."""
         state.matrix = self.matrix[variant].copy()
         for (layer, part, narrow), (index, values) in self.parts.items():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from assay.intervene.edits.engine import EditRunner
 from assay.intervene.fill.reference import ReferenceStatistics
 from assay.intervene.store import Store
-from assay.record.about import Fit, OnReference, Taken
+from assay.record.about import Fit, OnReference, ReferenceShare
 
 
 @dataclass(eq=False)
@@ -50,5 +50,5 @@ class FitContext:
     def on_reference(self) -> OnReference:
         """What was taken from the reference: the rows and tokens of means and covariances, and what fits reached."""
         used = self.store.statistics if self.used.statistics else None
-        taken = None if used is None else Taken(rows=len(used.rows), tokens=used.tokens)
+        taken = None if used is None else ReferenceShare(rows=len(used.rows), tokens=used.tokens)
         return OnReference(statistics=taken, fits=tuple(self.used.fits))

@@ -17,11 +17,11 @@ from assay.intervene.plan import From, Source
 from assay.intervene.sweep.fills import fills
 from assay.intervene.sweep.patches import Patches, entry
 from assay.intervene.sweep.readout import Readout
+from assay.model.edge_sets import Position
 from assay.model.suffix import PatchGroup, suffix, trace
 from assay.model.transformer import Model
 from assay.names import Site
 
-Position = int | str | None
 EVERYWHERE = -1  # in place of a column: all of them at once
 
 

@@ -29,7 +29,7 @@ from assay.measure.controls.nearest import nearest, shares_near
 from assay.measure.controls.random_weights import How, randomised, workbench_of
 from assay.measure.controls.rivals import Rival
 from assay.measure.settings import Settings
-from assay.methods.part_sets import Draws, exchangeable, other_sets
+from assay.methods.part_sets import DrawnSets, exchangeable, other_sets
 from assay.methods.part_sizes import needed
 from assay.methods.registry import method_of
 from assay.methods.similar_claims import SimilarClaim, search, search_of
@@ -239,7 +239,7 @@ def _groups(claim: ControlledClaim) -> list[Planned]:
     searched = list(_searches(claim)) if most else []
     if explanation.costly(ablation):
         most = max(most // FITTED_SHARE, min(most, 3))
-    sets = other_sets(workbench, parts, most, claim.settings.seed) if parts and most else Draws((), 0)
+    sets = other_sets(workbench, parts, most, claim.settings.seed) if parts and most else DrawnSets((), 0)
     found = [one.assignment(workbench.model) or {} for _, claims in searched for one in claims]
     everything = [site for item in (parts or {}, *sets.items, *found) for site in item]
     explanation.foresee(workbench, everything)

@@ -22,7 +22,7 @@ from assay.stats.estimate import Estimate
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 WITHIN = (1e-3, 1e-2, 1e-1)
 HARD = 0.1  # share of tokens that are called hard
-Losses = Mapping[str, Float[np.ndarray, "tokens"]]  # nats of each scored token, in the order of the token tables
+TokenLosses = Mapping[str, Float[np.ndarray, "tokens"]]  # nats of each scored token, in the order of the token tables
 
 
 def agreement(
@@ -81,7 +81,7 @@ def hard_tokens(
     *,
     explained: SystemId,
     floor: SystemId,
-    smaller: Losses,
+    smaller: TokenLosses,
     share: float = HARD,
 ) -> HardTokens:
     """R_D on the hard tokens, and how much of the model's lead over *other* smaller models the explained run keeps.

@@ -231,15 +231,15 @@ NARROW, BROAD, SIDES = 330, 600, 60  # least widths of a chart whose names are p
 HIGH, SIDE = 256, 30  # of the plot, and between its sides and the points, pixels
 _LETTER = 6.0
 Align = Literal["left", "right", "center"]
-Place = tuple[int, int, Align]  # dx, dy, alignment
+LabelPlace = tuple[int, int, Align]  # dx, dy, alignment
 Box = tuple[float, float, float, float]
-_AROUND: tuple[Place, ...] = (
+_AROUND: tuple[LabelPlace, ...] = (
     *((10, 0, "left"), (-10, 0, "right"), (0, -13, "center"), (0, 14, "center")),
     *((8, -11, "left"), (8, 12, "left"), (-8, -11, "right"), (-8, 12, "right")),
 )
 
 
-def _places(rows: list[dict[str, Any]], width: int) -> dict[Place, list[dict[str, Any]]]:
+def _places(rows: list[dict[str, Any]], width: int) -> dict[LabelPlace, list[dict[str, Any]]]:
     """The points whose names lie on nothing else in a chart of at least this width, by where their names stand.
 
     The claim's comes first, then those on the frontier. Any other name is left to the tooltip and the table.
@@ -255,7 +255,7 @@ def _places(rows: list[dict[str, Any]], width: int) -> dict[Place, list[dict[str
     for i in sorted(range(len(rows)), key=lambda i: (xs[i], ys[i])):
         frontier |= {i} if ys[i] < best else set()
         best = min(best, ys[i])
-    found: dict[Place, list[dict[str, Any]]] = {}
+    found: dict[LabelPlace, list[dict[str, Any]]] = {}
     for i in sorted(range(len(rows)), key=lambda i: (rows[i]["kind"] != "claim", i not in frontier, ys[i])):
         others = [box for j, box in enumerate(taken) if j != i]
         boxes = ((place, _box(at[i], _LETTER * len(rows[i]["name"]), place)) for place in _AROUND)
@@ -266,7 +266,7 @@ def _places(rows: list[dict[str, Any]], width: int) -> dict[Place, list[dict[str
     return found
 
 
-def _box(at: tuple[float, float], size: float, place: Place) -> Box:
+def _box(at: tuple[float, float], size: float, place: LabelPlace) -> Box:
     x, y = at[0] + place[0], at[1] + place[1]
     left = x - {"left": 0.0, "right": size, "center": size / 2}[place[2]]
     return left, y - 7, left + size, y + 7

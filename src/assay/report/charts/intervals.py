@@ -9,7 +9,7 @@ import altair as alt
 from assay.record.controls import ControlGroup
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
-from assay.report.charts.strips import Look, Mark, Row, strips
+from assay.report.charts.strips import Look, StripMark, StripRow, strips
 from assay.report.plain import plain_text
 from assay.report.slices import PARTITIONS, phrase
 from assay.report.style import CLAIM, CONTROL, FLOOR, INK, RIVAL
@@ -32,7 +32,7 @@ def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
         name += f", {row.ablation}" if row.ablation not in name and floors[row.floor] > 1 else ""
         name += f", {row.option}" if row.option else ""
         name = f"▸ {name}" if row.headline else name
-        rows.append(Row(name, [Mark(name, figure)], text, "headline" if row.headline else "other"))
+        rows.append(StripRow(name, [StripMark(name, figure)], text, "headline" if row.headline else "other"))
     looks = {"headline": _LEADS, "other": _OTHER}
     title = f"KL when removed, {words.per(record)}" if record.removal else "recovered (R_D)"
     return strips(rows, title, looks, share=not record.removal)
@@ -45,7 +45,7 @@ def parts(record: MeasurementRecord) -> alt.LayerChart | None:
     named = [(row.component, kind, row.kl_explained if remove else row.recovered) for row, kind in rows]
     title = f"KL when removed, {words.per(record)}" if remove else "recovered (R_D)"
     drawn = [
-        Row(name, [Mark(name, figure)], words.value_text(figure, 3 if remove else 2), kind)
+        StripRow(name, [StripMark(name, figure)], words.value_text(figure, 3 if remove else 2), kind)
         for name, kind, figure in named
     ]
     return strips(drawn, title, {"all at once": _LEADS, "one alone": _OTHER}, share=not remove)
@@ -59,14 +59,14 @@ def controls(record: MeasurementRecord) -> alt.LayerChart | None:
         if not group.known:
             continue
         dots = [
-            Mark(plain_text(name), Estimate(value, None, None, 0, words.BARE))
+            StripMark(plain_text(name), Estimate(value, None, None, 0, words.BARE))
             for name, value in sorted(named(group), key=lambda one: one[1])
         ]
         best = dots[-1]
         said = f"{'most' if kl else 'best'} {words.number(best.figure.value or 0.0, 3 if kl else 2)}"
         said += f" · p {words.p_text(group.p)}" if group.p is not None else ""
         kind = "near" if near(group) else "control"
-        rows.append(Row(group_name(group), dots, said, kind, group.claim))
+        rows.append(StripRow(group_name(group), dots, said, kind, group.claim))
     looks = {"control": Look(INK, "circle", 50, heap=True), "near": Look(CONTROL, "circle", 50, heap=True)}
     title = f"KL when removed, {words.per(record)}" if kl else "recovered (R_D)"
     return strips(rows, title, looks, share=not kl, line="the claim, on the same rows")
@@ -92,6 +92,6 @@ def slices(record: MeasurementRecord, by: str = "source") -> alt.LayerChart | No
     for part in record.residual.slices.get(by, ())[:_MOST]:
         name = phrase(by, part.slice, words.item(record)) if by in PARTITIONS else plain_text(part.slice)
         text = f"{words.value_text(part.kl, 3)} {words.interval_text(part.kl, 3)}".rstrip()
-        rows.append(Row(name, [Mark(name, part.kl)], text, "slice"))
+        rows.append(StripRow(name, [StripMark(name, part.kl)], text, "slice"))
     look = Look(FLOOR, "circle", 60, bar=True)
     return strips(rows, f"KL to {words.target(record)}, {words.per(record)}", {"slice": look}, share=False)

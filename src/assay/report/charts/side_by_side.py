@@ -19,7 +19,7 @@ WEAK = "unigram"
 BAR = 16
 _USUAL, _DECIDES = "the loss, over token counts alone", "predictions, over the parts switched off"
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
-Named = Sequence[tuple[str, MeasurementRecord]]
+NamedRecords = Sequence[tuple[str, MeasurementRecord]]
 
 
 class SideBySide:
@@ -30,7 +30,7 @@ class SideBySide:
         ends: lines below: where the pages are, and what to do next.
     """
 
-    def __init__(self, runs: Named, ends: Sequence[str] = ()):
+    def __init__(self, runs: NamedRecords, ends: Sequence[str] = ()):
         self.runs, self.ends = runs, ends
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
@@ -77,7 +77,7 @@ class SideBySide:
         return f"is not shown to help: the predictions move by {kl}."
 
 
-def picture(runs: Named) -> alt.LayerChart:
+def picture(runs: NamedRecords) -> alt.LayerChart:
     """The same as bars: a row a claim and floor."""
     rows = [
         {"claim": letter, "floor": floor, "value": found.value, "low": found.low, "high": found.high}

@@ -26,7 +26,7 @@ _BESIDE = 1.0  # how far below 0, and below what they stand beside, shares that 
 
 
 @dataclass(frozen=True)
-class Mark:
+class StripMark:
     """A figure in a row, and what it is called when it is pointed at."""
 
     name: str
@@ -34,7 +34,7 @@ class Mark:
 
 
 @dataclass(frozen=True)
-class Row:
+class StripRow:
     """A row of marks.
 
     Attributes:
@@ -44,7 +44,7 @@ class Row:
     """
 
     name: str
-    marks: Sequence[Mark]
+    marks: Sequence[StripMark]
     said: str = ""
     kind: str = "other"
     line: Estimate | None = None
@@ -62,7 +62,7 @@ class Look:
 
 
 def strips(
-    rows: Sequence[Row], title: str, looks: Mapping[str, Look], *, share: bool = True, line: str = ""
+    rows: Sequence[StripRow], title: str, looks: Mapping[str, Look], *, share: bool = True, line: str = ""
 ) -> alt.LayerChart | None:
     """The rows, one below the other; None where no mark is defined.
 
@@ -130,7 +130,7 @@ def strips(
     return finish(alt.layer(*layers), height=height)
 
 
-def _domain(rows: Sequence[Row], looks: Mapping[str, Look], share: bool) -> tuple[float, float]:
+def _domain(rows: Sequence[StripRow], looks: Mapping[str, Look], share: bool) -> tuple[float, float]:
     """The ends of the axis. What is only company, such as controls, does not squeeze the others to one side."""
 
     def ends(figures: Sequence[Estimate | None]) -> list[float]:
@@ -163,7 +163,7 @@ class _Layout:
         self.points: list[dict[str, Any]] = []
         self.words: list[dict[str, Any]] = []
 
-    def add(self, row: Row, look: Look) -> None:
+    def add(self, row: StripRow, look: Look) -> None:
         top, name = self.y, plain_text(row.name)
         far = [m for m in row.marks if look.heap and m.figure.value is not None and m.figure.value < self.left]
         row = replace(row, marks=[mark for mark in row.marks if mark not in far])
@@ -186,7 +186,7 @@ class _Layout:
             if row.line.low is not None and row.line.high is not None:
                 self.bands.append({**place, "x": max(self.left, row.line.low), "to": max(self.left, row.line.high)})
 
-    def _heaped(self, row: Row) -> list[int]:
+    def _heaped(self, row: StripRow) -> list[int]:
         """How high in its heap each dot lies, in dots."""
         step = DOT * (self.right - self.left) / WIDE
         full: dict[int, int] = {}
@@ -198,7 +198,7 @@ class _Layout:
         most = max(found, default=0)
         return found if most <= 7 else [level * 7 // most for level in found]  # a tall heap is pressed
 
-    def _mark(self, mark: Mark, kind: str, look: Look, y: float) -> None:
+    def _mark(self, mark: StripMark, kind: str, look: Look, y: float) -> None:
         figure = as_estimate(mark.figure)
         at = {"name": plain_text(mark.name), "kind": kind, "text": said(figure), "y": y}
         if (value := figure.value) is None:

@@ -32,7 +32,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Examples:
+class WorstRows:
     """All of them; `filters`: partition -> (key, slice in words); `data`: what the browser draws tokens from."""
 
     rows: Sequence[Example]
@@ -41,7 +41,7 @@ class Examples:
     runs: Sequence[str]
 
 
-def examples(record: MeasurementRecord) -> Examples | None:
+def examples(record: MeasurementRecord) -> WorstRows | None:
     """The examples of a record, those with the largest KL first; None where there are none."""
     found = [row for row in (*record.residual.worst, *record.residual.worst_of_slices) if row.text]
     known = sorted(found, key=lambda row: -row.kl)  # the record has them by their windows' KL, the table by the token's
@@ -62,7 +62,7 @@ def examples(record: MeasurementRecord) -> Examples | None:
         "loss": "loss" if losses else f"loss ({record.task.metric})",
         "examples": [_tokens(row, [key for key, _ in runs], None if record.target else 0.0) for row in known],
     }
-    return Examples([_row(row, runs) for row in known], filters, data, [name for _, name in runs])
+    return WorstRows([_row(row, runs) for row in known], filters, data, [name for _, name in runs])
 
 
 def _called(record: MeasurementRecord, name: str) -> str:

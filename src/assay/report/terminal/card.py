@@ -52,6 +52,9 @@ class Card:
             yield table
         for line in self._ends():
             yield _cut(line, wide)
+        for what, said in (("report", self.report), ("next:", self.follow)):  # to be copied: whole, however long
+            if said:
+                yield Text(f"  {what} {plain_text(said)}", no_wrap=True, overflow="ignore")
 
     # -- what is claimed, and what came out -------------------------------------------------------------------------
 
@@ -264,10 +267,6 @@ class Card:
             yield Text(f"  ✓ {words.checks_line(self.record)}", style=_DIM)
         for why, blocks in words.not_measured(self.record):
             yield Text(f"  ○ {why}: {plain_text(', '.join(blocks))}", style=_DIM)
-        if self.report:
-            yield Text(f"  report {plain_text(self.report)}")
-        if self.follow:
-            yield Text(f"  next: {plain_text(self.follow)}")
 
 
 def _table() -> Table:

@@ -8,19 +8,19 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from assay.record.compared import Pair
+from assay.record.compared import ComparedRun
 from assay.record.measurement import MeasurementRecord
 from assay.report import verdict, words
 from assay.report.cells import UNDEFINED, bits_line, cell, sample
 from assay.report.plain import plain_text
-from assay.report.verdict import Named
+from assay.report.verdict import NamedMetric
 from assay.stats.estimate import Estimate
 
 _DIM, _GOLD = "dim", "bold yellow"
 _FIGURES = (("recovered", "recovered", 2), ("kl", "KL", 3), ("loss", "{loss}", 3))
 
 
-def compare(records: Sequence[MeasurementRecord], names: Sequence[str], pairs: Sequence[Pair] = ()) -> Group:
+def compare(records: Sequence[MeasurementRecord], names: Sequence[str], pairs: Sequence[ComparedRun] = ()) -> Group:
     """Measurements side by side, then every one after the first against the first, and a sentence on each pair.
 
     Args:
@@ -75,7 +75,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _undefined(pairs: Sequence[Pair], own: str) -> list[Text]:
+def _undefined(pairs: Sequence[ComparedRun], own: str) -> list[Text]:
     """Why figures are not compared: a line each, since they do not fit the columns."""
     found = [(pair.run, label.format(loss=own), pair.figures[key].difference) for pair in pairs
              for key, label, _ in _FIGURES]  # fmt: skip
@@ -86,7 +86,7 @@ def _undefined(pairs: Sequence[Pair], own: str) -> list[Text]:
     ]
 
 
-def _differences(pairs: Sequence[Pair], metric: Named | None) -> Table:
+def _differences(pairs: Sequence[ComparedRun], metric: NamedMetric | None) -> Table:
     """A row a pair and figure: both on the tokens that both scored, and their difference.
 
     Args:

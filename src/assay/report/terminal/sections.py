@@ -13,7 +13,7 @@ from assay.record.measurement import MeasurementRecord
 from assay.report import words
 from assay.report.cells import bare, bits_line, group_line, missing, nines_cell, row_name
 from assay.report.plain import plain_text
-from assay.report.verdict import Named, as_figure, metric, undefined
+from assay.report.verdict import NamedMetric, as_figure, metric, undefined
 from assay.report.verdict import verdict as verdict_of
 from assay.stats.estimate import Estimate
 
@@ -176,7 +176,7 @@ def _figures(record: MeasurementRecord) -> Sequence[tuple[str, words.Figure]]:
     return [("KL", row.kl_explained) for row in rows] + [("recovered", row.recovered) for row in rows]
 
 
-def _figure(named: Named | None, loss: Estimate | None) -> Estimate | None:
+def _figure(named: NamedMetric | None, loss: Estimate | None) -> Estimate | None:
     """A loss, or the task's own metric where there is one."""
     return loss if named is None else as_figure(loss, named.figure)
 
