@@ -103,7 +103,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "plugins"))
     importlib.invalidate_caches()
     yield
-    for name in ("scaled", "echo"):
+    for name in ("scaled", "echo", "shifted"):
         sys.modules.pop(name, None)
 
 

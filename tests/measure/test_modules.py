@@ -178,7 +178,7 @@ def test_what_is_not_defined_for_a_module_is_said(record):
     kind = record.claim.kind
     states = {check.name: check for check in record.checks}
     assert "no residual stream" in states["off-manifold"].evidence
-    assert ("transformers only" if kind != "constant" else "constants claim") in states["redundant"].evidence
+    assert ("transformers only" if kind != "constant" else "not that its parts matter") in states["redundant"].evidence
     signal = record.residual.signal
     assert (kind == "keep") == (signal.value.value is not None)
     assert kind == "keep" or signal.value.reason

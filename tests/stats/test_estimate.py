@@ -51,7 +51,7 @@ def test_an_undefined_figure_is_never_a_number():
         lambda: float(nothing),
         lambda: nothing < 0.9,
         lambda: nothing >= 0.9,
-        lambda: nothing < 0.9,
+        lambda: nothing > 0.9,
         lambda: nothing <= Estimate(0.5, 0.4, 0.6, 9),
         lambda: Estimate(0.5, 0.4, 0.6, 9) > nothing,
     ):

@@ -202,7 +202,7 @@ def _no_rivals(job: Job, rivals: Sequence[Rival]) -> str | None:
         return None
     if isinstance(job.model, Model):
         return "no n-gram could be fitted, and no smaller member of the model's family is at hand"
-    return "n-grams and smaller models predict tokens; sets of parts compete with Keep and Remove claims only"
+    return "n-grams and smaller models predict tokens; sets of parts compete with claims that are sets of parts"
 
 
 def model_block(model: Model | ModuleModel, noise: Noise | None = None) -> about.ModelRecord:

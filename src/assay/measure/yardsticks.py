@@ -11,6 +11,7 @@ import numpy as np
 from assay.errors import UserError
 from assay.explanations.answers import Uses
 from assay.explanations.base import Undefined
+from assay.intervene.components import complement as everything_but
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
 from assay.measure.checks.checks import run_checks, unknown_checks
@@ -231,6 +232,7 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
     def apart() -> dict[str, OffManifold]:
         return _off_manifold(context)
 
+    ablated = everything_but([], model) if explanation.floor_takes == "everything" else explanation.scope(model)
     evidence = Evidence(
         ablation=ablation,
         floor_takes=explanation.floor_takes,
@@ -244,7 +246,7 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
         scope=explained if explanation.floor_takes is None else context.floor,
         noise=numbers.noise_loss,
         nearest=near,
-        self_match=self_match(workbench, settings.ablation, settings.draws),
+        self_match=self_match(workbench, settings.ablation, settings.draws, ablated),
         ngram_tokens=_ngram_tokens(model.config.vocab, context.rivals) if isinstance(model, Model) else None,
         found_on=settings.found_on,
         overlap=None if found is None else shared_with(task, found),
@@ -275,8 +277,9 @@ def _length(context: Context) -> Length:
     if not isinstance(model, Model):
         return claim_alone(claim, "which of a module's weights a run still reads is known for transformers only")
     if explanation.floor_takes is None:
-        kind = explanation.kind.capitalize()
-        return claim_alone(claim, f"a {kind} claim says what is lost, and puts nothing in the model's place")
+        return claim_alone(
+            claim, f"a {explanation.kind} claim says what is lost, and puts nothing in the model's place"
+        )
     unread = explanation.unread(model, context.ablation)
     if isinstance(unread, Undefined):
         return claim_alone(claim, unread.reason)

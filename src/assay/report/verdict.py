@@ -87,11 +87,11 @@ def reached(record: MeasurementRecord, row: TableRow) -> str:
     return f"{', '.join(said)}{f' {named.unit}' if named.unit else ''}"
 
 
-def floor_words(headline: Headline | TableRow, scope: str = "the same parts") -> str:
+def floor_words(headline: Headline | TableRow) -> str:
     """What is lost at a floor, as "what ablating the same parts (mean) costs"."""
     ablation = plain_text(headline.ablation)
     if headline.floor == "ablated":
-        return f"what ablating {scope} ({ablation}) costs"
+        return f"what ablating the same parts ({ablation}) costs"
     if headline.floor == "empty":
         return f"what ablating everything ({ablation}) costs"
     return f"what separates the {plain_text(headline.floor)} from the model"

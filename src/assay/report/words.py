@@ -365,16 +365,12 @@ def target(record: MeasurementRecord) -> str:
     return "the model" if record.target is None else plain_text(record.target.what)
 
 
-def fitted(record: MeasurementRecord, *, settled: bool = True) -> list[tuple[str, str]]:
-    """What was taken from the reference: how many rows the means are of, and what each fit reached.
-
-    Args:
-        settled: False: only fits that were cut off while they still got better.
-    """
+def fitted(record: MeasurementRecord) -> list[tuple[str, str]]:
+    """What was taken from the reference: how many rows the means are of, and what each fit reached."""
     used, found = record.reference.statistics, []
-    if used is not None and settled:
+    if used is not None:
         found.append(("Means taken over", f"{count(used.rows)} reference rows, {count(used.tokens)} tokens"))
-    fits = [fit for fit in record.reference.fits if settled or not fit.settled]
+    fits = record.reference.fits
     for fit in fits[:FITS]:
         path = f"{value_text(fit.start, 3)} → {value_text(fit.reached, 3)}"
         end = "" if fit.settled else ", cut off while it still fell: a longer fit would reach less"

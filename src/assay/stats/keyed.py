@@ -24,13 +24,13 @@ def generator(seed: int, *key: str | int) -> np.random.Generator:
     return np.random.default_rng(np.frombuffer(_digest(seed, key), dtype=np.uint32).tolist())
 
 
-def torch_generator(seed: int, *key: str | int, device: str = "cpu") -> torch.Generator:
-    """A torch generator for one purpose, on a device.
+def torch_generator(seed: int, *key: str | int) -> torch.Generator:
+    """A torch generator for one purpose, on the processor.
 
     Example:
         >>> torch_generator(0, "noise").initial_seed() == torch_generator(0, "noise").initial_seed()
         True
     """
-    made = torch.Generator(device=device)
+    made = torch.Generator()
     made.manual_seed(int.from_bytes(_digest(seed, key)[:8], "little") >> 1)  # 63 bits: the seed is signed
     return made

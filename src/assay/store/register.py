@@ -77,9 +77,9 @@ class Adjusted:
     without: int
 
 
-def register_path(folder: str | Path, register: str | Path | None = None) -> Path:
-    """Where the register of a run folder lies: the file that was asked for, else beside the folder."""
-    return Path(register) if register is not None else given_path(folder, "the output folder").parent / REGISTER
+def register_path(folder: str | Path) -> Path:
+    """Where the register of a run folder lies: beside the folder."""
+    return given_path(folder, "the output folder").parent / REGISTER
 
 
 def check(path: str | Path) -> None:

@@ -70,7 +70,6 @@ def windows(
     bos: int | None,
     *,
     padding: int = 0,
-    first_only: bool = False,
 ) -> Windows:
     """Cuts documents into windows of `context` ids including BOS; windows of fewer than 16 real tokens are dropped.
 
@@ -80,7 +79,7 @@ def windows(
     body = context - len(head)
     rows, lengths, owners, offsets = [], [], [], []
     for index, document in enumerate(documents):
-        for start in range(0, 1 if first_only else len(document.tokens), body):
+        for start in range(0, len(document.tokens), body):
             piece = document.tokens[start : start + body]
             if len(piece) < SHORTEST_WINDOW:
                 continue

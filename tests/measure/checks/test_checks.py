@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -170,12 +171,24 @@ def test_scope_share_is_of_the_gap_to_the_bigram():
 
 def test_self_match_is_zero_on_a_disjoint_reference_and_one_on_the_scored_row():
     workbench = world()
-    assert self_match(workbench, ("mean", "resample_joint"), 2) == {"resample_joint": 0.0}
+    assert self_match(workbench, ("mean", "resample_joint"), 2, []) == {"resample_joint": 0.0}
     one = next(
         t for t in map(workbench.task.subset, ([i] for i in range(len(workbench.task.documents)))) if len(t) == 1
     )
     itself = PlanContext(Runner(workbench.model, replace(one, reference=one)))
-    assert self_match(itself, ("resample_joint",), 2) == {"resample_joint": 1.0}
+    assert self_match(itself, ("resample_joint",), 2, []) == {"resample_joint": 1.0}
+
+
+def test_self_match_of_independent_donors_is_over_the_donors_of_every_site():
+    workbench, sites = world(), [_site("a0.h1"), _site("m0")]
+    own = PlanContext(Runner(workbench.model, replace(workbench.task, reference=workbench.task)))
+    tokens, shares = own.task.tokens, []
+    for draw, site in itertools.product(range(3), sites):
+        (edit,) = own.ablate([site], "resample_independent", draw)
+        shares.append((tokens[edit.source.rows] == tokens).all(1).double().mean())
+    found = self_match(own, ("resample_joint", "resample_independent"), 3, sites)
+    assert found["resample_independent"] == pytest.approx(float(np.mean(shares)))
+    assert found["resample_independent"] != pytest.approx(found["resample_joint"])
 
 
 def test_knockouts_find_a_dead_part_frivolous_and_a_live_one_used():

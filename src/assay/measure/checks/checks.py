@@ -81,7 +81,7 @@ def _parts(name: str, e: Evidence, t: Thresholds) -> Check:
     else:
         threshold = f"a part can be left out (under {least}) and matters elsewhere"
     if e.knockouts is None:
-        why = "constants claim that their parts do not matter" if not e.parts_matter else "no parts were left out"
+        why = "the claim is not that its parts matter" if not e.parts_matter else "no parts were left out"
         return _verdict(name, None, why, threshold)
     k = e.knockouts
     if k.reason:

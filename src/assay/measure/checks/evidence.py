@@ -3,7 +3,7 @@ classifier) is gathered by the functions in the files of those names."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,6 +13,7 @@ from assay.explanations.answers import Uses
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.fill.donors import matched_donors
 from assay.measure.checks.off_manifold import OffManifold
+from assay.names import Site
 from assay.record.controls import Nearest
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
@@ -66,12 +67,20 @@ class Evidence:
     off_manifold: Mapping[str, OffManifold] | None = None
 
 
-def self_match(workbench: PlanContext, ablations: tuple[str, ...], draws: int) -> dict[str, float]:
-    """For each resampling ablation the share of donors that are the scored row itself, over all draws."""
-    out = {}
+def self_match(
+    workbench: PlanContext, ablations: tuple[str, ...], draws: int, sites: Sequence[Site]
+) -> dict[str, float]:
+    """For each resampling ablation the share of donors that are the scored row itself, over all draws.
+
+    Args:
+        sites: what is resampled: each has donors of its own where they are drawn independently.
+    """
+    out: dict[str, float] = {}
     for ablation in ablations:
         if ablation in RESAMPLING and workbench.task.reference is not None:
-            out[ablation] = float(
-                np.mean([matched_donors(workbench.task, workbench.seed, draw) for draw in range(draws)])
-            )
+            names = [""] if ablation == "resample_joint" else sorted({str(site.at(None)) for site in sites}) or [""]
+            shares = [
+                matched_donors(workbench.task, workbench.seed, draw, name) for draw in range(draws) for name in names
+            ]
+            out[ablation] = float(np.mean(shares))
     return out

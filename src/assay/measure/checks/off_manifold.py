@@ -55,7 +55,7 @@ class OffManifold:
         )
 
 
-def off_manifold(workbench: PlanContext, plan: Plan, *, rows: int = ROWS, positions: int = POSITIONS) -> OffManifold:
+def off_manifold(workbench: PlanContext, plan: Plan) -> OffManifold:
     """Trains the classifier on half of the documents and scores it on the other half."""
     edits = plan.final.edits
     circuit = isinstance(plan.final, CircuitRun)
@@ -70,14 +70,14 @@ def off_manifold(workbench: PlanContext, plan: Plan, *, rows: int = ROWS, positi
         site = Site("stream", last if after else last + 1)
     task = workbench.task
     chance = generator(workbench.seed, "off-manifold")
-    chosen = np.sort(chance.permutation(len(task.tokens))[:rows])
+    chosen = np.sort(chance.permutation(len(task.tokens))[:ROWS])
     chosen = fewer(workbench, chosen, 2.0)
     document = np.asarray(task.document)[chosen]
     unique = np.unique(document)
     if len(unique) < 4:
         return OffManifold(None, reason=f"{len(unique)} documents cannot be split into training and held-out ones")
     held = np.isin(document, chance.permutation(unique)[: len(unique) // 2])
-    columns = [_columns(workbench, int(row), positions, chance) for row in chosen]
+    columns = [_columns(workbench, int(row), POSITIONS, chance) for row in chosen]
     owner = np.repeat(np.arange(len(chosen)), [len(c) for c in columns])
     clean = _sampled(workbench, plan, EditRun("clean", "scored"), site, chosen, columns)
     patched = _sampled(workbench, plan, plan.final, site, chosen, columns)

@@ -23,7 +23,7 @@ def check_names(explanation: Explanation, model: object, floors: Sequence[str] |
     """
     for name in named_models(floors):
         if explanation.floor_takes is None:
-            raise ClaimError(f"a remove claim has no floor, so the model {name!r} cannot be one")
+            raise ClaimError(f"a {explanation.kind} claim has no floor, so the model {name!r} cannot be one")
         own = model if isinstance(model, str) else str(getattr(model, "name", ""))
         problem = floor_model_problem(own, name)
         if problem:

@@ -113,16 +113,14 @@ def rivals(
     resamples: Resamples,
     *,
     floor: SystemId | None,
-    counted: np.ndarray | None = None,
 ) -> tuple[blocks.RivalRecord, ...]:
     """Rows of the record, in the order given, for those that were scored.
 
     Args:
         floor: over which R_D is given; None where there is none.
-        resamples: those of the documents that `counted` selects.
-        counted: [documents] which ones (default: those with a scored token).
+        resamples: those of the documents with a scored token.
     """
-    here = np.flatnonzero(scored.count > 0 if counted is None else counted)
+    here = np.flatnonzero(scored.count > 0)
     count = scored.count[here]
     rows: list[blocks.RivalRecord] = []
     for one in field:

@@ -82,21 +82,20 @@ def hard_tokens(
     explained: SystemId,
     floor: SystemId,
     smaller: TokenLosses,
-    share: float = HARD,
 ) -> HardTokens:
     """R_D on the hard tokens, and how much of the model's lead over *other* smaller models the explained run keeps.
 
     The first smaller model only selects: on tokens chosen by its own errors its loss is biased upwards.
     """
     by, *others = smaller
-    hard = select_hard(scored, smaller[by], share)
+    hard = select_hard(scored, smaller[by], HARD)
     kl, below = (by_document(scored, scored[one].table.kl, hard) for one in (explained, floor))
     count = by_document(scored, np.ones(len(hard)), hard)
     model, own = (by_document(scored, its.table.loss, hard) for its in (scored.model, scored[explained]))
     loss = {name: by_document(scored, smaller[name], hard) for name in others}
     kept = {name: resamples.ratio(its - own, its - model, count) for name, its in loss.items()}
     recovered = resamples.recovered(kl, below, count)
-    return HardTokens(recovered=recovered, by=by, share=share, tokens=int(hard.sum()), kept=kept)
+    return HardTokens(recovered=recovered, by=by, share=HARD, tokens=int(hard.sum()), kept=kept)
 
 
 def accuracy(

@@ -39,7 +39,7 @@ class Necessity:
     @property
     def as_recovered(self) -> Recovered:
         """A removal's row: it has no floor, and so no recovered share."""
-        none = Estimate.undefined("a Remove claim has no floor")
+        none = Estimate.undefined("a claim about what is lost has no floor")
         return Recovered(
             recovered=none, recovered_loss=none, nines=none, kl_floor=none, loss_floor=none, kl_explained=self.kl,
             necessity=self.necessity, nats=self.nats,

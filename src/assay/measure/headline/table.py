@@ -85,13 +85,13 @@ def headline_table(
         costs = {ablation: cost(scored, resamples, one, noise_loss) for ablation, one in plans.explained.items()}
         # what is claimed is that removal hurts: the weakest evidence leads
         lowest = min(costs, key=lambda a: costs[a].kl.value or 0.0)
-        none = Estimate.undefined("a Remove claim has necessity and KL, and no recovered share")
+        none = Estimate.undefined(f"a {explanation.kind} claim has necessity and KL, and no recovered share")
         placed = explanation.headline_floor
         nothing = Nines(value=none, certified=none, limit=None, floor=placed, shown=None, remark=None)
         lead: dict[str, Any] = {"ablation": lowest, "floor": placed, "nines": nothing}
         head = Headline(**lead, recovered=none, recovered_loss=none, **vars(costs[lowest]))
         table = [
-            TableRow(**vars(its.as_recovered), ablation=ablation, floor="bigram", headline=ablation == lowest)
+            TableRow(**vars(its.as_recovered), ablation=ablation, floor=placed, headline=ablation == lowest)
             for ablation, its in costs.items()
         ]
         return HeadlineTable(head, tuple(table), noise_kl, noise_loss)
