@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from assay import cli
+from assay.measure.measurement import load_run
 from assay.zoo import index
 
 CLAIM = """\
@@ -324,7 +325,9 @@ def test_a_run_that_fails_leaves_an_earlier_one_as_it_was(run: Run, monkeypatch:
     monkeypatch.setattr("assay.measure.workbench.controls", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
     code, out, err = run("--overwrite", task=REPEAT)
     assert (code, out) == (130, "")
-    assert sorted(os.listdir()) == sorted({"claim.yaml", "out", *(p.name for p in Path().glob("runs"))})
+    kept = {"out.unfinished", "register.jsonl"}  # what the run had until it was stopped
+    assert sorted(os.listdir()) == sorted({"claim.yaml", "out", *kept, *(p.name for p in Path().glob("runs"))})
+    assert load_run("out.unfinished").record.budget.ahead
     assert {p.name: p.read_text() for p in Path("out").iterdir()} == dict.fromkeys(
         ("measurement.json", "examples.parquet", "report.html"), "an earlier run"
     )

@@ -146,7 +146,7 @@ def test_a_finished_run_stays_until_the_one_that_replaces_it_is_finished(
     out, beside = tmp_path / "run", tmp_path / "run.unfinished"
     first = run(claim, out, "headline").record
     with monkeypatch.context() as within:
-        within.setattr(workbench, "gather", stopping)
+        within.setattr(workbench, "measure_yardsticks", stopping)
         with pytest.raises(StopError):
             run(claim, out, "headline", overwrite=True)
     assert load_run(out).record == first

@@ -27,7 +27,7 @@ from assay.task.ngrams.cache import Cache, fit_cache
 from assay.task.ngrams.tables import Tables, count, discount, estimate_discounts, prune, spoken
 
 WEAK = 20  # fewer training tokens than this for each vocabulary entry: a weak floor
-FOLDER = Path(__file__).parent.parent / "zoo"
+FOLDER = Path(__file__).parents[2] / "zoo"
 DISCOUNT_BITS = 16
 Levels = tuple[tuple[Float[np.ndarray, "_"], Float[np.ndarray, "_"]], ...]
 
