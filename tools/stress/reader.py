@@ -15,7 +15,16 @@ from assay.errors import UserError
 from tools.stress import mutate
 
 # what stands on stderr before a sentence: lines of the stages that are done
-STAGES = ("headline: ", "agreement: ", "controls: ", "checks: ", "length: ", "compute: ")
+STAGES = (
+    "headline: ",
+    "agreement: ",
+    "controls: ",
+    "checks: ",
+    "length: ",
+    "compute: ",
+    "stopped: ",
+    "what is measured is not",
+)
 
 
 class Reader(Protocol):
