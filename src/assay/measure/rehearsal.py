@@ -13,6 +13,7 @@ from torch import Tensor
 from assay.errors import PluginError, UserError
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import Explanation, from_outside
+from assay.explanations.floors import NGRAMS
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import Output, OwnTarget
 from assay.intervene.plan import Plan
@@ -35,6 +36,11 @@ def rehearse(workbench: PlanContext, explanation: Explanation, settings: Setting
         PluginError: at the first answer that is none, and where it fails.
     """
     if from_outside(type(explanation)):
+        if explanation.floor_takes is None and explanation.headline_floor not in NGRAMS:
+            raise PluginError(
+                f"the kind {explanation.kind!r} has no floor of its own (its 'floor_takes' is None), so its "
+                f"'headline_floor' is one of {', '.join(map(repr, NGRAMS))}, not {explanation.headline_floor!r}"
+            )
         for member, ask in questions(workbench, explanation, settings):
             try:
                 ask()
