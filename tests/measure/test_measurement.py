@@ -86,7 +86,7 @@ LINES = {
         lambda: claim_of(parse(CLAIM, "claim.yaml").data),
         "<ClaimFile the claim: constant ['a2.h1'] of zoo:stories-260k>",
     ),
-    "removal": (lambda: stored("remove"), "; they are ablated and the rest is left: KL 0.288 [0.149, 0.426]>"),
+    "removal": (lambda: stored("remove"), "; it is ablated and the rest is left: KL 0.288 [0.149, 0.426]>"),
     "result": (
         lambda: stored("program"),
         "<Measurement: a0.h0 of zoo:novel-attn2-rep does previous_token (level pattern): recovered 0.9990 ",

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import parsed
 from assay.record.search import SearchRecord
-from assay.record.upgrade import upgraded
 from assay.stats.estimate import Estimate
 
 FILE, TABLE = (Path(__file__).parents[1] / "data" / name for name in ("records.json.xz", "examples.parquet"))
@@ -30,7 +29,7 @@ CASES = {"several": "every level", "remove": "remove, transformer", "circuit": "
 
 @cache
 def _stored() -> dict[str, dict[str, Any]]:
-    return {name: upgraded(one) for name, one in json.loads(lzma.decompress(FILE.read_bytes())).items()}
+    return json.loads(lzma.decompress(FILE.read_bytes()))
 
 
 def data(name: str = "program") -> dict[str, Any]:

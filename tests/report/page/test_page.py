@@ -177,7 +177,7 @@ def test_examples_are_sorted_filtered_and_looked_at_token_by_token(tmp_path):
     assert gaps == sorted(gaps, reverse=True)
     shown = [int(a["data-i"] or 0) for a in rows if "hidden" not in a]
     assert shown
-    assert all(data[i]["slices"] == ["source:fr"] for i in shown)
+    assert all("source:fr" in data[i]["slices"] for i in shown)
     (picked,) = [int(a["data-i"] or 0) for a in rows if a["aria-selected"] == "true"]
     assert picked == shown[0]
     tokens = [a for tag, a in found.elements if (a.get("class") or "").startswith("tok ")]

@@ -271,8 +271,8 @@ def test_a_circuit_is_drawn_with_its_figures_and_its_undefined_ones_in_words():
     text = words_of(record)
     assert rendered.count('<svg class="circuit"') == 1
     assert "57 of 1,519 edges (3.8 %), 40 of them on a path from input to logits, 9 nodes." in text
-    assert "the circuit alone 0.810 [0.780, 0.840]" in text
-    assert "everything but the circuit undefined, because the floor" in text
+    assert "the circuit alone: every edge that it lacks is ablated 0.810 [0.780, 0.840]" in text
+    assert "its edges are ablated, the others kept undefined, because the floor" in text
     assert 'data-tip="What it means to be complete."' in rendered
     assert "2 more knocked out KL loss gap a0.h1, m0 0.250 0.125" in text
     assert re.search(r"KL rise [−\d.]+ \[", rendered)  # the edges' strengths are rises, with their intervals

@@ -21,6 +21,7 @@ from assay.report.plain import plain_text
 from assay.report.terminal.bars import bar
 
 WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
+LINES, AROUND = 24, 4  # a blank line, the floors' header, where the page is, what is next
 HEAD = 7  # lines above the floors; each more costs a row of these
 INDENT = " " * 10
 BAR = 40
@@ -46,11 +47,12 @@ class Card:
         yield from head
         yield Text()
         yield self._floors(rows, wide)
-        yield from (_cut(line, wide) for line in self._more_rows(len(rows)))
-        table = self._controls(wide)
+        more, table = list(self._more_rows(len(rows))), self._controls(wide)
+        yield from (_cut(line, wide) for line in more)
         if table is not None:
             yield table
-        for line in self._ends():
+        above = len(head) + len(rows) + len(more) + (0 if table is None else table.row_count + 1)
+        for line in self._ends(max(1, min(CHECKS, LINES - above - AROUND - len(words.not_measured(self.record))))):
             yield _cut(line, wide)
         for what, said in (("report", self.report), ("next:", self.follow)):  # to be copied: whole, however long
             if said:
@@ -254,14 +256,15 @@ class Card:
             table.add_row(*(Text(line[i]) for i in shown))
         return table
 
-    def _ends(self) -> Iterator[Text]:
+    def _ends(self, most: int) -> Iterator[Text]:
+        """The checks that fired, a line each, at most so many; what was not measured."""
         fired = [check for check in self.record.checks if check.state == "fired"]
-        for check in fired[: CHECKS if len(fired) <= CHECKS else CHECKS - 1]:
+        for check in fired[: most if len(fired) <= most else most - 1]:
             tries = words.tries_line(self.record.tries) if check.name == "1 of m" else ""
             advice = tries or words.ADVICE.get(check.name, check.evidence)
             yield Text.assemble(("  ▲ ", _RED), (plain_text(check.name), _RED), f"  {plain_text(advice)}")
-        if len(fired) > CHECKS:
-            names = ", ".join(plain_text(check.name) for check in fired[CHECKS - 1 :])
+        if len(fired) > most:
+            names = ", ".join(plain_text(check.name) for check in fired[most - 1 :])
             yield Text.assemble(("  ▲ ", _RED), f"also {names}: --section checks")
         if not fired:
             yield Text(f"  ✓ {words.checks_line(self.record)}", style=_DIM)
