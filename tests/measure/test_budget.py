@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 import assay
 from assay.errors import RunError, UserError
@@ -188,23 +187,6 @@ def test_scores_are_the_same_when_they_were_written_and_read():
 
 
 # -- going on ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def claim(tmp_path: Path) -> Path:
-    path = tmp_path / "claim.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "model": "zoo:novel-1l",
-                "task": {"kind": "repeat", "n": 24, "length": 10},
-                "explanation": {"kind": "keep", "components": ["a0.h0", "a0.h1", "m0"]},
-                "ablation": ["mean"],
-                "controls": 19,
-            }
-        )
-    )
-    return path
 
 
 def run(path: Path, out: Path, budget: int | str, before: Measurement | None = None) -> Measurement:

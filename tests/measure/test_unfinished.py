@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import yaml
 
 from assay.errors import RunError
 from assay.explanations.claims.file import load_claim
@@ -24,23 +23,6 @@ from assay.record.measurement import MeasurementRecord
 from assay.store.register import REGISTER, entries
 
 BUDGET = "30"
-
-
-@pytest.fixture
-def claim(tmp_path: Path) -> Path:
-    path = tmp_path / "claim.yaml"
-    path.write_text(
-        yaml.safe_dump(
-            {
-                "model": "zoo:novel-1l",
-                "task": {"kind": "repeat", "n": 24, "length": 10},
-                "explanation": {"kind": "keep", "components": ["a0.h0", "a0.h1", "m0"]},
-                "ablation": ["mean"],
-                "controls": 19,
-            }
-        )
-    )
-    return path
 
 
 def run(

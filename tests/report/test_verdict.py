@@ -124,6 +124,10 @@ def test_checks_are_counted_or_the_reason_is_said():
         check |= {"state": "unknown", "evidence": "that was not asked for"}
     assert _said(record).checks == "No check was made, because that was not asked for."
     record["checks"][0]["state"] = "passed"
+    rest = f"{len(record['checks']) - 1} were not made, because that was not asked for."
+    assert _said(record).checks == f"The one check that was made did not fire, {rest}"
+    for check in record["checks"]:
+        check["state"] = "passed"
     assert _said(record).checks == f"None of {len(record['checks'])} checks fired."
     record["checks"][0]["state"] = record["checks"][1]["state"] = "fired"
     names = [check["name"] for check in record["checks"][:2]]

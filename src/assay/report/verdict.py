@@ -307,12 +307,10 @@ def _left(record: MeasurementRecord) -> str:
 
 
 def _checks(record: MeasurementRecord) -> str:
-    if record.checks and all(check.state == "unknown" for check in record.checks):
-        line = words.checks_line(record)
-        return f"{line[:1].upper()}{line[1:]}."
     fired = [plain_text(name) for name in record.fired]
     if not fired:
-        return f"None of {len(record.checks)} checks fired." if record.checks else ""
+        line = words.checks_line(record).replace("the one", "the one check").replace(" fired", " checks fired")
+        return f"{line[:1].upper()}{line[1:]}." if record.checks else ""
     return f"{len(fired)} check{'s' * (len(fired) != 1)} fired: {_listed(fired)}."
 
 

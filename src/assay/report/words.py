@@ -300,12 +300,16 @@ def claim_line(record: MeasurementRecord) -> str:
 
 
 def checks_line(record: MeasurementRecord) -> str:
-    """How many checks fired, and which."""
+    """How many checks fired, and which; where none did, how many there were, and how many could not be made."""
     fired = [plain_text(name) for name in record.fired]
-    if all(check.state == "unknown" for check in record.checks):
-        reasons = {plain_text(check.evidence) for check in record.checks}
-        return "no check was made" + (f", because {reasons.pop()}" if len(reasons) == 1 else "")
-    return f"{len(fired)} fired ({', '.join(fired)})" if fired else f"none of {len(record.checks)} fired"
+    if fired:
+        return f"{len(fired)} fired ({', '.join(fired)})"
+    unknown = [plain_text(check.evidence) for check in record.checks if check.state == "unknown"]
+    made, why = len(record.checks) - len(unknown), f", because {unknown[0]}" if len(set(unknown)) == 1 else ""
+    if not made:
+        return f"no check was made{why}"
+    silent = "the one that was made did not fire" if made == 1 else f"none of {made} fired"
+    return silent + (f", {len(unknown)} were not made{why}" if unknown else "")
 
 
 def budget_line(passes: float, given: object) -> str:
