@@ -79,7 +79,6 @@ def main() -> None:
     heads = given.heads.split(",") if given.heads else [h for h, s in top if s >= ENOUGH] or [top[0][0]]
     workbench = PlanContext(Runner(model, task), given.seed)
     groups = {head: [head] for head in heads} if given.alone else {"": heads}
-    matches = {"all": MATCHES["all"]} if given.alone else MATCHES
     claims = {
         ", ".join(filter(None, (group, level, name))): (
             group,
@@ -87,7 +86,7 @@ def main() -> None:
         )
         for group, own in groups.items()
         for level in given.levels.split(",")
-        for name, match in matches.items()
+        for name, match in MATCHES.items()
     }
     say = partial(print, file=sys.stderr, flush=True)
     say(f"{len(task.documents)} documents, {task.count} tokens; fitting", time.process_time())
