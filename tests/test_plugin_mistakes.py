@@ -75,10 +75,10 @@ def _group(make: Callable[..., Any]) -> Callable[..., Any]:
         ("once", 1, f"'once' of the kind 'scaled' ({__name__}:Wrong) gives 1 (int)"),
         ("headline_floor", "nothing", "gives 'nothing' (str); wanted: ClassVar['ablated' or 'empty' or"),
         (
-            "floor_takes",
-            None,
-            "has no floor of its own (its 'floor_takes' is None), so its 'headline_floor' is one of 'bigram', 'ngram', "
-            "'unigram', not 'ablated'",
+            "removal",
+            True,
+            "says what is lost without its parts (its 'removal' is true), so its 'headline_floor' is one of 'bigram', "
+            "'ngram', 'unigram', not 'ablated'",
         ),
         ("sentence", lambda self, name: 7, f"'sentence' of the kind 'scaled' ({__name__}:Wrong) gives 7 (int)"),
         ("scope", lambda self, model: ["m0"], "gives ['m0'], in which 'm0' (str) is wrong; wanted: list[Site]"),

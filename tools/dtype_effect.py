@@ -72,11 +72,11 @@ def main() -> None:
             numbers = headline_table(claim, scored, task.resamples(np.flatnonzero(used), 0, scored.count[used]), plans)
             seconds = time.process_time() - start
             loss = f"{scored.model.loss.sum() / scored.count.sum():.5f}"
-            for row in numbers.table if claim.floor_takes is None else ():
+            for row in numbers.table if claim.removal else ():
                 noise = f"{numbers.noise_kl:.1e} (no-op)"
                 cells = [row.ablation, "-", row.kl_explained, noise, "-", loss, f"{seconds:.0f}"]
                 print(f"| {name} | {dtype} | {' | '.join(map(str, cells))} |", flush=True)
-            for row in numbers.table if claim.floor_takes is not None else ():
+            for row in numbers.table if not claim.removal else ():
                 where = f"{row.ablation}, floor {row.floor}"
                 cells = [where, row.recovered, row.kl_explained, row.kl_floor, row.nines_shown]
                 cells[3] = f"{cells[3]}; {numbers.noise_kl:.1e} (no-op)"

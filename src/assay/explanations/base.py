@@ -47,8 +47,9 @@ class Explanation(ABC):
         level: which question it answers: where, what or how.
         headline_floor: the floor that its recovered share is given over.
         once: the explained run is the same under every ablation.
-        floor_takes: what the floor takes away: the claim's own parts, or everything. None: there is no floor, as the
-            claim says what is lost without its parts; it has necessity in place of a recovered share.
+        removal: the claim says what is lost without its parts, which its explained run does without: there is no run
+            of a floor, and it has necessity in place of a recovered share. The report says of it that parts are removed.
+        floor_takes: what the floor takes away: the claim's own parts, or everything. A removal has no use for it.
         parts_matter: the claim says that each of its parts does something.
         simple_searches: searches without insight that compete for the same credit: (in words, name).
     """
@@ -56,7 +57,8 @@ class Explanation(ABC):
     kind: ClassVar[str]
     headline_floor: ClassVar[Floor] = "ablated"
     once: ClassVar[bool] = False
-    floor_takes: ClassVar[Literal["parts", "everything"] | None] = "parts"
+    removal: ClassVar[bool] = False
+    floor_takes: ClassVar[Literal["parts", "everything"]] = "parts"
     parts_matter: ClassVar[bool] = True
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
 

@@ -36,10 +36,10 @@ def rehearse(workbench: PlanContext, explanation: Explanation, settings: Setting
         PluginError: at the first answer that is none, and where it fails.
     """
     if from_outside(type(explanation)):
-        if explanation.floor_takes is None and explanation.headline_floor not in NGRAMS:
+        if explanation.removal and explanation.headline_floor not in NGRAMS:
             raise PluginError(
-                f"the kind {explanation.kind!r} has no floor of its own (its 'floor_takes' is None), so its "
-                f"'headline_floor' is one of {', '.join(map(repr, NGRAMS))}, not {explanation.headline_floor!r}"
+                f"the kind {explanation.kind!r} says what is lost without its parts (its 'removal' is true), so "
+                f"its 'headline_floor' is one of {', '.join(map(repr, NGRAMS))}, not {explanation.headline_floor!r}"
             )
         for member, ask in questions(workbench, explanation, settings):
             try:
@@ -81,7 +81,7 @@ def questions(workbench: PlanContext, explanation: Explanation, settings: Settin
         yield "assignment", lambda: explanation.assignment(model)
         yield "like", lambda: _alike(explanation, model)
     yield "plan", lambda: explanation.plan(workbench, ablation)
-    if explanation.floor_takes is not None:
+    if not explanation.removal:
         yield "floor", lambda: explanation.floor(workbench, ablation)
     yield "target", lambda: _target(workbench, explanation)
     yield "unedited", lambda: explanation.unedited(workbench, ablation)

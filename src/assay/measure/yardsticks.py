@@ -235,6 +235,7 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
     ablated = everything_but([], model) if explanation.floor_takes == "everything" else explanation.scope(model)
     evidence = Evidence(
         ablation=ablation,
+        removal=explanation.removal,
         floor_takes=explanation.floor_takes,
         parts_matter=explanation.parts_matter,
         recovered={a: row.necessity or row.recovered for a, row in numbers.own.items()},
@@ -243,7 +244,7 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
         scored=scored,
         resamples=resamples,
         equal=_equal(task, scored),
-        scope=explained if explanation.floor_takes is None else context.floor,
+        scope=explained if explanation.removal else context.floor,
         noise=numbers.noise_loss,
         nearest=near,
         self_match=self_match(workbench, settings.ablation, settings.draws, ablated),
@@ -276,7 +277,7 @@ def _length(context: Context) -> Length:
         return claim_alone(claim, f"the claim's own length is undefined: {claim.reason}")
     if not isinstance(model, Model):
         return claim_alone(claim, "which of a module's weights a run still reads is known for transformers only")
-    if explanation.floor_takes is None:
+    if explanation.removal:
         return claim_alone(
             claim, f"a {explanation.kind} claim says what is lost, and puts nothing in the model's place"
         )

@@ -176,7 +176,7 @@ def _scored(explanation: Explanation, workbench: Workbench, ablation: str) -> tu
     systems: dict[Any, Plan] = {"explained": explanation.plan(workbench, ablation)}
     if explanation.once:
         systems["another ablation"] = explanation.plan(workbench, _another(ablation))
-    if explanation.floor_takes is not None:
+    if not explanation.removal:
         systems["floor"] = explanation.floor(workbench, ablation)
     unedited = explanation.unedited(workbench, ablation)
     if not isinstance(unedited, Undefined):

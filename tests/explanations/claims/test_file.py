@@ -96,7 +96,7 @@ def test_a_block_and_what_it_builds_say_the_same_of_their_kind(kind):
     built = made.build_explanation()
     assert made.kind == built.kind == kind
     assert made.level == built.level
-    assert made.explanation.has_floor == (built.floor_takes is not None)
+    assert made.explanation.removal == built.removal
 
 
 def test_a_claim_is_made_from_plain_data():

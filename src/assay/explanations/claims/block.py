@@ -50,10 +50,10 @@ class KindFields(Strict):
     """What every kind's block offers.
 
     Attributes:
-        has_floor: whether claims of this kind have a floor that another model could be.
+        removal: whether claims of this kind say what is lost without their parts: they have no floor of their own.
     """
 
-    has_floor: ClassVar[bool] = True
+    removal: ClassVar[bool] = False
 
     kind: str
 

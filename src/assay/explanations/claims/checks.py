@@ -32,7 +32,7 @@ def check_claim(claim: ClaimFile) -> None:
         raise ClaimError(where + problem)
     for name in floor_models(claim.floors):
         problem = floor_model_problem(claim.model, name) or (
-            None if claim.explanation.has_floor else f"a {claim.kind} claim has no floor, so no model can be one"
+            f"a {claim.kind} claim has no floor, so no model can be one" if claim.explanation.removal else None
         )
         if problem:
             raise ClaimError(claim.where("floors") + problem)
@@ -113,7 +113,7 @@ def _expect(claim: ClaimFile) -> None:
     if claim.expect is None:
         return
     given = [name for name in ("recovered", "costs") if getattr(claim.expect, name) is not None]
-    has, what = ("recovered", "a share") if claim.explanation.has_floor else ("costs", "nats a scored token")
+    has, what = ("costs", "nats a scored token") if claim.explanation.removal else ("recovered", "a share")
     if given != [has]:
         where = claim.where("expect", next((name for name in given if name != has), "by"))
         asked = " and ".join(map(repr, given)) or "nothing"

@@ -35,7 +35,7 @@ class RemoveFields(NamesParts):
     """The components that are ablated."""
 
     level: ClassVar[Level] = LEVELS["remove"]
-    has_floor: ClassVar[bool] = False
+    removal: ClassVar[bool] = True
 
     kind: Literal["remove"]
     components: Names

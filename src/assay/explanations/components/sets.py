@@ -137,7 +137,7 @@ class Remove(PartSet):
     kind: ClassVar[str] = "remove"
     level: ClassVar[Level] = LEVELS["remove"]
     headline_floor = "bigram"
-    floor_takes = None
+    removal = True
 
     def sentence(self, model_name: str) -> str:
         one = len(self.components) == 1

@@ -47,7 +47,7 @@ def _ablation_sensitive(e: Evidence, t: Thresholds) -> Check:
 def _cancellation(e: Evidence, t: Thresholds) -> Check:
     threshold = f"R_L − R_D outside ±{t.cancellation:g}"
     kl, loss = e.recovered.get(e.ablation), e.recovered_loss.get(e.ablation)
-    if e.floor_takes is None or kl is None or loss is None or kl.value is None or loss.value is None:
+    if e.removal or kl is None or loss is None or kl.value is None or loss.value is None:
         reasons = [x.reason for x in (kl, loss) if x is not None and x.value is None and x.reason]
         return _verdict("cancellation", None, "; ".join(reasons) or "R_L and R_D are not both given", threshold)
     difference = loss.value - kl.value
@@ -179,7 +179,7 @@ def _leak(e: Evidence, t: Thresholds) -> Check:
 def _over_recovery(e: Evidence, t: Thresholds) -> Check:
     threshold = f"the lower end of R_L is above {t.over_recovery:g}: the explained run does better than the model"
     loss = e.recovered_loss.get(e.ablation)
-    if e.floor_takes is None or loss is None or loss.value is None:
+    if e.removal or loss is None or loss.value is None:
         return _verdict("over-recovery", None, (loss and loss.reason) or "R_L is not given", threshold)
     low = loss.value if loss.low is None else loss.low
     return _verdict("over-recovery", low > t.over_recovery, f"R_L is {loss}", threshold)

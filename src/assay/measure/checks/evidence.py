@@ -29,7 +29,7 @@ class Evidence:
     """What the checks look at; what was not gathered stays None, and its check is unknown.
 
     Attributes:
-        floor_takes, parts_matter: as the claim's kind has them.
+        removal, floor_takes, parts_matter: as the claim's kind has them.
         recovered, recovered_loss: ablation -> R_D (for `Remove`: N), R_L, over the headline floor.
         ablation: the headline's.
         gap: L less L_M, in nats per token, of the run in which the scope is ablated: the headline's floor; for `Remove`
@@ -47,7 +47,8 @@ class Evidence:
 
     ablation: str
     recovered: Mapping[str, Estimate]
-    floor_takes: Literal["parts", "everything"] | None = "parts"
+    removal: bool = False
+    floor_takes: Literal["parts", "everything"] = "parts"
     parts_matter: bool = True
     recovered_loss: Mapping[str, Estimate] = field(default_factory=dict)
     gap: Estimate | None = None

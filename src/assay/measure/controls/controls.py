@@ -78,12 +78,12 @@ class ControlledClaim:
     @property
     def remove(self) -> bool:
         """Whether it has no floor, but is what is taken away."""
-        return self.explanation.floor_takes is None
+        return self.explanation.removal
 
     def plans(self, other: Explanation) -> tuple[Plan, Plan | None]:
         """The explained run and the floor of a control; removal has none."""
         plan = other.plan(self.workbench, self.ablation)
-        return plan, None if other.floor_takes is None else other.floor(self.workbench, self.ablation)
+        return plan, None if other.removal else other.floor(self.workbench, self.ablation)
 
     def counts(self) -> dict[str, Any]:
         """How many rows and documents are scored."""

@@ -22,7 +22,7 @@ def check_names(explanation: Explanation, model: object, floors: Sequence[str] |
         ClaimError: for a model that cannot be a floor for this claim.
     """
     for name in named_models(floors):
-        if explanation.floor_takes is None:
+        if explanation.removal:
             raise ClaimError(f"a {explanation.kind} claim has no floor, so the model {name!r} cannot be one")
         own = model if isinstance(model, str) else str(getattr(model, "name", ""))
         problem = floor_model_problem(own, name)

@@ -296,12 +296,13 @@ def sets(
 ) -> list[Rival]:
     """Claims of the same kind and size from searches without insight, and the mean of a few random ones: of sets that
     are kept or removed. As in `contestants`."""
-    if explanation.floor_takes == "parts" or workbench.task.reference is None:
+    whole = explanation.removal or explanation.floor_takes == "everything"
+    if not whole or workbench.task.reference is None:
         return []
     claim = explanation.assignment(workbench.model)
     if claim is not None and not claim:
         return []
-    doing = "removed" if explanation.floor_takes is None else "kept"
+    doing = "removed" if explanation.removal else "kept"
     out: list[Rival] = []
     for words, name in explanation.simple_searches:
         try:

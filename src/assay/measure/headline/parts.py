@@ -53,7 +53,7 @@ def alone(
     ids: dict[str, tuple[SystemId, SystemId | None]] = {}
     plans: dict[SystemId, Sequence[Plan]] = {}
     numbers = range(draws if is_random(ablation) else 1)
-    remove = explanation.floor_takes is None
+    remove = explanation.removal
     edits = explanation.edits(workbench, ablation) if found and not remove else ()
     for name, sites in found.items():
         ablated = [workbench.plan(workbench.ablate(sites, ablation, draw)) for draw in numbers]

@@ -51,7 +51,7 @@ def systems(
         own = explained[ablation] = SystemId("explained", None if once else ablation)
         if own not in plans:
             plans[own] = [explanation.plan(workbench, ablation, draw) for draw in (range(1) if once else numbers)]
-        if explanation.floor_takes is not None:
+        if not explanation.removal:
             floors[ablation] = SystemId("floor", ablation)
             plans[floors[ablation]] = [explanation.floor(workbench, ablation, draw) for draw in numbers]
     unedited = explanation.unedited(workbench, ablations[0])

@@ -81,7 +81,7 @@ def headline_table(
     def pair(its: Scores) -> tuple[np.ndarray, np.ndarray]:
         return its.loss[used], its.kl[used]
 
-    if explanation.floor_takes is None:
+    if explanation.removal:
         costs = {ablation: cost(scored, resamples, one, noise_loss) for ablation, one in plans.explained.items()}
         # what is claimed is that removal hurts: the weakest evidence leads
         lowest = min(costs, key=lambda a: costs[a].kl.value or 0.0)
