@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from assay.errors import ModelError
-from assay.model import suffix
 from assay.model.layer import Layer, Norm
 from assay.model.load import load
 from assay.model.proof import FACTOR
@@ -52,8 +51,8 @@ def test_frequencies_that_a_cast_rounded_are_the_librarys_own() -> None:
         (Layer, "head_outputs", "one by one"),
         (Norm, "quick", "one by one"),
         (Layer, "project_part", "a sweep"),
-        (suffix, "attend", "a sweep"),
-        (suffix, "_in_two", "a sweep"),
+        (Layer, "attend_windows", "a sweep"),
+        (Layer, "_attend_in_two", "a sweep"),
     ],
 )
 @pytest.mark.parametrize("family", ["gpt2", "qwen3", "gpt_neox"])

@@ -48,7 +48,7 @@ class Explanation(ABC):
         headline_floor: the floor that its recovered share is given over.
         once: the explained run is the same under every ablation.
         removal: the claim says what is lost without its parts, which its explained run does without: there is no run
-            of a floor, and it has necessity in place of a recovered share. The report says of it that parts are removed.
+            of a floor, and it has necessity in place of a recovered share. The report says that parts are removed.
         floor_takes: what the floor takes away: the claim's own parts, or everything. A removal has no use for it.
         parts_matter: the claim says that each of its parts does something.
         simple_searches: searches without insight that compete for the same credit: (in words, name).

@@ -228,6 +228,61 @@ class Layer:
             q, k, v, attn_mask=mask, is_causal=mask is None and seen == "causal", scale=self.scaling
         )
 
+    def attend_windows(
+        self,
+        q: Float[Tensor, "rows patches queries heads d_head"],
+        k: Float[Tensor, "rows patches width kv_heads d_head"],
+        v: Float[Tensor, "rows patches width kv_heads d_head"],
+        past_k: Float[Tensor, "rows kv_heads past d_head"],
+        past_v: Float[Tensor, "rows kv_heads past d_head"],
+        visible: Bool[Tensor, "rows queries width"] | None,
+    ) -> Float[Tensor, "rows patches queries heads d_head"]:
+        """Attention of each patch to the row's past, which all patches share, and to its own window.
+
+        A past shorter than the window is copied beside it (the fused kernel); a longer one is read in place.
+        """
+        rows, patches, queries, heads, width = q.shape
+        groups, window, past = k.shape[3], k.shape[2], past_k.shape[2]
+        share = heads // groups
+        if visible is None and window > 1:
+            visible = torch.ones(1, window, window, dtype=torch.bool, device=q.device).tril()
+        if past > window:
+            return self._attend_in_two(q, k, v, past_k, past_v, visible)
+        # inner: rows, patches, groups, share, queries, d_head
+        inner = q.unflatten(3, (groups, share)).permute(0, 1, 3, 4, 2, 5)
+        inner = inner.reshape(rows * patches, groups, share * queries, width)
+        keys, values = (x.permute(0, 1, 3, 2, 4) for x in (k, v))
+        if past:
+            keys = torch.cat([past_k.unsqueeze(1).expand(-1, patches, -1, -1, -1), keys], 3)
+            values = torch.cat([past_v.unsqueeze(1).expand(-1, patches, -1, -1, -1), values], 3)
+        mask = None
+        if visible is not None:
+            mask = functional.pad(visible, (past, 0), value=True).repeat(1, share, 1)[:, None]
+            mask = mask if len(mask) == 1 else mask.repeat_interleave(patches, 0)
+        out = functional.scaled_dot_product_attention(
+            inner, keys.flatten(0, 1), values.flatten(0, 1), attn_mask=mask, scale=self.scaling
+        )
+        return out.view(rows, patches, groups, share, queries, width).permute(0, 1, 4, 2, 3, 5).flatten(3, 4)
+
+    def _attend_in_two(
+        self, q: Tensor, k: Tensor, v: Tensor, past_k: Tensor, past_v: Tensor, visible: Tensor | None
+    ) -> Tensor:
+        """The same by two products: with the past, once for all patches of a row, and with each patch's window."""
+        rows, patches, queries, heads, width = q.shape
+        groups, past = k.shape[3], past_k.shape[2]
+        share = heads // groups
+        # inner: rows, groups, patches, queries, share, d_head
+        inner = q.unflatten(3, (groups, share)).permute(0, 3, 1, 2, 4, 5)
+        own = inner.reshape(rows, groups, patches, queries * share, width) * self.scaling
+        far = (own.flatten(2, 3) @ past_k.transpose(2, 3)).view(rows, groups, patches, queries, share, past)
+        near = (own @ k.permute(0, 3, 1, 4, 2)).view(rows, groups, patches, queries, share, k.shape[2])
+        if visible is not None:
+            near = near.masked_fill(~visible[:, None, None, :, None], -torch.inf)
+        pattern = softmax(torch.cat([far, near], -1)).flatten(3, 4)
+        out = (pattern[..., :past].flatten(2, 3) @ past_v).view(own.shape)
+        out = out + pattern[..., past:] @ v.permute(0, 3, 1, 2, 4)
+        return out.view(rows, groups, patches, queries, share, width).permute(0, 2, 3, 1, 4, 5).flatten(3, 4)
+
     def pattern(
         self, q: Float[Tensor, "batch heads pos d_head"], k: Float[Tensor, "batch groups pos d_head"]
     ) -> Float[Tensor, "batch heads pos pos"]:
