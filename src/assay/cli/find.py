@@ -199,7 +199,7 @@ def circuit(
 
     truth = truth_of(wanted, plan.ablation) if roc else None
     command = command_line("find", given, "circuit", source)
-    with Bar() as progress:
+    with Bar(everywhere=True) as progress:
         progress(f"loading {wanted.model}", 0, None)
         model, data = open_split(
             wanted, plan, documents=documents, select=select, folder=folder, device=device, dtype=dtype,

@@ -53,7 +53,7 @@ def test_without_a_bar_a_line_a_stage_says_it(
         later(3)
         for done in range(10):
             progress("scor\x1bing", done, 40)
-        later(10)
+        later(30)
         progress("scor\x1bing", 30, 40)
         progress("controls", 0, None)
     assert capsys.readouterr().err == "scor␛ing ...\nscor␛ing ... 75%\ncontrols ...\n"

@@ -13,7 +13,7 @@ from assay.log import log
 from assay.report.plain import plain_text
 
 WAIT = 2.0  # seconds until something is shown
-EVERY = 10.0  # seconds between lines of text about one stage
+EVERY = 30.0  # seconds between lines of text about one stage
 
 Progress = Callable[[str, int, int | None], None]  # (stage, done, total); total None: not known
 
@@ -51,7 +51,7 @@ def watched(progress: Progress | bool | None) -> Iterator[Progress]:
 class Bar:
     """A bar on stderr that appears after two seconds, in a terminal and in a notebook.
 
-    In a notebook without widgets it is a line of text a stage, and another every ten seconds.
+    In a notebook without widgets it is a line of text a stage, and another every thirty seconds.
 
     Args:
         everywhere: lines of text, too, where stderr is neither.
