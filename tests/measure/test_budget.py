@@ -19,11 +19,14 @@ from assay.measure.measure import measure_into
 from assay.measure.measurement import Measurement, load_run
 from assay.measure.settings import Settings
 from assay.measure.workbench import Workbench
+from assay.methods.part_sizes import sizes
 from assay.model.load import load
 from assay.model.meter import OverBudgetError, metered
 from assay.model.transformer import Model
+from assay.names import Site
 from assay.record.measurement import MeasurementRecord
 from assay.score.packed import packed, unpacked
+from assay.score.score import score
 from assay.task.task import Task
 from tests.measure.planted import texts
 from tests.model.tiny import tiny
@@ -151,6 +154,40 @@ def test_a_meter_stops_before_what_is_too_much_is_run():
             model().normed(task().tokens)
     assert meter.work > meter.most
     assert meter.work <= meter.most + task().tokens.numel() / 4  # a layer's worth, which was not run
+
+
+def test_what_will_not_fit_is_not_begun():
+    """Means of the reference, and sizes by gradient, whose cost is known beforehand."""
+    workbench = Workbench(model(), task())
+    site = Site("head", 1, 0)
+    reference = workbench.statistics.real.numel()
+    layers = model().config.layers
+    with metered(most=reference * 2 / layers - 1) as meter, pytest.raises(OverBudgetError):
+        workbench.statistics.need([site])
+    assert meter.work == 0
+    with metered(most=reference * 2 / layers) as meter:
+        workbench.statistics.need([site])
+    assert meter.work == meter.most
+    with metered() as meter:
+        sizes(Workbench(model(), task()), [site])
+    with metered(most=meter.work - 1) as less, pytest.raises(OverBudgetError):
+        sizes(Workbench(model(), task()), [site])
+    assert less.work <= reference * 2 / layers  # the means, and no gradient
+
+
+def test_scores_that_will_not_fit_stop_after_the_first_rows():
+    workbench = Workbench(model(), task())
+    workbench.runner.batch = 2
+    plan = CLAIMS["remove"].plan(workbench, "zero")
+    with metered() as meter:
+        whole = score(workbench, {"removed": plan})
+    workbench = Workbench(model(), task())
+    workbench.runner.batch = 2
+    with metered(most=meter.work - 1) as less, pytest.raises(OverBudgetError):
+        score(workbench, {"removed": plan})
+    assert less.work < 0.6 * meter.work
+    with metered(most=meter.work):
+        assert score(workbench, {"removed": plan})["removed"].kl.sum() == whole["removed"].kl.sum()
 
 
 def test_rows_are_chosen_by_the_share_and_not_by_what_is_left():

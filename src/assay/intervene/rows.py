@@ -134,6 +134,7 @@ class UneditedRun:
     ) -> Iterator[tuple[Int[np.ndarray, "batch"], dict[Key, Tensor]]]:
         """Values of taps, one micro-batch after the other."""
         start, streams = self.starts(keys), []
+        meter.ahead(len(self.rows) * self._tokens(inputs, keys, start))
         end = self._end(inputs, keys)
         for index, batch in enumerate(inputs.batches(self.rows)):
             wanted = {*keys, ("stream", end)} if end is not None else keys
@@ -144,6 +145,14 @@ class UneditedRun:
             yield batch, found
         if end is not None:
             self.reached, self._streams = end, streams
+
+    def _tokens(self, inputs: RowBatches, keys: Collection[Key], start: int) -> float:
+        """What a row of it costs from a layer on, in tokens' worth of a whole pass."""
+        model = inputs.model
+        if isinstance(model, ModuleModel):
+            return 1.0
+        layers = max(0, model.depth(dict.fromkeys(keys, _nothing)) - start)
+        return inputs.examples(self.data).tokens.shape[1] * layers / model.config.layers
 
     def _end(self, inputs: RowBatches, keys: Collection[Key]) -> int | None:
         """The layer whose stream is kept to go on from; None where nothing is left to go on with, or no room for it."""

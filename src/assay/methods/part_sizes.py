@@ -17,6 +17,7 @@ from assay.intervene.output import Output
 from assay.methods import module_parts
 from assay.methods.part_sets import profile_of
 from assay.model import meter
+from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator
@@ -56,6 +57,7 @@ def _sizes(workbench: PlanContext, sites: Sequence[Site], rows: int) -> Sizes:
     chosen = np.sort(generator(workbench.seed, "controls", "sizes").permutation(len(reference))[:rows])
     keys = sorted({tap(site) for site in sites})
     needed(workbench, sites)
+    meter.ahead(len(chosen) * _pass(model, reference, min(layer for _, layer in keys)))
     slope_there = True
     norm, attribution, count = dict.fromkeys(sites, 0.0), dict.fromkeys(sites, 0.0), 0.0
     step = min(ROWS_AT_ONCE, workbench.runner.batch)
@@ -100,6 +102,14 @@ def _sizes(workbench: PlanContext, sites: Sequence[Site], rows: int) -> Sizes:
             norm[site] += float(written.norm(dim=-1)[real].double().sum())
     norm = {s: n / count for s, n in norm.items()}
     return norm, {s: a / count for s, a in attribution.items()} if slope_there else {}
+
+
+def _pass(model: Model | ModuleModel, reference: Examples, first: int) -> float:
+    """What a row's pass costs whose gradient is asked for behind a layer, in tokens' worth."""
+    if not isinstance(model, Model):
+        return 1 + meter.BACKWARD
+    layers = model.config.layers
+    return reference.tokens.shape[1] * (1 + meter.BACKWARD * (layers - 1 - first) / layers)
 
 
 def needed(workbench: PlanContext, sites: Sequence[Site]) -> None:

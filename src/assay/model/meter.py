@@ -84,6 +84,17 @@ def weighed(factor: float) -> Iterator[None]:
         _weight = before
 
 
+def ahead(tokens: int | float) -> None:
+    """So many tokens' worth of layers are going to be run: `OverBudgetError` where they will not all be allowed."""
+    check_room(tokens * _weight)
+
+
+def check_room(work: float) -> None:
+    """Raises `OverBudgetError` where so much more work, as a meter counts it, would be more than is allowed."""
+    if any(meter.work + work > meter.most for meter in _open):
+        raise OverBudgetError
+
+
 def passed(tokens: int | float, gradient: bool = False) -> None:
     """So many tokens' worth of layers are run; `gradient`: with what a backward pass through them needs."""
     for meter in _open:

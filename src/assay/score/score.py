@@ -6,6 +6,7 @@ prefix edited runs start from, a system that others are held against, the fill o
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeGuard
@@ -20,6 +21,7 @@ from assay.intervene.circuits.systems import CircuitPart, CircuitSystems, engine
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.output import Output, System
 from assay.intervene.plan import CircuitRun, Plan
+from assay.model.meter import check_room, metered
 from assay.score.scores import K, Scored, Scores, TokenTable
 from assay.score.side_by_side import side_by_side
 from assay.score.target import ItemChoice, Target
@@ -60,8 +62,10 @@ def score(
     sums = _Sums(asked.draws, task, rows, keep)
     # circuits make their own batches and bring the model's logits
     alone = bool(asked.circuits) and not asked.plain and own_target is None
-    with torch.no_grad():
+    row_cost, left = math.inf, len(rows)
+    with torch.no_grad(), metered() as spent:
         for batch in [rows] if alone else runner.batches(rows):
+            before = spent.work
             held = _Batch(workbench, batch, asked)
             sums.begin(len(held.items.row))
             own = None if alone or not asked.model else held.model(sums)
@@ -81,6 +85,9 @@ def score(
                 for done in _part(part, asked, held, mine, sums):
                     if advance:
                         advance(len(part.batch.rows) * done)
+            left -= len(batch)
+            row_cost = min(row_cost, (spent.work - before) / len(batch))  # of the first with what later ones use
+            check_room(row_cost * left)
     index = task.items(rows)
     row = rows[index.row]
     count = np.bincount(sums.document, minlength=len(task.documents)).astype(float)
