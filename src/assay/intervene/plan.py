@@ -50,11 +50,14 @@ class From:
         run: the name of the run that the value is taken from.
         rows: for each row of this run's data the row of that run's data; None: the same row.
         site: the site to read there; None: the edited site itself.
+        aligned: the column that the edited site's position names is looked up in the row that gives the value, and not
+            in the one that takes it: the end of another prompt is where that one ends.
     """
 
     run: str
     rows: Int[np.ndarray, "rows"] | None = None
     site: Site | None = None
+    aligned: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,12 +123,15 @@ class EditRun:
 
     Attributes:
         frozen_norm: take every norm's scale from the model's clean run on the same rows.
+        at: for each of its rows the row of the data that the model reads there; None: the same row. What is taken from
+            this run is numbered by its own rows.
     """
 
     name: str
     data: Data = "scored"
     edits: tuple[Edit, ...] = ()
     frozen_norm: bool = False
+    at: Int[np.ndarray, "rows"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ def first_apart(one: Plan, other: Plan) -> int | None:
     if one is other:
         return None
     a, b = one.final, other.final
-    if isinstance(a, CircuitRun) or isinstance(b, CircuitRun) or (a.data, a.frozen_norm) != (b.data, b.frozen_norm):
+    if isinstance(a, CircuitRun) or isinstance(b, CircuitRun) or _read(a) != _read(b):
         return 0
     mine, its = _by_layer(a.edits), _by_layer(b.edits)
     apart = (at for at in sorted({*mine, *its}) if not _same_edits(one, mine.get(at, ()), other, its.get(at, ())))
@@ -41,6 +41,11 @@ def first_apart(one: Plan, other: Plan) -> int | None:
             break
         found = start
     return found
+
+
+def _read(run: EditRun) -> tuple[object, ...]:
+    """What a run reads, and how."""
+    return run.data, run.frozen_norm, None if run.at is None else run.at.tobytes()
 
 
 def _by_layer(edits: Sequence[Edit]) -> dict[int, list[Edit]]:
@@ -63,11 +68,11 @@ def _same(one: Plan, a: Source, other: Plan, b: Source) -> bool:
             return x is y or (x.dtype == y.dtype and x.device == y.device and torch.equal(x, y))
         case Call(program, _), Call(its, _):
             return program is its
-        case From(name, rows, site), From(its, its_rows, its_site):
+        case From(name, rows, site, aligned), From(its, its_rows, its_site, its_aligned):
             runs = one.run(name), other.run(its)
-            unedited = all(isinstance(run, EditRun) and not (run.edits or run.frozen_norm) for run in runs)
+            unedited = all(isinstance(r, EditRun) and not (r.edits or r.frozen_norm) and r.at is None for r in runs)
             same = rows is its_rows if rows is None or its_rows is None else np.array_equal(rows, its_rows)
-            return unedited and same and (runs[0].data, site) == (runs[1].data, its_site)
+            return unedited and same and (runs[0].data, site, aligned) == (runs[1].data, its_site, its_aligned)
         case Mix(basis, inside, outside), Mix(its_basis, its_inside, its_outside):
             sides = (inside, its_inside), (outside, its_outside)
             return torch.equal(basis, its_basis) and all(_same(one, x, other, y) for x, y in sides)

@@ -132,7 +132,7 @@ class DonorRuns:
     def _wanted(self, plan: Plan, run: Run) -> _Wanted:
         """What the plan takes from an unedited run."""
         if self._last is None or self._last[0] is not plan or self._last[1] != run.name:
-            sites = _sites_from(plan, run)
+            sites = sites_from(plan, run)
             pools = [s.rows for several in sites.values() for s in several if s.rows is not None]
             distinct = [*{id(rows): rows for rows in pools}.values()]  # few arrays serve all sites of a joint draw
             pool = np.unique(np.concatenate([*distinct])) if pools else np.zeros(0, dtype=np.int64)
@@ -144,7 +144,7 @@ class DonorRuns:
         return self._last[2]
 
 
-def _sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
+def sites_from(plan: Plan, run: Run) -> dict[Site, list[From]]:
     """Every site that some edit of the plan takes from this run, with all that take it (columns may have their own)."""
     out: dict[Site, list[From]] = {}
     for other in plan.runs:

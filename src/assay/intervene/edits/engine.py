@@ -17,7 +17,7 @@ from torch import Tensor
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
 from assay.intervene.components import pick, tap
 from assay.intervene.edits.alike import first_apart, first_layer, reads
-from assay.intervene.edits.donor_runs import DonorRuns
+from assay.intervene.edits.donor_runs import DonorRuns, sites_from
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output, Traced, joined
 from assay.intervene.plan import Call, CircuitRun, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
@@ -32,13 +32,20 @@ BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is compu
 
 @dataclass
 class Seen:
-    """The micro-batch as a called program sees it (see `plan.Batch`)."""
+    """The micro-batch as a called program sees it (see `plan.Batch`).
+
+    Attributes:
+        others: values in edited runs that some here are taken from, by run and rows.
+        index: the run's own rows, by which it takes from other runs; None: those of the data.
+    """
 
     tokens: Tensor
     rows: Int[np.ndarray, "batch"]
     data: Data
     values: dict[Key, Tensor] = field(default_factory=dict)
     in_stream: set[Site] = field(default_factory=set)
+    others: dict[tuple[str, bytes], dict[Site, Tensor]] = field(default_factory=dict)
+    index: Int[np.ndarray, "batch"] | None = None
 
     def read(self, site: Site) -> Tensor:
         if site.at(None) in self.in_stream:
@@ -160,20 +167,21 @@ class EditRunner(RowBatches):
         only these are wanted, and the pass ends with them."""
         if isinstance(run, CircuitRun):
             return self.circuit_output(plan, run, rows, keep)
+        index, rows = rows, _data_rows(run, rows)
         if ends and not (run.edits or keep or run.frozen_norm):
             return self.clean(run.data, rows).output
-        seen = Seen(self.inputs(run.data, rows), rows, run.data)
+        seen = Seen(self.inputs(run.data, rows), rows, run.data, index=index)
         if isinstance(self.model, ModuleModel):
             self.forwards += len(rows)
             return Output(None, self.model.forward(seen.tokens, self._taps(plan, run.edits, seen, keep)))
         layers = self.model.config.layers
-        if clean is None or run.data != "scored":
+        if clean is None or run.data != "scored" or run.at is not None:
             clean = self.known(run.data, rows)
         edits, begun = run.edits, clean
         first = min(first_layer(edits, layers), *(key[1] for key in keep), layers - 1)
         traced = Traced(Output(None, torch.empty(0)))
         room = seen.tokens.numel() * self.model.config.d_model * layers * self.model.dtype.itemsize <= STREAMS
-        recorded = room and ends and run.data == "scored" and not (keep or torch.is_grad_enabled())
+        recorded = room and ends and run.data == "scored" and not (keep or torch.is_grad_enabled()) and run.at is None
         if recorded and self._last is not None and self._last[1] == rows.tobytes():
             apart = first_apart(plan, self._last[0])
             if apart is None:
@@ -308,12 +316,20 @@ class EditRunner(RowBatches):
                 return own
             case Value(tensor):
                 return tensor.to(own.dtype)
-            case From(name, rows, other):
-                ids = seen.rows if rows is None else rows[seen.rows]
-                run, site = plan.run(name), (other or site).at(None)  # the edit says which columns are taken
-                edited = run.edits or isinstance(run, CircuitRun)
-                found = None if edited else self._donors.value(self, plan, run, site, rows, ids)
-                return self.values(plan, run, [site], ids)[site] if found is None else found
+            case From(name, rows, other, aligned):
+                index = seen.rows if seen.index is None else seen.index
+                ids = index if rows is None else rows[index]
+                run, read = plan.run(name), (other or site).at(None)  # the edit says which columns are taken
+                edited = isinstance(run, CircuitRun) or run.edits or run.at is not None
+                if edited:
+                    found = self._in_edited(plan, run, read, ids, seen)
+                else:
+                    found = self._donors.value(self, plan, run, read, rows, ids)
+                    found = self.values(plan, run, [read], ids)[read] if found is None else found
+                if not aligned or site.position is None:
+                    return found
+                columns = self.columns(site, Seen(seen.tokens, _data_rows(run, ids), run.data))
+                return found[torch.arange(len(found)), columns].unsqueeze(1)
             case Call(program, _):
                 return program(seen)
             case Mix(basis, inside, outside):
@@ -322,6 +338,14 @@ class EditRunner(RowBatches):
                 if isinstance(into, Stream) or isinstance(rest, Stream):
                     raise TypeError("a subspace of a head is mixed in z, not in the stream")
                 return rest + (into - rest) @ basis @ basis.T
+
+    def _in_edited(self, plan: Plan, run: Run, site: Site, ids: Int[np.ndarray, "batch"], seen: Seen) -> Tensor:
+        """The site's value in these rows of an edited run, which is made once for all that is taken from them."""
+        key = run.name, ids.tobytes()
+        unique, place = np.unique(ids, return_inverse=True)
+        if site not in seen.others.get(key, {}):
+            seen.others[key] = self.values(plan, run, {site, *sites_from(plan, run)}, unique)
+        return seen.others[key][site][torch.from_numpy(place).to(seen.tokens.device)]
 
     def columns(self, site: Site, seen: Seen) -> Tensor | None:
         """The column of each row that a site's position names, or None for every column."""
@@ -338,6 +362,11 @@ class EditRunner(RowBatches):
         if site.position not in named:
             raise TaskError(f"{str(site)!r}: the task has no column {site.position!r}" + nearest(site.position, named))
         return torch.as_tensor(named[site.position][seen.rows], device=seen.tokens.device)
+
+
+def _data_rows(run: Run, ids: Int[np.ndarray, "batch"]) -> Int[np.ndarray, "batch"]:
+    """The rows of the data that these rows of a run read."""
+    return ids if isinstance(run, CircuitRun) or run.at is None else run.at[ids]
 
 
 def _calls(source: Source) -> bool:
