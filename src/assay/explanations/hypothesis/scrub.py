@@ -1,0 +1,181 @@
+"""Causal scrubbing: the run in which every place takes its value from data that agree on what it is said to carry.
+
+At each variable a datum is drawn that agrees with its reader's datum on the variable's value, and the places that carry
+the variable take the values that they have there; whatever carries nothing is ablated, or taken from data that agree
+on the variables that nobody carries (docs/definitions.md#hypotheses). The recursion is Chan et al.'s (2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int
+
+from assay.explanations.hypothesis.places import Carried, before
+from assay.explanations.hypothesis.values import Codes, TaskValues
+from assay.intervene.components import complement
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.plan import Data, Edit, EditRun, From, Own, Plan, Source, origins
+from assay.model.module import ModuleModel
+from assay.names import Site
+from assay.stats.keyed import generator
+
+LEFT = "left"  # the strength at which what carries nothing keeps its own value
+RESAMPLED = ("resample_joint", "resample_independent")
+HELPERS: dict[str, Data] = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
+
+Rows = Int[np.ndarray, "rows"]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Which variable is read from which, through those that no place carries.
+
+    Attributes:
+        values: on all rows; places: of the variables that have some.
+        readers: variable (the answer too) -> those with places that it is a function of.
+        loose: variable -> those without places that it is a function of, and that nothing with places is before.
+    """
+
+    values: TaskValues
+    places: Mapping[str, Sequence[Carried]]
+    readers: Mapping[str, tuple[str, ...]] = field(init=False)
+    loose: Mapping[str, tuple[str, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        variables = self.values.model.variables
+        readers: dict[str, tuple[str, ...]] = {}
+        loose: dict[str, tuple[str, ...]] = {}
+        for name, variable in variables.items():
+            carried: dict[str, None] = {}
+            free: dict[str, None] = {}
+            for parent in variable.parents:
+                if parent in self.places:
+                    carried[parent] = None
+                elif readers[parent]:
+                    carried |= dict.fromkeys(readers[parent])
+                    free |= dict.fromkeys(loose[parent])
+                else:
+                    free[parent] = None
+            readers[name], loose[name] = tuple(carried), tuple(free)
+        object.__setattr__(self, "readers", readers)
+        object.__setattr__(self, "loose", loose)
+
+    @property
+    def answer(self) -> str:
+        return self.values.model.answer
+
+
+class Scrub:
+    """Makes the scrubbed run's plan.
+
+    Args:
+        rest: the ablation of what carries nothing, or "left".
+        conditioned: False: data are drawn without condition, which is the floor.
+        treeify: a variable that two others read has a datum for each; else one, that agrees with the scored row.
+        own: places that keep what the scored row's unedited run has.
+    """
+
+    def __init__(
+        self,
+        workbench: PlanContext,
+        graph: Graph,
+        rest: str,
+        draw: int = 0,
+        *,
+        conditioned: bool = True,
+        treeify: bool = True,
+        own: frozenset[Site] = frozenset(),
+    ):
+        self.workbench, self.graph, self.rest, self.draw = workbench, graph, rest, draw
+        self.conditioned, self.treeify, self.own = conditioned, treeify, own
+        self.every = np.arange(len(graph.values.rows))
+        self.runs: list[EditRun] = []
+        self._shared: dict[str, Rows] = {}
+        self._codes: dict[tuple[tuple[str, ...], bool], Codes] = {}
+
+    def plan(self) -> Plan:
+        """The runs, the scored one last."""
+        final = self._run(self.graph.answer, self.every, ("scrubbed",), None)
+        runs = [*self.runs, final]
+        used = {s.run for run in runs for edit in run.edits for s in origins(edit.source) if isinstance(s, From)}
+        return Plan((*(EditRun(name, data) for name, data in HELPERS.items() if name in used), *runs))
+
+    def _run(self, name: str, data: Rows, path: tuple[str, ...], reached: Sequence[Carried] | None) -> EditRun:
+        """The run in which a variable's places (or the output) have what those that it is read from give them.
+
+        Args:
+            data: each scored row's datum of the variable; reached: the variable's places; None: the output.
+        """
+        module = isinstance(self.workbench.model, ModuleModel)  # whose parts stand in no known order
+        depth = None if reached is None or module else max(one.depth for one in reached)
+        at, rest = self._rest(name, data, path, depth)
+        edits = list(rest.values())
+        for parent in self.graph.readers[name]:
+            edits += self._carried(parent, data, (*path, parent), rest)
+        return EditRun(" < ".join(path), edits=tuple(edits), frozen_norm=self.workbench.frozen_norm, at=at)
+
+    def _carried(self, name: str, reader: Rows, path: tuple[str, ...], rest: Mapping[Site, Edit]) -> list[Edit]:
+        """What the places of a variable take in the run of one that reads it, whose data are given."""
+        places = self.graph.places[name]
+        data = self._datum(name, reader, path)
+        if self.graph.readers[name]:
+            if not self.treeify:
+                path = (name,)
+            known = " < ".join(path)
+            if all(run.name != known for run in self.runs):
+                self.runs.append(self._run(name, data, path, places))
+            carried: dict[bool, Source] = {aligned: From(known, None, aligned=aligned) for aligned in (False, True)}
+        else:
+            carried = {aligned: From("clean", data, aligned=aligned) for aligned in (False, True)}
+        out = []
+        for one in places:
+            if one.site in self.own:
+                out.append(Edit(one.site, From("clean", None)))
+                continue
+            beside = rest[one.site.at(None)].source if one.site.at(None) in rest else Own()
+            out.append(Edit(one.site, one.place.source(carried[one.site.position is not None], beside)))
+        return out
+
+    def _datum(self, name: str, reader: Rows, path: tuple[str, ...]) -> Rows:
+        """A datum for each scored row that agrees with the reader's datum on the variable."""
+        layout = any(one.site.position is None for one in self.graph.places[name])
+        if self.treeify:
+            return self._agreeing((name,), layout, reader, path)
+        if name not in self._shared:
+            self._shared[name] = self._agreeing((name,), layout, self.every, (name,))
+        return self._shared[name]
+
+    def _agreeing(self, names: tuple[str, ...], layout: bool, data: Rows, path: tuple[str, ...]) -> Rows:
+        key = (names if self.conditioned else (), layout)
+        if key not in self._codes:
+            self._codes[key] = self.graph.values.codes(*key[:1], layout=layout)
+        return self._codes[key].other(data, generator(self.workbench.seed, "scrub", self.draw, *path))
+
+    def _rest(
+        self, name: str, data: Rows, path: tuple[str, ...], depth: int | None
+    ) -> tuple[Rows | None, dict[Site, Edit]]:
+        """The rows whose tokens a run to a depth reads, and what everything on the way takes that carries nothing."""
+        if self.rest == LEFT:
+            return (None if data is self.every else data), {}
+        carriers = [one for places in self.graph.places.values() for one in places]
+        whole = [one.site for one in carriers if one.site.position is None and one.place.basis is None]
+        sites = [
+            site
+            for site in dict.fromkeys(
+                (*complement([s for s in whole if s.kind != "stream"], self.workbench.model),
+                 *(one.site.at(None) for one in carriers if one.site not in whole and one.site.kind != "stream"))
+            )
+            if depth is None or before(depth, site)
+        ]  # fmt: skip
+        if self.rest not in RESAMPLED:
+            at = None if data is self.every else data
+            return at, {edit.site: edit for edit in self.workbench.ablate(sites, self.rest, self.draw)}
+        loose = self.graph.loose[name]
+        tokens = self._agreeing(loose, True, data, (*path, "rest"))
+        if self.rest == "resample_joint":
+            return tokens, {site: Edit(site, From("clean", tokens)) for site in sites}
+        rows = {site: self._agreeing(loose, True, data, (*path, "rest", str(site))) for site in sites}
+        return tokens, {site: Edit(site, From("clean", rows[site])) for site in sites}
