@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from assay.explanations.circuit.circuit import Circuit
     from assay.explanations.claims.file import load_claim
     from assay.explanations.components.sets import Constant, Keep, Remove
+    from assay.explanations.hypothesis.hypothesis import Hypothesis
+    from assay.explanations.hypothesis.places import Place
     from assay.explanations.program.program import Program
     from assay.measure.measure import measure
     from assay.measure.measurement import Measurement, load_run
@@ -46,8 +48,10 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Constant": ("assay.explanations.components.sets", "Constant"),
     "Estimate": ("assay.stats.estimate", "Estimate"),
     "Explanation": ("assay.explanations.base", "Explanation"),
+    "Hypothesis": ("assay.explanations.hypothesis.hypothesis", "Hypothesis"),
     "Keep": ("assay.explanations.components.sets", "Keep"),
     "Measurement": ("assay.measure.measurement", "Measurement"),
+    "Place": ("assay.explanations.hypothesis.places", "Place"),
     "Program": ("assay.explanations.program.program", "Program"),
     "Remove": ("assay.explanations.components.sets", "Remove"),
     "Settings": ("assay.measure.settings", "Settings"),
@@ -67,8 +71,10 @@ __all__ = [
     "Constant",
     "Estimate",
     "Explanation",
+    "Hypothesis",
     "Keep",
     "Measurement",
+    "Place",
     "Program",
     "Remove",
     "Settings",

@@ -1,4 +1,4 @@
-"""Kinds of explanation: programs, component sets, constants, circuits, and the claim file that holds one.
+"""Kinds of explanation: programs, component sets, constants, circuits, hypotheses, and the claim file that holds one.
 
 Lazy, so that a claim file is checked without importing torch.
 """
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.explanations.circuit.circuit import Circuit
     from assay.explanations.components.sets import Constant, Keep, Remove
+    from assay.explanations.hypothesis.hypothesis import Hypothesis
     from assay.explanations.program import library as programs
     from assay.explanations.program.program import Program
 
-__all__ = ["Circuit", "Constant", "Keep", "Program", "Remove", "programs"]
+__all__ = ["Circuit", "Constant", "Hypothesis", "Keep", "Program", "Remove", "programs"]
 
 _WHERE = {
     "Circuit": "circuit.circuit",
+    "Hypothesis": "hypothesis.hypothesis",
     "Program": "program.program",
     "Keep": "components.sets",
     "Remove": "components.sets",

@@ -31,6 +31,7 @@ from assay.model.transformer import Model
 from assay.names import Site
 from assay.promises import held, hints
 from assay.record.headline import RunScores
+from assay.record.interchange import Interchange
 from assay.record.pieces import Pieces
 from assay.stats.estimate import Undefined
 
@@ -107,6 +108,10 @@ class Explanation(ABC):
         """What its systems, its floors, its controls and rivals are held against, under every ablation and draw: KL is
         taken from it, and agreement is with it. None: the model's own distribution. The metric's answers are the task's
         in any case."""
+        return None
+
+    def interchange(self, workbench: PlanContext) -> Interchange | None:
+        """Whether swaps of the claim's variables have the effect that it says; None: it names no variables."""
         return None
 
     # -- as a claim file has it

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 from assay.errors import nearest
 
-Floor = Literal["ablated", "empty", "bigram", "ngram", "unigram"]
+Floor = Literal["ablated", "empty", "unconditioned", "bigram", "ngram", "unigram"]
 FLOORS: tuple[Floor, ...] = get_args(Floor)
-NGRAMS = FLOORS[2:]
+NGRAMS = FLOORS[3:]
 FLOOR_MODEL = "model:"  # before the name of another model that is a floor; in files and calls also {"model": NAME}
 
 

@@ -16,8 +16,9 @@ KINDS = {  # name in claim files -> the class of its block
     "remove": "assay.explanations.components.claim_block:RemoveFields",
     "constant": "assay.explanations.components.claim_block:ConstantFields",
     "circuit": "assay.explanations.circuit.claim_block:CircuitFields",
+    "hypothesis": "assay.explanations.hypothesis.claim_block:HypothesisFields",
 }
-LATER = ("hypothesis", "dictionary", "subspace")
+LATER = ("dictionary", "subspace")
 
 
 def kinds() -> tuple[str, ...]:

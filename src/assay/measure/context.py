@@ -20,6 +20,7 @@ from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
+from assay.record.interchange import Interchange
 from assay.score.ids import SystemId, rival
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -34,6 +35,7 @@ class Context:
         plans: the claim's systems; rivals: who competes with it; scored: both, on all rows.
         resamples: those of the documents that have scored tokens.
         numbers: the table, and which ablation is the headline's.
+        interchange: whether swaps do what the claim says, of a claim that names variables.
         budget: what all beside the headline may cost; before: an earlier measurement that this one goes on with.
     """
 
@@ -44,6 +46,7 @@ class Context:
     scored: Scored[SystemId]
     resamples: Resamples
     numbers: HeadlineTable
+    interchange: Interchange | None = None
     budget: Budget = field(default_factory=Budget)
     before: Measurement | None = None
 

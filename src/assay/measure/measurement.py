@@ -69,6 +69,13 @@ class Measurement:
         return Estimate.undefined(why) if found is None else found
 
     @property
+    def interchange(self) -> Estimate:
+        """Of a hypothesis: its interchange accuracy with the rest perturbed, that of the variable which does worst."""
+        found = self.record.interchange
+        why = f"a {self.record.claim.kind} claim names no variables whose values could be swapped"
+        return Estimate.undefined(why) if found is None else found.accuracy
+
+    @property
     def losses(self) -> Losses:
         return self.record.losses
 

@@ -39,7 +39,7 @@ from assay.record.about import (
     Tries,
     Versions,
 )
-from assay.record.headline import Losses, TargetRecord
+from assay.record.headline import OWN_FLOORS, Losses, TargetRecord
 from assay.record.measurement import MeasurementRecord
 from assay.report import words
 from assay.report.verdict import verdict
@@ -109,7 +109,7 @@ def measurement_record(
     tries = _foreseen(job, measured.controls.largest_p)
     found = tuple(_one_of_m(check, tries) for check in measured.checks)
     floors = {
-        f"{row.floor}:{row.ablation}" if row.floor in ("ablated", "empty") else row.floor: row.loss_floor
+        f"{row.floor}:{row.ablation}" if row.floor in OWN_FLOORS else row.floor: row.loss_floor
         for row in numbers.table
         if row.necessity is None
     }
@@ -145,6 +145,7 @@ def measurement_record(
         bits=measured.length,
         own=measured.own,
         target=target,
+        interchange=context.interchange,
         controls=measured.controls,
         rivals=rivals(context.rivals, scored, resamples, floor=context.floor) if job.settings.asks("rivals") else (),
         rivals_reason=_no_rivals(job, context.rivals),

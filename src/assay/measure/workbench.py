@@ -242,7 +242,7 @@ def measured(
         if before is not None:
             budget.go_on(before.record.budget)
         with budget.headline():
-            context = _headline(workbench, job, stages, None if before is None else before.scored)
+            context = _headline(workbench, job, stages, before)
         around = agreement(context.scored, context.resamples, explained=context.explained, floor=context.floor)
         context = replace(context, budget=budget, before=before)
         found = none_yet(context, around)
@@ -255,7 +255,7 @@ def measured(
     return made(context, found)
 
 
-def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[SystemId] | None) -> Context:
+def _headline(workbench: Workbench, job: Job, say: Progress, before: Measurement | None) -> Context:
     """What the headline needs: the explained run and its floors under every ablation, and n-grams."""
     settings, explanation = job.settings, job.explanation
     plan_context = workbench.for_claim(frozen_norm=settings.frozen_norm, refit=settings.refit)
@@ -270,13 +270,16 @@ def _headline(workbench: Workbench, job: Job, say: Progress, known: Scored[Syste
     smaller = rivals.smaller_models(plan_context) if job.floors and settings.asks("rivals") else []
     others = [*others, *(one for one in smaller if one.name in job.floors)]
     others += model_floors.as_rivals(job.floors, others, job.model)
+    known = None if before is None else before.scored
     if known is None:
         every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
         known = workbench.score_all(plan_context, "headline", every, every.keys() - {NOOP}, say)
     used = known.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, known.count[used])
     numbers = headline_table(explanation, known, resamples, plans, settings.floors)
-    return Context(job, plan_context, plans, others, known, resamples, numbers)
+    say("swaps", 0, None)
+    swapped = explanation.interchange(plan_context) if before is None else before.record.interchange
+    return Context(job, plan_context, plans, others, known, resamples, numbers, swapped)
 
 
 def _beyond_headline(

@@ -6,6 +6,8 @@ from assay.record.base import Block, Count, Number, Text
 from assay.record.compute import ComputeFigures
 from assay.stats.estimate import Estimate
 
+OWN_FLOORS = ("ablated", "empty", "unconditioned")  # a claim's own, which there is one of under every ablation
+
 
 class Nines(Block):
     """−log10 of the ratio of KLs.

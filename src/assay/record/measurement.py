@@ -24,6 +24,7 @@ from assay.record.base import SCHEMA, Block, Number, Text
 from assay.record.compute import Compute, Length
 from assay.record.controls import Controls, RivalRecord
 from assay.record.headline import Agreement, Headline, Losses, PartsTable, TableRow, TargetRecord
+from assay.record.interchange import Interchange
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual
 from assay.stats.estimate import Estimate
@@ -38,6 +39,7 @@ class MeasurementRecord(Block):
         nines, recovered, recovered_loss: the headline's.
         own: what only this kind of explanation says.
         target: what KL is taken from and agreement is with; None: the model's own distribution.
+        interchange: of a hypothesis: whether swaps of its variables do what it says; it leads.
         unmatched: the share of scored tokens about which the claim says nothing.
         budget: what was run, and what was not; sentence: the verdict; tries: which of how many on this split it is.
     """
@@ -63,6 +65,7 @@ class MeasurementRecord(Block):
     bits: Length
     own: Pieces | None
     target: TargetRecord | None = None
+    interchange: Interchange | None = None
     controls: Controls
     rivals: tuple[RivalRecord, ...]
     rivals_reason: Text | None

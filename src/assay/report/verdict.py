@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from assay.record.controls import ControlGroup
-from assay.record.headline import Headline, TableRow
+from assay.record.headline import OWN_FLOORS, Headline, TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.report import slices, words
 from assay.report.cells import row_name
@@ -40,10 +40,11 @@ _ENOUGH = 19  # controls that can give p = 0.05
 @dataclass(frozen=True)
 class Verdict:
     """Attributes:
-    title: one short line; the others are a sentence each, of which target, left and checks may be empty.
+    title: one short line; the others are a sentence each, of which swaps, target, left and checks may be empty.
     """
 
     title: str
+    swaps: str
     recovers: str
     target: str
     rivals: str
@@ -52,13 +53,18 @@ class Verdict:
 
     @property
     def sentences(self) -> tuple[str, ...]:
-        return tuple(text for text in (self.recovers, self.target, self.rivals, self.left, self.checks) if text)
+        return tuple(
+            text for text in (self.swaps, self.recovers, self.target, self.rivals, self.left, self.checks) if text
+        )
 
 
 def verdict(record: MeasurementRecord) -> Verdict:
     """What there is to say of a measurement."""
     title, recovers = _removed(record) if record.removal else _recovers(record)
-    return Verdict(title, recovers, _target(record), as_well(record), _left(record), _checks(record))
+    swapped = record.interchange
+    if swapped is not None and swapped.accuracy.defined:
+        title = f"Interchange accuracy {words.said(swapped.accuracy)} with the rest resampled"
+    return Verdict(title, swaps(record), recovers, _target(record), as_well(record), _left(record), _checks(record))
 
 
 def metric(record: MeasurementRecord) -> NamedMetric | None:
@@ -92,6 +98,8 @@ def floor_words(headline: Headline | TableRow) -> str:
     ablation = plain_text(headline.ablation)
     if headline.floor == "ablated":
         return f"what ablating the same parts ({ablation}) costs"
+    if headline.floor == "unconditioned":
+        return f"what data drawn without condition cost (the rest: {ablation})"
     if headline.floor == "empty":
         return f"what ablating everything ({ablation}) costs"
     return f"what separates the {plain_text(headline.floor)} from the model"
@@ -100,6 +108,7 @@ def floor_words(headline: Headline | TableRow) -> str:
 def over(headline: Headline | TableRow) -> str:
     """The floor's short name, as after "over"."""
     names = {"ablated": f"{headline.ablation} ablation", "empty": f"{headline.ablation} ablation of everything"}
+    names["unconditioned"] = f"data drawn without condition (the rest: {headline.ablation})"
     return plain_text(names.get(headline.floor, f"the {headline.floor}"))
 
 
@@ -133,7 +142,7 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
         moves = f"stays at {after}" if before == after else f"{moves} from {before} to {after}"
         text += f": the KL to {to} {moves} {per}, over {_sample(record)}"
     others = [r for r in record.table if r.floor == head.floor and not r.headline and r.recovered.defined]
-    if others and head.floor in ("ablated", "empty"):
+    if others and head.floor in OWN_FLOORS:
         best = max(others, key=lambda r: r.recovered.value or 0.0)
         both = f"{words.percent(best.recovered)}" + (" in predictions" if first is not None else "")
         if first is not None and best.recovered_loss.defined:
@@ -142,6 +151,24 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
     if (number := head.nines.shown) and number.strip("0.") and found.value > 0:
         text += f". Certified: {plain_text(number)} nines over {plain_text(head.nines.floor)}"
     return title, f"{text}.{_not_on_metric(record)}"
+
+
+def swaps(record: MeasurementRecord) -> str:
+    """Whether swapping a variable's value has the effect that a hypothesis says."""
+    found = record.interchange
+    if found is None:
+        return ""
+    if not found.accuracy.defined:
+        return f"Interchange accuracy is undefined, because {words.why(found.accuracy)}."
+    row = next(row for row in found.rows if row.variables == found.variables)
+    which = words.few_names(", ".join(map(plain_text, found.variables)))
+    worst = f", the worst of {len(found.rows)} swaps, that of {which}," if len(found.rows) > 1 else ""
+    text = f"Interchange accuracy{worst} is {words.said(found.accuracy)} where everything else is resampled "
+    text += f"(0 is no better than a constant answer, 1 exact), and {words.said(found.plain)} where it is left alone"
+    changed = f"the answer should change in {100 * row.changed:.0f} % of {words.count(row.swaps)} swaps"
+    only = (found.plain.low or 0) > (found.accuracy.high or 0)
+    holds = "; the hypothesis holds better only where the rest of the network is left alone" if only else ""
+    return f"{text}; {changed}{holds}."
 
 
 def _target(record: MeasurementRecord) -> str:

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from assay.errors import ClaimError, TaskError, nearest
-from assay.task.task import Task
+
+if TYPE_CHECKING:
+    from assay.task.task import Task
 
 
 @dataclass(frozen=True)

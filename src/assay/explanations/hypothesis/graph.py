@@ -139,7 +139,7 @@ def _variable(name: str, definition: Definition, all_of_them: Mapping[str, Defin
 
 def _add(name: str, made: Mapping[str, Variable], ordered: dict[str, Variable], path: Sequence[str]) -> None:
     if name in path:
-        raise ClaimError(f"the variables go round in a cycle: {' -> '.join((*path[path.index(name) :], name))}")
+        raise ClaimError(f"the variable {name!r} depends on itself: {' -> '.join((*path[path.index(name) :], name))}")
     if name not in ordered:
         for parent in made[name].parents:
             _add(parent, made, ordered, (*path, name))

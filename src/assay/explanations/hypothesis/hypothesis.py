@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from assay.errors import ClaimError
+from assay.errors import ClaimError, TaskError
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
+from assay.explanations.hypothesis.interchange import interchange
 from assay.explanations.hypothesis.places import Carried, Given, Place, alignment
-from assay.explanations.hypothesis.scrub import Graph, Scrub
+from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
 from assay.explanations.hypothesis.values import values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
@@ -23,9 +24,11 @@ from assay.intervene.plan import Edit, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
-from assay.stats.estimate import Undefined
+from assay.record.interchange import Agreed, Interchange, SwappedRow
+from assay.stats.estimate import Estimate, Undefined
 from assay.stats.keyed import generator
 
+PERTURBED = "resample_joint"  # what everything takes that carries nothing, where interchange leads
 TRIES = 20  # draws of other places for each that is wanted
 
 
@@ -54,6 +57,7 @@ class Hypothesis(Explanation):
 
     kind: ClassVar[str] = "hypothesis"
     level: ClassVar[Level] = "what"
+    headline_floor = "unconditioned"
     floor_takes = "everything"
 
     def __init__(
@@ -121,6 +125,32 @@ class Hypothesis(Explanation):
 
     def restored(self, workbench: PlanContext, ablation: str, site: Site, draw: int = 0) -> Plan:
         return self._scrub(workbench, ablation, draw, own=frozenset({site})).plan()
+
+    def interchange(self, workbench: PlanContext) -> Interchange:
+        try:
+            found = interchange(workbench, self.graph(workbench), (LEFT, PERTURBED), workbench.seed)
+        except TaskError as problem:
+            none = Estimate.undefined(str(problem))
+            return Interchange(
+                accuracy=none, plain=none, variables=(), perturbed=PERTURBED, rows=(), reason=str(problem)
+            )
+        worst = min(found, key=lambda one: _or_zero(one.value(PERTURBED)))
+        return Interchange(
+            accuracy=worst.value(PERTURBED),
+            plain=worst.value(LEFT),
+            variables=worst.names,
+            perturbed=PERTURBED,
+            rows=tuple(
+                SwappedRow(
+                    variables=one.names,
+                    swaps=one.swaps,
+                    changed=one.changed,
+                    majority=one.majority,
+                    by_rest={rest: Agreed(raw=raw, accuracy=one.value(rest)) for rest, raw in one.raw.items()},
+                )
+                for one in found
+            ),
+        )
 
     # -- in words and files
 
@@ -228,6 +258,10 @@ class Hypothesis(Explanation):
                 names = {name: list(map(str, some)) for name, some in moved.items()}
                 out[key] = Hypothesis(self.high_level, names, treeify=self.treeify)
         return list(out.values())
+
+
+def _or_zero(found: Estimate) -> float:
+    return 0.0 if found.value is None else found.value
 
 
 def _moved(placed: Mapping[str, Sequence[Carried]], model: Model, random: np.random.Generator) -> dict[str, list[Site]]:

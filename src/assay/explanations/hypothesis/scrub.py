@@ -99,9 +99,7 @@ class Scrub:
     def plan(self) -> Plan:
         """The runs, the scored one last."""
         final = self._run(self.graph.answer, self.every, ("scrubbed",), None)
-        runs = [*self.runs, final]
-        used = {s.run for run in runs for edit in run.edits for s in origins(edit.source) if isinstance(s, From)}
-        return Plan((*(EditRun(name, data) for name, data in HELPERS.items() if name in used), *runs))
+        return with_helpers([*self.runs, final])
 
     def _run(self, name: str, data: Rows, path: tuple[str, ...], reached: Sequence[Carried] | None) -> EditRun:
         """The run in which a variable's places (or the output) have what those that it is read from give them.
@@ -111,7 +109,7 @@ class Scrub:
         """
         module = isinstance(self.workbench.model, ModuleModel)  # whose parts stand in no known order
         depth = None if reached is None or module else max(one.depth for one in reached)
-        at, rest = self._rest(name, data, path, depth)
+        at, rest = self.rest_of(name, data, path, depth)
         edits = list(rest.values())
         for parent in self.graph.readers[name]:
             edits += self._carried(parent, data, (*path, parent), rest)
@@ -154,7 +152,7 @@ class Scrub:
             self._codes[key] = self.graph.values.codes(*key[:1], layout=layout)
         return self._codes[key].other(data, generator(self.workbench.seed, "scrub", self.draw, *path))
 
-    def _rest(
+    def rest_of(
         self, name: str, data: Rows, path: tuple[str, ...], depth: int | None
     ) -> tuple[Rows | None, dict[Site, Edit]]:
         """The rows whose tokens a run to a depth reads, and what everything on the way takes that carries nothing."""
@@ -179,3 +177,9 @@ class Scrub:
             return tokens, {site: Edit(site, From("clean", tokens)) for site in sites}
         rows = {site: self._agreeing(loose, True, data, (*path, "rest", str(site))) for site in sites}
         return tokens, {site: Edit(site, From("clean", rows[site])) for site in sites}
+
+
+def with_helpers(runs: Sequence[EditRun]) -> Plan:
+    """The runs behind those that they take values from."""
+    used = {s.run for run in runs for edit in run.edits for s in origins(edit.source) if isinstance(s, From)}
+    return Plan((*(EditRun(name, data) for name, data in HELPERS.items() if name in used), *runs))

@@ -28,6 +28,7 @@ def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
         shown = words.value_text(figure, 3 if record.removal else 2)
         text = f"{shown} {words.interval_text(figure, 3 if record.removal else 2)}".rstrip()
         own = {"ablated": f"over {row.ablation}", "empty": f"over nothing kept ({row.ablation})"}
+        own["unconditioned"] = f"over no condition ({row.ablation})"
         name = row.ablation if record.removal else own.get(row.floor, f"over the {row.floor}")
         name += f", {row.ablation}" if row.ablation not in name and floors[row.floor] > 1 else ""
         name += f", {row.option}" if row.option else ""

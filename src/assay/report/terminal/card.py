@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.record.controls import ControlGroup
-from assay.record.headline import TableRow
+from assay.record.headline import OWN_FLOORS, TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.report import slices, verdict, words
 from assay.report.cells import bare, nines_cell, row_name, sample
@@ -76,12 +76,19 @@ class Card:
         leads = first[1] if first else record.headline.kl if record.removal else record.headline.recovered
         if leads is not None and leads.defined and not record.removal:
             yield Text.assemble(f"{INDENT}floor ", bar(leads, BAR), " model")
-        for line in (self._moves(), self._recovers(), self._no_interval(leads), self._as_well(), self._left()):
+        for line in (
+            self._swaps(),
+            self._moves(),
+            self._recovers(),
+            self._no_interval(leads),
+            self._as_well(),
+            self._left(),
+        ):
             for one in Text(line).wrap(console, wide - len(INDENT)) if line else ():
                 yield Text.assemble(INDENT, one)
 
     def _result(self) -> str:
-        head, first = self.record.headline, verdict.led(self.record)
+        head, first, swapped = self.record.headline, verdict.led(self.record), self.record.interchange
         under = f"under {head.ablation}"
         if self.record.removal:
             nats = f" · {self._change(head.nats)}" if words.defined(head.nats) else ""
@@ -92,6 +99,11 @@ class Card:
             return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
+        if swapped is not None and swapped.accuracy.defined:
+            text = (
+                f"interchange accuracy {bare(swapped.accuracy)}, the rest resampled · scrubbed {bare(head.recovered)}"
+            )
+            return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
         text = f"recovered {bare(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
         return plain_text(text)
@@ -103,6 +115,17 @@ class Card:
             return f"loss {bare(nats)} nats more"
         change = verdict.as_figure(words.as_estimate(nats), named.change)
         return f"{named.name} {bare(change)}{f' {named.unit}' if named.unit else ''} more"
+
+    def _swaps(self) -> str:
+        """Interchange accuracy where everything is left alone, beside that which leads."""
+        found = self.record.interchange
+        if found is None or not found.accuracy.defined:
+            return "" if found is None else plain_text(f"Interchange accuracy: {words.said(found.accuracy)}.")
+        which = words.few_names(", ".join(found.variables))
+        worst = f" of {which}, the worst of {len(found.rows)}" if len(found.rows) > 1 else ""
+        return plain_text(
+            f"Swaps{worst}; {bare(found.plain)} where the rest is left alone. 0 is a constant's, 1 exact."
+        )
 
     def _moves(self) -> str:
         """What the task's own metric is at the floor, with the claim and in the model."""
@@ -218,7 +241,7 @@ class Card:
                 nats = row.nats if named is None else verdict.as_figure(row.nats, named.change)
                 cells = [mark + row_name(row), bare(row.kl_explained, 3), bare(nats)]
             else:
-                own = row.floor in ("ablated", "empty")
+                own = row.floor in OWN_FLOORS
                 name = row_name(row) if own else plain_text(f"{row.floor}, {row.ablation}")
                 kl = f"{_short(row.kl_floor)} → {_short(row.kl_explained)}"
                 losses = (row.loss_floor, row.loss_explained, record.losses.model)
@@ -297,7 +320,8 @@ def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
 
 
 def _floor(floor: str, ablation: str) -> str:
-    return {"ablated": f"{ablation} ablation", "empty": f"nothing kept ({ablation})"}.get(floor, floor)
+    names = {"ablated": f"{ablation} ablation", "empty": f"nothing kept ({ablation})"}
+    return {**names, "unconditioned": f"no condition ({ablation})"}.get(floor, floor)
 
 
 def _short(value: words.Figure) -> str:

@@ -1,0 +1,213 @@
+"""Interchange: a place takes its value from another input, and the answer must become what the high-level model says.
+
+A swap has a base row, a variable (or several) and a source row of each. *Plain*: the rest of the network is left as
+it is. *Perturbed*: whatever carries nothing takes its values from rows that agree with the base on the variables that
+nobody carries, and from nothing else; only this tells a variable that is carried from one that is only read there
+(docs/definitions.md#hypotheses). Geiger et al. (2021), and the strict form of Gupta et al. (2024).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+
+from assay.errors import TaskError
+from assay.explanations.hypothesis.example import Example
+from assay.explanations.hypothesis.graph import HighLevelModel
+from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub, with_helpers
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.plan import Edit, EditRun, From, Own, Plan
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+from assay.stats.keyed import generator
+from assay.task.task import Task
+
+SWAPS, TRIED = 2, 16  # swaps of a base row and variable, and sources that are looked at for each
+NEVER = -1  # the number of an answer that no token is
+NOBODY = Example((), (), {}, "")  # of no row: the values of all variables that read the input are given
+
+
+@dataclass(frozen=True, eq=False)
+class Swaps:
+    """Swaps of one variable, or of several: for every base row one in each draw.
+
+    Attributes:
+        names: the variables; sources: [draws, rows] of each; answers: [draws, rows] what the high-level model answers.
+        changed: [draws, rows] whether that is another answer than the base's.
+    """
+
+    names: tuple[str, ...]
+    sources: Mapping[str, Int[np.ndarray, "draws rows"]]
+    answers: Sequence[Sequence[Hashable]]
+    changed: Bool[np.ndarray, "draws rows"]
+
+
+def draw_swaps(graph: Graph, names: tuple[str, ...], seed: int, draws: int = SWAPS) -> Swaps:
+    """Sources at random; of every two swaps one is chosen in which the answer changes, where a source does that."""
+    values, model = graph.values, graph.values.model
+    count = len(values.rows)
+    random = generator(seed, "interchange", *names)
+    sources = {name: np.zeros((draws, count), dtype=np.int64) for name in names}
+    answers: list[list[Hashable]] = []
+    changed = np.zeros((draws, count), dtype=bool)
+    behind = behind_all(model, names)
+    for draw in range(draws):
+        answers.append([])
+        for row, base in enumerate(values.rows):
+            fixed = {name: value for name, value in base.items() if name not in behind}
+            tried = random.integers(0, count, (TRIED, len(names)))
+            for one in tried:
+                given = fixed | {name: values.rows[other][name] for name, other in zip(names, one, strict=True)}
+                answer = model.values(NOBODY, given)[model.answer]
+                if answer != base[model.answer] or draw % 2:
+                    break
+            for name, other in zip(names, one, strict=True):
+                sources[name][draw, row] = other
+            answers[-1].append(answer)
+            changed[draw, row] = answer != base[model.answer]
+    return Swaps(names, sources, answers, changed)
+
+
+class Swapper(Scrub):
+    """Makes the runs of swaps: `rest` is what everything takes that carries nothing, or "left"."""
+
+    def swap(self, swaps: Swaps, which: int) -> Plan:
+        """The run of every base row in which the variables' places take what they are in their sources. Places of
+        variables behind them are computed, of what was swapped; those of others stay the base's."""
+        at, rest = self.rest_of(self.graph.answer, self.every, ("swapped",), None)
+        edits = list(rest.values())
+        behind = behind_all(self.graph.values.model, swaps.names)
+        for name, places in self.graph.places.items():
+            rows = swaps.sources[name][which] if name in swaps.names else None
+            if self.rest == LEFT and rows is None:
+                continue
+            for one in places:
+                beside = rest[one.site.at(None)].source if one.site.at(None) in rest else Own()
+                carried = Own() if name in behind else From("clean", rows, aligned=one.site.position is not None)
+                edits.append(Edit(one.site, one.place.source(carried, beside)))
+        final = EditRun("swapped", edits=tuple(edits), frozen_norm=self.workbench.frozen_norm, at=at)
+        return with_helpers([final])
+
+
+def behind_all(model: HighLevelModel, names: Iterable[str]) -> set[str]:
+    """What depends on any of these variables, and is none of them."""
+    return set().union(*map(model.behind, names)).difference(names)
+
+
+# -- the answers as the network gives them
+
+
+class Answers:
+    """Which token (or class) each of a high-level model's answers is.
+
+    A token is an answer where its text is; else where its text without spaces around it is. A class is its number.
+
+    An answer that no token is can never be given: it counts as another one.
+
+    Raises:
+        TaskError: where no answer is a token of the task, and for a task that has several answers an example.
+    """
+
+    def __init__(self, task: Task, answers: Iterable[Hashable]):
+        scored = task.scored.sum(1)
+        if int(scored.min()) != 1 or int(scored.max()) != 1:
+            raise TaskError(
+                f"an interchange is about one answer an example, and the task {task.name!r} scores {int(scored.min())} "
+                f"to {int(scored.max())} tokens of each"
+            )
+        items = task.items(np.arange(len(task)))
+        right = task.targets(np.arange(len(task)), items).reshape(len(task), -1)
+        exact: dict[str, int] = {}
+        loose: dict[str, int] = {}
+        if task.tokenizer is not None:
+            known = [token for token, _ in Counter(right.flatten().tolist()).most_common()]
+            known += [token for token in task.tokens.unique().tolist() if token not in known]
+            for token in known:
+                text = task.tokenizer.decode([token])
+                exact.setdefault(text, token)
+                loose.setdefault(text.strip(), token)
+        self.ids: dict[Hashable, int] = {}
+        for answer in dict.fromkeys(answers):
+            text = str(answer)
+            found = exact.get(text, loose.get(text.strip())) if task.tokenizer is not None else answer
+            self.ids[answer] = int(found) if isinstance(found, int) else NEVER
+        known = [found for found in self.ids.values() if found != NEVER]
+        if not known:
+            some = ", ".join(map(repr, list(self.ids)[:3]))
+            raise TaskError(f"the high-level model answers {some}, none of which is a token that the task has")
+        self.known = np.unique(known)
+        self.task = task
+
+    def given(self, workbench: PlanContext, plan: Plan) -> Int[np.ndarray, "rows"]:
+        """The likeliest of the answers at each row's scored item, under a plan."""
+        out, runner, task = [], workbench.runner, self.task
+        with torch.no_grad():
+            for batch in runner.batches(np.arange(len(task))):
+                output = runner.output(plan, batch)
+                for _, logits in output.blocks(task, task.items(batch)):
+                    chosen = logits[:, torch.from_numpy(self.known).to(logits.device)].argmax(-1)
+                    out.append(self.known[chosen.cpu().numpy()])
+        return np.concatenate(out)
+
+
+@dataclass(frozen=True, eq=False)
+class Agreement:
+    """How often the network answers what the high-level model does after a swap.
+
+    Attributes:
+        names: the variables that are swapped; majority: the share of the most common right answer.
+        changed: the share of swaps in which the answer should change.
+        raw: the share that agree, by what the rest takes.
+    """
+
+    names: tuple[str, ...]
+    swaps: int
+    changed: float
+    majority: float
+    raw: Mapping[str, Estimate]
+
+    def value(self, rest: str) -> Estimate:
+        """Over the majority's: 0 is no better than a constant, 1 exact."""
+        if self.majority >= 1:
+            return Estimate.undefined("every swap has the same right answer")
+        return self.raw[rest].map(lambda share: (share - self.majority) / (1 - self.majority))
+
+
+def interchange(
+    workbench: PlanContext, graph: Graph, rests: Sequence[str], seed: int, swaps: int = SWAPS
+) -> list[Agreement]:
+    """Swaps of every variable that has places, and at once of all that depend on no other with places.
+
+    Args:
+        rests: strengths: "left", or an ablation.
+        swaps: of each base row.
+    """
+    task = workbench.task
+    alone = [(name,) for name in graph.places]
+    first = tuple(n for n in graph.places if all(n not in graph.values.model.behind(other) for other in graph.places))
+    several = [first] if len(first) > 1 else []
+    drawn = [draw_swaps(graph, names, seed, swaps) for names in (*alone, *several)]
+    every = Answers(task, (a for one in drawn for some in one.answers for a in some))
+    strata, clusters = task.strata, task.clusters
+    resamples = Resamples(len(task.documents), strata, seed, clusters=clusters)
+    document = np.asarray(task.document)
+    count = np.bincount(document, minlength=len(task.documents)).astype(float) * swaps
+    out = []
+    for one in drawn:
+        wanted = np.array([[every.ids[answer] for answer in some] for some in one.answers])
+        raw = {}
+        for rest in rests:
+            right = np.zeros(len(task))
+            for which in range(swaps):
+                found = every.given(workbench, Swapper(workbench, graph, rest, which).swap(one, which))
+                right += found == wanted[which]
+            hits = np.bincount(document, right, minlength=len(task.documents))
+            raw[rest] = resamples.mean(hits[count > 0], count[count > 0])
+        majority = float(np.unique(wanted, return_counts=True)[1].max() / wanted.size)
+        out.append(Agreement(one.names, wanted.size, float(one.changed.mean()), majority, raw))
+    return out

@@ -1,0 +1,49 @@
+"""Interchange accuracy: how often the network answers as a high-level model does after a swap."""
+
+from __future__ import annotations
+
+from assay.record.base import Block, Count, Number, Text
+from assay.stats.estimate import Estimate
+
+
+class Agreed(Block):
+    """Swaps after which network and high-level model agree.
+
+    Attributes:
+        raw: their share; accuracy: (share − majority) / (1 − majority): 0 is a constant's, 1 exact.
+    """
+
+    raw: Estimate
+    accuracy: Estimate
+
+
+class SwappedRow(Block):
+    """Swaps of one variable, or of several at once.
+
+    Attributes:
+        changed: the share in which the answer should change; majority: the share of the most common right answer.
+        by_rest: what everything takes that carries nothing ("left": its own value) -> agreement.
+    """
+
+    variables: tuple[Text, ...]
+    swaps: Count
+    changed: Number
+    majority: Number
+    by_rest: dict[Text, Agreed]
+
+
+class Interchange(Block):
+    """Interchange accuracy of a hypothesis.
+
+    Attributes:
+        accuracy: the headline: the least of all rows, with the rest perturbed; plain: that row's with the rest left.
+        variables: those of that row; perturbed: what the rest takes in it.
+        reason: why there is none.
+    """
+
+    accuracy: Estimate
+    plain: Estimate
+    variables: tuple[Text, ...]
+    perturbed: Text
+    rows: tuple[SwappedRow, ...]
+    reason: Text | None = None
