@@ -11,6 +11,8 @@ from typing import Any
 from assay.explanations.claims.file import _TASKS, ClaimFile, Expect, ReferenceFields
 from assay.explanations.components.spec import CONSTANTS
 from assay.explanations.floors import FLOORS
+from assay.explanations.hypothesis.example import WORDS as WORDS_OF
+from assay.explanations.hypothesis.expressions import PLAIN
 from assay.explanations.kinds import KINDS, block
 from assay.explanations.program.spec import PROGRAMS
 from assay.intervene.fill.spec import ABLATIONS
@@ -55,7 +57,41 @@ CLAIMED = {
     "file": "a circuit file: of `assay find`, EAP-IG or MIB",
     "keep": "of a file that scores edges: so many of the best",
 }
+HYPOTHESIS = {
+    "variables": "variable → what it is, [an expression](#expressions)",
+    "places": "variable → names of parts, or of streams (`r3`, what enters layer 3), that carry it",
+    "answer": "the variable that the network's output is; by default the last one",
+    "treeify": "a variable that two others read has a datum of its own for each of them; by default `true`",
+}
+EXPRESSIONS = """
+#### Expressions
+
+A variable is a function of the input, or of other variables, never of both. Texts in quotes, numbers, `True`, `False`, `None`;
+`+ - * // %`, comparisons, `in`, `and`, `or`, `not`, `a if b else c`, tuples, {plain}; names of variables; and these words, which look at the
+example (columns are numbers, negative from the end, or names that prompts give; the start-of-text token is column 0):
+
+| word | what it is |
+| --- | --- |
+{words}
+
+```yaml
+model: planted:sums_0
+task: {{kind: planted}}
+explanation:
+  kind: hypothesis
+  variables:
+    u: number(1)
+    v: number(3)
+    total: u + v
+    answer: total
+  places:
+    u: [a0.h1]
+    v: [a0.h2]
+    total: [m1]
+```
+"""
 PROGRAM = {"components": "part → a program's name, or `{program: NAME, ...}` with its arguments"}
+TAKEN = {"program": PROGRAM, "hypothesis": HYPOTHESIS}
 EXPECTED = {
     "recovered": "the least share recovered (R_D), for every kind but removals",
     "costs": "the least KL of a removal, nats a scored token",
@@ -140,7 +176,9 @@ def page() -> str:
     parts.append(NAMES)
     for kind in KINDS:
         fields = block(kind)
-        parts += [f"\n### {kind}\n\n{sentence(fields)}\n\n", table(fields, PROGRAM if kind == "program" else CLAIMED)]
+        parts += [f"\n### {kind}\n\n{sentence(fields)}\n\n", table(fields, TAKEN.get(kind, CLAIMED))]
+        if kind == "hypothesis":
+            parts.append(EXPRESSIONS.format(plain=names(PLAIN), words=word_table()))
         if kind == "program":
             parts += ["\n| program | its arguments |\n| --- | --- |\n", *map(program, PROGRAMS.items())]
     parts += [REFERENCE, table(ReferenceFields, text | TASK)]
@@ -204,6 +242,13 @@ def takes_of(one: dict[str, Any], schema: dict[str, Any], several: bool = False)
 def _default(value: Any) -> str:
     plain = list(value) if isinstance(value, tuple) else value
     return f"`{str(plain).lower() if isinstance(plain, bool) else plain}`".replace("'", "")
+
+
+def word_table() -> str:
+    """A row a word of expressions."""
+    return "\n".join(
+        f"| `{name}({', '.join(word.arguments)})` | {sentence(word.run)} |" for name, word in WORDS_OF.items()
+    )
 
 
 def names(values: Any) -> str:

@@ -11,7 +11,11 @@ import yaml
 @pytest.fixture
 def claim(tmp_path: Path) -> Path:
     """A claim file whose measurement takes seconds and more than a small budget."""
-    path = tmp_path / "claim.yaml"
+    return claim_in(tmp_path)
+
+
+def claim_in(folder: Path) -> Path:
+    path = folder / "claim.yaml"
     path.write_text(
         yaml.safe_dump(
             {

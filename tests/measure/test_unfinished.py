@@ -21,6 +21,7 @@ from assay.measure.unfinished import Unfinished
 from assay.record.about import STOPPED
 from assay.record.measurement import MeasurementRecord
 from assay.store.register import REGISTER, entries
+from tests.measure.conftest import claim_in
 
 BUDGET = "30"
 
@@ -38,6 +39,13 @@ def run(
     return measure_into(file, settings, told=told, before=before)[0]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> MeasurementRecord:
+    """Of the unbroken run."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    return run(claim_in(folder), folder / "run").record
+
+
 def assert_same(found: MeasurementRecord, wanted: MeasurementRecord) -> None:
     """But for what says how it was made: times, commands, passes."""
     ways = {"arguments", "budget", "timing"}
@@ -52,7 +60,7 @@ def command(*arguments: str) -> list[str]:
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_process_is_gone_on_with(claim: Path, tmp_path: Path, how: signal.Signals):
+def test_a_killed_process_is_gone_on_with(claim: Path, tmp_path: Path, how: signal.Signals, whole: MeasurementRecord):
     out = tmp_path / "run"
     killed = subprocess.Popen(
         command(str(claim), "--out", str(out), "--budget", BUDGET),
@@ -81,7 +89,6 @@ def test_a_killed_process_is_gone_on_with(claim: Path, tmp_path: Path, how: sign
     assert "stopped" in (out / "report.html").read_text()
 
     subprocess.run(command("--continue", str(out)), capture_output=True, check=True, timeout=240)
-    whole = run(claim, tmp_path / "whole").record
     found = load_run(out).record
     assert_same(found, whole)
     assert found.arguments.resolved == whole.arguments.resolved  # the budget, too
@@ -97,7 +104,7 @@ STAGES_OF_A_RUN = ["headline", *STAGES]
 
 @pytest.mark.parametrize("stage", ["headline", "parts", "controls", "bits"])
 def test_stopped_after_a_stage_and_gone_on_with_it_is_the_unbroken_run(
-    claim: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch
+    claim: Path, tmp_path: Path, stage: str, monkeypatch: pytest.MonkeyPatch, whole: MeasurementRecord
 ):
     out, save, calls = tmp_path / "run", Unfinished.save, list[str]()
     monkeypatch.setattr(unfinished, "SHARE", 1e9)  # every stage is saved
@@ -116,7 +123,7 @@ def test_stopped_after_a_stage_and_gone_on_with_it_is_the_unbroken_run(
     left = [block for one in STAGES_OF_A_RUN[len(calls) :] for block in STAGES[one]]
     assert half.record.budget.ahead == left
     again = run(claim, out, before=half).record
-    assert_same(again, run(claim, tmp_path / "whole").record)
+    assert_same(again, whole)
     assert load_run(out).record == again
     repeated = {one.name: one.passes for one in again.budget.stages if one.name.endswith("(continued)")}
     assert not repeated.get("headline (continued)")

@@ -48,6 +48,10 @@ class HypothesisFields(KindFields):
     def check(self, claim: Claim, shape: KnownShape | None) -> None:
         from assay.explanations.hypothesis.graph import HighLevelModel
 
+        try:
+            HighLevelModel.of(self.variables, self.answer)
+        except ClaimError as problem:
+            raise ClaimError(f"{self._where(claim, 'variables', self.variables, problem)}{problem}") from None
         for variable, names in self.places.items():
             if variable not in self.variables:
                 where = claim.where("explanation", "places", variable)
@@ -61,10 +65,6 @@ class HypothesisFields(KindFields):
                 problem = None if shape is None else out_of_range(site, shape)
                 if problem:
                     raise ClaimError(f"{where}the variable {variable!r}: {name!r} is not in {claim.model}: {problem}")
-        try:
-            HighLevelModel.of(self.variables, self.answer)
-        except ClaimError as problem:
-            raise ClaimError(f"{self._where(claim, 'variables', self.variables, problem)}{problem}") from None
 
     def check_model(self, claim: Claim, model: object) -> None:
         try:

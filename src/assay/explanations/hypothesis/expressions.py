@@ -35,7 +35,7 @@ _COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.NotIn: lambda a, b: a not in b,
 }
 _UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.Not: operator.not_}
-_PLAIN: dict[str, Callable[..., Any]] = {"min": min, "max": max, "abs": abs}
+PLAIN: dict[str, Callable[..., Any]] = {"min": min, "max": max, "abs": abs}
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ def _check(node: ast.AST, text: str, names: dict[str, None], asks: list[bool]) -
             names[name] = None
             return
         case ast.Call(func=ast.Name(id=word), args=arguments, keywords=[]):
-            if word not in WORDS and word not in _PLAIN:
-                raise ClaimError(f"{text!r} has the unknown word {word!r}" + nearest(word, (*WORDS, *_PLAIN)))
+            if word not in WORDS and word not in PLAIN:
+                raise ClaimError(f"{text!r} has the unknown word {word!r}" + nearest(word, (*WORDS, *PLAIN)))
             asks[0] |= word in WORDS
             if word in WORDS:
                 WORDS[word].check(len(arguments), text)
@@ -101,7 +101,7 @@ def _check(node: ast.AST, text: str, names: dict[str, None], asks: list[bool]) -
             part = ast.get_source_segment(text.strip(), node) if isinstance(node, ast.expr) else None
             raise ClaimError(
                 f"{part or text!r} in {text!r} is not of the vocabulary: arithmetic (+ - * // %), comparisons, and, "
-                f"or, not, 'a if b else c', {', '.join(_PLAIN)}, and {', '.join(WORDS)}"
+                f"or, not, 'a if b else c', {', '.join(PLAIN)}, and {', '.join(WORDS)}"
             )
     for part in inside:
         _check(part, text, names, asks)
@@ -118,7 +118,7 @@ def _value(node: ast.expr, example: Example, values: Mapping[str, AnyValue]) -> 
             return values[name]
         case ast.Call(func=ast.Name(id=word), args=arguments):
             given = [of(argument) for argument in arguments]
-            return WORDS[word](example, *given) if word in WORDS else _PLAIN[word](*given)
+            return WORDS[word](example, *given) if word in WORDS else PLAIN[word](*given)
         case ast.BinOp(left=left, op=op, right=right):
             return _BINARY[type(op)](of(left), of(right))
         case ast.UnaryOp(op=op, operand=operand):

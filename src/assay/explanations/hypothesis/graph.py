@@ -67,7 +67,7 @@ class HighLevelModel:
     answer: str
 
     @classmethod
-    def of(cls, definitions: Mapping[str, Definition], answer: str | None = None) -> HighLevelModel:
+    def of(cls, definitions: Mapping[str, object], answer: str | None = None) -> HighLevelModel:
         """The model of these definitions.
 
         Args:
@@ -107,7 +107,7 @@ class HighLevelModel:
         return found - {name}
 
 
-def _variable(name: str, definition: Definition, all_of_them: Mapping[str, Definition]) -> Variable:
+def _variable(name: str, definition: object, all_of_them: Mapping[str, object]) -> Variable:
     if not (isinstance(name, str) and name.isidentifier()) or name == INPUT:
         raise ClaimError(f"{name!r} is no name of a variable: letters, digits and _, and not {INPUT!r}")
     if isinstance(definition, str):

@@ -1,0 +1,77 @@
+"""Interchange accuracy: exact where variables are planted, none where they are not; what only perturbation shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from assay.errors import TaskError
+from assay.explanations import Hypothesis
+from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange
+from assay.explanations.hypothesis.scrub import LEFT
+from tests.explanations.hypothesis.test_scrub import PLACES, RIGHT, VARIABLES, workbench
+
+RESTS = (LEFT, "resample_joint", "mean")
+
+
+def swapped(claim: Hypothesis) -> dict[tuple[str, ...], Agreement]:
+    return {one.names: one for one in interchange(workbench(), claim.graph(workbench()), RESTS, 0)}
+
+
+def test_planted_variables_are_exact_under_every_strength():
+    found = swapped(RIGHT)
+    assert set(found) == {("u",), ("v",), ("total",), ("u", "v")}
+    for one in found.values():
+        assert one.changed >= 0.5
+        assert one.swaps == 2 * len(workbench().task)
+        for rest in RESTS:
+            assert one.value(rest).value == pytest.approx(1.0)
+
+
+def test_a_wrong_part_and_a_wrong_variable_are_no_better_than_a_constant_answer():
+    other = swapped(Hypothesis(VARIABLES, {**PLACES, "u": ["a0.h2"], "v": ["a0.h1"]}))
+    wrong = swapped(Hypothesis({**VARIABLES, "total": "u + 2 * v"}, PLACES))
+    for rest in RESTS:
+        assert (other["u",].value(rest).value or 0) < 0.2
+        assert (wrong["v",].value(rest).value or 0) < 0.4
+        assert other["total",].value(rest).value == pytest.approx(1.0)
+
+
+def test_only_perturbation_shows_that_a_part_was_left_out():
+    """m1 adds the two up, and no place is given of the sum."""
+    variables = {"u": "number(1)", "v": "number(3)", "answer": "u + v"}
+    found = swapped(Hypothesis(variables, {"u": ["a0.h1"], "v": ["a0.h2"]}))
+    for one in found.values():
+        assert one.value(LEFT).value == pytest.approx(1.0)
+        assert (one.value("resample_joint").value or 0) < 0.2
+
+
+def test_the_majority_is_taken_off():
+    found = swapped(RIGHT)["u",]
+    raw, value = found.raw[LEFT].value, found.value(LEFT).value
+    assert raw is not None
+    assert value is not None
+    assert value == pytest.approx((raw - found.majority) / (1 - found.majority))
+    assert 0.1 < found.majority < 0.4
+
+
+def test_swaps_are_what_the_high_level_model_says():
+    graph = RIGHT.graph(workbench())
+    drawn = draw_swaps(graph, ("u",), 0)
+    rows = graph.values.rows
+    for draw, answers in enumerate(drawn.answers):
+        for row, answer in enumerate(answers):
+            assert answer == rows[drawn.sources["u"][draw, row]]["u"] + rows[row]["v"]  # type: ignore[operator]
+            assert drawn.changed[draw, row] == (answer != rows[row]["answer"])
+    again = draw_swaps(graph, ("u",), 0)
+    assert np.array_equal(again.sources["u"], drawn.sources["u"])
+    assert not np.array_equal(draw_swaps(graph, ("u",), 1).sources["u"], drawn.sources["u"])
+
+
+def test_an_answer_that_no_token_is_counts_as_missed_and_none_at_all_is_said():
+    task: Any = workbench().task
+    assert Answers(task, [3, 400]).ids[400] == -1
+    with pytest.raises(TaskError, match=r"answers 'yes', 'no', none of which is a token that the task has"):
+        Answers(task, ["yes", "no"])
