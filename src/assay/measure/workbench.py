@@ -277,7 +277,6 @@ def _headline(workbench: Workbench, job: Job, say: Progress, before: Measurement
     used = known.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, known.count[used])
     numbers = headline_table(explanation, known, resamples, plans, settings.floors)
-    say("swaps", 0, None)
     swapped = explanation.interchange(plan_context) if before is None else before.record.interchange
     return Context(job, plan_context, plans, others, known, resamples, numbers, swapped)
 

@@ -9,8 +9,9 @@ import pytest
 
 from assay.errors import TaskError
 from assay.explanations import Hypothesis
-from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange
+from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange, share
 from assay.explanations.hypothesis.scrub import LEFT
+from assay.stats.bootstrap import Resamples
 from tests.explanations.hypothesis.test_scrub import PLACES, RIGHT, VARIABLES, workbench
 
 RESTS = (LEFT, "resample_joint", "mean")
@@ -46,6 +47,18 @@ def test_only_perturbation_shows_that_a_part_was_left_out():
     for one in found.values():
         assert one.value(LEFT).value == pytest.approx(1.0)
         assert (one.value("resample_joint").value or 0) < 0.2
+
+
+def test_a_share_of_all_has_an_open_question_left():
+    resamples = Resamples(20)
+    every = share(resamples, np.full(20, 3.0), np.full(20, 3.0))
+    assert (every.value, every.high, every.method) == (1.0, 1.0, "exact")
+    assert every.low == pytest.approx(0.025 ** (1 / 20))  # (Clopper and Pearson 1934) for 20 of 20
+    none = share(resamples, np.zeros(20), np.full(20, 3.0))
+    assert none.high == pytest.approx(1 - 0.025 ** (1 / 20))
+    some = share(resamples, np.arange(20) % 2 * 3.0, np.full(20, 3.0))
+    assert some.value == 0.5
+    assert some.method == "jackknife_t"
 
 
 def test_the_majority_is_taken_off():

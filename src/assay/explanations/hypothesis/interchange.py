@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float64, Int
 
 from assay.errors import TaskError
 from assay.explanations.hypothesis.example import Example
@@ -178,6 +178,17 @@ class Agreement:
         return self.raw[rest].map(lambda share: (share - self.majority) / (1 - self.majority))
 
 
+def share(resamples: Resamples, hits: Float64[np.ndarray, "n"], count: Float64[np.ndarray, "n"]) -> Estimate:
+    """A share with its interval over documents. Where all documents are hit, or none, their spread says nothing: then
+    one end is Clopper and Pearson's for as many documents as there are."""
+    found = resamples.mean(hits, count)
+    if found.value not in (0.0, 1.0) or found.low is None:
+        return found
+    beyond = float(0.025 ** (1 / found.n))
+    low, high = (0.0, 1 - beyond) if found.value == 0.0 else (beyond, 1.0)
+    return Estimate(found.value, low, high, found.n, method="exact")
+
+
 def interchange(
     workbench: PlanContext, graph: Graph, rests: Sequence[str], seed: int, swaps: int = SWAPS
 ) -> list[Agreement]:
@@ -207,7 +218,7 @@ def interchange(
                 found = every.given(workbench, Swapper(workbench, graph, rest, which).swap(one, which))
                 right += found == wanted[which]
             hits = np.bincount(document, right, minlength=len(task.documents))
-            raw[rest] = resamples.mean(hits[count > 0], count[count > 0])
+            raw[rest] = share(resamples, hits[count > 0], count[count > 0])
         majority = float(np.unique(wanted, return_counts=True)[1].max() / wanted.size)
         out.append(Agreement(one.names, wanted.size, float(one.changed.mean()), majority, raw))
     return out

@@ -14,7 +14,7 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.graph import Graph
 from assay.record.measurement import MeasurementRecord
-from assay.report import export, verdict, words
+from assay.report import export, swaps, verdict, words
 from assay.report.charts import charts, graph
 from assay.report.page import details, pieces, sees, shell, worst
 from assay.report.page.shell import Entry
@@ -43,6 +43,8 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         r=record,
         head=record.headline,
         removal=record.removal,
+        swapped=record.interchange,
+        swaps=swaps,
         per=words.per(record),
         item=item,
         losses=record.losses,
@@ -100,6 +102,7 @@ def _parts(record: MeasurementRecord) -> list[Any]:
 def _glossary(record: MeasurementRecord) -> dict[str, str]:
     """The terms that the page uses."""
     left_out = {"recovered (loss)", "nines", "residual signal"} if record.removal else {"necessity"}
+    left_out |= set() if record.interchange else {"interchange accuracy"}
     left_out |= set() if record.compute.points else {"compute recovered", "compute share"}
     left_out |= set() if record.bits.two_part else {"two-part code"}
     own = record.own
@@ -115,6 +118,7 @@ def _contents(
     known = {name for name, chart in specs.items() if chart is not None}
     deciding = [
         Entry("verdict", "Verdict"),
+        Entry("swaps", "Swaps") if record.interchange else None,
         Entry("headline", "Cost by ablation" if record.removal else "Recovered by floor"),
         Entry("controls", "Controls") if "controls" in known else None,
         Entry("worst", "Worst examples") if examples else None,

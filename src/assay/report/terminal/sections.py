@@ -10,6 +10,7 @@ from rich.text import Text
 
 from assay.record.compute import Compute, Rung
 from assay.record.measurement import MeasurementRecord
+from assay.report import swaps as swaps_of
 from assay.report import words
 from assay.report.cells import bare, bits_line, group_line, missing, nines_cell, row_name
 from assay.report.plain import plain_text
@@ -24,6 +25,17 @@ def floors(record: MeasurementRecord) -> list[RenderableType]:
     """A row a floor and ablation."""
     intervals = (line for line in missing(_figures(record)) if line.startswith("No"))
     return [_rows(record), *(Text(line, style=_DIM) for line in (*undefined(record), *intervals))]
+
+
+def swaps(record: MeasurementRecord) -> list[RenderableType]:
+    """Interchange accuracy of each variable."""
+    found = record.interchange
+    if found is None:
+        return [Text("none, because the claim names no variables whose values could be swapped")]
+    table = _table(*swaps_of.columns(found))
+    for row in swaps_of.rows(found):
+        table.add_row(*(Text(cell if isinstance(cell, str) else bare(cell)) for cell in row))
+    return [*([table] if found.rows else []), Text(swaps_of.sees(found), style=_DIM)]
 
 
 def controls(record: MeasurementRecord) -> list[RenderableType]:
@@ -128,7 +140,7 @@ def cost(record: MeasurementRecord) -> list[RenderableType]:
 
 SECTIONS: dict[str, Callable[[MeasurementRecord], list[RenderableType]]] = {
     one.__name__: one
-    for one in (verdict, floors, controls, rivals, parts, compute, length, residual, checks, fits, cost)
+    for one in (verdict, floors, swaps, controls, rivals, parts, compute, length, residual, checks, fits, cost)
 }
 
 
