@@ -47,12 +47,20 @@ class Swaps:
     changed: Bool[np.ndarray, "draws rows"]
 
 
-def draw_swaps(graph: Graph, names: tuple[str, ...], seed: int, draws: int = SWAPS) -> Swaps:
-    """Sources at random; of every two swaps one is chosen in which the answer changes, where a source does that."""
+def draw_swaps(
+    graph: Graph, names: tuple[str, ...], seed: int, draws: int = SWAPS, agreeing: tuple[str, ...] = ()
+) -> Swaps:
+    """Sources at random; of every two swaps one is chosen in which the answer changes, where a source does that.
+
+    Args:
+        agreeing: variables on which a source agrees with its base.
+    """
     values, model = graph.values, graph.values.model
     count = len(values.rows)
     random = generator(seed, "interchange", *names)
     sources = {name: np.zeros((draws, count), dtype=np.int64) for name in names}
+    group = values.codes(agreeing, layout=False).of
+    pools = [np.flatnonzero(group == code) for code in range(int(group.max()) + 1)]
     answers: list[list[Hashable]] = []
     changed = np.zeros((draws, count), dtype=bool)
     behind = behind_all(model, names)
@@ -60,7 +68,7 @@ def draw_swaps(graph: Graph, names: tuple[str, ...], seed: int, draws: int = SWA
         answers.append([])
         for row, base in enumerate(values.rows):
             fixed = {name: value for name, value in base.items() if name not in behind}
-            tried = random.integers(0, count, (TRIED, len(names)))
+            tried = pools[group[row]][random.integers(0, len(pools[group[row]]), (TRIED, len(names)))]
             for one in tried:
                 given = fixed | {name: values.rows[other][name] for name, other in zip(names, one, strict=True)}
                 answer = model.values(NOBODY, given)[model.answer]
@@ -145,13 +153,17 @@ class Answers:
 
     def given(self, workbench: PlanContext, plan: Plan) -> Int[np.ndarray, "rows"]:
         """The likeliest of the answers at each row's scored item, under a plan."""
+        return self.known[self.logits(workbench, plan).argmax(1)]
+
+    def logits(self, workbench: PlanContext, plan: Plan) -> Float64[np.ndarray, "rows answers"]:
+        """The logits of all `known` answers at each row's scored item, under a plan."""
         out, runner, task = [], workbench.runner, self.task
         with torch.no_grad():
             for batch in runner.batches(np.arange(len(task))):
                 output = runner.output(plan, batch)
                 for _, logits in output.blocks(task, task.items(batch)):
-                    chosen = logits[:, torch.from_numpy(self.known).to(logits.device)].argmax(-1)
-                    out.append(self.known[chosen.cpu().numpy()])
+                    chosen = logits[:, torch.from_numpy(self.known).to(logits.device)]
+                    out.append(chosen.double().cpu().numpy())
         return np.concatenate(out)
 
 

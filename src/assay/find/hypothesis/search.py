@@ -1,0 +1,124 @@
+"""Which places carry a variable: every candidate alone by what a swap of it does, then the best of them together.
+
+A candidate's *shift* is by how much a swap of it alone moves the log-odds of the answer that the high-level model then
+gives against the one that it gave before, the rest being left. The best k are swapped together, for growing k.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from assay.errors import ClaimError, nearest
+from assay.explanations.hypothesis.hypothesis import PERTURBED, Hypothesis
+from assay.explanations.hypothesis.interchange import Answers, Swapper, Swaps, draw_swaps, share
+from assay.explanations.hypothesis.places import Place, alignment
+from assay.explanations.hypothesis.scrub import LEFT, Graph
+from assay.explanations.hypothesis.values import TaskValues, values_of
+from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.plan import Plan
+from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Estimate
+
+Advance = Callable[[int, int], None]  # (done, of how many)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A place, and how far a swap of it alone shifts the answer, nats."""
+
+    name: str
+    shift: Estimate
+
+
+@dataclass(frozen=True)
+class Together:
+    """The best k candidates swapped at once: the share of answers that become the high-level model's, over those swaps
+    in which the answer should change.
+
+    Attributes:
+        shift: nats; plain, perturbed: shares, where the rest is left, and where it is resampled.
+    """
+
+    names: tuple[str, ...]
+    shift: Estimate
+    plain: Estimate
+    perturbed: Estimate
+
+
+class PlaceSearch:
+    """Swaps of one variable on a task.
+
+    Args:
+        claim: gives the high-level model, and the places of its other variables.
+        variable: the one that is searched for.
+        agreeing: variables on which the source of a swap agrees with its base.
+
+    Raises:
+        ClaimError: for a variable that the claim does not have.
+        TaskError: as `Answers`.
+    """
+
+    def __init__(
+        self,
+        workbench: PlanContext,
+        claim: Hypothesis,
+        variable: str,
+        seed: int = 0,
+        agreeing: tuple[str, ...] = (),
+    ):
+        if variable not in claim.high_level.variables or variable == claim.high_level.answer:
+            some = [name for name in claim.high_level.variables if name != claim.high_level.answer]
+            raise ClaimError(f"no variable {variable!r} can be searched for" + nearest(variable, some))
+        self.workbench, self.claim, self.variable = workbench, claim, variable
+        self.values: TaskValues = values_of(workbench, claim.high_level)
+        self.swaps: Swaps = draw_swaps(self._graph([]), (variable,), seed, 1, agreeing)
+        self.used = self.swaps.changed[0]
+        self.answers = Answers(workbench.task, [a for row in self.values.rows for a in (row[claim.high_level.answer],)])
+        where = {token: place for place, token in enumerate(self.answers.known)}
+        base = [self.answers.ids[row[claim.high_level.answer]] for row in self.values.rows]
+        self.before = np.array([where[token] for token in base])
+        self.after = np.array([where[self.answers.ids[answer]] for answer in self.swaps.answers[0]])
+        self.clean = self._odds(self.answers.logits(workbench, Plan()))
+
+    def _graph(self, names: Sequence[str], others: bool = False) -> Graph:
+        """The hypothesis with these places of the variable, and with those of the others or without."""
+        given = {name: some for name, some in self.claim.places.items() if others and name != self.variable}
+        given |= {self.variable: tuple(map(Place, names))} if names else {}
+        return Graph(self.values, alignment(given, self.claim.high_level, self.workbench.model))
+
+    def _odds(self, logits: np.ndarray) -> np.ndarray:
+        rows = np.arange(len(logits))
+        return logits[rows, self.after] - logits[rows, self.before]
+
+    def _mean(self, values: np.ndarray, *, hits: bool = False) -> Estimate:
+        """Over the documents of swaps in which the answer should change."""
+        task = self.workbench.task
+        document = np.asarray(task.document)[self.used]
+        sums = np.bincount(document, values[self.used], minlength=len(task.documents))
+        count = np.bincount(document, minlength=len(task.documents)).astype(float)
+        resamples = Resamples(len(count), task.strata, self.workbench.seed, clusters=task.clusters)
+        return share(resamples, sums, count) if hits else resamples.mean(sums, count)
+
+    def shift(self, names: Sequence[str]) -> Estimate:
+        """By how much a swap of these places at once shifts the answer, the rest left."""
+        plan = Swapper(self.workbench, self._graph(names), LEFT).swap(self.swaps, 0)
+        return self._mean(self._odds(self.answers.logits(self.workbench, plan)) - self.clean)
+
+    def rank(self, candidates: Sequence[str], advance: Advance = lambda done, of: None) -> list[Candidate]:
+        """Each candidate alone, the largest shift first."""
+        found = []
+        for done, name in enumerate(candidates):
+            found.append(Candidate(name, self.shift([name])))
+            advance(done + 1, len(candidates))
+        return sorted(found, key=lambda one: -(one.shift.value or 0.0))
+
+    def together(self, names: Sequence[str]) -> Together:
+        """These places swapped at once."""
+        graph, shares = self._graph(names, others=True), {}
+        for rest in (LEFT, PERTURBED):
+            logits = self.answers.logits(self.workbench, Swapper(self.workbench, graph, rest).swap(self.swaps, 0))
+            shares[rest] = self._mean((logits.argmax(1) == self.after).astype(float), hits=True)
+        return Together(tuple(names), self.shift(names), shares[LEFT], shares[PERTURBED])

@@ -1,0 +1,123 @@
+"""Where SmolLM2 keeps the repeated name of "When Mary and John went to the store, John gave a drink to".
+
+    python -m tools.name_places zoo:smollm2-135m [--pairs 3] [--most 32] [--seed 0]
+
+Two high-level models of one behaviour. *name*: `subject` is the name at its second place, `first` and `second` are the
+names before, and the answer is the one of the two that the subject is not; a swap takes the subject of a row with the
+same two names. *order*: `repeats` says which of the two names it is that comes again, 1 or 2; a swap takes it from any
+row. Which heads carry the variable is searched for on one half of the templates (each head at the end, and at the subject's second place, swapped alone, then the best of each together), and
+tested on the other half. Each pair of names comes with both subjects and with two fillings of place and thing, so that there
+are rows that agree on both names. Prints Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+import assay
+from assay.find.hypothesis.search import PlaceSearch
+from assay.intervene.plan import Plan
+from tools.indirect_objects import NAMES, PLACES, TEMPLATES, THINGS
+
+NAMED = {"first": 'token("N1")', "second": 'token("N2")'}
+MODELS = {  # name -> variables, the one that is searched for, on what sources agree
+    "name": (
+        {**NAMED, "subject": 'token("S2")', "answer": "second if subject == first else first"},
+        "subject",
+        ("first", "second"),
+    ),
+    "order": (
+        {**NAMED, "repeats": '1 if token("S2") == token("N1") else 2', "answer": "second if repeats == 1 else first"},
+        "repeats",
+        (),
+    ),
+}
+SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+COLUMNS = {-1: "the end", "S2": "S2"}
+STREAMS = 6  # between the first layer and the last, at each column
+
+
+def rows(model: assay.Model, templates: range, pairs: int, seed: int) -> Iterator[dict[str, str]]:
+    """Prompts of some templates."""
+    tokenizer = model.tokenizer
+    single = [name for name in NAMES if len(tokenizer(f" {name}", add_special_tokens=False)["input_ids"]) == 1]
+    for number in templates:
+        draw = np.random.default_rng([seed, number])
+        for _ in range(pairs):
+            a, b = draw.choice(single, size=2, replace=False).tolist()
+            for _ in range(2):
+                rest = {"place": draw.choice(PLACES), "thing": draw.choice(THINGS)}
+                for subject, other in ((a, b), (b, a)):
+                    yield {
+                        "clean": TEMPLATES[number].format(a=a, b=b, s=subject, **rest),
+                        "correct": f" {other}",
+                        "incorrect": f" {subject}",
+                        "group": f"template {number}",
+                        "N1": f"{a}#1",
+                        "N2": f"{b}#1",
+                        "S2": f"{subject}#2",
+                    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--high-level", choices=MODELS, default="name")
+    parser.add_argument("--pairs", type=int, default=3, help="of names, a template")
+    parser.add_argument("--most", type=int, default=32, help="heads swapped together")
+    parser.add_argument("--templates", type=int, default=len(TEMPLATES))
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    model = assay.load(given.model)
+
+    def bench(half: int) -> assay.Workbench:
+        of = range(half, given.templates, 2)
+        reference = [*rows(model, of, 2, given.seed + 1)]
+        task = assay.Task.prompts(model, [*rows(model, of, given.pairs, given.seed)], reference=reference)
+        return assay.Workbench(model, task, seed=given.seed)
+
+    selection, test = bench(0), bench(1)
+    layers, heads = model.config.layers, model.config.heads
+    variables, variable, agreeing = MODELS[given.high_level]
+    claim = assay.Hypothesis(variables, {variable: ["a0.h0@-1"]})
+    found, tested = (PlaceSearch(each, claim, variable, given.seed, agreeing) for each in (selection, test))
+    for name, one in (("selection", found), ("test", tested)):
+        task = one.workbench.task
+        right = (one.answers.logits(one.workbench, Plan()).argmax(1) == one.before).mean()
+        print(
+            f"{name}: {len(task)} prompts of {len(task.documents)} templates; the model's likeliest name is the right"
+        )
+        print(f"one in {right:.0%}; the answer should change in {one.used.mean():.0%} of swaps\n")
+    started = time.process_time()
+
+    def say(done: int, of: int) -> None:
+        if done % 30 == 0:
+            print(f"{done} of {of}, {time.process_time() - started:.0f} s", file=sys.stderr, flush=True)
+
+    depths = np.linspace(0, layers, STREAMS).round().astype(int)
+    print("| the stream entering layer, at | " + " | ".join(map(str, depths)) + " |\n" + "| --- " * (STREAMS + 1) + "|")
+    for column, where in COLUMNS.items():
+        shown = [tested.shift([f"r{depth}@{column}"]) for depth in depths]
+        print(f"| {where} | " + " | ".join(map(str, shown)) + " |", flush=True)
+    for column, where in COLUMNS.items():
+        ranked = found.rank([f"a{layer}.h{head}@{column}" for layer in range(layers) for head in range(heads)], say)
+        best = [one.name for one in ranked]
+        ten = ", ".join(f"{one.name.split('@')[0]} {one.shift.value:.2f}" for one in ranked[:10])
+        print(f"\nheads at {where}, the best ten by shift on the selection: {ten}\n")
+        print(
+            "| heads | shift, selection | plain | perturbed | shift, test | plain | perturbed |\n" + "| --- " * 7 + "|"
+        )
+        for size in [size for size in SIZES if size <= given.most]:
+            a, b = found.together(best[:size]), tested.together(best[:size])
+            cells = (a.shift, a.plain, a.perturbed, b.shift, b.plain, b.perturbed)
+            print(f"| {size} | " + " | ".join(map(str, cells)) + " |", flush=True)
+    print(f"\n{time.process_time() - started:.0f} s of processor time")
+
+
+if __name__ == "__main__":
+    main()
