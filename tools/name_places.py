@@ -5,9 +5,10 @@
 Two high-level models of one behaviour. *name*: `subject` is the name at its second place, `first` and `second` are the
 names before, and the answer is the one of the two that the subject is not; a swap takes the subject of a row with the
 same two names. *order*: `repeats` says which of the two names it is that comes again, 1 or 2; a swap takes it from any
-row. Which heads carry the variable is searched for on one half of the templates (each head at the end, and at the subject's second place, swapped alone, then the best of each together), and
-tested on the other half. Each pair of names comes with both subjects and with two fillings of place and thing, so that there
-are rows that agree on both names. Prints Markdown.
+row. Which heads carry the variable is searched for on one half of the templates (each head at the end, and at the
+subject's second place, swapped alone, then the best of each together), and tested on the other half. Each pair of names
+comes with both subjects and with two fillings of place and thing, so that there are rows that agree on both names.
+Prints Markdown.
 """
 
 from __future__ import annotations
