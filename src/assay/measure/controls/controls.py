@@ -236,10 +236,13 @@ def _groups(claim: ControlledClaim) -> list[Planned]:
     """All controls. What is no set of parts has its own neighbours as controls."""
     workbench, explanation, parts = claim.workbench, claim.explanation, claim.assignment
     ablation, most = claim.ablation, claim.settings.controls
-    searched = list(_searches(claim)) if most else []
     if explanation.costly(ablation):
         most = max(most // FITTED_SHARE, min(most, 3))
     sets = other_sets(workbench, parts, most, claim.settings.seed) if parts and most else DrawnSets((), 0)
+    if sets.items:  # each takes a run like the claim's own at least; where that is too much nothing is begun
+        several = 1 + min(LEAST_CONTROLS, len(sets.items))
+        fewer(workbench, claim.rows, several * runs(workbench.model, claim.own[:1]))
+    searched = list(_searches(claim)) if most else []
     found = [one.assignment(workbench.model) or {} for _, claims in searched for one in claims]
     everything = [site for item in (parts or {}, *sets.items, *found) for site in item]
     explanation.foresee(workbench, everything)
