@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import assay
+from assay.cli.app import app
 from assay.explanations.claims.file import load_claim
-from assay.find.template import ENOUGH, MOST, select, template
+from assay.explanations.hypothesis.values import TaskValues
+from assay.find.template import ENOUGH, MOST, PROMPTS, hypothesis_template, select, template
 from assay.methods.head_scores import KINDS, head_scores
 
 
@@ -37,3 +40,35 @@ def test_the_template_is_a_valid_claim_about_the_models_top_heads(name: str, tmp
     assert claim.scope == tuple(heads)
     assert {spec["program"] for spec in claim.explanation.components.values()} == {rule}
     assert claim.found_on is not None
+
+
+def test_the_hypothesis_is_a_valid_claim_whose_answer_is_the_prompts_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    model = assay.load("zoo:novel-2l")
+    text, rows = hypothesis_template(model, "zoo:novel-2l", "claim.prompts.csv")
+    Path("claim.yaml").write_text(text)
+    Path("claim.prompts.csv").write_text(rows)
+    claim = load_claim("claim.yaml")
+    claim.check(model)
+    task = claim.build_task(model)
+    built = claim.build_explanation()
+    assert isinstance(built, assay.Hypothesis)
+    values = TaskValues.of(built.high_level, task)
+    right = [model.tokenizer.decode([int(answer)]) for answer in task.answers[:, 0]]
+    assert [row["answer"] for row in values.rows] == right
+    assert 0.5 * PROMPTS < len(right) < PROMPTS  # the others are the reference
+    assert hypothesis_template(model, "zoo:novel-2l", "claim.prompts.csv", seed=1)[1] != rows
+
+
+def test_the_command_writes_both_files_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    wrote = runner.invoke(app, ["init", "zoo:novel-1l", "--kind", "hypothesis"])
+    assert wrote.output.startswith("wrote claim.yaml and claim.prompts.csv · next: assay measure claim.yaml --quick")
+    Path("claim.yaml").unlink()
+    again = runner.invoke(app, ["init", "zoo:novel-1l", "--kind", "hypothesis"])
+    assert "claim.prompts.csv' exists; give --overwrite" in str(again.exception)
+    unknown = runner.invoke(app, ["init", "zoo:novel-1l", "--kind", "hypotheses"])
+    assert str(unknown.exception) == "unknown kind 'hypotheses'; did you mean 'hypothesis'?"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Any
 
 from assay.errors import ModelError
 from assay.methods.head_scores import KINDS, head_scores
+from assay.stats.keyed import generator
 
 ENOUGH = 0.4  # a head with this score does what the rule says more often than not
 MOST = 3
@@ -70,6 +73,71 @@ found_on: repeated random tokens
 
 # Optional: draws: 4 · controls: 100 · documents: 200 · seed: 0 · reference: {{files: [other.txt]}} · out: runs/mine
 """
+
+
+WORDS, SPAN, PROMPTS = 24, 10, 96  # words that prompts are made of, how many before one comes again, prompts
+
+
+def hypothesis_template(model: Any, source: str, prompts: str, *, seed: int = 0) -> tuple[str, str]:
+    """A commented claim file of a hypothesis about induction, and the prompts that it is about, as CSV.
+
+    Args:
+        prompts: the name of the prompts' file in the claim file.
+
+    Raises:
+        ModelError: for a model without a tokenizer that has words of one token, and for no transformer.
+    """
+    heads = [head for head, _ in head_scores(model, seed=seed).top("induction", MOST)]
+    words = _words(model, seed)
+    random = generator(seed, "prompts of a hypothesis")
+    rows = io.StringIO()
+    out = csv.writer(rows, lineterminator="\n")
+    out.writerow(("clean", "correct", "incorrect"))
+    for _ in range(PROMPTS):
+        chosen = [words[i] for i in random.permutation(len(words))[:SPAN]]
+        at, other = random.permutation(SPAN - 1)[:2]
+        out.writerow((" ".join([*chosen, chosen[at]]), f" {chosen[at + 1]}", f" {chosen[other + 1]}"))
+    text = f"""\
+# A hypothesis about {source}, to start from. `assay validate` checks this file, `assay measure` measures it.
+# Its prompts, {PROMPTS} of {SPAN} words at random and one of these again, are in {prompts}.
+
+model: {source}
+task: {{kind: prompts, file: {prompts}}}
+
+# variables: each a function of the prompt (token, number, previous, after_previous, count, class_of, ...) or of other
+#   variables; the last one is the network's output. Columns are numbers, negative from the end, or the prompts' names.
+# places: which parts carry a variable: heads, MLPs, streams (r3: what enters layer 3), each everywhere or in a column.
+#   A variable without places may be held by the rest of the network.
+explanation:
+  kind: hypothesis
+  variables:
+    next: after_previous(-1)
+    answer: next
+  places:
+    next: [{", ".join(f"{head}@-1" for head in heads)}]
+
+# What everything takes that carries nothing; interchange accuracy is given with the rest left and with it resampled.
+ablation: [mean, resample_joint]
+
+# What these heads were chosen on.
+found_on: repeated random tokens
+"""
+    return text, rows.getvalue()
+
+
+def _words(model: Any, seed: int) -> list[str]:
+    """Words that are a token of their own behind a space, and at the beginning."""
+    tokenizer = model.tokenizer
+    found: list[str] = []
+    if tokenizer is not None:
+        for token in generator(seed, "words").permutation(model.config.vocab):
+            text = tokenizer.decode([int(token)])
+            word = text.strip()
+            if text == f" {word}" and word.isalpha() and word.isascii() and len(word) > 2 and word not in found:
+                found += [word] if len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) == 1 else []
+            if len(found) == WORDS:
+                return found
+    raise ModelError(f"{model.name} has no tokenizer with {WORDS} words of one token, which the prompts are made of")
 
 
 def _modules(model: Any, source: str) -> str:

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from jaxtyping import Int
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
+from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
 from assay.explanations.hypothesis.interchange import interchange
 from assay.explanations.hypothesis.places import Carried, Given, Place, alignment
@@ -24,7 +26,9 @@ from assay.intervene.plan import Edit, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
+from assay.record.headline import RunScores
 from assay.record.interchange import Agreed, Interchange, SwappedRow
+from assay.record.pieces import Pieces
 from assay.stats.estimate import Estimate, Undefined
 from assay.stats.keyed import generator
 
@@ -151,6 +155,15 @@ class Hypothesis(Explanation):
                 for one in found
             ),
         )
+
+    def block(
+        self,
+        workbench: PlanContext,
+        ablation: str,
+        rows: Int[np.ndarray, "rows"],
+        sides: Callable[[], tuple[RunScores, RunScores] | None],
+    ) -> Pieces:
+        return hypothesis_block(workbench, self.graph(workbench), self.treeify, rows)
 
     # -- in words and files
 
