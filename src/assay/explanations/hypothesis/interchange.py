@@ -195,7 +195,7 @@ def share(resamples: Resamples, hits: Float64[np.ndarray, "n"], count: Float64[n
     one end is Clopper and Pearson's for as many documents as there are."""
     found = resamples.mean(hits, count)
     if found.value not in (0.0, 1.0) or found.low is None:
-        return found
+        return found.within(0.0, 1.0)
     beyond = float(0.025 ** (1 / found.n))
     low, high = (0.0, 1 - beyond) if found.value == 0.0 else (beyond, 1.0)
     return Estimate(found.value, low, high, found.n, method="exact")
