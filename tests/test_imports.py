@@ -4,12 +4,14 @@ where functions import, no more than what docs/decisions.md has."""
 from __future__ import annotations
 
 import ast
+import tomllib
 from functools import cache
 from pathlib import Path
 
 import networkx
 
 import assay
+from assay.explanations.kinds import KINDS
 
 ROOT = Path(assay.__file__).parents[1]
 
@@ -50,6 +52,14 @@ def test_no_modules_import_one_another():
 def test_functions_import_in_one_circle_alone_which_is_told_in_the_decisions():
     own = {"base", "claims.writing", "claims.file"}  # `Explanation.to_yaml`; a block builds an Explanation
     assert knots(trees_of_assay(), functions=True) == [{f"assay.explanations.{name}" for name in own}]
+
+
+def test_the_contract_forbids_the_folder_of_every_kind():
+    """Those who measure, score, record and report know none of them (`lint-imports`)."""
+    settings = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    contract = next(one for one in settings["tool"]["importlinter"]["contracts"] if one["type"] == "forbidden")
+    folders = {place.partition(":")[0].rpartition(".")[0] for place in KINDS.values()}
+    assert set(contract["forbidden_modules"]) == folders
 
 
 def test_a_knot_of_three_is_found():
