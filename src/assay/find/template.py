@@ -95,7 +95,7 @@ def hypothesis_template(model: Any, source: str, prompts: str, *, seed: int = 0)
     out.writerow(("clean", "correct", "incorrect"))
     for _ in range(PROMPTS):
         chosen = [words[i] for i in random.permutation(len(words))[:SPAN]]
-        at, other = random.permutation(SPAN - 1)[:2]
+        at, other = 1 + random.permutation(SPAN - 2)[:2]  # the first word has no space before it, and is another token
         out.writerow((" ".join([*chosen, chosen[at]]), f" {chosen[at + 1]}", f" {chosen[other + 1]}"))
     text = f"""\
 # A hypothesis about {source}, to start from. `assay validate` checks this file, `assay measure` measures it.

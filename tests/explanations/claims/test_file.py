@@ -86,6 +86,7 @@ EXAMPLES = {
     "remove": {"components": ["m2"]},
     "constant": {"components": ["m2"]},
     "circuit": {"nodes": ["m2"]},
+    "hypothesis": {"variables": {"last": "token(-1)", "answer": "last"}, "places": {"last": ["m2"]}},
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.explanations import Circuit, Constant, Keep, Program, Remove, programs
+from assay.explanations import Circuit, Constant, Hypothesis, Keep, Program, Remove, programs
 from assay.explanations.base import Explanation
 from assay.explanations.circuit.writing import write_circuit
 from assay.explanations.claims.file import claim_of, load_claim
@@ -36,6 +36,7 @@ CLAIMS: list[Explanation] = [
     Circuit(nodes=["a0.h1", "m1"]),
     Circuit(edges=["input->a1.h3<v>@2", "a1.h3->logits@-1", "m0->logits"]),
     Circuit(nodes=["a0.h1"], edges=["m0->logits"]),
+    Hypothesis({"last": "token(-1)", "twice": "last, last"}, {"last": ["a1.h3@-1", "m2"]}, treeify=False),
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from assay.errors import ClaimError, ComponentError, nearest
@@ -26,6 +27,14 @@ class Place:
 
     name: str
     basis: Tensor | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Place) or self.name != other.name or (self.basis is None) != (other.basis is None):
+            return False
+        return self.basis is None or other.basis is None or torch.equal(self.basis, other.basis)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
     def source(self, carried: Source, rest: Source) -> Source:
         """What the place takes: in the subspace, and beside it."""
