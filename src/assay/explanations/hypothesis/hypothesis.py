@@ -169,10 +169,10 @@ class Hypothesis(Explanation):
 
     def sentence(self, model_name: str) -> str:
         said = [
-            f"{listed([one.name for one in some])} {'carries' if len(some) == 1 else 'carry'} {name}"
+            f"{listed([one.name for one in some])} {'carries' if len(some) == 1 else 'carry'} {name!r}"
             for name, some in self.places.items()
         ]
-        return f"in {model_name} {'; '.join(said)}; its output is {self.high_level.answer} of these"
+        return f"{'; '.join(said)}; the output of {model_name} is {self.high_level.answer!r}"
 
     def named(self, model: AnyModel) -> list[str]:
         return self.place_names

@@ -318,6 +318,8 @@ def sets(
         what, name = f"the mean of {len(plans)} random sets with {draws.how}, {doing} instead", "random parts"
     else:
         group = next(explanation.neighbours(workbench, ablation, count), None)
-        plans = [] if group is None else [plan for _, plan in group.plans(workbench)]
-        what, name = f"the mean of {len(plans)} {'' if group is None else group.what}", f"random {explanation.kind}s"
+        if group is None:
+            return out
+        plans = [plan for _, plan in group.plans(workbench)]
+        what, name = f"the mean of {len(plans)} {group.what}", group.name
     return [*out, Rival(name, what, plans)] if plans else out

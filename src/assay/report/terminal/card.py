@@ -93,17 +93,17 @@ class Card:
         if self.record.removal:
             nats = f" · {self._change(head.nats)}" if words.defined(head.nats) else ""
             return plain_text(f"KL {bare(head.kl, 3)} nats when removed, {under}{nats}")
+        if swapped is not None and swapped.accuracy.defined:
+            share = bare(head.recovered if first is None else first[1])
+            of = "" if first is None else f" of the {first[0].name}"
+            text = f"interchange accuracy {bare(swapped.accuracy)}, the rest resampled · scrubbed {share}{of}"
+            return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         if first is not None:
             named, share = first
             text = f"recovered {words.percent(share, reason=False)} of the {named.name}"
             return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
-        if swapped is not None and swapped.accuracy.defined:
-            text = (
-                f"interchange accuracy {bare(swapped.accuracy)}, the rest resampled · scrubbed {bare(head.recovered)}"
-            )
-            return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
         text = f"recovered {bare(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
         return plain_text(text)
@@ -122,10 +122,8 @@ class Card:
         if found is None or not found.accuracy.defined:
             return "" if found is None else plain_text(f"Interchange accuracy: {words.said(found.accuracy)}.")
         which = words.few_names(", ".join(found.variables))
-        worst = f" of {which}, the worst of {len(found.rows)}" if len(found.rows) > 1 else ""
-        return plain_text(
-            f"Swaps{worst}; {bare(found.plain)} where the rest is left alone. 0 is a constant's, 1 exact."
-        )
+        worst = f"{which}, the worst of {len(found.rows)}" if len(found.rows) > 1 else which
+        return plain_text(f"Swaps of {worst}; {bare(found.plain)} with the rest left alone. 0 is a constant, 1 exact.")
 
     def _moves(self) -> str:
         """What the task's own metric is at the floor, with the claim and in the model."""
