@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from assay.explanations.hypothesis.hypothesis import Hypothesis
     from assay.explanations.hypothesis.places import Place
     from assay.explanations.program.program import Program
+    from assay.explanations.subspace.subspace import Subspace
     from assay.measure.measure import measure
     from assay.measure.measurement import Measurement, load_run
     from assay.measure.settings import Settings
@@ -55,6 +56,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "Program": ("assay.explanations.program.program", "Program"),
     "Remove": ("assay.explanations.components.sets", "Remove"),
     "Settings": ("assay.measure.settings", "Settings"),
+    "Subspace": ("assay.explanations.subspace.subspace", "Subspace"),
     "Task": ("assay.task.task", "Task"),
     "UserError": ("assay.errors", "UserError"),
     "Workbench": ("assay.measure.workbench", "Workbench"),
@@ -78,6 +80,7 @@ __all__ = [
     "Program",
     "Remove",
     "Settings",
+    "Subspace",
     "Task",
     "UserError",
     "Workbench",

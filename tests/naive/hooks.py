@@ -137,7 +137,7 @@ def _scale(norm: nn.Module, x: Tensor) -> Tensor:
 def values(
     model: nn.Module, tokens: Tensor, names: list[str], edits: Mapping[str, Given] | None = None
 ) -> dict[str, Tensor]:
-    """The components' own values in an unedited run, or in one where others are edited."""
+    """The components' or streams' own values in an unedited run, or in one where others are edited."""
     kept: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[Tensor], Tensor]:
@@ -147,8 +147,9 @@ def values(
 
         return same
 
-    parts = {name: keep(name) for name in names if name != "input"}
-    run(model, tokens, {**parts, **(edits or {})}, streams={0: keep("input")} if "input" in names else None)
+    layers = {name: 0 if name == "input" else int(name[1:]) for name in names if name[0] in "ir"}
+    parts = {name: keep(name) for name in names if name not in layers}
+    run(model, tokens, {**parts, **(edits or {})}, streams={layer: keep(name) for name, layer in layers.items()})
     return kept
 
 

@@ -1,4 +1,4 @@
-"""Kinds of explanation: programs, component sets, constants, circuits, hypotheses, and the claim file that holds one.
+"""Kinds of explanation: programs, component sets, constants, circuits, hypotheses, subspaces, and their claim files.
 
 Lazy, so that a claim file is checked without importing torch.
 """
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from assay.explanations.hypothesis.hypothesis import Hypothesis
     from assay.explanations.program import library as programs
     from assay.explanations.program.program import Program
+    from assay.explanations.subspace.subspace import Subspace
 
-__all__ = ["Circuit", "Constant", "Hypothesis", "Keep", "Program", "Remove", "programs"]
+__all__ = ["Circuit", "Constant", "Hypothesis", "Keep", "Program", "Remove", "Subspace", "programs"]
 
 _WHERE = {
     "Circuit": "circuit.circuit",
@@ -24,6 +25,7 @@ _WHERE = {
     "Keep": "components.sets",
     "Remove": "components.sets",
     "Constant": "components.sets",
+    "Subspace": "subspace.subspace",
 }
 
 

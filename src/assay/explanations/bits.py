@@ -48,7 +48,8 @@ class ClaimBits:
 
 
 def names_bits(total: int, size: int) -> float:
-    """Which parts: a bit says whether neurons or channels are among them, and a bit whether positions are."""
+    """Which parts: a bit says whether neurons, channels or streams are among them (of each kind of claim one sort at
+    most), and a bit whether positions are."""
     return 2 + subset_bits(total, size)
 
 
@@ -63,6 +64,7 @@ def parts_bits(parts: Sequence[Site], model: Model | ModuleModel, channels: int 
     else:
         neurons = sum(width or 0 for width in model.config.d_mlp)
         total = len(model.components) - 1 + (neurons if any(site.kind == "neuron" for site in parts) else 0)
+        total += model.config.layers + 1 if any(site.kind == "stream" for site in parts) else 0
         if any(site.position is not None for site in parts):
             total *= model.config.context + 1  # a part once for every column, and once more for all of them
     words = f"2 + log2({total}+1) + log2 C({total}, {len(parts)})"
@@ -74,12 +76,17 @@ def width_of(model: Model, site: Site) -> int:
     return {"head": model.config.d_head, "neuron": 1}.get(site.kind, model.config.d_model)
 
 
-def filled_bits(workbench: PlanContext, how: str, sites: Sequence[Site]) -> float:
-    """What these parts take under an ablation: constants, or the tokens of the donors."""
+def filled_bits(workbench: PlanContext, how: str, sites: Sequence[Site], numbers: int | None = None) -> float:
+    """What these parts take under an ablation: constants, or the tokens of the donors.
+
+    Args:
+        numbers: how many of their values at a position are filled; None: all.
+    """
     model = workbench.model
     assert isinstance(model, Model)
     positions = {"mean": 2, "optimal": 2, "mean_position": workbench.task.tokens.shape[1], "zero": 0}.get(how)
     if positions is None:
         assert workbench.task.reference is not None  # donors: the tokens of the pool
         return POOL * workbench.task.tokens.shape[1] * math.log2(model.config.vocab)
-    return float(NUMBER * positions * sum(width_of(model, site) for site in sites))
+    numbers = sum(width_of(model, site) for site in sites) if numbers is None else numbers
+    return float(NUMBER * positions * numbers)

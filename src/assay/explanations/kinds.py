@@ -17,8 +17,9 @@ KINDS = {  # name in claim files -> the class of its block
     "constant": "assay.explanations.components.claim_block:ConstantFields",
     "circuit": "assay.explanations.circuit.claim_block:CircuitFields",
     "hypothesis": "assay.explanations.hypothesis.claim_block:HypothesisFields",
+    "subspace": "assay.explanations.subspace.claim_block:SubspaceFields",
 }
-LATER = ("dictionary", "subspace")
+LATER = ("dictionary",)
 
 
 def kinds() -> tuple[str, ...]:

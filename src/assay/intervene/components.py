@@ -43,9 +43,12 @@ def check(name: str, model: Model | ModuleModel) -> Site:
     return site
 
 
-def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
+def expand(names: Iterable[str], model: Model | ModuleModel, *, streams: bool = False) -> list[Site]:
     """Parts that can be ablated: an attention layer becomes its heads, a key/value group the heads that share it, and
     a submodule that is called several times its calls.
+
+    Args:
+        streams: whether streams are parts too.
 
     Raises:
         ComponentError: for a name that is no ablatable part, and for the same part named twice.
@@ -65,7 +68,7 @@ def expand(names: Iterable[str], model: Model | ModuleModel) -> list[Site]:
             heads = range(site.index * share, (site.index + 1) * share)
         if heads:
             out += [Site("head", site.layer, head, position=site.position) for head in heads]
-        elif site.kind in ("head", "mlp", "neuron"):
+        elif site.kind in ("head", "mlp", "neuron") or (streams and site.kind == "stream"):
             out.append(site)
         elif site.kind == "bias":
             raise ComponentError(f"{name!r}: an attention bias is a constant part that is never ablated")

@@ -102,6 +102,12 @@ def origins(source: Source) -> Iterator[Origin]:
         yield source
 
 
+def outside(basis: Tensor | None, source: Source) -> Source:
+    """A source for the orthogonal complement of a subspace, in which the site keeps its own value; without a basis for
+    all of it."""
+    return source if basis is None else Mix(basis, Own(), source)
+
+
 def changed(source: Source, change: Callable[[Origin], Source]) -> Source:
     """The source with each of its origins changed."""
     if isinstance(source, Mix):

@@ -94,7 +94,7 @@ def questions(workbench: PlanContext, explanation: Explanation, settings: Settin
         yield "complement", lambda: explanation.complement(workbench, ablation)
         yield "restored", lambda: _first_restored(workbench, explanation, ablation)
     if asks("checks"):
-        yield "coarser", lambda: explanation.coarser(workbench)
+        yield "coarser", lambda: explanation.coarser(workbench, ablation)
         if explanation.parts_matter:
             yield "presence", lambda: explanation.presence(workbench, ablation)
             yield "uses", lambda: explanation.uses(workbench, ablation, control_rows(workbench.task, 1))

@@ -227,7 +227,7 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
         return knockouts(workbench, explanation, ablation=ablation)
 
     def merged() -> dict[str, Estimate]:
-        return merges(workbench, explanation, scored, resamples, explained=explained, floor=over)
+        return merges(workbench, explanation, scored, resamples, explained=explained, floor=over, ablation=ablation)
 
     def apart() -> dict[str, OffManifold]:
         return _off_manifold(context)

@@ -50,6 +50,9 @@ def population(model: Model, slot: Slot) -> list[Site]:
     kind, layer, position = slot
     layers = [layer] if isinstance(layer, int) else range(model.config.layers)
     out: list[Site] = []
+    if kind == "stream":
+        streams = [layer] if isinstance(layer, int) else range(model.config.layers + 1)
+        return [Site("stream", at, position=position) for at in streams]
     for at in layers:
         width = model.config.d_mlp[at]
         if kind == "head":

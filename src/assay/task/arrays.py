@@ -7,6 +7,7 @@ import math
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -43,19 +44,27 @@ def read_arrays(path: str | Path, needed: Sequence[str], also: Sequence[str] = (
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    """One array, whose header may not claim more than there is."""
     with archive.open(member) as file:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read is None:
-            raise ValueError(f"{member.filename!r} is of version {version}, which plain arrays are not")
-        shape, fortran, dtype = read(file)
-        if dtype.hasobject or dtype.names is not None:
-            raise ValueError(f"{member.filename!r} holds {dtype}, not plain numbers or texts")
-        content = bytearray()
-        while chunk := file.read(1 << 20):
-            content += chunk
+        return plain_array(file, member.filename)
+
+
+def plain_array(file: IO[bytes], name: str) -> np.ndarray:
+    """The array of an open .npy file, whose header may not claim more than there is.
+
+    Raises:
+        ValueError: for what is no plain array of numbers or texts.
+    """
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read is None:
+        raise ValueError(f"{name!r} is of version {version}, which plain arrays are not")
+    shape, fortran, dtype = read(file)
+    if dtype.hasobject or dtype.names is not None:
+        raise ValueError(f"{name!r} holds {dtype}, not plain numbers or texts")
+    content = bytearray()
+    while chunk := file.read(1 << 20):
+        content += chunk
     if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != len(content):
-        raise ValueError(f"{member.filename!r} says {shape} of {dtype}, and holds {len(content):,} bytes")
+        raise ValueError(f"{name!r} says {shape} of {dtype}, and holds {len(content):,} bytes")
     array = np.frombuffer(content, dtype=dtype).reshape(shape, order="F" if fortran else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)

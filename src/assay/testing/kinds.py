@@ -125,7 +125,7 @@ def _words(
     with promises.keep("'sentence' is a line of text"):
         require(sentence.strip() and "\n" not in sentence, f"it is {sentence!r}")
     with promises.keep("'scope' names parts of the model, each once"):
-        expand([str(site) for site in scope], model)
+        expand([str(site) for site in scope], model, streams=True)
     with promises.keep("'alone' is about parts of its scope"):
         alone = answers["alone"]
         others = [] if isinstance(alone, Undefined) else [site for sites in alone.values() for site in sites]

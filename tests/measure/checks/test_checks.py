@@ -242,19 +242,19 @@ def test_merging_what_makes_no_difference_costs_nothing():
     # in these texts no token stands before two different ones often: a longer prefix seldom changes the target
     claim = Program({"a0.h1": programs.induction(match="prefix", prefix=3), "a1.h2": own_pattern("a1.h2")})
     scored, resamples = measured(workbench, claim)
-    costs = merges(workbench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
+    costs = merges(workbench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR, ablation="mean")
     assert set(costs) == {"a0.h1: prefix 3 → recent", "a1.h2: its program → mean"}
     assert (costs["a1.h2: its program → mean"].value or 0) > 0.05
     assert abs(costs["a0.h1: prefix 3 → recent"].value or 0) < (costs["a1.h2: its program → mean"].value or 0)
     single = Program({"a1.h2": programs.induction()})
-    assert merges(workbench, single, scored, resamples, explained=EXPLAINED, floor=FLOOR) == {}
+    assert merges(workbench, single, scored, resamples, explained=EXPLAINED, floor=FLOOR, ablation="mean") == {}
 
 
 def test_longer_ngrams_and_labels_are_merged_too():
     workbench = world()
     claim = Program({"m0": programs.ngram(2), "m1": programs.label(tokens=[20, 21, 22])})
     scored, resamples = measured(workbench, claim)
-    costs = merges(workbench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR)
+    costs = merges(workbench, claim, scored, resamples, explained=EXPLAINED, floor=FLOOR, ablation="mean")
     assert set(costs) == {"m0: ngram(2) → ngram(1)", "m1: both sides of the label → mean"}
 
 

@@ -98,11 +98,12 @@ class KindFields(Strict):
 _COMPONENTS = frozenset({"attention", "head", "kv", "mlp", "neuron", "module"})
 
 
-def component(text: str, modules: bool = False) -> Site:
+def component(text: str, modules: bool = False, streams: bool = False) -> Site:
     """Reads the name of something that can be explained.
 
     Args:
         modules: whether single words may be submodules of a network of another kind; dotted names always may.
+        streams: whether streams can.
 
     Raises:
         ClaimError: when it is no name, or names a place that is not a component.
@@ -116,14 +117,20 @@ def component(text: str, modules: bool = False) -> Site:
         raise ClaimError(f"{text!r} is a constant part that is never ablated, so no claim can be about it")
     if site.kind in ("input", "logits"):
         raise ClaimError(f"{text!r} is always left as it is, so no claim can be about it")
-    if site.kind not in _COMPONENTS:
+    if site.kind not in _COMPONENTS and not (streams and site.kind == "stream"):
         like = "'a1.h3', 'm2' or 'm2.n137'"
         raise ClaimError(f"{text!r} is a place inside the model, not a component; components are named like {like}")
     return site
 
 
 class NamesParts(KindFields):
-    """A block whose field `components` names parts of the model, alone or each with something of its own."""
+    """A block whose field `components` names parts of the model, alone or each with something of its own.
+
+    Attributes:
+        streams: whether streams are parts too.
+    """
+
+    streams: ClassVar[bool] = False
 
     components: Any
 
@@ -137,7 +144,7 @@ class NamesParts(KindFields):
         for index, name in enumerate(self.names):
             path = ("explanation", "components", index if listed else name)
             try:
-                site = component(name, modules=claim.task.kind == "classify")
+                site = component(name, claim.task.kind == "classify", self.streams)
             except ClaimError as problem:
                 raise ClaimError(f"{claim.where(*path)}{problem}") from None
             if str(site) in found:

@@ -68,9 +68,8 @@ def _sentence(error: ErrorDetails, schema: type[BaseModel], source: SourceFile, 
     element = "each entry of " if isinstance(path[-1], int) else ""
     what = _TYPES.get(kind, error["msg"])
     if field == "components":
-        what = what.replace("a mapping", "a mapping such as {a1.h3: induction}").replace(
-            "a list", "a list such as [a1.h3]"
-        )
+        like = getattr(schema, "like", "{a1.h3: induction}")
+        what = what.replace("a mapping", f"a mapping such as {like}").replace("a list", "a list such as [a1.h3]")
     return f"{where}{element}{field!r} must be {what}, not {shown}"
 
 

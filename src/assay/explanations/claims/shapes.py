@@ -57,6 +57,8 @@ def out_of_range(site: Site, shape: KnownShape) -> str | None:
     """One clause on a layer, head, group or neuron that a model of this shape does not have, or None."""
     if site.kind == "module" and shape.native:
         return "its components are named like 'a1.h3', 'm2' or 'm2.n137'" + _nearest_site(str(site), shape)
+    if site.kind == "stream":
+        return None if (site.layer or 0) <= shape.layers else f"it has the streams r0 to r{shape.layers}"
     if site.layer is not None and site.layer >= shape.layers:
         return f"it has {shape.layers} layers, 0 to {shape.layers - 1}"
     if site.kind in ("mlp", "neuron") and not shape.mlps:

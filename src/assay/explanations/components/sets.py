@@ -217,7 +217,7 @@ def single_or_named(
 ) -> dict[str, list[Site]] | Undefined:
     """The claim's single parts where they are 2 to 12, else what it names (a layer is then one component)."""
     single = {str(site): [site] for site in claim.scope(model)}
-    named = {name: expand([name], model) for name in components}
+    named = {name: expand([name], model, streams=True) for name in components}
     for found in (single, named):
         if 2 <= len(found) <= MOST_ALONE:
             return found

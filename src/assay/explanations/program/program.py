@@ -164,7 +164,7 @@ class Program(Explanation):
     def presence(self, workbench: PlanContext, ablation: str) -> Presence:
         return Presence(there={edit.site: edit for edit in self.edits(workbench)})
 
-    def coarser(self, workbench: PlanContext) -> dict[str, tuple[Edit, ...]]:
+    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, tuple[Edit, ...]]:
         assigned, edits = self.assigned(workbench.model), self.edits(workbench)
         strengths = self.strengths(workbench, assigned)
         out: dict[str, tuple[Edit, ...]] = {}

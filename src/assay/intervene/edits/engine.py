@@ -337,7 +337,8 @@ class EditRunner(RowBatches):
                 rest = self._resolve(plan, outside, site, own, seen)
                 if isinstance(into, Stream) or isinstance(rest, Stream):
                     raise TypeError("a subspace of a head is mixed in z, not in the stream")
-                return rest + (into - rest) @ basis @ basis.T
+                rest = rest.to(own.dtype)
+                return rest + (into.to(own.dtype) - rest) @ basis @ basis.T
 
     def _in_edited(self, plan: Plan, run: Run, site: Site, ids: Int[np.ndarray, "batch"], seen: Seen) -> Tensor:
         """The site's value in these rows of an edited run, which is made once for all that is taken from them."""

@@ -7,7 +7,7 @@ Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`), other e
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from assay.intervene.fill.fit_context import FitContext, Used
 from assay.intervene.fill.learned import optimal_constants, refitted
 from assay.intervene.fill.spec import from_means, plugged
 from assay.intervene.output import OwnTarget
-from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Plan, Source, Value, origins
+from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Plan, Source, Value, origins, outside
 from assay.intervene.store import Store
 from assay.model.transformer import Model
 from assay.names import Site
@@ -125,14 +125,22 @@ class PlanContext(FitContext):
             raise TaskError(f"the task {self.task.name!r} has no counterfactuals; ablation {ablation!r} needs them")
         return From("counterfactual")
 
-    def ablate(self, sites: Iterable[Site], ablation: str, draw: int = 0) -> tuple[Edit, ...]:
-        """Edits that take these parts away. `optimal` fits the constants of all of them together, once."""
-        sites = tuple(sites)
+    def ablate(
+        self, sites: Iterable[Site], ablation: str, draw: int = 0, *, but: Mapping[Site, Tensor] | None = None
+    ) -> tuple[Edit, ...]:
+        """Edits that take these parts away. `optimal` fits the constants of all of them together, once.
+
+        Args:
+            but: of some parts an orthonormal basis [width, k] of a subspace in which they keep their own value: what
+                they take fills its orthogonal complement.
+        """
+        sites, but = tuple(sites), but or {}
         if ablation == "optimal":
-            constants = optimal_constants(self, sites)
-            return tuple(Edit(site, Value(constant)) for site, constant in zip(sites, constants, strict=True))
-        self.foresee(sites, ablation)
-        return tuple(Edit(site, self.source(ablation, site, draw)) for site in sites)
+            sources: list[Source] = [Value(constant) for constant in optimal_constants(self, sites, but)]
+        else:
+            self.foresee(sites, ablation)
+            sources = [self.source(ablation, site, draw) for site in sites]
+        return tuple(Edit(site, outside(but.get(site), one)) for site, one in zip(sites, sources, strict=True))
 
     def foresee(self, sites: Sequence[Site], ablation: str) -> None:
         """Gathers what an ablation of these parts will need of the reference, in one pass for all parts."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,29 +14,44 @@ from assay.intervene.fill.fit_context import Fit, FitContext
 from assay.intervene.fill.least_kl import fit_by_kl
 from assay.intervene.fill.reference import spread
 from assay.intervene.kept import Kept
-from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Origin, Plan, Source, Value, changed
+from assay.intervene.plan import Batch, Call, Edit, EditRun, From, Origin, Plan, Source, Value, changed, outside
 from assay.model.transformer import Model
 from assay.names import Site
 
 REFIT_ROWS, RIDGE = 64, 1e-4
 
 
-class OptimalConstants(Kept[tuple[tuple[Site, ...], bool], tuple[dict[Site, Tensor], Fit]]):
-    """Constants by the parts that they were fitted for together, in order, and whether norms were frozen."""
+class OptimalConstants(Kept[tuple[tuple[tuple[Site, bytes], ...], bool], tuple[dict[Site, Tensor], Fit]]):
+    """Constants by the parts that they were fitted for together, in order, each with the subspace that it keeps, and
+    whether norms were frozen."""
 
 
-def optimal_constants(workbench: FitContext, sites: tuple[Site, ...]) -> list[Tensor]:
-    """The constant of each part ([pos, width], the first position apart) that together minimise KL on the reference."""
+def optimal_constants(
+    workbench: FitContext, sites: tuple[Site, ...], but: Mapping[Site, Tensor] | None = None
+) -> list[Tensor]:
+    """The constant of each part ([pos, width], the first position apart) that together minimise KL on the reference.
+
+    Args:
+        but: of some parts an orthonormal basis of a subspace in which they keep their own value.
+    """
     if not sites:
         return []
+    but = but or {}
     ordered = tuple(sorted(sites, key=str))  # one fit of the same parts in whatever order
-    kept = workbench.store.of(OptimalConstants)
-    constants, fit = kept.once((ordered, workbench.frozen_norm), lambda: _fitted(workbench, ordered))
+    subspaces = (_digest(but[site]) if site in but else b"" for site in ordered)
+    key = tuple(zip(ordered, subspaces, strict=True)), workbench.frozen_norm
+    constants, fit = workbench.store.of(OptimalConstants).once(key, lambda: _fitted(workbench, ordered, but))
     workbench.note(fit)
     return [constants[site] for site in sites]
 
 
-def _fitted(workbench: FitContext, sites: tuple[Site, ...]) -> tuple[dict[Site, Tensor], Fit]:
+def _digest(basis: Tensor) -> bytes:
+    return hashlib.sha256(basis.cpu().double().numpy().tobytes()).digest()
+
+
+def _fitted(
+    workbench: FitContext, sites: tuple[Site, ...], but: Mapping[Site, Tensor]
+) -> tuple[dict[Site, Tensor], Fit]:
     workbench.statistics.need(sites)
     means = [workbench.statistics.mean(site) for site in sites]
     scale = [(mean.std() if mean.numel() > 1 else mean.abs().sum()).clamp(min=1e-3) for mean in means]
@@ -49,7 +67,8 @@ def _fitted(workbench: FitContext, sites: tuple[Site, ...]) -> tuple[dict[Site, 
         ]
 
     def edits() -> tuple[Edit, ...]:
-        return tuple(Edit(site, Value(value)) for site, value in zip(sites, constants(shifts), strict=True))
+        values = map(Value, constants(shifts))
+        return tuple(Edit(site, outside(but.get(site), value)) for site, value in zip(sites, values, strict=True))
 
     best, fit = fit_by_kl(workbench, shifts, edits, f"optimal constants of {len(sites)} part{'s' * (len(sites) > 1)}")
     return {site: value.detach() for site, value in zip(sites, constants(best), strict=True)}, fit
@@ -64,11 +83,17 @@ def refitted(workbench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]
     reference row, one for all sites that share a donor. Nothing but the map is fitted here.
 
     Raises:
-        TaskError: for edits that take values from runs that reference rows do not have, such as counterfactuals.
+        TaskError: for edits that take values from runs that reference rows do not have, such as counterfactuals, and
+            for those of the last stream.
     """
     assert isinstance(workbench.model, Model)
     assert workbench.task.reference is not None
     layer = max(edit.site.layer or 0 for edit in edits) + 1
+    if layer > workbench.model.config.layers:
+        raise TaskError(
+            f"the option 'refit' adds a map of the stream behind the last edited layer, and behind 'r{layer - 1}' of "
+            f"{workbench.model.name} there is none; leave 'refit' out"
+        )
     site = Site("stream", layer)
     rows = spread(len(workbench.task.reference.tokens), REFIT_ROWS)
     clean = EditRun("clean", "reference")

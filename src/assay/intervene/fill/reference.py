@@ -164,8 +164,8 @@ class ReferenceStatistics:
         for site, mean in means.items():
             if site.kind == "module" and mean.numel() > WIDEST:
                 raise TaskError(
-                    f"the ablation 'noise' takes a covariance over {mean.numel()} values of {str(site)!r}; at most "
-                    f"{WIDEST} are supported"
+                    f"a covariance over {mean.numel()} values of {str(site)!r} is needed (the ablation 'noise' takes "
+                    f"one); at most {WIDEST} are supported"
                 )
         sums = dict.fromkeys(missing, torch.zeros(()))
         for batch, values in self._second.see(self.inputs, set(map(tap, missing))):  # centred, all is seen once more

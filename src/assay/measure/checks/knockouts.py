@@ -144,12 +144,12 @@ class _Trial:
     def frozen(self, part: Site) -> tuple[Edit, ...]:
         """Everything that could read the part takes its value of the clean run: what is left is the direct effect."""
         layer = part.layer or 0
-        after = [
-            s
-            for s in self.whole
-            if (s.layer or 0) > layer
-            or (s.layer == layer and s.kind == "mlp" and part.kind == "head" and not self.model.config.parallel)
-        ]
+
+        def reads(s: Site) -> bool:
+            """Whether a part of the same layer does."""
+            return part.kind == "stream" or (s.kind == "mlp" and part.kind == "head" and not self.model.config.parallel)
+
+        after = [s for s in self.whole if (s.layer or 0) > layer or (s.layer == layer and reads(s))]
         return tuple(Edit(site, self.clean.source(site)) for site in after)
 
     def knocked(self, part: Site, index: int) -> list[Site]:

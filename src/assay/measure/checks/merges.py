@@ -21,13 +21,14 @@ def merges(
     *,
     explained: SystemId,
     floor: SystemId | None,
+    ablation: str,
 ) -> dict[str, Estimate]:
     """What each merge costs, (KL(M‖merged) − KL(M‖E)) / KL(M‖F), paired; empty where nothing can be merged, and for a
-    claim without a floor."""
-    plans = {name: workbench.plan(edits) for name, edits in explanation.coarser(workbench).items()}
+    claim without a floor. Under a random ablation both are of its first draw."""
+    plans = {name: workbench.plan(edits) for name, edits in explanation.coarser(workbench, ablation).items()}
     if not plans or floor is None:
         return {}
     more = score(workbench, plans, rows=np.unique(scored.row))
     kept = scored.count > 0
-    base, below = scored[explained].kl[kept], scored[floor].kl[kept]
+    base, below = scored[explained].draw_kl[kept, 0], scored[floor].kl[kept]
     return {name: resamples.ratio(more[name].kl[kept] - base, below) for name in plans}

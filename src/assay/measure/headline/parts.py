@@ -54,14 +54,15 @@ def alone(
     plans: dict[SystemId, Sequence[Plan]] = {}
     numbers = range(draws if is_random(ablation) else 1)
     remove = explanation.removal
-    edits = explanation.edits(workbench, ablation) if found and not remove else ()
+    own_draws = () if remove or not found else range(1) if explanation.once else numbers
+    drawn = [explanation.edits(workbench, ablation, draw) for draw in own_draws]
     for name, sites in found.items():
         ablated = [workbench.plan(workbench.ablate(sites, ablation, draw)) for draw in numbers]
         own, floor = SystemId("part", part=name), SystemId("part floor", part=name)
         ids[name] = own, None if remove else floor
         plans[own if remove else floor] = ablated
         if not remove:
-            plans[own] = [workbench.plan(tuple(edit for edit in edits if edit.site in sites))]
+            plans[own] = [workbench.plan(tuple(edit for edit in edits if edit.site in sites)) for edits in drawn]
     return PartSystems(ids, ablation, reason), plans
 
 

@@ -1,0 +1,1 @@
+"""Subspaces: of a site only some directions matter."""
