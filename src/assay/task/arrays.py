@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 import zipfile
 from collections.abc import Sequence
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO
 
@@ -48,7 +49,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         return plain_array(file, member.filename)
 
 
-def plain_array(file: IO[bytes], name: str) -> np.ndarray:
+def plain_array(file: IO[bytes] | BufferedIOBase, name: str) -> np.ndarray:
     """The array of an open .npy file, whose header may not claim more than there is.
 
     Raises:
