@@ -23,6 +23,10 @@ OWN: list[dict[str, Any]] = [
     {"kind": "constant", "components": ["m0"], "value": "zero"},
     {"kind": "program", "components": {"a0.h1": "previous_token", "m0": {"program": "ngram", "n": 1}}},
     {"kind": "circuit", "edges": ["input->a0.h1<v>", "a0.h1->m0", "m0->logits"]},
+    {
+        "kind": "subspace",
+        "components": {"a0.h1": {"pca": 2}, "m0": {"random": 3, "seed": 1}, "r1": {"unembed": [5, 7]}},
+    },
     {"kind": "scaled", "components": ["a0.h1", "m0"], "factor": 0.5},
 ]
 

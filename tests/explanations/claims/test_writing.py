@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.explanations import Circuit, Constant, Hypothesis, Keep, Program, Remove, programs
+from assay.explanations import Circuit, Constant, Hypothesis, Keep, Program, Remove, Subspace, programs
 from assay.explanations.base import Explanation
 from assay.explanations.circuit.writing import write_circuit
 from assay.explanations.claims.file import claim_of, load_claim
@@ -37,6 +37,8 @@ CLAIMS: list[Explanation] = [
     Circuit(edges=["input->a1.h3<v>@2", "a1.h3->logits@-1", "m0->logits"]),
     Circuit(nodes=["a0.h1"], edges=["m0->logits"]),
     Hypothesis({"last": "token(-1)", "twice": "last, last"}, {"last": ["a1.h3@-1", "m2"]}, treeify=False),
+    Subspace({"m1": {"pca": 4}, "r2@-1": {"random": 2, "seed": 3}}),
+    Subspace({"r4": {"unembed": [5, 7, 9]}, "a0": {"random": 1}}, "which of the three comes"),
 ]
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 from assay.errors import ClaimError, ComponentError
 from assay.explanations.claims.block import Claim, NamesParts
 from assay.explanations.levels import Level
-from assay.explanations.subspace.spec import LEVEL, Given, parse
+from assay.explanations.subspace.parse import parse
+from assay.explanations.subspace.spec import LEVEL, Given
 from assay.names import Site
 
 if TYPE_CHECKING:

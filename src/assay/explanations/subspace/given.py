@@ -75,12 +75,14 @@ def read(path: str, tensor: str | None = None) -> Given:
         several = load(content)
     except ClaimError:
         raise
+    except KeyError as problem:  # a type that numpy has not
+        raise ClaimError(f"{name} holds numbers of type {problem.args[0]}; save it as float32") from problem
     except Exception as problem:  # broken bytes end in any error at all of numpy's and safetensors'
         said = str(problem).partition("\n")[0][:200]
         raise ClaimError(f"{name} cannot be read as a {ends} file: {said}") from problem
     if tensor is None and len(several) != 1:
-        raise ClaimError(f"{name} holds {len(several)} tensors; name one as 'tensor'{nearest('', several)}")
+        raise ClaimError(f"{name} holds {len(several)} tensors; name one as 'tensor'{nearest('', sorted(several))}")
     chosen = next(iter(several)) if tensor is None else tensor
     if chosen not in several:
-        raise ClaimError(f"{name} holds no tensor {tensor!r}{nearest(tensor, several)}")
+        raise ClaimError(f"{name} holds no tensor {tensor!r}{nearest(tensor, sorted(several))}")
     return given(several[chosen], name, path, tensor)

@@ -17,7 +17,8 @@ from assay.explanations.bits import NUMBER, ClaimBits, filled_bits, parts_bits
 from assay.explanations.components.sets import single_or_named
 from assay.explanations.levels import Level
 from assay.explanations.subspace import fits
-from assay.explanations.subspace.spec import LEVEL, Given, Pca, Random, Spec, Unembed, parse
+from assay.explanations.subspace.parse import parse
+from assay.explanations.subspace.spec import LEVEL, Given, Pca, Random, Spec, Unembed
 from assay.intervene.components import expand
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Batch, Call, Edit, Mix, Own, Plan
