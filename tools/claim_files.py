@@ -15,6 +15,7 @@ from assay.explanations.hypothesis.example import WORDS as WORDS_OF
 from assay.explanations.hypothesis.expressions import PLAIN
 from assay.explanations.kinds import KINDS, block
 from assay.explanations.program.spec import PROGRAMS
+from assay.explanations.subspace.parse import WAYS as SUBSPACE_WAYS
 from assay.intervene.fill.spec import ABLATIONS
 from assay.measure.settings import Settings
 from assay.task import bounds
@@ -90,8 +91,20 @@ explanation:
     total: [m1]
 ```
 """
+SUBSPACE = {
+    "components": "part or stream (`r2` enters layer 2, the last one leaves the model) → its subspace: `{WAY: ..., ...}`",
+    "variable": "what the subspace is said to carry, in words",
+}
+WAYS = {
+    "pca": "k: the directions along which the part varies most on the reference, first positions left out",
+    "unembed": "of MLPs and streams, tokens (texts of one token each, or ids): the span of the differences of their "
+    "unembeddings, as the last norm's gain has them; one dimension fewer than there are tokens",
+    "random": "k directions drawn by `seed` (0)",
+    "file": "a basis [width, k], or one direction [width]: a .npy file, or a .safetensors file, of which `tensor` names one "
+    "where there are several. It is orthonormalised (QR), which leaves its span as it is",
+}
 PROGRAM = {"components": "part → a program's name, or `{program: NAME, ...}` with its arguments"}
-TAKEN = {"program": PROGRAM, "hypothesis": HYPOTHESIS}
+TAKEN = {"program": PROGRAM, "hypothesis": HYPOTHESIS, "subspace": SUBSPACE}
 EXPECTED = {
     "recovered": "the least share recovered (R_D), for every kind but removals",
     "costs": "the least KL of a removal, nats a scored token",
@@ -153,6 +166,18 @@ The name of a part: `a1` all heads of a layer, `a1.h3` a head, `a1.kv0` a group 
 `m2.n137` a neuron, each with `@5` or `@-1` at one position; in other networks the dotted name of a submodule (`assay ls
 MODEL` lists them).
 """
+EXAMPLE = """
+```yaml
+model: zoo:novel-4l
+task: {kind: text, split: test}
+explanation:
+  kind: subspace
+  components:
+    m1: {pca: 16}
+    a1.h3: {pca: 4}
+  variable: the language
+```
+"""
 REFERENCE = """
 ## reference
 
@@ -179,6 +204,13 @@ def page() -> str:
         parts += [f"\n### {kind}\n\n{sentence(fields)}\n\n", table(fields, TAKEN.get(kind, CLAIMED))]
         if kind == "hypothesis":
             parts.append(EXPRESSIONS.format(plain=names(PLAIN), words=word_table()))
+        if kind == "subspace":
+            assert set(WAYS) == set(SUBSPACE_WAYS)
+            parts += [
+                "\n| way | what it takes |\n| --- | --- |\n",
+                *(f"| `{way}` | {said} |\n" for way, said in WAYS.items()),
+            ]
+            parts.append(EXAMPLE)
         if kind == "program":
             parts += ["\n| program | its arguments |\n| --- | --- |\n", *map(program, PROGRAMS.items())]
     parts += [REFERENCE, table(ReferenceFields, text | TASK)]
