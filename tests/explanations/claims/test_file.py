@@ -87,6 +87,7 @@ EXAMPLES = {
     "constant": {"components": ["m2"]},
     "circuit": {"nodes": ["m2"]},
     "hypothesis": {"variables": {"last": "token(-1)", "answer": "last"}, "places": {"last": ["m2"]}},
+    "subspace": {"components": {"m2": {"pca": 4}}},
 }
 
 

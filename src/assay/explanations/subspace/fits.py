@@ -30,8 +30,6 @@ class Bases(Kept[tuple[Site, Spec], Tensor]):
 
 def basis_of(workbench: PlanContext, site: Site, spec: Spec) -> Float[Tensor, "width k"]:
     """An orthonormal basis of the subspace that a claim gives a site, of the model's type."""
-    if isinstance(spec, Pca):
-        _ = workbench.statistics  # the claim uses it, whoever fitted it
     model, site = workbench.model, site.at(None)
 
     def made() -> Tensor:

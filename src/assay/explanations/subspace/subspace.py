@@ -50,8 +50,8 @@ class Subspace(Explanation):
             is not orthonormal is orthonormalised by QR, and the claim's sentence says so.
 
     Example:
-        >>> Subspace({"m1": {"pca": 4}, "r2": {"random": 1}}, variable="the language").sentence("a model")[:67]
-        'of m1 of a model only the 4 directions of most variance matter; of '
+        >>> Subspace({"m1": {"pca": 4}}).sentence("a model")
+        'of m1 of a model only the 4 directions of most variance matter; the rest of it is ablated'
     """
 
     kind: ClassVar[str] = "subspace"
@@ -104,7 +104,8 @@ class Subspace(Explanation):
     def bases(self, workbench: PlanContext) -> dict[Site, Tensor]:
         """An orthonormal basis [width, k] of each site's subspace."""
         assigned = self.assigned(workbench.model)
-        self._foresee(workbench, assigned)
+        if fitted := [site for site, spec in assigned.items() if isinstance(spec, Pca)]:
+            workbench.statistics.need_covariances(fitted)
         return {site: fits.basis_of(workbench, site, spec) for site, spec in assigned.items()}
 
     def edits(self, workbench: PlanContext, ablation: str, draw: int = 0) -> tuple[Edit, ...]:
@@ -165,9 +166,9 @@ class Subspace(Explanation):
         rows: Int[np.ndarray, "rows"],
         sides: Callable[[], tuple[RunScores, RunScores] | None],
     ) -> Pieces:
-        table, notes = [], []
+        table, notes, assigned = [], [], self.assigned(workbench.model)
         for site, basis in self.bases(workbench).items():
-            spec = self.assigned(workbench.model)[site]
+            spec = assigned[site]
             width, k = basis.shape
             table.append((str(site), width, k, spec.words, fits.share_inside(workbench, site, basis)))
             if isinstance(spec, Given) and spec.changed:
@@ -197,7 +198,8 @@ class Subspace(Explanation):
 
     def constants_bits(self, workbench: PlanContext, ablation: str) -> float:
         bases = self.bases(workbench)
-        return filled_bits(workbench, ablation, [*bases], sum(width - k for width, k in map(_shape, bases.values())))
+        outside = sum(basis.shape[0] - basis.shape[1] for basis in bases.values())
+        return filled_bits(workbench, ablation, [*bases], outside)
 
     # -- its controls
 
@@ -233,16 +235,6 @@ class Subspace(Explanation):
         if principal != assigned:
             what = "the subspaces of as many dimensions along which the same parts vary most"
             yield Neighbours("principal directions", what, [("PCA", planned(principal))], 1, near=True)
-
-    def _foresee(self, workbench: PlanContext, assigned: Mapping[Site, Spec]) -> None:
-        fitted = [site for site, spec in assigned.items() if isinstance(spec, Pca)]
-        missing = [site for site in fitted if (site.at(None), assigned[site]) not in workbench.store.of(fits.Bases)]
-        if missing:
-            workbench.statistics.need_covariances(missing)
-
-
-def _shape(basis: Tensor) -> tuple[int, int]:
-    return basis.shape[0], basis.shape[1]
 
 
 def _inside(batch: Batch, site: Site, basis: Tensor, rest: Tensor) -> Tensor:
