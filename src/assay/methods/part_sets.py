@@ -48,11 +48,10 @@ class DrawnSets:
 def population(model: Model, slot: Slot) -> list[Site]:
     """All parts of a kind in a layer (or in any layer), at the slot's position."""
     kind, layer, position = slot
-    layers = [layer] if isinstance(layer, int) else range(model.config.layers)
-    out: list[Site] = []
+    layers = [layer] if isinstance(layer, int) else range(model.config.layers + (kind == "stream"))
     if kind == "stream":
-        streams = [layer] if isinstance(layer, int) else range(model.config.layers + 1)
-        return [Site("stream", at, position=position) for at in streams]
+        return [Site("stream", at, position=position) for at in layers]
+    out: list[Site] = []
     for at in layers:
         width = model.config.d_mlp[at]
         if kind == "head":
