@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 import assay
+from assay.errors import ModelError
 from assay.model.proof import FACTOR
 from assay.model.transformer import Model
 from assay.zoo import index
+from tools.proof import mistakes, proved
 
 NAME = "zoo:smollm2-135m"
 pytestmark = [
@@ -35,6 +37,23 @@ def test_it_opens_with_its_documents_token_and_passes_the_proof(model: Model):
     assert (model.config.layers, model.config.heads, model.config.vocab, model.bos) == (30, 9, 49_152, 0)
     assert model.proof.layers < FACTOR
     assert model.proof.logits < 1e-5
+
+
+PLANTED = (
+    "1 % of a0.h0's output",
+    "1 % of a15.h8's output",
+    "layer 29: a wrong eps",
+    "layer 15: value groups swapped",
+    "another RoPE base",
+)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("what", PLANTED)
+def test_a_mistake_anywhere_in_thirty_layers_is_refused(model: Model, what: str):
+    wrong = next(view for name, view in mistakes(model) if name == what)
+    with pytest.raises(ModelError, match="fails the proof on load"):
+        proved(wrong)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.naive import hooks
 
 Agreeing = Callable[[Sequence[str], int], int]  # (variables, row) -> a row that agrees on them
-Readers = Mapping[str, Sequence[str]]
+Reads = Mapping[str, Sequence[str]]
 
 
 def scrubbed(
@@ -18,7 +18,7 @@ def scrubbed(
     tokens: Tensor,
     row: int,
     answer: str,
-    readers: Readers,
+    reads: Reads,
     loose: Mapping[str, Sequence[str]],
     places: Mapping[str, Sequence[str]],
     agreeing: Agreeing,
@@ -29,7 +29,7 @@ def scrubbed(
     """Logits [1, pos, vocab] of a row.
 
     Args:
-        readers: variable -> those with places that it reads; loose: those without.
+        reads: variable -> those with places that it reads; loose: those without.
         rest: row -> what everything takes there that carries nothing; None: it is left.
         resampled: whether the rest, tokens included, is of a row that agrees on the loose variables.
     """
@@ -38,13 +38,13 @@ def scrubbed(
         """The tokens that are read, and what is put in place."""
         at = agreeing((*loose[name], "layout"), datum) if resampled else datum
         given = dict(rest(at)) if rest else {}
-        for parent in readers[name]:
+        for parent in reads[name]:
             given |= value(parent, agreeing((parent, "layout"), datum if treeify else row))
         return tokens[at : at + 1], given
 
     def value(name: str, datum: int) -> dict[str, Tensor]:
         """What the places of a variable are on a datum."""
-        if not readers[name]:
+        if not reads[name]:
             return hooks.values(network, tokens[datum : datum + 1], list(places[name]))
         read, given = run(name, datum)
         return hooks.values(network, read, list(places[name]), edits=given)

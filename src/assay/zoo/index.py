@@ -17,7 +17,16 @@ PREFIX = "zoo:"
 
 def cache() -> Path:
     """Where fetched models lie."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay" / "zoo"
+    return _own_cache() / "zoo"
+
+
+def trained() -> Path:
+    """Where models that are trained again lie, with their checkpoints, unless another place is given."""
+    return _own_cache() / "trained"
+
+
+def _own_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "assay"
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def test_it_is_the_recursion(monkeypatch: pytest.MonkeyPatch, strength: str, tre
     wanted = torch.cat(
         [
             scrubbed(
-                network(), tokens, row, "answer", graph.readers, graph.loose, places, agreeing,
+                network(), tokens, row, "answer", graph.reads, graph.loose, places, agreeing,
                 None if strength == LEFT else rest, strength.startswith("resample"), treeify,
             )
             for row in range(len(tokens))

@@ -28,7 +28,7 @@ TERMS = {
 def hypothesis_block(workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np.ndarray, "rows"]) -> Pieces:
     """The table of strengths, on some of these rows, and which share of rows agrees with no other."""
     width = workbench.task.tokens.shape[1] if isinstance(workbench.model, Model) else 1
-    runs = 2 * len(STRENGTHS) * len(graph.readers)  # each run of a plan once, at most, for the claim and its floor
+    runs = 2 * len(STRENGTHS) * len(graph.reads)  # each run of a plan once, at most, for the claim and its floor
     few = rows[: max(1, int(min(len(rows), meter.meant() / (runs * width))))]
     return Pieces(
         block="hypothesis",

@@ -35,18 +35,18 @@ class Graph:
 
     Attributes:
         values: on all rows; places: of the variables that have some.
-        readers: variable (the answer too) -> those with places that it is a function of.
+        reads: variable (the answer too) -> those with places that it is a function of.
         loose: variable -> those without places that it is a function of, and that nothing with places is before.
     """
 
     values: TaskValues
     places: Mapping[str, Sequence[Carried]]
-    readers: Mapping[str, tuple[str, ...]] = field(init=False)
+    reads: Mapping[str, tuple[str, ...]] = field(init=False)
     loose: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
         variables = self.values.model.variables
-        readers: dict[str, tuple[str, ...]] = {}
+        reads: dict[str, tuple[str, ...]] = {}
         loose: dict[str, tuple[str, ...]] = {}
         for name, variable in variables.items():
             carried: dict[str, None] = {}
@@ -54,13 +54,13 @@ class Graph:
             for parent in variable.parents:
                 if parent in self.places:
                     carried[parent] = None
-                elif readers[parent]:
-                    carried |= dict.fromkeys(readers[parent])
+                elif reads[parent]:
+                    carried |= dict.fromkeys(reads[parent])
                     free |= dict.fromkeys(loose[parent])
                 else:
                     free[parent] = None
-            readers[name], loose[name] = tuple(carried), tuple(free)
-        object.__setattr__(self, "readers", readers)
+            reads[name], loose[name] = tuple(carried), tuple(free)
+        object.__setattr__(self, "reads", reads)
         object.__setattr__(self, "loose", loose)
 
     @property
@@ -111,7 +111,7 @@ class Scrub:
         depth = None if reached is None or module else max(one.depth for one in reached)
         at, rest = self.rest_of(name, data, path, depth)
         edits = list(rest.values())
-        for parent in self.graph.readers[name]:
+        for parent in self.graph.reads[name]:
             edits += self._carried(parent, data, (*path, parent), rest)
         return EditRun(" < ".join(path), edits=tuple(edits), frozen_norm=self.workbench.frozen_norm, at=at)
 
@@ -119,7 +119,7 @@ class Scrub:
         """What the places of a variable take in the run of one that reads it, whose data are given."""
         places = self.graph.places[name]
         data = self._datum(name, reader, path)
-        if self.graph.readers[name]:
+        if self.graph.reads[name]:
             if not self.treeify:
                 path = (name,)
             known = " < ".join(path)
@@ -149,7 +149,7 @@ class Scrub:
     def _agreeing(self, names: tuple[str, ...], layout: bool, data: Rows, path: tuple[str, ...]) -> Rows:
         key = (names if self.conditioned else (), layout)
         if key not in self._codes:
-            self._codes[key] = self.graph.values.codes(*key[:1], layout=layout)
+            self._codes[key] = self.graph.values.codes(key[0], layout=layout)
         return self._codes[key].other(data, generator(self.workbench.seed, "scrub", self.draw, *path))
 
     def rest_of(
