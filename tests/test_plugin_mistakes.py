@@ -103,7 +103,7 @@ def _group(make: Callable[..., Any]) -> Callable[..., Any]:
         ("neighbours", lambda self, bench, ablation, most: None, "gives None; wanted: Iterator[Neighbours]"),
         (
             "coarser",
-            lambda self, bench: {"all": 3},
+            lambda self, bench, ablation: {"all": 3},
             "gives {'all': 3}, in which 3 (int) is wrong; wanted: dict[str, tuple",
         ),
         (

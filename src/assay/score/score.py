@@ -86,8 +86,9 @@ def score(
                     if advance:
                         advance(len(part.batch.rows) * done)
             left -= len(batch)
-            row_cost = min(row_cost, (spent.work - before) / len(batch))  # of the first with what later ones use
-            check_room(row_cost * left)
+            if before:  # the first batch makes what all others use, too, and says nothing of their cost
+                row_cost = min(row_cost, (spent.work - before) / len(batch))
+                check_room(row_cost * left)
     index = task.items(rows)
     row = rows[index.row]
     count = np.bincount(sums.document, minlength=len(task.documents)).astype(float)
