@@ -6,7 +6,7 @@ What such a kind answers wrongly (see `Explanation`) would otherwise end a measu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -27,6 +27,7 @@ from assay.record.pieces import Pieces
 from assay.task.rows import control_rows
 
 Question = tuple[str, Callable[[], Any]]
+Answer = TypeVar("Answer")
 
 
 def rehearse(workbench: PlanContext, explanation: Explanation, settings: Settings) -> None:
@@ -42,20 +43,32 @@ def rehearse(workbench: PlanContext, explanation: Explanation, settings: Setting
                 f"its 'headline_floor' is one of {', '.join(map(repr, NGRAMS))}, not {explanation.headline_floor!r}"
             )
         for member, ask in questions(workbench, explanation, settings):
-            try:
-                ask()
-            except (UserError, OverBudgetError):
-                raise
-            except Exception as problem:
-                own, what = type(explanation), " ".join(f"{type(problem).__name__}: {problem}".split())
-                who = f"{explanation.kind!r} ({own.__module__}:{own.__qualname__})"
-                raise PluginError(f"{member!r} of the kind {who} fails on this claim: {what}") from problem
+            answer(explanation, member, ask)
+
+
+def answer(explanation: Explanation, member: str, ask: Callable[[], Answer]) -> Answer:
+    """What an explanation answers.
+
+    Raises:
+        PluginError: where a kind from outside fails, with its name and the member's.
+    """
+    try:
+        return ask()
+    except (UserError, OverBudgetError):
+        raise
+    except Exception as problem:
+        own, what = type(explanation), " ".join(f"{type(problem).__name__}: {problem}".split())
+        if not from_outside(own):
+            raise
+        who = f"{explanation.kind!r} ({own.__module__}:{own.__qualname__})"
+        raise PluginError(f"{member!r} of the kind {who} fails on this claim: {what}") from problem
 
 
 def questions(workbench: PlanContext, explanation: Explanation, settings: Settings) -> Iterator[Question]:
     """Members of an explanation, and what asks for each; runs are planned for few rows, and none of them is made.
 
-    Where a kind looks at its parts itself (`uses`, `block`), it is given one row.
+    Where a kind looks at its parts itself (`uses`, `block`), it is given one row. `interchange` is not asked twice: it
+    comes first of what is run (`workbench.py`).
     """
     model, ablation, asks = workbench.model, settings.ablation[0], settings.asks
     transformer = isinstance(model, Model)

@@ -35,7 +35,7 @@ from assay.measure.headline.table import OTHER_FLOORS, headline_table
 from assay.measure.job import Job
 from assay.measure.measurement import Measurement
 from assay.measure.record import log_measurement, measurement_record
-from assay.measure.rehearsal import rehearse
+from assay.measure.rehearsal import answer, rehearse
 from assay.measure.request import check_task, open_model, request, together
 from assay.measure.settings import NOT_ASKED, Flags, Settings, with_flags
 from assay.measure.stages import Stages
@@ -270,6 +270,10 @@ def _headline(workbench: Workbench, job: Job, say: Progress, before: Measurement
     smaller = rivals.smaller_models(plan_context) if job.floors and settings.asks("rivals") else []
     others = [*others, *(one for one in smaller if one.name in job.floors)]
     others += model_floors.as_rivals(job.floors, others, job.model)
+    if before is None:
+        swapped = answer(explanation, "interchange", lambda: explanation.interchange(plan_context))
+    else:
+        swapped = before.record.interchange
     known = None if before is None else before.scored
     if known is None:
         every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}
@@ -277,7 +281,6 @@ def _headline(workbench: Workbench, job: Job, say: Progress, before: Measurement
     used = known.count > 0
     resamples = job.task.resamples(np.flatnonzero(used), settings.seed, known.count[used])
     numbers = headline_table(explanation, known, resamples, plans, settings.floors)
-    swapped = explanation.interchange(plan_context) if before is None else before.record.interchange
     return Context(job, plan_context, plans, others, known, resamples, numbers, swapped)
 
 

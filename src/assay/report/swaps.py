@@ -7,13 +7,18 @@ from assay.report import words
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
 
-REST = {"left": "left alone", "resample_joint": "resampled"}
+_REST = {"left": "left alone", "resample_joint": "resampled"}
+
+
+def rest(name: str) -> str:
+    """What everything takes that carries nothing, in words."""
+    return plain_text(_REST.get(name, name))
 
 
 def columns(found: Interchange) -> tuple[str, ...]:
     """The heads of its table."""
-    rests = dict.fromkeys(rest for row in found.rows for rest in row.by_rest)
-    return ("swapped", "swaps", "should change the answer", *(f"the rest {REST.get(rest, rest)}" for rest in rests))
+    rests = dict.fromkeys(one for row in found.rows for one in row.by_rest)
+    return ("swapped", "swaps", "should change the answer", *(f"the rest {rest(one)}" for one in rests))
 
 
 def rows(found: Interchange) -> list[tuple[str | Estimate, ...]]:
@@ -36,6 +41,6 @@ def sees(found: Interchange) -> str:
         return f"Interchange accuracy is undefined, because {words.tidy(found.reason or '')}."
     return (
         "A variable's places take the values that they have on another input; the network should then answer as the "
-        "hypothesis does. 1 is exact, 0 no better than the most common right answer. Only where the rest is resampled "
-        "does a row tell a variable that is carried from one that is merely read there."
+        f"hypothesis does. 1 is exact, 0 no better than the most common right answer. Only where the rest is "
+        f"{rest(found.perturbed)} does a row tell a variable that is carried from one that is merely read there."
     )

@@ -12,6 +12,7 @@ from assay.record.measurement import MeasurementRecord
 from assay.report import slices, words
 from assay.report.cells import row_name
 from assay.report.plain import plain_text
+from assay.report.swaps import rest
 from assay.stats.estimate import Estimate
 
 
@@ -63,7 +64,7 @@ def verdict(record: MeasurementRecord) -> Verdict:
     title, recovers = _removed(record) if record.removal else _recovers(record)
     swapped = record.interchange
     if swapped is not None and swapped.accuracy.defined:
-        title = f"Interchange accuracy {words.said(swapped.accuracy)} with the rest resampled"
+        title = f"Interchange accuracy {words.said(swapped.accuracy)} with the rest {rest(swapped.perturbed)}"
     return Verdict(title, swaps(record), recovers, _target(record), as_well(record), _left(record), _checks(record))
 
 
@@ -163,7 +164,9 @@ def swaps(record: MeasurementRecord) -> str:
     row = next(row for row in found.rows if row.variables == found.variables)
     which = words.few_names(", ".join(map(plain_text, found.variables)))
     worst = f", the worst of {len(found.rows)} swaps, that of {which}," if len(found.rows) > 1 else ""
-    text = f"Interchange accuracy{worst} is {words.said(found.accuracy)} where everything else is resampled "
+    text = (
+        f"Interchange accuracy{worst} is {words.said(found.accuracy)} where everything else is {rest(found.perturbed)} "
+    )
     text += f"(0 is no better than a constant answer, 1 exact), and {words.said(found.plain)} where it is left alone"
     changed = f"the answer should change in {100 * row.changed:.0f} % of {words.count(row.swaps)} swaps"
     only = (found.plain.low or 0) > (found.accuracy.high or 0)

@@ -57,6 +57,7 @@ def test_an_expression_says_what_python_would(text: str, value: object):
         ("(lambda: 1)()", r"is not of the vocabulary"),
         ("token(at=1)", r"is not of the vocabulary"),
         ("f'{u}'", r"is not of the vocabulary"),
+        ("class_of()", "'class_of' takes at, and 0 were given"),
     ],
 )
 def test_what_is_not_of_the_vocabulary_is_one_sentence(text: str, sentence: str):

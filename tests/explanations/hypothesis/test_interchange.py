@@ -12,6 +12,7 @@ from assay.explanations import Hypothesis
 from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange, share
 from assay.explanations.hypothesis.scrub import LEFT
 from assay.stats.bootstrap import Resamples
+from assay.stats.estimate import Undefined
 from tests.explanations.hypothesis.test_scrub import PLACES, RIGHT, VARIABLES, workbench
 
 RESTS = (LEFT, "resample_joint", "mean")
@@ -88,3 +89,13 @@ def test_an_answer_that_no_token_is_counts_as_missed_and_none_at_all_is_said():
     assert Answers(task, [3, 400]).ids[400] == -1
     with pytest.raises(TaskError, match=r"answers 'yes', 'no', none of which is a token that the task has"):
         Answers(task, ["yes", "no"])
+
+
+def test_places_elsewhere_do_not_overlap_in_any_column():
+    """A head in one column beside a whole one: neither is put on the other."""
+    claim = Hypothesis(VARIABLES, {"u": ["a0.h1@3"], "v": ["a0.h2"]})
+    others = claim.elsewhere(workbench().model, 40, 0)
+    assert not isinstance(others, Undefined)
+    assert len(others) == 11  # of four heads two in order, but for its own
+    for other in others:
+        assert len(other.scope(workbench().model)) == 2

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from assay.errors import ClaimError, ComponentError, nearest
 from assay.explanations.claims.block import Claim, KindFields
 from assay.explanations.claims.shapes import KnownShape, out_of_range
+from assay.explanations.hypothesis import LEVEL
 from assay.explanations.levels import Level
 from assay.names import parse_site
 
@@ -23,6 +24,8 @@ Names = Annotated[list[str], Field(min_length=1)]
 class HypothesisFields(KindFields):
     """Variables of a high-level model, each an expression, and the places of the network that carry them."""
 
+    level: ClassVar[Level] = LEVEL
+
     kind: Literal["hypothesis"]
     variables: Annotated[dict[str, str], Field(min_length=1)]
     places: Annotated[dict[str, Names], Field(min_length=1)]
@@ -32,10 +35,6 @@ class HypothesisFields(KindFields):
     @property
     def names(self) -> tuple[str, ...]:
         return tuple(name for some in self.places.values() for name in some)
-
-    @property
-    def level(self) -> Level:
-        return "what"
 
     def build(self) -> Explanation:
         return self._built()

@@ -62,7 +62,7 @@ class Word:
     def check(self, given: int, text: str) -> None:
         if given != len(self.arguments):
             takes = ", ".join(self.arguments) or "nothing"
-            raise ClaimError(f"{text!r}: {self.run.__name__.strip('_')!r} takes {takes}, and {given} were given")
+            raise ClaimError(f"{text!r}: {self.run.__name__!r} takes {takes}, and {given} were given")
 
     def __call__(self, example: Example, *given: Any) -> Any:
         return self.run(example, *given)
@@ -91,7 +91,7 @@ def after_previous(example: Example, at: int | str) -> str | None:
     return None if place is None else example.tokens[place + 1]
 
 
-def text_class(example: Example, at: int | str) -> str:
+def class_of(example: Example, at: int | str) -> str:
     """The class of the token in a column: "digits", "capitalised", "letters", "space", "punctuation" or "other"."""
     text = token(example, at).strip()
     if not text:
@@ -124,7 +124,7 @@ WORDS = {
     "count": Word(count),
     "previous": Word(previous),
     "after_previous": Word(after_previous),
-    "class_of": Word(text_class),
+    "class_of": Word(class_of),
     "language": Word(language),
     "number": Word(number),
     "length": Word(length),

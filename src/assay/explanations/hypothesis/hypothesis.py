@@ -14,6 +14,7 @@ from assay.errors import ClaimError, TaskError
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
+from assay.explanations.hypothesis import LEVEL
 from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
 from assay.explanations.hypothesis.interchange import interchange
@@ -60,7 +61,7 @@ class Hypothesis(Explanation):
     treeify: bool = True
 
     kind: ClassVar[str] = "hypothesis"
-    level: ClassVar[Level] = "what"
+    level: ClassVar[Level] = LEVEL
     headline_floor = "unconditioned"
     floor_takes = "everything"
 
@@ -265,9 +266,13 @@ class Hypothesis(Explanation):
         mine = {(name, one.site) for name, some in placed.items() for one in some}
         out: dict[frozenset[tuple[str, Site]], Hypothesis] = {}
         for draw in range(TRIES * most):
+            if len(out) == most:
+                break
             moved = _moved(placed, model, generator(seed, "other places", draw))
+            if moved is None:
+                continue
             key = frozenset((name, site) for name, some in moved.items() for site in some)
-            if key != mine and key not in out and len(out) < most:
+            if key != mine and key not in out:
                 names = {name: list(map(str, some)) for name, some in moved.items()}
                 out[key] = Hypothesis(self.high_level, names, treeify=self.treeify)
         return list(out.values())
@@ -277,16 +282,22 @@ def _or_zero(found: Estimate) -> float:
     return 0.0 if found.value is None else found.value
 
 
-def _moved(placed: Mapping[str, Sequence[Carried]], model: Model, random: np.random.Generator) -> dict[str, list[Site]]:
-    """Each head and neuron put on another of its layer, no two on one."""
+def _moved(
+    placed: Mapping[str, Sequence[Carried]], model: Model, random: np.random.Generator
+) -> dict[str, list[Site]] | None:
+    """Each head and neuron put on any of its layer, no two on one in any column; none: one was left without room."""
     out: dict[str, list[Site]] = {name: [] for name in placed}
     taken: set[Site] = set()
     for name, some in placed.items():
         for site in (one.site for one in some):
             if site.kind in ("head", "neuron"):
                 total = model.config.heads if site.kind == "head" else model.config.d_mlp[site.layer or 0] or 1
-                free = [other for i in range(total) if (other := replace(site, index=i)) not in taken]
-                site = free[int(random.integers(len(free)))]
+                beside = (t for t in taken if (t.kind, t.layer) == (site.kind, site.layer))
+                used = {t.index for t in beside if t.position == site.position or None in (t.position, site.position)}
+                free = [index for index in range(total) if index not in used]
+                if not free:
+                    return None
+                site = replace(site, index=free[int(random.integers(len(free)))])
             taken.add(site)
             out[name].append(site)
     return out

@@ -147,10 +147,10 @@ class Scrub:
         return self._shared[name]
 
     def _agreeing(self, names: tuple[str, ...], layout: bool, data: Rows, path: tuple[str, ...]) -> Rows:
-        key = (names if self.conditioned else (), layout)
-        if key not in self._codes:
-            self._codes[key] = self.graph.values.codes(key[0], layout=layout)
-        return self._codes[key].other(data, generator(self.workbench.seed, "scrub", self.draw, *path))
+        names = names if self.conditioned else ()
+        if (names, layout) not in self._codes:
+            self._codes[names, layout] = self.graph.values.codes(names, layout=layout)
+        return self._codes[names, layout].other(data, generator(self.workbench.seed, "scrub", self.draw, *path))
 
     def rest_of(
         self, name: str, data: Rows, path: tuple[str, ...], depth: int | None

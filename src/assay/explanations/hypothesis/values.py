@@ -21,7 +21,7 @@ class Codes:
     """Rows sorted by what they agree on.
 
     Args:
-        of: [rows] the same number for rows that agree.
+        of: [rows] the same number for rows that agree, from 0 on, none left out.
     """
 
     def __init__(self, of: Int[np.ndarray, "rows"]):
@@ -33,8 +33,8 @@ class Codes:
 
     def other(self, rows: Int[np.ndarray, "n"], random: np.random.Generator) -> Int[np.ndarray, "n"]:
         """For each of these rows another that agrees with it, at random; itself where it is the only one."""
-        group = np.searchsorted(np.arange(len(self._size)), self.of[rows])
-        size, place = self._size[group], self._place[rows]
+        group, place = self.of[rows], self._place[rows]
+        size = self._size[group]
         step = 1 + (random.random(len(rows)) * np.maximum(size - 1, 1)).astype(np.int64)
         return self._members[self._start[group] + np.where(size > 1, (place + step) % size, place)]
 

@@ -76,10 +76,10 @@ class PlaceSearch:
         self.values: TaskValues = values_of(workbench, claim.high_level)
         self.swaps: Swaps = draw_swaps(self._graph([]), (variable,), seed, 1, agreeing)
         self.used = self.swaps.changed[0]
-        self.answers = Answers(workbench.task, [a for row in self.values.rows for a in (row[claim.high_level.answer],)])
+        own = [row[claim.high_level.answer] for row in self.values.rows]
+        self.answers = Answers(workbench.task, own)
         where = {token: place for place, token in enumerate(self.answers.known)}
-        base = [self.answers.ids[row[claim.high_level.answer]] for row in self.values.rows]
-        self.before = np.array([where[token] for token in base])
+        self.before = np.array([where[self.answers.ids[answer]] for answer in own])
         self.after = np.array([where[self.answers.ids[answer]] for answer in self.swaps.answers[0]])
         self.clean = self._odds(self.answers.logits(workbench, Plan()))
 

@@ -18,6 +18,7 @@ from assay.record.measurement import MeasurementRecord
 from assay.report import slices, verdict, words
 from assay.report.cells import bare, nines_cell, row_name, sample
 from assay.report.plain import plain_text
+from assay.report.swaps import rest
 from assay.report.terminal.bars import bar
 
 WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
@@ -96,7 +97,7 @@ class Card:
         if swapped is not None and swapped.accuracy.defined:
             share = bare(head.recovered if first is None else first[1])
             of = "" if first is None else f" of the {first[0].name}"
-            text = f"interchange accuracy {bare(swapped.accuracy)}, the rest resampled · scrubbed {share}{of}"
+            text = f"interchange accuracy {bare(swapped.accuracy)}, the rest {rest(swapped.perturbed)} · scrubbed {share}{of}"
             return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         if first is not None:
             named, share = first
