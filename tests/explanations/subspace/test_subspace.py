@@ -223,6 +223,8 @@ def test_a_vector_of_any_network_has_subspaces_and_other_values_have_not():
     assert not isinstance(bits, Undefined)
     assert "80 numbers" in bits.how
     assert isinstance(claim.values(at), Undefined)
+    (drawn,) = Subspace({"hidden": {"random": 4}}).bases(at).values()
+    torch.testing.assert_close(drawn.T @ drawn, torch.eye(4), rtol=0, atol=1e-5)
     for name, said in (("conv1", "of shape [6, 6, 6]"), ("hidden[3]", "one axis of it")):
         with pytest.raises(ClaimError, match="has no flat width") as caught:
             Subspace({name: {"pca": 2}}).scope(at.model)

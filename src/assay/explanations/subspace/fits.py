@@ -49,10 +49,8 @@ def _basis(workbench: PlanContext, site: Site, spec: Spec) -> Float[Tensor, "wid
         return _random(width, Random(min(spec.k, width - 1)), site)
     match spec:
         case Random():
-            width = (
-                workbench.statistics.mean(site).shape[-1] if isinstance(model, ModuleModel) else width_of(model, site)
-            )
-            assert width is not None
+            width = width_of(model, site)
+            assert width is not None  # a runner's module has seen an example
             return _random(width, spec, site)
         case Unembed(tokens=tokens):
             assert isinstance(model, Model)
