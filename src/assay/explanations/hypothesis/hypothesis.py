@@ -139,7 +139,8 @@ class Hypothesis(Explanation):
             return Interchange(
                 accuracy=none, plain=none, variables=(), perturbed=PERTURBED, rows=(), reason=str(problem)
             )
-        worst = min(found, key=lambda one: _or_zero(one.value(PERTURBED)))
+        defined = [one for one in found if one.value(PERTURBED).value is not None]
+        worst = min(defined or found, key=lambda one: one.value(PERTURBED).value or 0.0)
         return Interchange(
             accuracy=worst.value(PERTURBED),
             plain=worst.value(LEFT),
@@ -276,10 +277,6 @@ class Hypothesis(Explanation):
                 names = {name: list(map(str, some)) for name, some in moved.items()}
                 out[key] = Hypothesis(self.high_level, names, treeify=self.treeify)
         return list(out.values())
-
-
-def _or_zero(found: Estimate) -> float:
-    return 0.0 if found.value is None else found.value
 
 
 def _moved(

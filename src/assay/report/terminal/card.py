@@ -97,7 +97,8 @@ class Card:
         if swapped is not None and swapped.accuracy.defined:
             share = bare(head.recovered if first is None else first[1])
             of = "" if first is None else f" of the {first[0].name}"
-            text = f"interchange accuracy {bare(swapped.accuracy)}, the rest {rest(swapped.perturbed)} · scrubbed {share}{of}"
+            text = f"interchange accuracy {bare(swapped.accuracy)}, the rest {rest(swapped.perturbed)}"
+            text += f" · scrubbed {share}{of}"
             return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
         if first is not None:
             named, share = first
