@@ -249,6 +249,8 @@ def measured(
         if before is None:
             done(context.without_parts(STOPPED if job.settings.asks("parts") else NOT_ASKED), "headline", found)
         told(staged.headline(context.numbers.headline))
+        if context.interchange is not None:
+            told(staged.swaps(context.interchange))
         told(staged.agreement(around))
         with budget.rest():
             context, found = _beyond_headline(workbench, context, found, stages, told, done)

@@ -38,6 +38,7 @@ class Interchange(Block):
     Attributes:
         accuracy: the headline: the least of all rows, with the rest perturbed; plain: that row's with the rest left.
         variables: those of that row; perturbed: what the rest takes in it.
+        unswapped: the share of rows on which the network answers as the high-level model, as they are.
         reason: why there is none.
     """
 
@@ -46,4 +47,5 @@ class Interchange(Block):
     variables: tuple[Text, ...]
     perturbed: Text
     rows: tuple[SwappedRow, ...]
+    unswapped: Estimate | None = None
     reason: Text | None = None

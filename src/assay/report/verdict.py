@@ -171,7 +171,11 @@ def swaps(record: MeasurementRecord) -> str:
     changed = f"the answer should change in {100 * row.changed:.0f} % of {words.count(row.swaps)} swaps"
     only = (found.plain.low or 0) > (found.accuracy.high or 0)
     holds = "; the hypothesis holds better only where the rest of the network is left alone" if only else ""
-    return f"{text}; {changed}{holds}."
+    agree = found.unswapped
+    alike = (
+        "" if agree is None else f" Unswapped, the network answers as the hypothesis does in {words.percent(agree)}."
+    )
+    return f"{text}; {changed}{holds}.{alike}"
 
 
 def _target(record: MeasurementRecord) -> str:

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from assay.errors import TaskError
+from assay.errors import ClaimError, TaskError
 from assay.explanations import Hypothesis
-from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange, share
+from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange, share, unswapped
 from assay.explanations.hypothesis.scrub import LEFT
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Undefined
@@ -87,7 +87,7 @@ def test_swaps_are_what_the_high_level_model_says():
 def test_an_answer_that_no_token_is_counts_as_missed_and_none_at_all_is_said():
     task: Any = workbench().task
     assert Answers(task, [3, 400]).ids[400] == -1
-    with pytest.raises(TaskError, match=r"answers 'yes', 'no', none of which is a token that the task has"):
+    with pytest.raises(TaskError, match=r"2 are no token that the task has: 'yes', 'no'"):
         Answers(task, ["yes", "no"])
 
 
@@ -99,3 +99,18 @@ def test_places_elsewhere_do_not_overlap_in_any_column():
     assert len(others) == 11  # of four heads two in order, but for its own
     for other in others:
         assert len(other.scope(workbench().model)) == 2
+
+
+def test_how_often_the_network_answers_as_the_hypothesis_does_unswapped():
+    assert unswapped(workbench(), RIGHT.graph(workbench())).value == 1.0
+    wrong = Hypothesis({**VARIABLES, "total": "u + 2 * v"}, PLACES)
+    found = unswapped(workbench(), wrong.graph(workbench()))
+    values = [row["v"] == 0 for row in wrong.graph(workbench()).values.rows]
+    assert found.value == pytest.approx(np.mean(values))
+
+
+def test_places_of_what_the_answer_does_not_read_are_refused():
+    with pytest.raises(ClaimError, match="the variable 'u' has places, and the answer 'w' does not depend on it"):
+        Hypothesis({"u": "number(1)", "w": "number(3)"}, {"u": ["a0.h1"]})
+    with pytest.raises(ClaimError, match="places are given of 'uu', which is no variable; did you mean 'u'"):
+        Hypothesis({"u": "number(1)", "w": "u"}, {"uu": ["a0.h1"]})

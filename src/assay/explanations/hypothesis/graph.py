@@ -53,7 +53,9 @@ class Variable:
             raise TaskError(f"the variable {self.name!r}: {problem}") from None
         except Exception as problem:
             what = " ".join(f"{type(problem).__name__}: {problem}".split())
-            raise TaskError(f"the variable {self.name!r} has no value for an example: {what}") from problem
+            of = ", ".join(f"{name} is {values[name]!r}" for name in self.parents)
+            where = f"where {of}" if of else "for an example"
+            raise TaskError(f"the variable {self.name!r} has no value {where}: {what}") from problem
         if isinstance(found, float) and math.isnan(found):
             raise TaskError(f"the variable {self.name!r} has no value for an example: it is not a number")
         return found

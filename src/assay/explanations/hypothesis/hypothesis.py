@@ -10,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int
 
-from assay.errors import ClaimError, TaskError
+from assay.errors import ClaimError, TaskError, nearest
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
 from assay.explanations.hypothesis import LEVEL
 from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
-from assay.explanations.hypothesis.interchange import interchange
+from assay.explanations.hypothesis.interchange import interchange, unswapped
 from assay.explanations.hypothesis.places import Carried, Given, Place, alignment
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
 from assay.explanations.hypothesis.values import values_of
@@ -93,6 +93,13 @@ class Hypothesis(Explanation):
         made = {
             name: tuple(one if isinstance(one, Place) else Place(one) for one in some) for name, some in places.items()
         }
+        for name in made:
+            if name not in given.variables:
+                raise ClaimError(f"places are given of {name!r}, which is no variable" + nearest(name, given.variables))
+            if name != given.answer and given.answer not in given.behind(name):
+                raise ClaimError(
+                    f"the variable {name!r} has places, and the answer {given.answer!r} does not depend on it"
+                )
         object.__setattr__(self, "high_level", given)
         object.__setattr__(self, "places", made)
         object.__setattr__(self, "treeify", treeify)
@@ -133,6 +140,7 @@ class Hypothesis(Explanation):
 
     def interchange(self, workbench: PlanContext) -> Interchange:
         try:
+            agree = unswapped(workbench, self.graph(workbench))
             found = interchange(workbench, self.graph(workbench), (LEFT, PERTURBED), workbench.seed)
         except TaskError as problem:
             none = Estimate.undefined(str(problem))
@@ -146,6 +154,7 @@ class Hypothesis(Explanation):
             plain=worst.value(LEFT),
             variables=worst.names,
             perturbed=PERTURBED,
+            unswapped=agree,
             rows=tuple(
                 SwappedRow(
                     variables=one.names,

@@ -118,7 +118,8 @@ class Answers:
     An answer that no token is can never be given: it counts as another one.
 
     Raises:
-        TaskError: where no answer is a token of the task, and for a task that has several answers an example.
+        TaskError: where fewer than half of the different answers are tokens of the task, and for a task that has
+            several answers an example.
     """
 
     def __init__(self, task: Task, answers: Iterable[Hashable]):
@@ -145,9 +146,13 @@ class Answers:
             found = exact.get(text, loose.get(text.strip())) if task.tokenizer is not None else answer
             self.ids[answer] = int(found) if isinstance(found, int) else NEVER
         known = [found for found in self.ids.values() if found != NEVER]
-        if not known:
-            some = ", ".join(map(repr, list(self.ids)[:3]))
-            raise TaskError(f"the high-level model answers {some}, none of which is a token that the task has")
+        if 2 * len(known) < len(self.ids):
+            some = ", ".join(repr(answer) for answer, found in self.ids.items() if found == NEVER)
+            some = some if len(some) < 60 else f"{some[:57]}..."
+            raise TaskError(
+                f"of the high-level model's {len(self.ids)} answers {len(self.ids) - len(known)} are no token that the "
+                f"task has: {some}"
+            )
         self.known = np.unique(known)
         self.task = task
 
@@ -199,6 +204,19 @@ def share(resamples: Resamples, hits: Float64[np.ndarray, "n"], count: Float64[n
     beyond = float(0.025 ** (1 / found.n))
     low, high = (0.0, 1 - beyond) if found.value == 0.0 else (beyond, 1.0)
     return Estimate(found.value, low, high, found.n, method="exact")
+
+
+def unswapped(workbench: PlanContext, graph: Graph) -> Estimate:
+    """The share of rows on which the network answers as the high-level model does, as they are."""
+    task = workbench.task
+    answers = [row[graph.answer] for row in graph.values.rows]
+    every = Answers(task, answers)
+    right = every.given(workbench, Plan()) == np.array([every.ids[answer] for answer in answers])
+    document = np.asarray(task.document)
+    count = np.bincount(document, minlength=len(task.documents)).astype(float)
+    hits = np.bincount(document, right, minlength=len(task.documents))
+    resamples = Resamples(len(task.documents), task.strata, workbench.seed, clusters=task.clusters)
+    return share(resamples, hits, count)
 
 
 def interchange(

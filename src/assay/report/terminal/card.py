@@ -182,7 +182,9 @@ class Card:
         ]
         if better and not record.removal:
             best = max(better, key=lambda rival: rival.recovered.value or 0.0)
-            return plain_text(f"A simpler system does as well: {best.name} recovers {words.said(best.recovered)}.")
+            return plain_text(
+                f"A simpler system does as well or better: {best.name} recovers {words.said(best.recovered)}."
+            )
         groups = self._competing()
         if not groups:
             why = record.controls.reason or "none could be made"

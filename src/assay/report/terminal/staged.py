@@ -8,6 +8,7 @@ from assay.record.about import Check
 from assay.record.compute import Compute, Length
 from assay.record.controls import Controls
 from assay.record.headline import Agreement, Headline
+from assay.record.interchange import Interchange
 from assay.report import words
 from assay.report.plain import plain_text
 
@@ -19,6 +20,10 @@ def headline(found: Headline) -> str:
         return f"headline: removing it moves predictions by a KL of {by} nats ({plain_text(found.ablation)})"
     nines = f", {found.nines.shown} nines" if found.nines.shown else ""
     return f"headline: recovers {_short(found.recovered)} over {over}{nines}"
+
+
+def swaps(found: Interchange) -> str:
+    return f"swaps: interchange accuracy {_short(found.accuracy)}, {_short(found.plain)} with the rest left alone"
 
 
 def agreement(found: Agreement) -> str:
