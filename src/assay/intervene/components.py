@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from assay.errors import ComponentError, nearest
@@ -146,3 +148,20 @@ def pick(value: Tensor, site: Site) -> Tensor:
     if site.kind == "module" and site.index is not None:
         return value[:, site.index]
     return value
+
+
+def put(target: Float[Tensor, "batch *value"], new: Tensor, columns: Tensor | None) -> None:
+    """A new value, in some column of each row or in all."""
+    if columns is None:
+        target.copy_(new.expand_as(target))
+    else:
+        rows = torch.arange(len(target), device=target.device)
+        target[rows, columns] = new.expand_as(target)[rows, columns].to(target.dtype)
+
+
+def only(value: Float[Tensor, "batch pos width"], columns: Tensor) -> Tensor:
+    """A value in some column of each row, and 0 in all others."""
+    out = torch.zeros_like(value)
+    rows = torch.arange(len(value), device=value.device)
+    out[rows, columns] = value[rows, columns]
+    return out

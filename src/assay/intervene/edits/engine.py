@@ -6,7 +6,7 @@ it on the same rows; what is taken from other runs, see `donor_runs`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,9 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ClaimError, ComponentError, TaskError, nearest
-from assay.intervene.components import pick, tap
+from assay.intervene.components import only, pick, put, tap
 from assay.intervene.edits.alike import first_apart, first_layer, reads
 from assay.intervene.edits.donor_runs import DonorRuns, sites_from
+from assay.intervene.edits.unread import unread_taps
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output, Traced, joined
 from assay.intervene.plan import Call, CircuitRun, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
@@ -26,8 +27,6 @@ from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
 from assay.names import Site
 from assay.task.task import Task
-
-BEFORE = {"z": ("q", "k", "v", "pattern"), "mlp": ("neurons",)}  # what is computed on the way to a value alone
 
 
 @dataclass
@@ -190,7 +189,7 @@ class EditRunner(RowBatches):
                 first, begun = min(apart, layers - 1), self._last[2]
                 edits = tuple(edit for edit in edits if tap(edit.site)[1] >= first)
         taps = self._taps(plan, edits, seen, keep)
-        unread = _unread(edits, taps, self.model.config.heads)
+        unread = unread_taps(edits, taps, self.model.config.heads)
         depth = layers if ends else self.model.depth(taps)
         if run.frozen_norm:
             frozen = self._frozen(run.data, rows)  # without logits the last norm sees no position
@@ -287,10 +286,10 @@ class EditRunner(RowBatches):
             columns = self.columns(site, seen)
             if isinstance(new, Stream):
                 seen.in_stream.add(site.at(None))
-                addition = new.tensor if columns is None else _only(new.tensor, columns)
+                addition = new.tensor if columns is None else only(new.tensor, columns)
                 additions.setdefault(site.layer or 0, []).append(addition)
                 new = torch.zeros((), dtype=value.dtype, device=value.device)
-            _put(pick(out, site), new, columns)  # a view of `out`
+            put(pick(out, site), new, columns)  # a view of `out`
         return out
 
     def given(self, plan: Plan, edits: Sequence[Edit], own: Float[Tensor, "rows pos width"], seen: Seen) -> Tensor:
@@ -307,7 +306,7 @@ class EditRunner(RowBatches):
                     f"the program of {str(edit.site)!r} gives its output in the stream, and inside a circuit a head is "
                     "given z; the levels 'pattern' and 'pattern_token' do"
                 )
-            _put(out, new, self.columns(edit.site, seen))
+            put(out, new, self.columns(edit.site, seen))
         return out
 
     def _resolve(self, plan: Plan, source: Source, site: Site, own: Tensor, seen: Seen) -> Tensor | Stream:
@@ -329,7 +328,7 @@ class EditRunner(RowBatches):
                 if not aligned or site.position is None:
                     return found
                 columns = self.columns(site, Seen(seen.tokens, _data_rows(run, ids), run.data))
-                return found[torch.arange(len(found)), columns].unsqueeze(1)
+                return found[torch.arange(len(found), device=found.device), columns].unsqueeze(1)
             case Call(program, _):
                 return program(seen)
             case Mix(basis, inside, outside):
@@ -385,37 +384,3 @@ def _keeping_stream(
         return None if own is None else own(value)
 
     return seen
-
-
-def _unread(edits: Iterable[Edit], tapped: Container[Key], heads: int) -> set[Key]:
-    """Taps whose whole value is replaced by what does not look at it, so that it need not be computed: with everything
-    ablated, most of a forward pass and of its gradient; behind a part, where all takes its values of the clean run."""
-    read = {tap(site) for edit in edits for site in reads(edit.source)}
-    given: dict[Key, list[Edit]] = {}
-    for edit in edits:
-        given.setdefault(tap(edit.site), []).append(edit)
-    out: set[Key] = set()
-    for key, edits in given.items():
-        other = all(not any(isinstance(part, Own) for part in origins(edit.source)) for edit in edits)
-        everywhere = all(edit.site.position is None for edit in edits)
-        whole = key[0] == "mlp" or (key[0] == "z" and len({edit.site.index for edit in edits}) == heads)
-        looked_at = key in read or any((kind, key[1]) in tapped for kind in BEFORE.get(key[0], ()))
-        if other and everywhere and whole and not looked_at:
-            out.add(key)
-    return out
-
-
-def _put(target: Float[Tensor, "batch *value"], new: Tensor, columns: Tensor | None) -> None:
-    """A new value, in some column of each row or in all."""
-    if columns is None:
-        target.copy_(new.expand_as(target))
-    else:
-        rows = torch.arange(len(target), device=target.device)
-        target[rows, columns] = new.expand_as(target)[rows, columns].to(target.dtype)
-
-
-def _only(value: Float[Tensor, "batch pos width"], columns: Tensor) -> Tensor:
-    out = torch.zeros_like(value)
-    rows = torch.arange(len(value), device=value.device)
-    out[rows, columns] = value[rows, columns]
-    return out
