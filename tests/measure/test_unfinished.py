@@ -67,6 +67,7 @@ def test_a_killed_process_is_gone_on_with(claim: Path, tmp_path: Path, how: sign
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert killed.stderr is not None
     for line in killed.stderr:
