@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from assay.errors import ComponentError
@@ -78,13 +78,32 @@ class Stream:
     tensor: Tensor
 
 
+@runtime_checkable
+class Coordinates(Protocol):
+    """Some coordinates of a one-to-one map of a part's value."""
+
+    def mix(self, inside: Float[Tensor, "*some width"], outside: Float[Tensor, "*some width"]) -> Tensor:
+        """The value that has these coordinates of `inside`, and all others of `outside`."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """A subspace from one source and its orthogonal complement from another; `basis` [width, k] is orthonormal."""
+    """Some coordinates from one source and all others from another.
 
-    basis: Tensor
+    Attributes:
+        basis: [width, k], orthonormal: a subspace; or coordinates of another one-to-one map.
+    """
+
+    basis: Tensor | Coordinates
     inside: Source
     outside: Source
+
+    def of(self, inside: Float[Tensor, "*some width"], outside: Float[Tensor, "*some width"]) -> Tensor:
+        """The value of both sides' values."""
+        if not isinstance(self.basis, Tensor):
+            return self.basis.mix(inside, outside)
+        return outside + (inside - outside) @ self.basis @ self.basis.T
 
 
 Source = Own | Value | From | Call | Mix

@@ -69,7 +69,7 @@ def test_a_mistake_is_one_sentence_with_its_line(tmp_path: Path, changes: dict[s
     [
         ({"u": ["a0.h1"], "v": ["a0.h1@2"]}, r"the variable 'v': 'a0.h1@2' overlaps 'a0.h1' of 'u'"),
         ({"u": ["m0"], "v": ["m0.n3"]}, r"the variable 'v': 'm0.n3' overlaps 'm0' of 'u'"),
-        ({"answer": ["m1"]}, r"the answer 'answer' is the network's output"),
+        ({"answer": ["m1"]}, "only the answer 'answer' has places; give some of a variable that it depends on"),
         ({"u": ["a7.h1"]}, r"the variable 'u': 'a7.h1': layer 7 does not exist"),
         ({"u": ["logits"]}, r"the variable 'u': 'logits' is not a component"),
     ],

@@ -114,3 +114,16 @@ def test_places_of_what_the_answer_does_not_read_are_refused():
         Hypothesis({"u": "number(1)", "w": "number(3)"}, {"u": ["a0.h1"]})
     with pytest.raises(ClaimError, match="places are given of 'uu', which is no variable; did you mean 'u'"):
         Hypothesis({"u": "number(1)", "w": "u"}, {"uu": ["a0.h1"]})
+
+
+def test_places_of_the_answer_are_left_to_compute_it():
+    """m1 adds the two up: said to form the answer, it is not resampled; an idle MLP in its place does not help."""
+    variables = {"u": "number(1)", "v": "number(3)", "answer": "u + v"}
+    places = {"u": ["a0.h1"], "v": ["a0.h2"]}
+    found = swapped(Hypothesis(variables, {**places, "answer": ["m1"]}))
+    assert set(found) == {("u",), ("v",), ("u", "v")}
+    for one in found.values():
+        for rest in RESTS:
+            assert one.value(rest).value == pytest.approx(1.0)
+    for one in swapped(Hypothesis(variables, {**places, "answer": ["m1@0"]})).values():
+        assert (one.value("resample_joint").value or 0) < 0.2

@@ -145,3 +145,13 @@ def test_another_row_that_agrees_is_drawn_wherever_there_is_one():
     assert (drawn[:, 3] == 3).all()
     assert codes.alone == pytest.approx(1 / 6)
     assert set(drawn[:, 0]) == {2, 5}
+
+
+@pytest.mark.parametrize("strength", ["mean", "resample_joint", "resample_independent"])
+@pytest.mark.parametrize("where", ["m1", "m1@-1"])
+def test_what_forms_the_answer_is_computed(strength: str, where: str):
+    variables = {"u": "number(1)", "v": "number(3)", "answer": "u + v"}
+    claim = Hypothesis(variables, {"u": ["a0.h1"], "v": ["a0.h2"], "answer": [where]})
+    explained, floor = kl(claim, strength)
+    assert explained < 0.01
+    assert floor > 5

@@ -60,7 +60,7 @@ def _strengths(workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np
 
 def _alone(graph: Graph) -> str:
     """Which rows keep their own value, as no other agrees with them."""
-    shares = {name: graph.values.codes((name,), layout=_whole(graph, name)).alone for name in graph.places}
+    shares = {name: graph.values.codes((name,), layout=_whole(graph, name)).alone for name in graph.carried}
     said = [f"{100 * share:.0f} % of {name}" for name, share in shares.items() if share > 0]
     text = (
         "Another row was drawn for every value."

@@ -18,6 +18,7 @@ from assay.explanations.hypothesis import LEVEL
 from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
 from assay.explanations.hypothesis.interchange import interchange, unswapped
+from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
 from assay.explanations.hypothesis.places import Carried, Given, Place, alignment
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
 from assay.explanations.hypothesis.values import values_of
@@ -78,7 +79,8 @@ class Hypothesis(Explanation):
             variables: name -> an expression (docs/claim-files.md#expressions), or a Python function whose parameters
                 are named after variables, or whose one parameter is named "example".
             places: variable -> names of components ("a1.h3", "m2"), streams ("r3") and neurons, each everywhere or in
-                a column ("a1.h3@-1"), or a `Place` with the basis of a subspace.
+                a column ("a1.h3@-1"), or a `Place` with a map: a subspace's basis, or some coordinates of a reversible
+                map. Of the answer: the parts that form it, which are left to compute it.
             answer: the variable that the network's output is; None: the last one.
 
         Raises:
@@ -100,6 +102,8 @@ class Hypothesis(Explanation):
                 raise ClaimError(
                     f"the variable {name!r} has places, and the answer {given.answer!r} does not depend on it"
                 )
+        if given.answer in made and len(made) == 1:
+            raise ClaimError(f"only the answer {given.answer!r} has places; give some of a variable that it depends on")
         object.__setattr__(self, "high_level", given)
         object.__setattr__(self, "places", made)
         object.__setattr__(self, "treeify", treeify)
@@ -182,7 +186,10 @@ class Hypothesis(Explanation):
         said = [
             f"{listed([one.name for one in some])} {'carries' if len(some) == 1 else 'carry'} {name!r}"
             for name, some in self.places.items()
+            if name != self.high_level.answer
         ]
+        forming = [one.name for one in self.places.get(self.high_level.answer, ())]
+        said += [f"{listed(forming)} {'forms' if len(forming) == 1 else 'form'} the answer"] if forming else []
         return f"{'; '.join(said)}; the output of {model_name} is {self.high_level.answer!r}"
 
     def named(self, model: AnyModel) -> list[str]:
@@ -198,8 +205,10 @@ class Hypothesis(Explanation):
                 )
             variables[name] = variable.text
         for name, some in self.places.items():
-            if any(one.basis is not None for one in some):
-                raise ClaimError(f"the variable {name!r} is carried by a subspace, which a claim file cannot hold yet")
+            mapped = next((one.map for one in some if one.map is not None), None)
+            if mapped is not None:
+                what = "reversible map" if isinstance(mapped, Reversible) else "subspace"
+                raise ClaimError(f"the variable {name!r} is carried by a {what}, which a claim file cannot hold")
         places = {name: [one.name for one in some] for name, some in self.places.items()}
         out: dict[str, Any] = {"variables": variables, "places": places, "answer": self.high_level.answer}
         return out if self.treeify else {**out, "treeify": False}
@@ -213,18 +222,21 @@ class Hypothesis(Explanation):
             return Undefined(f"the variable {python!r} is a Python function, for which no code is defined")
         total = self._total(model)
         count = len(self.scope(model))
-        width = 0.0
+        width, nets = 0.0, dict[int, float]()
         for some in self.places.values():
             for one in some:
-                if one.basis is not None:
-                    d, k = one.basis.shape
-                    width += 16.0 * k * (d - k)
+                if isinstance(one.map, Reversible):
+                    nets[id(one.map.net)] = BITS * numbers(one.map)
+                    width += 2 * math.log2(one.map.net.width + 1)
+                elif one.map is not None:
+                    width += BITS * numbers(one.map)
+        width += sum(nets.values())
         functions = sum(text_bits(f"{name}={text}") for name, text in texts.items())
         which = count * math.log2(max(len(self.places), 1))
         return ClaimBits(
             names_bits(total, count) + which + width + functions,
             f"2 + log2({total}+1) + log2 C({total}, {count}) + {count} log2 {len(self.places)} variables + "
-            f"{functions:.0f} of expressions" + (f" + {width:.0f} of subspaces" if width else ""),
+            f"{functions:.0f} of expressions" + (f" + {width:.0f} of maps" if width else ""),
         )
 
     def _total(self, model: AnyModel) -> int:
@@ -240,7 +252,7 @@ class Hypothesis(Explanation):
     def neighbours(self, workbench: PlanContext, ablation: str, most: int) -> Iterator[Neighbours]:
         """The same places said to carry variables whose values were put on other inputs, and the same variables said
         to be carried by other places."""
-        names = list(self.places)
+        names = [name for name in self.places if name != self.high_level.answer]
 
         def permuted(draw: int) -> Callable[[PlanContext], Plan]:
             def make(aside: PlanContext) -> Plan:
@@ -269,8 +281,8 @@ class Hypothesis(Explanation):
         if isinstance(model, ModuleModel):
             return Undefined("a module's parts have no others of their sort")
         placed = alignment(self.places, self.high_level, model)
-        if any(one.place.basis is not None for some in placed.values() for one in some):
-            return Undefined("a subspace of one part is none of another")
+        if any(one.place.map is not None for some in placed.values() for one in some):
+            return Undefined("a map of one part is none of another")
         if all(one.site.kind not in ("head", "neuron") for some in placed.values() for one in some):
             return Undefined("the hypothesis names MLPs and streams, of which a layer has one")
         mine = {(name, one.site) for name, some in placed.items() for one in some}

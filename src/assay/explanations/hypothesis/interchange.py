@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float64, Int
 from assay.errors import TaskError
 from assay.explanations.hypothesis.example import Example
 from assay.explanations.hypothesis.graph import HighLevelModel
-from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub, with_helpers
+from assay.explanations.hypothesis.scrub import LEFT, Edits, Graph, Scrub, with_helpers
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.plan import Edit, EditRun, From, Own, Plan
+from assay.intervene.plan import EditRun, From, Own, Plan
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator
@@ -88,17 +88,16 @@ class Swapper(Scrub):
         """The run of every base row in which the variables' places take what they are in their sources. Places of
         variables behind them are computed, of what was swapped; those of others stay the base's."""
         at, rest = self.rest_of(self.graph.answer, self.every, ("swapped",), None)
-        edits = list(rest.values())
+        edits = Edits(rest)
         behind = behind_all(self.graph.values.model, swaps.names)
         for name, places in self.graph.places.items():
             rows = swaps.sources[name][which] if name in swaps.names else None
             if self.rest == LEFT and rows is None:
                 continue
             for one in places:
-                beside = rest[one.site.at(None)].source if one.site.at(None) in rest else Own()
                 carried = Own() if name in behind else From("clean", rows, aligned=one.site.position is not None)
-                edits.append(Edit(one.site, one.place.source(carried, beside)))
-        final = EditRun("swapped", edits=tuple(edits), frozen_norm=self.workbench.frozen_norm, at=at)
+                edits.put(one, carried)
+        final = EditRun("swapped", edits=edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
         return with_helpers([final])
 
 
@@ -229,8 +228,8 @@ def interchange(
         swaps: of each base row.
     """
     task = workbench.task
-    alone = [(name,) for name in graph.places]
-    first = tuple(n for n in graph.places if all(n not in graph.values.model.behind(other) for other in graph.places))
+    alone = [(name,) for name in graph.carried]
+    first = tuple(n for n in graph.carried if all(n not in graph.values.model.behind(other) for other in graph.carried))
     several = [first] if len(first) > 1 else []
     drawn = [draw_swaps(graph, names, seed, swaps) for names in (*alone, *several)]
     every = Answers(task, (a for one in drawn for some in one.answers for a in some))

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-
 from assay.errors import ClaimError, ComponentError, nearest
 from assay.explanations.hypothesis.graph import HighLevelModel
+from assay.explanations.hypothesis.maps import PlaceMap, apart, same
 from assay.intervene.components import check, expand
 from assay.intervene.plan import Mix, Source
 from assay.model.module import ModuleModel
@@ -22,23 +20,23 @@ class Place:
     """A place that carries a variable.
 
     Attributes:
-        name: as it was given, such as "a1.h3@-1"; basis: [width, k] orthonormal, where only a subspace carries it.
+        name: as it was given, such as "a1.h3@-1".
+        map: what of it carries the variable: a subspace's basis [width, k], orthonormal, or coordinates of a reversible
+            map; None: all of it.
     """
 
     name: str
-    basis: Tensor | None = None
+    map: PlaceMap | None = None
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Place) or self.name != other.name or (self.basis is None) != (other.basis is None):
-            return False
-        return self.basis is None or other.basis is None or torch.equal(self.basis, other.basis)
+        return isinstance(other, Place) and self.name == other.name and same(self.map, other.map)
 
     def __hash__(self) -> int:
         return hash(self.name)
 
     def source(self, carried: Source, rest: Source) -> Source:
-        """What the place takes: in the subspace, and beside it."""
-        return carried if self.basis is None else Mix(self.basis, carried, rest)
+        """What the place takes: of what carries the variable, and beside it."""
+        return carried if self.map is None else Mix(self.map, carried, rest)
 
 
 Given = Mapping[str, Sequence[str | Place]]
@@ -63,23 +61,22 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
 
     Raises:
         ClaimError: with the variable's name, for a place that does not exist, one that is named twice, and one that is
-            part of another.
+            part of another; maps of one place that have no dimension in common are places of their own.
     """
     out: dict[str, list[Carried]] = {}
-    taken: dict[Site, str] = {}
+    taken: list[tuple[Carried, str]] = []
     for name, places in given.items():
         if name not in variables.variables:
             raise ClaimError(f"places are given of {name!r}, which is no variable" + nearest(name, variables.variables))
-        if name == variables.answer:
-            raise ClaimError(f"the answer {name!r} is the network's output, so no places are given of it")
         for one in places:
             place = one if isinstance(one, Place) else Place(one)
             for site in _sites(name, place, model):
-                for other, whose in taken.items():
-                    if _overlap(site, other):
-                        raise ClaimError(f"the variable {name!r}: {str(site)!r} overlaps {str(other)!r} of {whose!r}")
-                taken[site] = name
+                for other, whose in taken:
+                    if _overlap(site, other.site) and not (site == other.site and apart(place.map, other.place.map)):
+                        where = str(other.site)
+                        raise ClaimError(f"the variable {name!r}: {str(site)!r} overlaps {where!r} of {whose!r}")
                 out.setdefault(name, []).append(Carried(site, place))
+                taken.append((out[name][-1], name))
     return out
 
 

@@ -34,7 +34,7 @@ class Graph:
     """Which variable is read from which, through those that no place carries.
 
     Attributes:
-        values: on all rows; places: of the variables that have some.
+        values: on all rows; places: of the variables that have some; the answer's are those that form it.
         reads: variable (the answer too) -> those with places that it is a function of.
         loose: variable -> those without places that it is a function of, and that nothing with places is before.
     """
@@ -66,6 +66,33 @@ class Graph:
     @property
     def answer(self) -> str:
         return self.values.model.answer
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """The variables that places carry: all that have some but the answer."""
+        return tuple(name for name in self.places if name != self.answer)
+
+
+class Edits:
+    """The edits of a run: what everything takes that carries nothing, and then what places take. Several places may be
+    maps of one part: each takes its own, and all that is beside them what the rest takes there."""
+
+    def __init__(self, rest: Mapping[Site, Edit]):
+        self._rest, self._own = rest, dict[Site, Edit]()
+
+    def put(self, one: Carried, source: Source) -> None:
+        part = one.site.at(None)
+        beside = self._own.get(one.site) or self._rest.get(part)
+        if isinstance(source, Own) and beside is None:
+            return
+        self._own[one.site] = Edit(one.site, one.place.source(source, Own() if beside is None else beside.source))
+
+    def whole(self, site: Site, source: Source) -> None:
+        self._own[site] = Edit(site, source)
+
+    @property
+    def all(self) -> tuple[Edit, ...]:
+        return (*self._rest.values(), *self._own.values())
 
 
 class Scrub:
@@ -110,12 +137,15 @@ class Scrub:
         module = isinstance(self.workbench.model, ModuleModel)  # whose parts stand in no known order
         depth = None if reached is None or module else max(one.depth for one in reached)
         at, rest = self.rest_of(name, data, path, depth)
-        edits = list(rest.values())
+        edits = Edits(rest)
+        if name == self.graph.answer:
+            for one in self.graph.places.get(name, ()):
+                edits.put(one, Own())
         for parent in self.graph.reads[name]:
-            edits += self._carried(parent, data, (*path, parent), rest)
-        return EditRun(" < ".join(path), edits=tuple(edits), frozen_norm=self.workbench.frozen_norm, at=at)
+            self._carried(parent, data, (*path, parent), edits)
+        return EditRun(" < ".join(path), edits=edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
 
-    def _carried(self, name: str, reader: Rows, path: tuple[str, ...], rest: Mapping[Site, Edit]) -> list[Edit]:
+    def _carried(self, name: str, reader: Rows, path: tuple[str, ...], edits: Edits) -> None:
         """What the places of a variable take in the run of one that reads it, whose data are given."""
         places = self.graph.places[name]
         data = self._datum(name, reader, path)
@@ -128,14 +158,11 @@ class Scrub:
             carried: dict[bool, Source] = {aligned: From(known, None, aligned=aligned) for aligned in (False, True)}
         else:
             carried = {aligned: From("clean", data, aligned=aligned) for aligned in (False, True)}
-        out = []
         for one in places:
             if one.site in self.own:
-                out.append(Edit(one.site, From("clean", None)))
-                continue
-            beside = rest[one.site.at(None)].source if one.site.at(None) in rest else Own()
-            out.append(Edit(one.site, one.place.source(carried[one.site.position is not None], beside)))
-        return out
+                edits.whole(one.site, From("clean", None))
+            else:
+                edits.put(one, carried[one.site.position is not None])
 
     def _datum(self, name: str, reader: Rows, path: tuple[str, ...]) -> Rows:
         """A datum for each scored row that agrees with the reader's datum on the variable."""
@@ -159,7 +186,7 @@ class Scrub:
         if self.rest == LEFT:
             return (None if data is self.every else data), {}
         carriers = [one for places in self.graph.places.values() for one in places]
-        whole = [one.site for one in carriers if one.site.position is None and one.place.basis is None]
+        whole = [one.site for one in carriers if one.site.position is None and one.place.map is None]
         sites = [
             site
             for site in dict.fromkeys(

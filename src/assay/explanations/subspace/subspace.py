@@ -148,6 +148,7 @@ class Subspace(Explanation):
         for index, edit in enumerate(edits if len(edits) <= MOST_MERGED else ()):
             mix = edit.source
             assert isinstance(mix, Mix)
+            assert isinstance(mix.basis, Tensor)
             k = mix.basis.shape[1]
             if k > 1:
                 what = f"{k} → {k - 1} dimensions"

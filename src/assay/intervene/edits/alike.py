@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from assay.intervene.components import tap
 from assay.intervene.plan import Call, CircuitRun, Edit, EditRun, From, Mix, Own, Plan, Source, Value, origins
@@ -75,6 +76,10 @@ def _same(one: Plan, a: Source, other: Plan, b: Source) -> bool:
             return unedited and same and (runs[0].data, site, aligned) == (runs[1].data, its_site, its_aligned)
         case Mix(basis, inside, outside), Mix(its_basis, its_inside, its_outside):
             sides = (inside, its_inside), (outside, its_outside)
-            return torch.equal(basis, its_basis) and all(_same(one, x, other, y) for x, y in sides)
+            if isinstance(basis, Tensor) and isinstance(its_basis, Tensor):
+                alike = torch.equal(basis, its_basis)
+            else:
+                alike = basis is its_basis
+            return alike and all(_same(one, x, other, y) for x, y in sides)
         case _:
             return isinstance(a, Own) and isinstance(b, Own)

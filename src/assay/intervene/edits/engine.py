@@ -331,13 +331,12 @@ class EditRunner(RowBatches):
                 return found[torch.arange(len(found), device=found.device), columns].unsqueeze(1)
             case Call(program, _):
                 return program(seen)
-            case Mix(basis, inside, outside):
+            case Mix(_, inside, outside):
                 into = self._resolve(plan, inside, site, own, seen)
                 rest = self._resolve(plan, outside, site, own, seen)
                 if isinstance(into, Stream) or isinstance(rest, Stream):
                     raise TypeError("a subspace of a head is mixed in z, not in the stream")
-                rest = rest.to(own.dtype)
-                return rest + (into.to(own.dtype) - rest) @ basis @ basis.T
+                return source.of(into.to(own.dtype), rest.to(own.dtype))
 
     def _in_edited(self, plan: Plan, run: Run, site: Site, ids: Int[np.ndarray, "batch"], seen: Seen) -> Tensor:
         """The site's value in these rows of an edited run, which is made once for all that is taken from them."""
