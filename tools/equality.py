@@ -6,7 +6,7 @@ Four objects a, b, c, d of four numbers each; is (a = b) the same as (c = d)? An
 neurons is trained on it here. The high-level model: `left` is a = b, `right` is c = d, the answer is left = right. For
 every layer two sets of coordinates of it are fitted, `--widths` each, one a variable, and tested on objects that no fit
 has seen. The same fit is made in the network before its training, and of variables whose values were put on other
-inputs. Prints Markdown: accuracy is that of the worst of left, right and both at once, the rest left; *raw* is the share
+inputs. Prints Markdown: accuracy is that of the worst of left, right and both at once, the rest left; *raw* is the part
 of all swaps after which the network answers as the high-level model does, which is what others print.
 """
 

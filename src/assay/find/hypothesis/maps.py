@@ -1,8 +1,8 @@
 """Which coordinates of a place carry variables: a map that is fitted on swaps by gradient, and what it is worth.
 
-A subspace is Geiger et al.'s (2023) distributed alignment search; a reversible map is there to show how little the usual
-score says (docs/definitions.md#hypotheses). A map is fitted on one task, chosen on another and scored on a third; beside
-it stand the same fit in a network with random weights, and of variables whose values were put on other inputs.
+A subspace is Geiger et al.'s (2023) distributed alignment search; a reversible map is there to show how little the
+usual score says (docs/definitions.md#hypotheses). A map is fitted on one task, chosen on another and scored on a third;
+beside it stand the same fit in a network with random weights, and of variables whose values were put on other inputs.
 """
 
 from __future__ import annotations
