@@ -11,6 +11,9 @@ from assay.errors import ClaimError, TaskError
 from assay.explanations import Hypothesis
 from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange, share, unswapped
 from assay.explanations.hypothesis.scrub import LEFT
+from assay.intervene.edits.donor_runs import Donors
+from assay.measure.workbench import Workbench
+from assay.model.meter import metered
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Undefined
 from tests.explanations.hypothesis.test_scrub import PLACES, RIGHT, VARIABLES, workbench
@@ -30,6 +33,27 @@ def test_planted_variables_are_exact_under_every_strength():
         assert one.swaps == 2 * len(workbench().task)
         for rest in RESTS:
             assert one.value(rest).value == pytest.approx(1.0)
+
+
+def test_what_is_swapped_in_is_run_once_for_all_swaps(monkeypatch: pytest.MonkeyPatch):
+    """Every swap is a run, and all of them take from one run of all rows, where that fits."""
+
+    def found() -> tuple[list[Agreement], float]:
+        bench = Workbench(workbench().model, workbench().task)
+        graph = Hypothesis(VARIABLES, {"u": ["a0.h1"], "v": ["a0.h2"], "total": ["r2@-1"]}).graph(bench)
+        every = np.arange(len(bench.task))
+        bench.runner.clean("scored", every)
+        with metered() as meter:
+            agreed = interchange(bench, graph, (LEFT, "resample_joint"), 0)
+        return agreed, meter.tokens / bench.task.tokens.numel()
+
+    shared, passes = found()
+    swaps = 2 * 2 * len(shared)  # draws, strengths
+    assert passes <= swaps + 1
+    monkeypatch.setattr(Donors, "room", 0)
+    alone, more = found()
+    assert more > passes + 10
+    assert [one.raw for one in alone] == [one.raw for one in shared]
 
 
 def test_a_wrong_part_and_a_wrong_variable_are_no_better_than_a_constant_answer():

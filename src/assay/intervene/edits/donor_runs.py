@@ -1,10 +1,12 @@
 """Values that edits take from unedited runs of other rows: each such run is made once, for all who take from it.
 
-How far it was run and what was seen on the way are kept: who asks for a deeper layer goes on there.
+How far it was run and what was seen on the way are kept: who asks for a deeper layer goes on there. Plans that draw
+from the scored rows take others of them each; one run of all rows serves them all, where it fits.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
@@ -34,15 +36,16 @@ class Donated:
     def nbytes(self) -> int:
         return self.run.nbytes + nbytes(self.values)
 
-    def gather(self, inputs: RowBatches, keys: Collection[Key], room: int) -> None:
+    def gather(self, inputs: RowBatches, keys: Collection[Key], room: int, every: bool = False) -> None:
         """Takes these taps in one run and, where all of them fit into so many bytes, their like in every layer that it
-        comes through: the next claim asks for those."""
+        comes through: the next claim asks for those. `every`: heads, MLPs and streams, whatever is asked for."""
         wanted = set(keys)
         if isinstance(inputs.model, Model):
             shape = inputs.model.config
             layers = range(self.run.starts(keys), inputs.model.depth(dict.fromkeys(keys, lambda _: None)))
-            kinds = {"z": shape.heads * shape.d_head, "mlp": shape.d_model}
-            beside = {(kind, layer): kinds[kind] for kind, _ in keys if kind in kinds for layer in layers}
+            kinds = {"z": shape.heads * shape.d_head, "mlp": shape.d_model, "stream": shape.d_model}
+            like = kinds if every else kinds.keys() & {kind for kind, _ in keys}
+            beside = {(kind, layer): kinds[kind] for kind in like for layer in layers}
             beside = {key: width for key, width in beside.items() if key not in self.values}
             tokens = len(self.run.rows) * inputs.task.tokens.shape[1] * inputs.model.dtype.itemsize
             if inputs.model.scale * nbytes(self.values) + tokens * sum(beside.values()) <= room:
@@ -77,10 +80,11 @@ class _Wanted:
 
 
 def _nbytes(inputs: RowBatches, sites: frozenset[Site], rows: int) -> float:
-    """Of such sites' whole values in so many rows, in every layer: a floor takes them where the claim does not."""
+    """Of such sites' whole values in so many rows, in every layer: a floor takes them where the claim does not. Of a
+    module none that would be told; more than `MOST` rows of it are too many."""
     model = inputs.model
     if not isinstance(model, Model):
-        return 0.0
+        return 0.0 if rows <= MOST else math.inf
     shape = model.config
     width = sum(
         shape.heads * shape.d_head if kind == "z" else shape.d_model for kind in {tap(site)[0] for site in sites}
@@ -112,11 +116,13 @@ class DonorRuns:
         wanted = self._wanted(plan, run)
         sites, pool = wanted.sites, wanted.rows
         own = rows is None  # once a micro-batch, for all sites
-        if (
-            not own and wanted.joint and 4 * _nbytes(inputs, sites, len(pool)) > (Donors.room or 0)
-        ):  # there are four draws
+        room, count = Donors.room or 0, len(inputs.task)
+        every = run.data == "scored" and 2 * len(pool) >= count and 2 * _nbytes(inputs, sites, count) <= room
+        if every:
+            own, pool = False, np.arange(count)
+        elif not own and wanted.joint and 4 * _nbytes(inputs, sites, len(pool)) > room:  # there are four draws
             pool = np.unique(ids)  # else each draw would push the others out, micro-batch after micro-batch
-        if not own and len(pool) > MOST:
+        if not (own or every) and len(pool) > MOST:
             return None
         unique = ids if own else pool
         key: tuple[Data, bytes] = run.data, unique.tobytes()
@@ -124,7 +130,7 @@ class DonorRuns:
         found = kept.once(key, lambda: Donated(UneditedRun(run.data, unique)))
         missing = {tap(site) for site in sites}.difference(found.values)
         if missing:
-            found.gather(inputs, missing, (kept.room or 0) // 4)  # there are four draws
+            found.gather(inputs, missing, (kept.room or 0) // (2 if every else 4), every)
             kept.keep(key, found)  # anew, as it has grown
         value = pick(found.values[tap(site)], site)
         return value if own else value[torch.from_numpy(np.searchsorted(unique, ids))]
