@@ -10,6 +10,7 @@ import torch
 
 from assay.intervene.circuits.engine import Circuits
 from assay.intervene.circuits.groups import budget, grouped, live_shares
+from assay.intervene.circuits.plans import circuit_plan
 from assay.intervene.fill.ablations import PlanContext
 from assay.model.edge_sets import EdgeSet
 from assay.score.circuits import score_circuits
@@ -65,6 +66,17 @@ def test_scores_are_those_of_each_circuit_alone(kind, ablation):
     scored = workbench.task.scored.sum(1).numpy()
     assert [found.count[workbench.task.document[row]] for row in rows] == [scored[row] for row in rows]
     assert found.count.sum() == scored[rows].sum()
+
+
+def test_chosen_logits_are_those_of_each_circuit_alone():
+    workbench, chosen = bench_of("llama", DOUBLE), np.array([5, 0])
+    plans = [circuit_plan(workbench, EdgeSet.whole(mask), "mean") for mask in circuits_in(workbench, 4)]
+    found = score(workbench, dict(enumerate(plans)), chosen=chosen, memory=1 << 22)
+    rows = np.arange(len(workbench.task))
+    for place, plan in enumerate(plans):
+        with torch.no_grad():
+            alone = workbench.task.gather(workbench.runner.logits(plan, rows), workbench.task.items(rows))
+        np.testing.assert_allclose(found[place].logits, alone[:, chosen], rtol=1e-7, atol=1e-9)
 
 
 def test_small_memory_changes_nothing():

@@ -55,7 +55,8 @@ def test_scores_are_those_of_whole_distributions(kind: str, block: int, monkeypa
     monkeypatch.setattr(output, "BLOCK", block)
     at, rows = workbench(), np.arange(len(text_task()))
     plans = systems(at, CLAIMS[kind], ("mean", "resample_joint"), 3).plans
-    scored = score(at, plans, keep=list(plans))
+    chosen = np.array([7, 2])
+    scored = score(at, plans, keep=list(plans), chosen=chosen)
     targets = dict.fromkeys(plans, plans[EXPLAINED][0])
     apart = score(at, plans, keep=list(plans), targets=targets)
     task = at.task
@@ -77,9 +78,12 @@ def test_scores_are_those_of_whole_distributions(kind: str, block: int, monkeypa
         np.testing.assert_allclose(table.kl, kl, atol=1e-6, rtol=1e-6)
         np.testing.assert_array_equal(table.agree, agree.astype(np.float32))
         np.testing.assert_array_equal(table.correct, correct.astype(np.float32))
+        logits = torch.stack([whole(plan)[:, chosen].double() for plan in draws]).mean(0)
+        np.testing.assert_allclose(scored[name].logits, logits, atol=1e-5)
         far = torch.stack([naive("loss", whole(plan), beside, answers)[1] for plan in draws]).mean(0)
         np.testing.assert_allclose(apart[name].table.kl, far, atol=1e-6, rtol=1e-6)
         np.testing.assert_allclose(apart[name].draw_loss, scored[name].draw_loss, rtol=1e-7)
+    assert apart[EXPLAINED].logits is None
     model = naive("loss", own, own, answers)
     np.testing.assert_allclose(scored.model.loss.sum(), float(model[0].sum()), rtol=1e-7)
     assert not scored.model.kl.any()

@@ -13,7 +13,7 @@ from typing import Generic, TypeGuard
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float64, Int
 from torch import Tensor
 
 from assay.intervene.circuits.groups import MEMORY, VariantGroup
@@ -30,6 +30,7 @@ from assay.task.task import Task
 
 Advance = Callable[[int], None]  # called with how much more is done
 LogitBlocks = Iterable[tuple[slice, Tensor]]
+_Found = tuple[list[tuple[K, int]], TokenScores, np.ndarray | None]  # who asks, and chosen logits
 
 
 def score(
@@ -38,6 +39,7 @@ def score(
     *,
     rows: Int[np.ndarray, "rows"] | None = None,
     keep: Collection[K] = (),
+    chosen: Int[np.ndarray, "some"] | None = None,
     again: Collection[K] = (),
     targets: Mapping[K, System] | None = None,
     memory: int = MEMORY,
@@ -48,6 +50,7 @@ def score(
     Args:
         systems: a plan or a distribution each, or several of them: draws, whose mean counts.
         keep: systems whose per-token scores are kept, beside the model's.
+        chosen: tokens (or classes) whose logits are kept of every system, item by item.
         again: systems whose first runs other stages score too, on some of these rows: their ends are kept.
         targets: what a system's KL is taken from in place of the workbench's target, which is the model's own
             distribution where the claim has none of its own; often another system.
@@ -59,7 +62,7 @@ def score(
     own_target = workbench.target and workbench.target.system
     asked = _Asked(systems, targets or {}, again, own_target)
     engine = CircuitSystems(runner, list(asked.circuits.values()), asked.first, memory)
-    sums = _Sums(asked.draws, task, rows, keep)
+    sums = _Sums(asked.draws, task, rows, keep, chosen)
     # circuits make their own batches and bring the model's logits
     alone = bool(asked.circuits) and not asked.plain and own_target is None
     row_cost, left = math.inf, len(rows)
@@ -181,11 +184,11 @@ class _Batch(Generic[K]):
         for where, logits in blocks if ready else ():
             for target, against in ready.items():
                 assert against is not None
-                sums.add(wanted[target], where, against.scores(logits, where, mix=mix))
+                sums.add(wanted[target], where, against.scores(logits, where, mix=mix), sums.pick(logits))
         for target in later:
             against = self.target(target)
             for where, logits in blocks:
-                sums.add(wanted[target], where, against.scores(logits, where, mix=mix))
+                sums.add(wanted[target], where, against.scores(logits, where, mix=mix), sums.pick(logits))
         for target in wanted:
             self.used(target)
 
@@ -235,21 +238,21 @@ def _part(part: CircuitPart, asked: _Asked[K], held: _Batch[K], own: Target | No
         assert target is not None
         near[target] = held.target(target).at(part.where)
 
-    def scored(which: int, logits: Tensor) -> list[tuple[list[tuple[K, int]], TokenScores]]:
+    def scored(which: int, logits: Tensor) -> list[_Found[K]]:
         out = []
         for target, who in asked.wanted.get(runs[which], {}).items():
             against = own if target is None else near[target]
             assert against is not None
-            out.append((who, against.scores(logits)))
+            out.append((who, against.scores(logits), sums.pick(logits)))
         return out
 
-    def group_scored(group: VariantGroup) -> list[list[tuple[list[tuple[K, int]], TokenScores]]]:
+    def group_scored(group: VariantGroup) -> list[list[_Found[K]]]:
         return [scored(which, logits) for which, logits in part.run(group)]
 
     for several in ([scored(which, logits) for which, logits in first], *side_by_side(group_scored, part.groups)):
         for found in several:
-            for who, scores in found:
-                sums.add(who, part.where, scores)
+            for who, scores, logits in found:
+                sums.add(who, part.where, scores, logits)
         yield len(several)
 
 
@@ -271,15 +274,23 @@ class _Sums(Generic[K]):
     """Sums by document of every system and draw, and the per-token scores of those that are kept.
 
     Args:
-        draws: key -> how many.
+        draws: key -> how many; chosen: as in `score`.
     """
 
-    def __init__(self, draws: Mapping[K, int], task: Task, rows: Int[np.ndarray, "rows"], keep: Collection[K]):
-        self.draws = draws
+    def __init__(
+        self,
+        draws: Mapping[K, int],
+        task: Task,
+        rows: Int[np.ndarray, "rows"],
+        keep: Collection[K],
+        chosen: Int[np.ndarray, "some"] | None,
+    ):
+        self.draws, self.chosen = draws, None if chosen is None else torch.from_numpy(chosen)
         self.document = np.asarray(task.document)[rows[task.items(rows).row]]
         self.size = len(task.documents)
         self.sums = {key: np.zeros((4, self.size, count)) for key, count in draws.items()}
         self.tables = {key: np.zeros((4, len(self.document))) for key in draws if key in keep}
+        self.logits = {key: np.zeros((len(self.document), len(chosen))) for key in draws} if chosen is not None else {}
         self.own, self.own_table = np.zeros((4, self.size, 1)), np.zeros((4, len(self.document)))
         self.batch = slice(0, 0)
 
@@ -294,14 +305,22 @@ class _Sums(Generic[K]):
             self.own[column, :, 0] += np.bincount(self.document[place], values, self.size)
             self.own_table[column, place] += values
 
-    def add(self, who: Iterable[tuple[K, int]], where: ItemChoice, scores: TokenScores) -> None:
-        """Scores of some items of the micro-batch, for all keys and draws that ask for them."""
+    def pick(self, logits: Tensor) -> Float64[np.ndarray, "items chosen"] | None:
+        """The chosen ones of these logits."""
+        return None if self.chosen is None else logits[:, self.chosen.to(logits.device)].double().cpu().numpy()
+
+    def add(
+        self, who: Iterable[tuple[K, int]], where: ItemChoice, scores: TokenScores, logits: np.ndarray | None
+    ) -> None:
+        """Scores of some items of the micro-batch and chosen logits, for all keys and draws that ask for them."""
         place, columns = self._columns(where, scores)
         totals = [np.bincount(self.document[place], values, self.size) for values in columns]
         for key, draw in who:
             self.sums[key][:, :, draw] += totals
             if key in self.tables:
                 self.tables[key][:, place] += np.stack(columns) / self.draws[key]
+            if logits is not None:
+                self.logits[key][place] += logits / self.draws[key]
 
     def _columns(self, where: ItemChoice, scores: TokenScores) -> tuple[np.ndarray, list[np.ndarray]]:
         place = np.arange(self.batch.start, self.batch.stop)[where]
@@ -311,13 +330,13 @@ class _Sums(Generic[K]):
     def scores(self) -> tuple[Scores, dict[K, Scores]]:
         """The model's, and everybody else's."""
 
-        every = {key: _scores(found, self.tables.get(key)) for key, found in self.sums.items()}
+        every = {key: _scores(its, self.tables.get(key), self.logits.get(key)) for key, its in self.sums.items()}
         return _scores(self.own, self.own_table), every
 
 
-def _scores(sums: np.ndarray, table: np.ndarray | None) -> Scores:
+def _scores(sums: np.ndarray, table: np.ndarray | None, logits: np.ndarray | None = None) -> Scores:
     loss, kl, agree, correct = sums
-    return Scores(loss, kl, agree, correct, None if table is None else TokenTable(*table.astype(np.float32)))
+    return Scores(loss, kl, agree, correct, None if table is None else TokenTable(*table.astype(np.float32)), logits)
 
 
 def _cat(blocks: list[Tensor]) -> Tensor:

@@ -33,6 +33,7 @@ class Scores:
         draw_loss, draw_kl: in the metric's unit; in nats, from the system's target (see `score`).
         draw_agree, draw_correct: how many top tokens are the target's, and how many the correct answer.
         tokens: per scored token, where it was asked to be kept.
+        logits: of the tokens (or classes) that were chosen, the mean over draws, in the order of `Scored`'s index.
     """
 
     draw_loss: ByDraw
@@ -40,6 +41,7 @@ class Scores:
     draw_agree: ByDraw
     draw_correct: ByDraw
     tokens: TokenTable | None = None
+    logits: Float64[np.ndarray, "tokens chosen"] | None = None
 
     @cached_property
     def loss(self) -> Column:

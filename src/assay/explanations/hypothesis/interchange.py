@@ -13,7 +13,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float64, Int
 
 from assay.errors import TaskError
@@ -22,6 +21,8 @@ from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.explanations.hypothesis.scrub import LEFT, Edits, Graph, Scrub, with_helpers
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import EditRun, From, Own, Plan
+from assay.score.score import Advance, score
+from assay.score.scores import K, Scores
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate
 from assay.stats.keyed import generator
@@ -155,20 +156,21 @@ class Answers:
         self.known = np.unique(known)
         self.task = task
 
-    def given(self, workbench: PlanContext, plan: Plan) -> Int[np.ndarray, "rows"]:
-        """The likeliest of the answers at each row's scored item, under a plan."""
-        return self.known[self.logits(workbench, plan).argmax(1)]
+    def given(
+        self, workbench: PlanContext, plans: Mapping[K, Plan], advance: Advance | None = None
+    ) -> dict[K, Int[np.ndarray, "rows"]]:
+        """The likeliest of the answers at each row's scored item, under each plan; `advance`: as in `score`."""
+        found = score(workbench, plans, chosen=self.known, advance=advance)
+        return {key: self.known[_logits(found[key]).argmax(1)] for key in plans}
 
     def logits(self, workbench: PlanContext, plan: Plan) -> Float64[np.ndarray, "rows answers"]:
         """The logits of all `known` answers at each row's scored item, under a plan."""
-        out, runner, task = [], workbench.runner, self.task
-        with torch.no_grad():
-            for batch in runner.batches(np.arange(len(task))):
-                output = runner.output(plan, batch)
-                for _, logits in output.blocks(task, task.items(batch)):
-                    chosen = logits[:, torch.from_numpy(self.known).to(logits.device)]
-                    out.append(chosen.double().cpu().numpy())
-        return np.concatenate(out)
+        return _logits(score(workbench, {"swapped": plan}, chosen=self.known)["swapped"])
+
+
+def _logits(found: Scores) -> Float64[np.ndarray, "rows answers"]:
+    assert found.logits is not None
+    return found.logits
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,7 +212,8 @@ def unswapped(workbench: PlanContext, graph: Graph) -> Estimate:
     task = workbench.task
     answers = [row[graph.answer] for row in graph.values.rows]
     every = Answers(task, answers)
-    right = every.given(workbench, Plan()) == np.array([every.ids[answer] for answer in answers])
+    found = every.given(workbench, {"model": Plan()})["model"]
+    right = found == np.array([every.ids[answer] for answer in answers])
     document = np.asarray(task.document)
     count = np.bincount(document, minlength=len(task.documents)).astype(float)
     hits = np.bincount(document, right, minlength=len(task.documents))
@@ -237,16 +240,22 @@ def interchange(
     resamples = Resamples(len(task.documents), strata, seed, clusters=clusters)
     document = np.asarray(task.document)
     count = np.bincount(document, minlength=len(task.documents)).astype(float) * swaps
+    found = every.given(
+        workbench,
+        {
+            (one.names, rest, which): Swapper(workbench, graph, rest, which).swap(one, which)
+            for one in drawn
+            for rest in rests
+            for which in range(swaps)
+        },
+    )
     out = []
     for one in drawn:
         wanted = np.array([[every.ids[answer] for answer in some] for some in one.answers])
         raw = {}
         for rest in rests:
-            right = np.zeros(len(task))
-            for which in range(swaps):
-                found = every.given(workbench, Swapper(workbench, graph, rest, which).swap(one, which))
-                right += found == wanted[which]
-            hits = np.bincount(document, right, minlength=len(task.documents))
+            right = np.stack([found[one.names, rest, which] for which in range(swaps)]) == wanted
+            hits = np.bincount(document, right.sum(0), minlength=len(task.documents))
             raw[rest] = share(resamples, hits[count > 0], count[count > 0])
         majority = float(np.unique(wanted, return_counts=True)[1].max() / wanted.size)
         out.append(Agreement(one.names, wanted.size, float(one.changed.mean()), majority, raw))
