@@ -7,7 +7,7 @@ from assay.report import words
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
 
-_REST = {"left": "left alone", "resample_joint": "resampled"}
+_REST = {"left": "left alone", "resample_independent": "resampled", "resample_joint": "resampled from one row"}
 
 
 def rest(name: str) -> str:

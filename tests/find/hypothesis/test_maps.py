@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from assay import Task, Workbench
 from assay.errors import ClaimError
 from assay.explanations import Hypothesis
+from assay.explanations.hypothesis.hypothesis import PERTURBED
 from assay.explanations.hypothesis.maps import Couplings, Reversible, numbers, rounded
 from assay.explanations.hypothesis.places import Place
 from assay.explanations.hypothesis.scrub import LEFT
@@ -69,7 +70,7 @@ def test_a_planted_rotated_subspace_is_found_and_no_permuted_variable():
     fit = search().fit(how)
     score = search().score(fit)
     assert (score.worst(LEFT).value or 0) > 0.99
-    assert (score.worst("resample_joint").value or 0) > 0.99
+    assert (score.worst(PERTURBED).value or 0) > 0.99
     basis = fit.claim.places["u"][0].map
     assert isinstance(basis, Tensor)
     planted = Added().turned.weight.data[:, :VALUES].detach()  # what is within it tells the values of u apart

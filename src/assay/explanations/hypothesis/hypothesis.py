@@ -34,7 +34,7 @@ from assay.record.pieces import Pieces
 from assay.stats.estimate import Estimate, Undefined
 from assay.stats.keyed import generator
 
-PERTURBED = "resample_joint"  # what everything takes that carries nothing, where interchange leads
+PERTURBED = "resample_independent"  # what everything takes that carries nothing, where interchange leads
 TRIES = 20  # draws of other places for each that is wanted
 
 
