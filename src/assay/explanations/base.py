@@ -110,8 +110,14 @@ class Explanation(ABC):
         in any case."""
         return None
 
-    def interchange(self, workbench: PlanContext) -> Interchange | None:
-        """Whether swaps of the claim's variables have the effect that it says; None: it names no variables."""
+    def interchange(
+        self, workbench: PlanContext, advance: Callable[[int, int], None] = lambda done, total: None
+    ) -> Interchange | None:
+        """Whether swaps of the claim's variables have the effect that it says; None: it names no variables.
+
+        Args:
+            advance: called with how much is done and of how much, before the first swap and as they are run.
+        """
         return None
 
     # -- as a claim file has it

@@ -53,11 +53,16 @@ Rivals = Mapping[str, list[Rival]]  # n-grams and other models, as `Unchanging` 
 def dry_run(claim: ClaimFile, settings: Settings) -> dict[str, Any]:
     """Forward passes of one row, minutes on this machine, and GB of memory: all estimates.
 
-    `stages` has both by what the measurement says that it does, passes in units of one over all scored rows.
+    `stages` has both by what the measurement says that it does, passes in units of one over all scored rows. The model
+    is loaded here too, which takes as long as it will.
     """
+    begun = time.perf_counter()
     job = request(claim, None, None, settings, {}).open()
+    loading = {"passes": 0.0, "minutes": (time.perf_counter() - begun) / 60}
     with least_told(job):
-        return cost(job)
+        found = cost(job)
+    stages = {"loading": loading, **found["stages"]}
+    return {**found, "minutes": round(sum(one["minutes"] for one in stages.values()), 1), "stages": stages}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -273,7 +274,8 @@ def _headline(workbench: Workbench, job: Job, say: Progress, before: Measurement
     others = [*others, *(one for one in smaller if one.name in job.floors)]
     others += model_floors.as_rivals(job.floors, others, job.model)
     if before is None:
-        swapped = answer(explanation, "interchange", lambda: explanation.interchange(plan_context))
+        swapping = partial(say, "swaps")
+        swapped = answer(explanation, "interchange", lambda: explanation.interchange(plan_context, swapping))
     else:
         swapped = before.record.interchange
     known = None if before is None else before.scored

@@ -142,10 +142,13 @@ class Hypothesis(Explanation):
     def restored(self, workbench: PlanContext, ablation: str, site: Site, draw: int = 0) -> Plan:
         return self._scrub(workbench, ablation, draw, own=frozenset({site})).plan()
 
-    def interchange(self, workbench: PlanContext) -> Interchange:
+    def interchange(
+        self, workbench: PlanContext, advance: Callable[[int, int], None] = lambda done, total: None
+    ) -> Interchange:
+        advance(0, 1)
         try:
             agree = unswapped(workbench, self.graph(workbench))
-            found = interchange(workbench, self.graph(workbench), (LEFT, PERTURBED), workbench.seed)
+            found = interchange(workbench, self.graph(workbench), (LEFT, PERTURBED), workbench.seed, advance=advance)
         except TaskError as problem:
             none = Estimate.undefined(str(problem))
             return Interchange(

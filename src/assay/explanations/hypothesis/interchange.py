@@ -9,7 +9,7 @@ nobody carries, and from nothing else; only this tells a variable that is carrie
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -222,13 +222,18 @@ def unswapped(workbench: PlanContext, graph: Graph) -> Estimate:
 
 
 def interchange(
-    workbench: PlanContext, graph: Graph, rests: Sequence[str], seed: int, swaps: int = SWAPS
+    workbench: PlanContext,
+    graph: Graph,
+    rests: Sequence[str],
+    seed: int,
+    swaps: int = SWAPS,
+    advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Agreement]:
     """Swaps of every variable that has places, and at once of all that depend on no other with places.
 
     Args:
         rests: strengths: "left", or an ablation.
-        swaps: of each base row.
+        swaps: of each base row; advance: called with how many swaps are run, and of how many.
     """
     task = workbench.task
     alone = [(name,) for name in graph.carried]
@@ -240,15 +245,20 @@ def interchange(
     resamples = Resamples(len(task.documents), strata, seed, clusters=clusters)
     document = np.asarray(task.document)
     count = np.bincount(document, minlength=len(task.documents)).astype(float) * swaps
-    found = every.given(
-        workbench,
-        {
-            (one.names, rest, which): Swapper(workbench, graph, rest, which).swap(one, which)
-            for one in drawn
-            for rest in rests
-            for which in range(swaps)
-        },
-    )
+    plans = {
+        (one.names, rest, which): Swapper(workbench, graph, rest, which).swap(one, which)
+        for one in drawn
+        for rest in rests
+        for which in range(swaps)
+    }
+    done, total = 0, len(plans) * len(task)
+
+    def more(rows: int) -> None:
+        nonlocal done
+        done += rows
+        advance(done, total)
+
+    found = every.given(workbench, plans, more)
     out = []
     for one in drawn:
         wanted = np.array([[every.ids[answer] for answer in some] for some in one.answers])
