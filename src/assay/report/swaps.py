@@ -9,6 +9,8 @@ from assay.stats.estimate import Estimate
 
 _REST = {"left": "left alone", "resample_independent": "resampled", "resample_joint": "resampled from one row"}
 
+SCALE = "0 is no better than a constant answer, 1 exact"
+
 
 def rest(name: str) -> str:
     """What everything takes that carries nothing, in words."""
@@ -35,12 +37,31 @@ def rows(found: Interchange) -> list[tuple[str | Estimate, ...]]:
     ]
 
 
+def verdict(found: Interchange) -> str:
+    """Whether swapping a variable's value has the effect that a hypothesis says."""
+    if not found.accuracy.defined:
+        return f"Interchange accuracy is undefined, because {words.why(found.accuracy)}."
+    row = next(row for row in found.rows if row.variables == found.variables)
+    which = words.few_names(", ".join(map(plain_text, found.variables)))
+    worst = f", the worst of {len(found.rows)} swaps, that of {which}," if len(found.rows) > 1 else ""
+    text = f"Interchange accuracy{worst} is {words.said(found.accuracy)} where everything else is "
+    text += f"{rest(found.perturbed)} ({SCALE}), and {words.said(found.plain)} where it is left alone"
+    changed = f"the answer should change in {100 * row.changed:.0f} % of {words.count(row.swaps)} swaps"
+    only = (found.plain.low or 0) > (found.accuracy.high or 0)
+    holds = "; the hypothesis holds better only where the rest of the network is left alone" if only else ""
+    agree = found.unswapped
+    alike = (
+        "" if agree is None else f" Unswapped, the network answers as the hypothesis does in {words.percent(agree)}."
+    )
+    return f"{text}; {changed}{holds}.{alike}"
+
+
 def sees(found: Interchange) -> str:
     """What there is to see."""
     if not found.rows:
-        return f"Interchange accuracy is undefined, because {words.tidy(found.reason or '')}."
+        return verdict(found)
     return (
         "A variable's places take the values that they have on another input; the network should then answer as the "
-        f"hypothesis does. 1 is exact, 0 no better than the most common right answer. Only where the rest is "
-        f"{rest(found.perturbed)} does a row tell a variable that is carried from one that is merely read there."
+        f"hypothesis does. {SCALE}. Only where the rest is {rest(found.perturbed)} does a row tell a variable that is "
+        "carried from one that is merely read there."
     )

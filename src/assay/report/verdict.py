@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from assay.record.controls import ControlGroup
-from assay.record.headline import OWN_FLOORS, Headline, TableRow
+from assay.record.headline import OWN_FLOORS, TableRow
 from assay.record.measurement import MeasurementRecord
-from assay.report import slices, words
+from assay.report import floors, slices, words
+from assay.report import swaps as swapped
 from assay.report.cells import row_name
 from assay.report.plain import plain_text
-from assay.report.swaps import rest
 from assay.stats.estimate import Estimate
 
 
@@ -62,10 +62,11 @@ class Verdict:
 def verdict(record: MeasurementRecord) -> Verdict:
     """What there is to say of a measurement."""
     title, recovers = _removed(record) if record.removal else _recovers(record)
-    swapped = record.interchange
-    if swapped is not None and swapped.accuracy.defined:
-        title = f"Interchange accuracy {words.said(swapped.accuracy)} with the rest {rest(swapped.perturbed)}"
-    return Verdict(title, swaps(record), recovers, _target(record), as_well(record), _left(record), _checks(record))
+    found = record.interchange
+    if found is not None and found.accuracy.defined:
+        title = f"Interchange accuracy {words.said(found.accuracy)} with the rest {swapped.rest(found.perturbed)}"
+    told = "" if found is None else swapped.verdict(found)
+    return Verdict(title, told, recovers, _target(record), as_well(record), _left(record), _checks(record))
 
 
 def metric(record: MeasurementRecord) -> NamedMetric | None:
@@ -94,28 +95,9 @@ def reached(record: MeasurementRecord, row: TableRow) -> str:
     return f"{', '.join(said)}{f' {named.unit}' if named.unit else ''}"
 
 
-def floor_words(headline: Headline | TableRow) -> str:
-    """What is lost at a floor, as "what ablating the same parts (mean) costs"."""
-    ablation = plain_text(headline.ablation)
-    if headline.floor == "ablated":
-        return f"what ablating the same parts ({ablation}) costs"
-    if headline.floor == "unconditioned":
-        return f"what data drawn without condition cost (the rest: {ablation})"
-    if headline.floor == "empty":
-        return f"what ablating everything ({ablation}) costs"
-    return f"what separates the {plain_text(headline.floor)} from the model"
-
-
-def over(headline: Headline | TableRow) -> str:
-    """The floor's short name, as after "over"."""
-    names = {"ablated": f"{headline.ablation} ablation", "empty": f"{headline.ablation} ablation of everything"}
-    names["unconditioned"] = f"data drawn without condition (the rest: {headline.ablation})"
-    return plain_text(names.get(headline.floor, f"the {headline.floor}"))
-
-
 def _recovers(record: MeasurementRecord) -> tuple[str, str]:
     head, row, found, to = record.headline, record.headline_row, record.headline.recovered, words.target(record)
-    claim, below, per = words.claim_line(record), over(head), words.per(record)
+    claim, below, per = words.claim_line(record), floors.over(head), words.per(record)
     if found.value is None:
         return (
             f"What it recovers over {below} is undefined",
@@ -127,7 +109,7 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
             f"The claim “{claim}” puts the same values in place as its floor, {below}, and so recovers 0 by "
             f"construction; what it costs is a KL to {to} of {words.said(row.kl_explained, 3)} {per}.",
         )
-    first, lost = led(record), floor_words(head)
+    first, lost = led(record), floors.cost(head)
     if first is None:
         title = f"{standing(found)}ecovers {words.percent(found, reason=False)} over {below}"
         text = f"The claim “{claim}” recovers {words.percent(found)} of {lost}"
@@ -148,34 +130,10 @@ def _recovers(record: MeasurementRecord) -> tuple[str, str]:
         both = f"{words.percent(best.recovered)}" + (" in predictions" if first is not None else "")
         if first is not None and best.recovered_loss.defined:
             both = f"{words.percent(best.recovered_loss)} of the {first[0].name} and {both}"
-        text += f"; over {over(best)} it recovers {both}"
+        text += f"; over {floors.over(best)} it recovers {both}"
     if (number := head.nines.shown) and number.strip("0.") and found.value > 0:
         text += f". Certified: {plain_text(number)} nines over {plain_text(head.nines.floor)}"
     return title, f"{text}.{_not_on_metric(record)}"
-
-
-def swaps(record: MeasurementRecord) -> str:
-    """Whether swapping a variable's value has the effect that a hypothesis says."""
-    found = record.interchange
-    if found is None:
-        return ""
-    if not found.accuracy.defined:
-        return f"Interchange accuracy is undefined, because {words.why(found.accuracy)}."
-    row = next(row for row in found.rows if row.variables == found.variables)
-    which = words.few_names(", ".join(map(plain_text, found.variables)))
-    worst = f", the worst of {len(found.rows)} swaps, that of {which}," if len(found.rows) > 1 else ""
-    text = (
-        f"Interchange accuracy{worst} is {words.said(found.accuracy)} where everything else is {rest(found.perturbed)} "
-    )
-    text += f"(0 is no better than a constant answer, 1 exact), and {words.said(found.plain)} where it is left alone"
-    changed = f"the answer should change in {100 * row.changed:.0f} % of {words.count(row.swaps)} swaps"
-    only = (found.plain.low or 0) > (found.accuracy.high or 0)
-    holds = "; the hypothesis holds better only where the rest of the network is left alone" if only else ""
-    agree = found.unswapped
-    alike = (
-        "" if agree is None else f" Unswapped, the network answers as the hypothesis does in {words.percent(agree)}."
-    )
-    return f"{text}; {changed}{holds}.{alike}"
 
 
 def _target(record: MeasurementRecord) -> str:

@@ -12,10 +12,12 @@ from assay.record.about import STOPPED
 from assay.record.controls import ControlGroup
 from assay.report import words
 from assay.report.cells import as_markdown, group_line
-from assay.report.terminal import compared
+from assay.report.charts.intervals import recovered
+from assay.report.terminal import compared, staged
 from assay.report.terminal import find as find_terminal
 from assay.report.terminal.card import Card
 from assay.report.terminal.sections import SECTIONS, section
+from assay.report.verdict import verdict
 from assay.report.words import interval_text
 from assay.stats.estimate import Estimate
 from tests.report import records
@@ -390,3 +392,25 @@ def test_a_dry_run_says_what_is_allowed(capsys: pytest.CaptureFixture[str]):
     assert "\nallowed: 2,134 passes\n" in capsys.readouterr().out
     print_cost(cost | {"budget": None}, as_json=False)
     assert "allowed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("floor", "name"),
+    [
+        ("ablated", "mean ablation"),
+        ("empty", "nothing kept (mean)"),
+        ("unconditioned", "unconditioned data (mean)"),
+        ("bigram", "the bigram"),
+    ],
+)
+def test_a_floor_has_one_name_on_the_card_in_the_verdict_in_the_chart_and_while_it_is_measured(floor: str, name: str):
+    given = records.data()
+    for row in (given["headline"], given["table"][0]):
+        row |= {"floor": floor, "ablation": "mean"}
+    record = records.measured(given)
+    chart = recovered(record)
+    assert chart is not None
+    assert f"over {name}" in chart.to_json()
+    assert f"over {name}" in _printed(Card(record))
+    assert verdict(record).title.endswith(f"over {name}")
+    assert f"over {name}" in staged.headline(record.headline)

@@ -50,11 +50,11 @@ def _strengths(workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np
     lines: list[tuple[str | Estimate, ...]] = []
     for strength, words in STRENGTHS.items():
         explained, floor = (found[strength, conditioned].kl[used] for conditioned in (True, False))
-        left = resamples.ratio(explained, floor, nonnegative=True, undefined="data without condition change nothing")
+        left = resamples.ratio(explained, floor, nonnegative=True, undefined="unconditioned data change nothing")
         mean = [resamples.mean(one, found.count[used], least=0.0) for one in (floor, explained)]
         lines.append((words, left.map(lambda share: 1 - share, decreasing=True), *mean))
-    columns = ("the rest", "recovered", "KL, no condition", "KL, scrubbed")
-    text = f"One draw, on {len(rows)} rows. Over the same run with data drawn without condition."
+    columns = ("the rest", "recovered", "KL, unconditioned", "KL, scrubbed")
+    text = f"One draw, on {len(rows)} rows. Over the same run with unconditioned data."
     return TablePiece(title="How hard the rest is ablated", text=text, columns=columns, rows=tuple(lines))
 
 

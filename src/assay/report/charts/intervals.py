@@ -8,6 +8,7 @@ import altair as alt
 
 from assay.record.controls import ControlGroup
 from assay.record.measurement import MeasurementRecord
+from assay.report import floors as floor_names
 from assay.report import words
 from assay.report.charts.strips import Look, StripMark, StripRow, strips
 from assay.report.plain import plain_text
@@ -27,9 +28,7 @@ def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
         figure = row.kl_explained if record.removal else row.recovered
         shown = words.value_text(figure, 3 if record.removal else 2)
         text = f"{shown} {words.interval_text(figure, 3 if record.removal else 2)}".rstrip()
-        own = {"ablated": f"over {row.ablation}", "empty": f"over nothing kept ({row.ablation})"}
-        own["unconditioned"] = f"over no condition ({row.ablation})"
-        name = row.ablation if record.removal else own.get(row.floor, f"over the {row.floor}")
+        name = row.ablation if record.removal else f"over {floor_names.over(row)}"
         name += f", {row.ablation}" if row.ablation not in name and floors[row.floor] > 1 else ""
         name += f", {row.option}" if row.option else ""
         name = f"▸ {name}" if row.headline else name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from assay.record.measurement import MeasurementRecord
-from assay.report import slices, verdict, words
+from assay.report import floors, slices, verdict, words
 from assay.report.plain import plain_text
 
 MOST = 3  # rivals that are named
@@ -26,8 +26,8 @@ def headline(record: MeasurementRecord) -> str:
     if low is high:
         return f"{text}."
     return (
-        f"{text}. They range from {words.value_text(low.recovered)} over {verdict.over(low)} to "
-        f"{words.value_text(high.recovered)} over {verdict.over(high)}."
+        f"{text}. They range from {words.value_text(low.recovered)} over {floors.over(low)} to "
+        f"{words.value_text(high.recovered)} over {floors.over(high)}."
     )
 
 

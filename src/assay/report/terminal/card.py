@@ -15,10 +15,9 @@ from rich.text import Text
 from assay.record.controls import ControlGroup
 from assay.record.headline import OWN_FLOORS, TableRow
 from assay.record.measurement import MeasurementRecord
-from assay.report import slices, verdict, words
+from assay.report import floors, slices, swaps, verdict, words
 from assay.report.cells import bare, nines_cell, row_name, sample
 from assay.report.plain import plain_text
-from assay.report.swaps import rest
 from assay.report.terminal.bars import bar
 
 WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
@@ -97,17 +96,17 @@ class Card:
         if swapped is not None and swapped.accuracy.defined:
             share = bare(head.recovered if first is None else first[1])
             of = "" if first is None else f" of the {first[0].name}"
-            text = f"interchange accuracy {bare(swapped.accuracy)}, the rest {rest(swapped.perturbed)}"
+            text = f"interchange accuracy {bare(swapped.accuracy)}, the rest {swaps.rest(swapped.perturbed)}"
             text += f" · scrubbed {share}{of}"
-            return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
+            return plain_text(f"{text} over {floors.over(head)}")
         if first is not None:
             named, share = first
             text = f"recovered {words.percent(share, reason=False)} of the {named.name}"
-            return plain_text(f"{text} over {_floor(head.floor, head.ablation)}")
+            return plain_text(f"{text} over {floors.over(head)}")
         if not head.recovered.defined:
             return plain_text(f"recovered: {words.said(head.recovered)}")
         nines = f"{head.nines.shown} nines" if head.nines.shown else "nines undefined"
-        text = f"recovered {bare(head.recovered)} over {_floor(head.floor, head.ablation)} · {nines}"
+        text = f"recovered {bare(head.recovered)} over {floors.over(head)} · {nines}"
         return plain_text(text)
 
     def _change(self, nats: words.Figure) -> str:
@@ -122,10 +121,10 @@ class Card:
         """Interchange accuracy where everything is left alone, beside that which leads."""
         found = self.record.interchange
         if found is None or not found.accuracy.defined:
-            return "" if found is None else plain_text(f"Interchange accuracy: {words.said(found.accuracy)}.")
+            return "" if found is None else swaps.verdict(found)
         which = words.few_names(", ".join(found.variables))
         worst = f"{which}, the worst of {len(found.rows)}" if len(found.rows) > 1 else which
-        return plain_text(f"Swaps of {worst}; {bare(found.plain)} with the rest left alone. 0 is a constant, 1 exact.")
+        return plain_text(f"Swaps of {worst}; {bare(found.plain)} with the rest left alone. {swaps.SCALE}.")
 
     def _moves(self) -> str:
         """What the task's own metric is at the floor, with the claim and in the model."""
@@ -319,11 +318,6 @@ def _cells(group: ControlGroup, places: int) -> tuple[str, ...]:
         less = f"claim less this {bare(group.difference, places)}"
     name = f"  {plain_text(group.name)}"
     return name, words.count(len(values)), words.number(middle, places), words.number(values[-1], places), p, less
-
-
-def _floor(floor: str, ablation: str) -> str:
-    names = {"ablated": f"{ablation} ablation", "empty": f"nothing kept ({ablation})"}
-    return {**names, "unconditioned": f"no condition ({ablation})"}.get(floor, floor)
 
 
 def _short(value: words.Figure) -> str:

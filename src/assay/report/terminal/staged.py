@@ -9,17 +9,16 @@ from assay.record.compute import Compute, Length
 from assay.record.controls import Controls
 from assay.record.headline import Agreement, Headline
 from assay.record.interchange import Interchange
-from assay.report import words
+from assay.report import floors, words
 from assay.report.plain import plain_text
 
 
 def headline(found: Headline) -> str:
-    over = plain_text(found.ablation if found.floor == "ablated" else f"{found.floor}, {found.ablation}")
     if found.necessity is not None:
         by = _short(found.kl, 3)
         return f"headline: removing it moves predictions by a KL of {by} nats ({plain_text(found.ablation)})"
     nines = f", {found.nines.shown} nines" if found.nines.shown else ""
-    return f"headline: recovers {_short(found.recovered)} over {over}{nines}"
+    return f"headline: recovers {_short(found.recovered)} over {floors.over(found)}{nines}"
 
 
 def swaps(found: Interchange) -> str:
