@@ -94,10 +94,10 @@ def _group(make: Callable[..., Any]) -> Callable[..., Any]:
         ("assignment", lambda self, model: {self.scope(model)[0]: None}, "and not a claim 'like' it about others"),
         ("plan", lambda self, bench, ablation, draw=0: [], f"'plan' of the kind 'scaled' ({__name__}:Wrong)"),
         ("floor", lambda self, bench, ablation, draw=0: None, "gives None; wanted: Plan"),
-        ("interchange", lambda self, bench: 0.5, "gives 0.5 (float); wanted: Interchange or None"),
+        ("interchange", lambda self, bench, advance: 0.5, "gives 0.5 (float); wanted: Interchange or None"),
         (
             "interchange",
-            lambda self, bench: 1 / 0,
+            lambda self, bench, advance: 1 / 0,
             f"'interchange' of the kind 'scaled' ({__name__}:Wrong) fails on this claim: ZeroDivisionError",
         ),
         (

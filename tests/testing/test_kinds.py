@@ -12,7 +12,9 @@ from assay.explanations.answers import Neighbours
 from assay.explanations.bits import ClaimBits
 from assay.intervene.output import OwnTarget
 from assay.planted import worlds
+from assay.record.interchange import Agreed, Interchange, SwappedRow
 from assay.record.pieces import Pieces
+from assay.stats.estimate import Estimate
 from assay.testing import check_kind
 
 pytestmark = pytest.mark.usefixtures("plugins")
@@ -27,6 +29,7 @@ OWN: list[dict[str, Any]] = [
         "kind": "subspace",
         "components": {"a0.h1": {"pca": 2}, "m0": {"random": 3, "seed": 1}, "r1": {"unembed": [5, 7]}},
     },
+    {"kind": "hypothesis", "variables": {"last": "token(-1)", "next": "last"}, "places": {"last": ["a0.h1"]}},
     {"kind": "scaled", "components": ["a0.h1", "m0"], "factor": 0.5},
 ]
 
@@ -76,6 +79,14 @@ def _target(given: Any) -> Any:
         return OwnTarget("nothing", lambda tokens, rows: given(torch.zeros(*tokens.shape, vocab)))
 
     return target
+
+
+def _swaps(**given: Any) -> Any:
+    """Gives swaps of one variable, all of which agree."""
+    agreed = Agreed(raw=Estimate(1.0, 0.9, 1.0, 8), accuracy=Estimate(1.0, 0.9, 1.0, 8))
+    row = SwappedRow(variables=("u",), swaps=8, changed=0.5, majority=0.2, by_rest={"left": agreed})
+    right = {"accuracy": agreed.accuracy, "plain": agreed.accuracy, "variables": ("u",), "perturbed": "left"}
+    return lambda *_: Interchange(**{**right, "rows": (row,), **given})
 
 
 def _vandal(self, workbench, ablation, draw=0):
@@ -128,6 +139,10 @@ def _vandal(self, workbench, ablation, draw=0):
         ),
         ({"neighbours": "many"}, "'neighbours' are explanations of something else: 'a group' has 4, and at most 3"),
         ({"neighbours": "more"}, "of 'a group' there are 3, and 2 are possible"),
+        ({"interchange": lambda *_: 0.5}, "gives 0.5 (float); wanted: Interchange or None"),
+        ({"interchange": _swaps(variables=("v",))}, "says why there is none: none of its rows is of ('v',)"),
+        ({"interchange": _swaps(perturbed="mean")}, "the row of ('u',) has nothing for 'mean'"),
+        ({"interchange": _swaps(accuracy=Estimate(0.5, 0.4, 0.6, 8))}, "it says 0.5, its row 1.0"),
         ({"block": _shy}, "its record is read again and drawn: ValueError: too many rows"),
     ],
 )

@@ -111,7 +111,8 @@ def _of_block(promises: Promises, block: Mapping[str, Any], model: Model | Modul
 def _answers(promises: Promises, workbench: Workbench, explanation: Explanation, settings: Settings) -> dict[str, Any]:
     """What it answers to all that a measurement asks."""
     answers: dict[str, Any] = {}
-    for name, ask in questions(workbench, explanation, settings):
+    last = ("interchange", lambda: explanation.interchange(workbench, lambda done, total: None))
+    for name, ask in (*questions(workbench, explanation, settings), last):
         with promises.keep(f"{name!r} answers"):
             answers[name] = ask()
     return answers
@@ -134,6 +135,15 @@ def _words(
         bits = answers["claim_bits"]
         if isinstance(bits, ClaimBits):
             require(bits.bits >= 0 and bits.how.strip(), f"it is {bits}")
+    with promises.keep("'interchange' leads with one of its rows, or says why there is none"):
+        swapped = answers["interchange"]
+        if swapped is not None and swapped.accuracy.defined:
+            rows = [row for row in swapped.rows if row.variables == swapped.variables]
+            require(rows, f"none of its rows is of {swapped.variables}")
+            leads = rows[0].by_rest.get(swapped.perturbed)
+            require(leads, f"the row of {swapped.variables} has nothing for {swapped.perturbed!r}")
+            said, its = swapped.accuracy, leads.accuracy
+            require(said == its, f"it says {said.value}, its row {its.value}")
     with promises.keep("'block' is the same when it was written and read again"):
         block = answers["block"]
         if block is not None:
