@@ -137,6 +137,17 @@ def larger(site: Site, share: int | None = None) -> list[Site]:
     return [*around[1:], *(one.at(None) for one in around if one.position is not None)]
 
 
+def overlap(one: Site, other: Site, share: int | None = None) -> bool:
+    """Whether two sites are one place, or one is a part of the other, in some column.
+
+    Args:
+        share: how many heads share keys and values, where that is known.
+    """
+    a, b = one.at(None), other.at(None)
+    inside = a == b or a in larger(b, share) or b in larger(a, share)
+    return inside and (one.position == other.position or None in (one.position, other.position))
+
+
 @lru_cache(maxsize=65_536)
 def parse_site(text: str, modules: bool = False) -> Site:
     """Reads a name; with `modules`, anything that is not a transformer name is taken for a submodule.

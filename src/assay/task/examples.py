@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Int, Integer, Num, Shaped
 from torch import Tensor
 
-from assay.errors import TaskError
+from assay.errors import TaskError, nearest
 from assay.stats.bootstrap import Resamples
 
 Made = TypeVar("Made")  # what those that gather examples make of them: a task
@@ -93,6 +93,22 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def at(self, position: int | str, rows: Int[np.ndarray, "rows"]) -> Int[np.ndarray, "rows"]:
+        """[rows] the column of each of these rows that a position means.
+
+        Raises:
+            TaskError: in a clause, for a column that some row does not have, and for a name that no task column has.
+        """
+        if isinstance(position, str):
+            if position not in self.columns:
+                raise TaskError(f"the task has no column {position!r}" + nearest(position, self.columns))
+            return np.asarray(self.columns[position])[rows]
+        last = self.last[rows]
+        shortest = int(last.min()) + 1
+        if not -shortest <= position < shortest:
+            raise TaskError(f"the shortest example has columns 0 to {shortest - 1}")
+        return np.where(position < 0, last + 1 + position, position)
 
     @cached_property
     def last(self) -> Int[np.ndarray, "n"]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from assay.errors import ClaimError
+from assay.errors import ClaimError, TaskError
 from assay.explanations import Hypothesis
 from assay.explanations.claims.file import load_claim
 from assay.explanations.hypothesis.places import Place
+from assay.names import overlap, parse_site
 from tests.explanations.hypothesis.test_scrub import PLACES, RIGHT, VARIABLES, workbench
 
 CLAIM = {
@@ -46,7 +48,7 @@ def test_what_no_file_can_hold_is_named():
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"places": {"w": ["a0.h1"]}}, r"claim.yaml:\d+: 'w' is no variable"),
+        ({"places": {"w": ["a0.h1"]}}, r"claim.yaml:\d+: places are given of 'w', which is no variable; valid: 'u', "),
         (
             {"places": {"u": ["a0.h9"]}},
             r"claim.yaml:\d+: the variable 'u': 'a0.h9' is not in planted:sums_0: its layers",
@@ -56,12 +58,64 @@ def test_what_no_file_can_hold_is_named():
         ({"variables": {"u": "numbr(1)", "answer": "u"}}, r"claim.yaml:7: the variable 'u': .*did you mean 'number'"),
         ({"variables": {"u": "answer", "answer": "u"}}, r"claim.yaml:\d+: the variable 'u' depends on itself"),
         ({"answer": "sum"}, r"claim.yaml:\d+: the answer is 'sum', which is no variable"),
+        ({"variables": {"u": 3, "answer": "u"}}, r"claim.yaml:7: 'u' must be a text such as number\(1\), not 3$"),
+        ({"answer": ["total"]}, r"claim.yaml:\d+: 'answer' must be a text, not a list"),
         ({"treefy": True}, r"claim.yaml:\d+: unknown field 'treefy'.*did you mean 'treeify'"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_line(tmp_path: Path, changes: dict[str, Any], sentence: str):
     with pytest.raises(ClaimError, match=sentence):
         load_claim(written(tmp_path, **changes))
+
+
+@pytest.mark.parametrize(
+    ("places", "line", "sentence"),
+    [
+        ("u: [a0.h1]\nv: [a0.h1]", 2, "the variable 'v': 'a0.h1' overlaps 'a0.h1' of 'u'; leave one out"),
+        ("u: [m1]\nv:\n- a0.h2\n- m1.n3", 4, "the variable 'v': 'm1.n3' overlaps 'm1' of 'u'; leave one out"),
+        ("u: [a0]\nv: [a0.h1@2]", 2, "the variable 'v': 'a0.h1@2' overlaps 'a0' of 'u'; leave one out"),
+        ("u: [a0.h1@1, a0.h1]", 1, "the variable 'u': 'a0.h1' overlaps 'a0.h1@1' of 'u'; leave one out"),
+        ("u: [a0.h1, a0.h1]", 1, "the variable 'u': 'a0.h1' is named a second time"),
+        ("answer: [m1]", 1, "only the answer 'answer' has places; give some of a variable that it depends on"),
+        ("u: a0.h1", 1, "'u' must be a list such as [a0.h1], not 'a0.h1'"),
+        ("u: [logits]", 1, "the variable 'u': 'logits' is always left as it is, so no claim can be about it"),
+        ("u: [a0.h1.pattern]", 1, "the variable 'u': 'a0.h1.pattern' is a place inside the model, not a component"),
+    ],
+)
+def test_places_that_cannot_be_are_seen_without_a_model(tmp_path: Path, places: str, line: int, sentence: str):
+    head = yaml.safe_dump({**CLAIM, "explanation": {"kind": "hypothesis", "variables": VARIABLES}}, sort_keys=False)
+    path = tmp_path / "claim.yaml"
+    path.write_text(head + "  places:\n" + "".join(f"    {one}\n" for one in places.split("\n")))
+    at = len(head.splitlines()) + 1 + line
+    with pytest.raises(ClaimError, match=re.escape(f"claim.yaml:{at}: {sentence}")):
+        load_claim(path)
+
+
+def test_heads_overlap_the_group_whose_keys_they_share():
+    assert overlap(parse_site("a0.kv0"), parse_site("a0.h1"), share=2)
+    assert not overlap(parse_site("a0.kv0"), parse_site("a0.h2"), share=2)
+    assert not overlap(parse_site("a0.kv0"), parse_site("a0.h1"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line", "sentence"),
+    [
+        ({"places": {"u": ["a0.h1@S2"]}}, "- a0.h1@S2", "the variable 'u': the task has no column 'S2'"),
+        ({"places": {"v": ["a0.h2@9"]}}, "- a0.h2@9", "the variable 'v': the shortest example has columns 0 to 5"),
+        ({"variables": VARIABLES | {"v": "number(30)"}}, "v: number(30)", "the variable 'v': there is no column 30"),
+        ({"variables": VARIABLES | {"total": "u + v + 'x'"}}, "total: u", "the variable 'total' has no value where"),
+    ],
+)
+def test_what_only_the_task_tells_has_its_line(tmp_path: Path, changes: dict[str, Any], line: str, sentence: str):
+    path = written(tmp_path, **changes)
+    at = next(i for i, one in enumerate(path.read_text().splitlines(), 1) if line in one)
+    with pytest.raises(TaskError, match=re.escape(f"claim.yaml:{at}: {sentence}")):
+        load_claim(path).build_task(workbench().model)
+
+
+def test_python_refuses_one_place_twice():
+    with pytest.raises(ClaimError, match=r"the variable 'u': 'a0.h1' is named a second time"):
+        Hypothesis(VARIABLES, {"u": ["a0.h1", Place("a0.h1")]})
 
 
 @pytest.mark.parametrize(
@@ -85,3 +139,11 @@ def test_a_hypothesis_without_places_says_nothing():
     with pytest.raises(ClaimError, match=r"the variable 'u' takes a list of at least one place, not 'a0.h1'"):
         Hypothesis(VARIABLES, {"u": "a0.h1"})
     assert Hypothesis(VARIABLES, {"u": [Place("a0.h1")]}).place_names == ["a0.h1"]
+
+
+def test_what_only_the_model_tells_has_the_line_of_its_place(tmp_path: Path):
+    path = written(tmp_path, places={"answer": ["m1"], "u": ["a0.h1", "a7.h1"]})
+    path.write_text(path.read_text().replace("planted:sums_0", "a-name/on-the-hub").replace("planted", "repeat"))
+    at = next(i for i, one in enumerate(path.read_text().splitlines(), 1) if "a7.h1" in one)
+    with pytest.raises(ClaimError, match=rf"claim.yaml:{at}: the variable 'u': 'a7.h1': layer 7 does not exist"):
+        load_claim(path).check(workbench().model)

@@ -75,7 +75,7 @@ def test_what_is_not_of_the_vocabulary_is_one_sentence(text: str, sentence: str)
         ({"a": "token(1)"}, "b", r"the answer is 'b', which is no variable"),
         ({"a": "token(1)", "b": "a"}, "a", r"the answer 'a' is read by 'b'"),
         ({"a b": "token(1)"}, None, r"'a b' is no name of a variable"),
-        ({"a": 3}, None, r"the variable 'a' is neither an expression nor a function, but 3"),
+        ({"a": 3}, None, r"the variable 'a' is neither an expression, such as 'number\(1\)', nor a function, but 3"),
         ({"a": lambda *more: 1}, None, r"the variable 'a' is a function with \* in its parameters"),
         ({"a": "nope(1)"}, None, r"the variable 'a': 'nope\(1\)' has the unknown word 'nope'"),
     ],

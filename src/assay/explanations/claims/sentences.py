@@ -41,7 +41,9 @@ _TYPES = {
 
 
 def _sentence(error: ErrorDetails, schema: type[BaseModel], source: SourceFile, prefix: Path_) -> str:
-    path = prefix + tuple(p for p in error["loc"] if isinstance(p, int) or (*prefix, p) in source.lines)
+    path = prefix
+    for part in error["loc"]:
+        path = (*path, part) if isinstance(part, int) or (*path, part) in source.lines else path
     kind, value, name = error["type"], error.get("input"), str(error["loc"][-1])
     if kind in ("extra_forbidden", "missing"):
         inside = f" in {prefix[-1]!r}" if prefix else ""
@@ -70,6 +72,10 @@ def _sentence(error: ErrorDetails, schema: type[BaseModel], source: SourceFile, 
     if field == "components":
         like = getattr(schema, "like", "{a1.h3: induction}")
         what = what.replace("a mapping", f"a mapping such as {like}").replace("a list", "a list such as [a1.h3]")
+    elif kind == "list_type" and isinstance(value, str):
+        what = f"a list such as [{value}]"
+    elif kind == "string_type" and error["loc"][0] == "variables":
+        what += " such as number(1)"
     return f"{where}{element}{field!r} must be {what}, not {shown}"
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from assay.errors import ClaimError, ComponentError, nearest
+from assay.errors import ClaimError, TaskError, UserError
 from assay.explanations.claims.block import Claim, KindFields
 from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.explanations.hypothesis import LEVEL
 from assay.explanations.levels import Level
-from assay.names import parse_site
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
-    from assay.explanations.hypothesis.hypothesis import Hypothesis
+    from assay.explanations.hypothesis.graph import HighLevelModel
+    from assay.task.task import Task
 
 Names = Annotated[list[str], Field(min_length=1)]
 
@@ -37,41 +37,76 @@ class HypothesisFields(KindFields):
         return tuple(name for some in self.places.values() for name in some)
 
     def build(self) -> Explanation:
-        return self._built()
-
-    def _built(self) -> Hypothesis:
         from assay.explanations.hypothesis.hypothesis import Hypothesis
 
         return Hypothesis(self.variables, self.places, self.answer, treeify=self.treeify is not False)
 
     def check(self, claim: Claim, shape: KnownShape | None) -> None:
+        from assay.explanations.hypothesis.graph import misplaced, place_site
+
+        model = self._high_level(claim)
+        modules = claim.task.kind == "classify"
+        wrong = misplaced(self.places, model, modules=modules, share=shape and shape.share)
+        if wrong is not None:
+            raise ClaimError(f"{self._where(claim, wrong.variable, wrong.index)}{wrong.sentence}")
+        for variable, index, name in self._every():
+            problem = None if shape is None else out_of_range(place_site(name, modules), shape)
+            if problem:
+                where = self._where(claim, variable, index)
+                raise ClaimError(f"{where}the variable {variable!r}: {name!r} is not in {claim.model}: {problem}")
+
+    def check_model(self, claim: Claim, model: Any) -> None:
+        from assay.explanations.hypothesis.places import alignment
+
+        try:
+            alignment(self.places, self._high_level(claim), model)
+        except ClaimError as problem:
+            said = {f"the variable {variable!r}": (variable, None) for variable in self.places}
+            said |= {f"the variable {v!r}: {name!r}": (v, index) for v, index, name in self._every()}
+            variable, index = said[max((one for one in said if str(problem).startswith(one)), key=len)]
+            raise ClaimError(f"{self._where(claim, variable, index)}{problem}") from None
+
+    def check_task(self, claim: Claim, task: Task) -> None:
+        import numpy as np
+
+        from assay.explanations.hypothesis.graph import place_site
+        from assay.explanations.hypothesis.values import TaskValues
+
+        try:
+            TaskValues.of(self._high_level(claim), task)
+        except TaskError as problem:
+            raise TaskError(f"{self._guilty(claim, problem)}{problem}") from None
+        for variable, index, name in self._every():
+            position = place_site(name, modules=True).position
+            try:
+                _ = position is None or task.at(position, np.arange(len(task)))
+            except TaskError as problem:
+                where = self._where(claim, variable, index)
+                raise TaskError(f"{where}the variable {variable!r}: {problem}") from None
+
+    def _every(self) -> Iterator[tuple[str, int, str]]:
+        """Every place: its variable, its number among the variable's, and its name."""
+        for variable, some in self.places.items():
+            for index, name in enumerate(some):
+                yield variable, index, name
+
+    def _high_level(self, claim: Claim) -> HighLevelModel:
         from assay.explanations.hypothesis.graph import HighLevelModel
 
         try:
-            HighLevelModel.of(self.variables, self.answer)
+            return HighLevelModel.of(self.variables, self.answer)
         except ClaimError as problem:
-            raise ClaimError(f"{self._where(claim, 'variables', self.variables, problem)}{problem}") from None
-        for variable, names in self.places.items():
-            if variable not in self.variables:
-                where = claim.where("explanation", "places", variable)
-                raise ClaimError(f"{where}{variable!r} is no variable" + nearest(variable, self.variables))
-            for index, name in enumerate(names):
-                where = claim.where("explanation", "places", variable, index)
-                try:
-                    site = parse_site(name, claim.task.kind == "classify")
-                except ComponentError as problem:
-                    raise ClaimError(f"{where}the variable {variable!r}: {problem}") from None
-                problem = None if shape is None else out_of_range(site, shape)
-                if problem:
-                    raise ClaimError(f"{where}the variable {variable!r}: {name!r} is not in {claim.model}: {problem}")
-
-    def check_model(self, claim: Claim, model: object) -> None:
-        try:
-            self._built().scope(model)  # type: ignore[arg-type]
-        except ClaimError as problem:
-            raise ClaimError(f"{self._where(claim, 'places', self.places, problem)}{problem}") from None
+            raise ClaimError(f"{self._guilty(claim, problem)}{problem}") from None
 
     @staticmethod
-    def _where(claim: Claim, field: str, names: Iterable[str], problem: ClaimError) -> str:
-        guilty = next((name for name in names if f"the variable {name!r}" in str(problem)), None)
-        return claim.where("explanation", field) if guilty is None else claim.where("explanation", field, guilty)
+    def _where(claim: Claim, variable: str, index: int | None) -> str:
+        place = () if index is None else (index,)
+        return claim.where("explanation", "places", variable, *place)
+
+    def _guilty(self, claim: Claim, problem: UserError) -> str:
+        """The line of the variable whose definition is at fault, or of the answer."""
+        said = str(problem)
+        guilty = next((name for name in self.variables if f"the variable {name!r}" in said), None)
+        if guilty is None and self.answer is not None and said.startswith("the answer"):
+            return claim.where("explanation", "answer")
+        return claim.where("explanation", "variables", *(() if guilty is None else (guilty,)))

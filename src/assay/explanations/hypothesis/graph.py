@@ -9,8 +9,10 @@ from inspect import Parameter, signature
 from typing import Any
 
 from assay.errors import ClaimError, TaskError, UserError, nearest
+from assay.explanations.claims.block import component
 from assay.explanations.hypothesis.example import Example
 from assay.explanations.hypothesis.expressions import Expression, parse
+from assay.names import Site, overlap, parse_site
 
 Definition = str | Callable[..., Any]
 INPUT = "example"  # the parameter of a Python function that is given the example
@@ -109,6 +111,69 @@ class HighLevelModel:
         return found - {name}
 
 
+def place_site(name: str, modules: bool) -> Site:
+    """The site of a place's name.
+
+    Args:
+        modules: whether it may be a submodule's.
+
+    Raises:
+        UserError: for what is no name, and for a place of a transformer that is none of its parts or streams.
+    """
+    return parse_site(name, True) if modules else component(name, streams=True)
+
+
+@dataclass(frozen=True)
+class Misplaced:
+    """What is wrong with the places of a variable, in one sentence; the number of the place, where it is one."""
+
+    variable: str
+    index: int | None
+    sentence: str
+
+
+def misplaced(
+    places: Mapping[str, Sequence[Any]],
+    model: HighLevelModel,
+    *,
+    modules: bool = True,
+    share: int | None = None,
+    beside: Callable[[Any, Any], bool] | None = None,
+) -> Misplaced | None:
+    """The first of the places that cannot be right, as far as names tell.
+
+    Args:
+        places: names, or what has a `name`.
+        modules: whether names may be submodules of a network of another kind; share: how many heads share keys and
+            values, where that is known.
+        beside: whether two places of one name have nothing in common; None: no such two do.
+    """
+    taken: list[tuple[Site, str, Any]] = []
+    for variable, some in places.items():
+        if variable not in model.variables:
+            text = f"places are given of {variable!r}, which is no variable" + nearest(variable, model.variables)
+            return Misplaced(variable, None, text)
+        if variable != model.answer and model.answer not in model.behind(variable):
+            text = f"the variable {variable!r} has places, and the answer {model.answer!r} does not depend on it"
+            return Misplaced(variable, None, text)
+        for index, place in enumerate(some):
+            name = getattr(place, "name", place)
+            try:
+                site = place_site(name, modules)
+            except UserError as problem:
+                return Misplaced(variable, index, f"the variable {variable!r}: {problem}")
+            for other, whose, there in taken:
+                if overlap(site, other, share) and not (site == other and beside and beside(place, there)):
+                    text = f"{name!r} overlaps {str(other)!r} of {whose!r}; leave one out"
+                    text = f"{name!r} is named a second time" if (other, whose) == (site, variable) else text
+                    return Misplaced(variable, index, f"the variable {variable!r}: {text}")
+            taken.append((site, variable, place))
+    if list(places) == [model.answer]:
+        text = f"only the answer {model.answer!r} has places; give some of a variable that it depends on"
+        return Misplaced(model.answer, None, text)
+    return None
+
+
 def _variable(name: str, definition: object, all_of_them: Mapping[str, object]) -> Variable:
     if not (isinstance(name, str) and name.isidentifier()) or name == INPUT:
         raise ClaimError(f"{name!r} is no name of a variable: letters, digits and _, and not {INPUT!r}")
@@ -125,7 +190,9 @@ def _variable(name: str, definition: object, all_of_them: Mapping[str, object]) 
             raise ClaimError(f"the variable {name!r} is a function with * in its parameters, which name no variables")
         parents, reads_input = tuple(p for p in found if p != INPUT), INPUT in found
     else:
-        raise ClaimError(f"the variable {name!r} is neither an expression nor a function, but {definition!r}")
+        raise ClaimError(
+            f"the variable {name!r} is neither an expression, such as 'number(1)', nor a function, but {definition!r}"
+        )
     for parent in parents:
         if parent not in all_of_them:
             raise ClaimError(

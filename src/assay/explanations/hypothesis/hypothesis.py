@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Int
 
-from assay.errors import ClaimError, TaskError, nearest
+from assay.errors import ClaimError, TaskError
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
@@ -19,7 +19,7 @@ from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
 from assay.explanations.hypothesis.interchange import interchange, unswapped
 from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
-from assay.explanations.hypothesis.places import Carried, Given, Place, alignment
+from assay.explanations.hypothesis.places import Carried, Given, Place, alignment, checked
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
 from assay.explanations.hypothesis.values import values_of
 from assay.explanations.levels import Level
@@ -84,28 +84,14 @@ class Hypothesis(Explanation):
             answer: the variable that the network's output is; None: the last one.
 
         Raises:
-            ClaimError: for what is no high-level model, and where no variable has a place.
+            ClaimError: for what is no high-level model, where no variable has a place, and for a place that is named
+                twice or is no part of any network.
         """
-        wrong = next((name for name, some in places.items() if isinstance(some, str) or not some), None)
-        if wrong is not None:
-            raise ClaimError(f"the variable {wrong!r} takes a list of at least one place, not {places[wrong]!r}")
         if not places:
             raise ClaimError("a hypothesis names no places, so it says nothing about the network")
         given = variables if isinstance(variables, HighLevelModel) else HighLevelModel.of(variables, answer)
-        made = {
-            name: tuple(one if isinstance(one, Place) else Place(one) for one in some) for name, some in places.items()
-        }
-        for name in made:
-            if name not in given.variables:
-                raise ClaimError(f"places are given of {name!r}, which is no variable" + nearest(name, given.variables))
-            if name != given.answer and given.answer not in given.behind(name):
-                raise ClaimError(
-                    f"the variable {name!r} has places, and the answer {given.answer!r} does not depend on it"
-                )
-        if given.answer in made and len(made) == 1:
-            raise ClaimError(f"only the answer {given.answer!r} has places; give some of a variable that it depends on")
         object.__setattr__(self, "high_level", given)
-        object.__setattr__(self, "places", made)
+        object.__setattr__(self, "places", checked(places, given))
         object.__setattr__(self, "treeify", treeify)
 
     def __repr__(self) -> str:

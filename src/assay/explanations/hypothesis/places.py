@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from assay.errors import ClaimError, ComponentError, nearest
-from assay.explanations.hypothesis.graph import HighLevelModel
+from assay.errors import ClaimError, ComponentError
+from assay.explanations.hypothesis.graph import HighLevelModel, misplaced
 from assay.explanations.hypothesis.maps import PlaceMap, apart, same
 from assay.intervene.components import check, expand
 from assay.intervene.plan import Mix, Source
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
-from assay.names import Site, larger
+from assay.names import Site, overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +56,27 @@ class Carried:
         return 2 * layer + {"stream": 0, "head": 1, "module": 0}.get(kind, 2)
 
 
+def beside(one: Place, other: Place) -> bool:
+    """Whether two places that have one name have no dimension in common."""
+    return apart(one.map, other.map)
+
+
+def checked(given: Given, variables: HighLevelModel) -> dict[str, tuple[Place, ...]]:
+    """The places of every variable that has some, checked as far as names tell.
+
+    Raises:
+        ClaimError: with the variable's name.
+    """
+    wrong = next((name for name, some in given.items() if isinstance(some, str) or not some), None)
+    if wrong is not None:
+        raise ClaimError(f"the variable {wrong!r} takes a list of at least one place, not {given[wrong]!r}")
+    made = {name: tuple(one if isinstance(one, Place) else Place(one) for one in some) for name, some in given.items()}
+    problem = misplaced(made, variables, beside=beside)
+    if problem is not None:
+        raise ClaimError(problem.sentence)
+    return made
+
+
 def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleModel) -> dict[str, list[Carried]]:
     """The places of every variable that has some, checked against a model.
 
@@ -65,14 +86,11 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
     """
     out: dict[str, list[Carried]] = {}
     taken: list[tuple[Carried, str]] = []
-    for name, places in given.items():
-        if name not in variables.variables:
-            raise ClaimError(f"places are given of {name!r}, which is no variable" + nearest(name, variables.variables))
-        for one in places:
-            place = one if isinstance(one, Place) else Place(one)
+    for name, places in checked(given, variables).items():
+        for place in places:
             for site in _sites(name, place, model):
-                for other, whose in taken:
-                    if _overlap(site, other.site) and not (site == other.site and apart(place.map, other.place.map)):
+                for other, whose in taken:  # heads that share keys and values only a model knows
+                    if overlap(site, other.site) and not (site == other.site and beside(place, other.place)):
                         where = str(other.site)
                         raise ClaimError(f"the variable {name!r}: {str(site)!r} overlaps {where!r} of {whose!r}")
                 out.setdefault(name, []).append(Carried(site, place))
@@ -86,13 +104,6 @@ def _sites(name: str, place: Place, model: Model | ModuleModel) -> list[Site]:
         return [site] if site.kind == "stream" else expand([place.name], model)
     except ComponentError as problem:
         raise ClaimError(f"the variable {name!r}: {problem}") from problem
-
-
-def _overlap(one: Site, other: Site) -> bool:
-    """Whether two sites are one place, or one is a part of the other, in some column."""
-    a, b = one.at(None), other.at(None)
-    inside = a == b or a in larger(b) or b in larger(a)
-    return inside and (one.position == other.position or None in (one.position, other.position))
 
 
 def before(depth: int, site: Site) -> bool:

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from assay.errors import ComponentError, TaskError, nearest
+from assay.errors import ComponentError, TaskError
 from assay.intervene.circuits.engine import CircuitBatch, CircuitEngine
 from assay.intervene.circuits.groups import MEMORY, budget, grouped
 from assay.intervene.edits.engine import EditRunner
@@ -30,22 +30,12 @@ def columns_of(
         TaskError: for a column that some row does not have, and for a name that the task does not have.
     """
     out: dict[Position, np.ndarray] = {}
-    last = examples.last[rows]
     for position in positions:
-        if isinstance(position, int):
-            shortest = int(last.min()) + 1
-            if not -shortest <= position < shortest:
-                raise TaskError(
-                    f"an edge is kept @{position}, and the shortest example has columns 0 to {shortest - 1}"
-                )
-            out[position] = np.where(position < 0, last + 1 + position, position)
-        elif position is not None:
-            if position not in examples.columns:
-                raise TaskError(
-                    f"an edge is kept @{position}, and the task has no column {position!r}"
-                    + nearest(position, examples.columns)
-                )
-            out[position] = np.asarray(examples.columns[position])[rows]
+        if position is not None:
+            try:
+                out[position] = examples.at(position, rows)
+            except TaskError as problem:
+                raise TaskError(f"an edge is kept @{position}, and {problem}") from None
     return out
 
 

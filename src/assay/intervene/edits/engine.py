@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.errors import ClaimError, ComponentError, TaskError, nearest
+from assay.errors import ClaimError, ComponentError, TaskError
 from assay.intervene.components import only, pick, put, tap
 from assay.intervene.edits.alike import first_apart, first_layer, reads
 from assay.intervene.edits.donor_runs import DonorRuns, sites_from
@@ -350,17 +350,11 @@ class EditRunner(RowBatches):
         """The column of each row that a site's position names, or None for every column."""
         if site.position is None:
             return None
-        if isinstance(site.position, int):
-            last = self.examples(seen.data).last[seen.rows]
-            shortest = int(last.min()) + 1
-            if not -shortest <= site.position < shortest:
-                raise TaskError(f"{str(site)!r}: the shortest example has columns 0 to {shortest - 1}")
-            columns = np.where(site.position < 0, last + 1 + site.position, site.position)
-            return torch.as_tensor(columns, device=seen.tokens.device)
-        named = self.examples(seen.data).columns
-        if site.position not in named:
-            raise TaskError(f"{str(site)!r}: the task has no column {site.position!r}" + nearest(site.position, named))
-        return torch.as_tensor(named[site.position][seen.rows], device=seen.tokens.device)
+        try:
+            columns = self.examples(seen.data).at(site.position, seen.rows)
+        except TaskError as problem:
+            raise TaskError(f"{str(site)!r}: {problem}") from None
+        return torch.as_tensor(columns, device=seen.tokens.device)
 
 
 def _data_rows(run: Run, ids: Int[np.ndarray, "batch"]) -> Int[np.ndarray, "batch"]:
