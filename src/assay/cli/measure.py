@@ -129,7 +129,7 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
     check_target(settings.out, settings.overwrite)  # before torch is imported
     check(register_path(settings.out))
     from assay.measure.measure import measure_into
-    from assay.report.terminal.card import Card
+    from assay.report.terminal.card import Card, telling
     from assay.report.terminal.progress import Bar
 
     with Bar() as progress:
@@ -142,7 +142,7 @@ def run_measurement(claim: ClaimFile, settings: Settings, as_json: bool, before:
         print_json(result.record)
     else:
         folder = Path(settings.out)
-        follow = f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"
+        follow = f"assay report {shlex.quote(str(folder))} --section {telling(result.record)}"
         if result.record.budget.wanting:
             follow = go_on_with(folder, "" if result.record.budget.passes == 0 else " --thorough")
         console().print(Card(result.record, report=str(folder / "report.html"), follow=follow), crop=False)

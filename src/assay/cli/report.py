@@ -72,15 +72,15 @@ def report(
     from assay.report.page import find as find_page
     from assay.report.page import page
     from assay.report.terminal import find as find_terminal
+    from assay.report.terminal import sections
     from assay.report.terminal.card import Card
-    from assay.report.terminal.sections import SECTIONS
-    from assay.report.terminal.sections import section as part
 
     if section is not None:
-        if isinstance(record, SearchRecord) or section not in SECTIONS:
-            known = () if isinstance(record, SearchRecord) else SECTIONS
+        if isinstance(record, SearchRecord):
+            raise UserError(f"{run!r} is a search, which `assay report` prints whole, without --section {section!r}")
+        if section not in (known := sections.names(record)):
             raise UserError(f"{run!r} has no section {section!r}" + nearest(section, known))
-        print(rendered(part(record, section)), end="")
+        print(rendered(sections.section(record, section)), end="")
         return
 
     where, follow = str(folder / PAGE), f"assay measure {shlex.quote(str(folder / 'claim.yaml'))}"

@@ -90,7 +90,7 @@ def test_the_figures_that_decide_come_first_and_everything_else_is_folded():
     assert re.findall(r'<section id="([a-z]+)"', deciding) == [
         *("verdict", "headline", "controls", "worst", "length", "compute")
     ]
-    assert all(f'<section id="{name}">' not in details for name in ("table", "checks", "residual", "terms"))
+    assert all(f'<section id="{name}">' not in details for name in ("floors", "checks", "residual", "terms"))
     assert details.count('<section class="folded"') == details.count("<details><summary><h2>") > 8
     assert deciding.count('class="see"') == 5
 

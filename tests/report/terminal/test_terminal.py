@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,14 +14,16 @@ from assay.record.controls import ControlGroup
 from assay.report import words
 from assay.report.cells import as_markdown, group_line
 from assay.report.charts.intervals import recovered
+from assay.report.plain import plain_text
 from assay.report.terminal import compared, staged
 from assay.report.terminal import find as find_terminal
-from assay.report.terminal.card import Card
-from assay.report.terminal.sections import SECTIONS, section
+from assay.report.terminal.card import Card, telling
+from assay.report.terminal.sections import SECTIONS, names, section
 from assay.report.verdict import verdict
 from assay.report.words import interval_text
 from assay.stats.estimate import Estimate
 from tests.report import records
+from tests.report.rendered import Elements, drawn
 
 
 def estimate(*figures: Any, **more: Any) -> Estimate:
@@ -245,6 +248,74 @@ def test_every_section_is_printed_of_every_record(name):
         assert "None" not in text
 
 
+ALWAYS = {"verdict", "headline", "floors", "agreement", "checks", "residual", "measured", "again", "terms"}
+
+
+@pytest.mark.parametrize("case", ["program", "several", "remove", "circuit", "hypothesis"])
+def test_every_section_of_a_page_can_be_printed_by_its_name(case: str):
+    data = records.data("program" if case == "hypothesis" else case)
+    if case == "hypothesis":
+        share = records.estimate(0.5, 0.1)
+        row = {"variables": ["u"], "swaps": 64, "changed": 0.5, "majority": 0.25}
+        row["by_rest"] = {key: {"raw": share, "accuracy": share} for key in ("left", "mean")}
+        found = {"accuracy": share, "plain": share, "unswapped": share, "variables": ["u"], "perturbed": "mean"}
+        data["interchange"] = {**found, "rows": [row]}
+        data["own"] = {"block": "hypothesis", "pieces": [{"piece": "sentence", "text": "Of the hypothesis alone."}]}
+    record = records.measured(data)
+    page = Elements(drawn(data))
+    shown = {attributes["id"] for tag, attributes in page.elements if tag == "section"}
+    assert shown >= ALWAYS
+    assert shown <= set(names(record))
+    own = {record.own.block} if record.own else set()
+    assert set(names(record)) == {*SECTIONS, *own}
+    assert own <= shown
+    for name in own:
+        assert _once(data, name).startswith(plain_text(record.own.title if record.own else ""))
+
+
+def test_the_terminal_has_no_section_that_no_page_has():
+    template = (Path(words.__file__).parent / "page" / "template.html").read_text()
+    ids = set(re.findall(r'(?:<section id=|call fold\()"(\w+)"', template)) | {"again", "terms"}
+    assert set(SECTIONS) == ids
+
+
+def test_what_a_kind_says_is_printed_piece_by_piece():
+    record = records.data("circuit")
+    line = [[1.0, records.estimate(0.5, 0.1)], [2.0, records.estimate(None, reason="none is")]]
+    heat = {"piece": "heat map", "rows": ["a0.h0"], "columns": ["7"], "values": [[0.25]], "unit": "KL"}
+    tokens = {"piece": "tokens", "title": "A strip", "tokens": [{"token": "wo", "kl": 0.1}, {"token": "rd"}]}
+    series = {"piece": "series", "title": "A line", "x": "size", "y": "share", "lines": {"one": line}}
+    record["own"]["pieces"] += [series, heat, tokens]
+    text = _once(record, "circuit")
+    for part in ("8 of 82 edges", "Minimality", "10.39 [8.29, 12.48]", "0.50 [0.40, 0.60]", "because none is"):
+        assert part in text
+    assert "A strip: word" in text
+    assert "a0.h0 0.250" in text
+
+
+def test_a_long_claim_has_two_lines_and_its_level():
+    record = records.data()
+    record["claim"]["sentence"] = "; ".join(f"r{i}@-1 carries 'v{i}'" for i in range(6))
+    lines = _printed(Card(records.measured(record))).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("  CLAIM"))
+    assert "…" not in lines[at] + lines[at + 1]
+    assert lines[at + 1].endswith("'v5'   level: how")
+    record["claim"]["sentence"] += "; r9 carries more than there is room for on two lines of a terminal" * 2
+    lines = _printed(Card(records.measured(record))).splitlines()
+    assert lines[at + 1].endswith("…   level: how")
+    assert "RESULT" in lines[at + 2]
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_what_is_next_is_not_what_was_run():
+    record = records.data()
+    for check in record["checks"]:
+        check["state"] = "passed"
+    assert telling(records.measured(record)) == "worst"
+    record["checks"][0]["state"] = "fired"
+    assert telling(records.measured(record)) == "checks"
+
+
 def test_nothing_in_the_name_of_a_run_folder_is_obeyed():
     evil = "runs/a\x1b[31m\u202eb\nc/report.html"
     shown = _printed(Card(records.measured(), evil, f"assay measure {evil}"))
@@ -340,7 +411,7 @@ def test_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
     record["reference"]["fits"] = [{**fit, "settled": True}]
     record["reference"]["fits"].append({**fit, "settled": False})
     assert "Fitted: optimal constants of 6 parts: KL 3.440 → 2.930 on 16 held-out rows, cut off" in _once(
-        record, "fits"
+        record, "measured"
     )
     record["reference"] = {"statistics": None, "fits": [{**fit, "settled": place != 9} for place in range(10)]}
     listed = words.fitted(records.measured(record))

@@ -240,3 +240,15 @@ def budget(record: MeasurementRecord) -> list[tuple[str, str]]:
     most = "" if found.passes is None else f" of {words.number(found.passes, 0)} allowed"
     facts = [("passes over all scored rows", f"{words.number(spent, 1)}{most}")]
     return facts + [(why, ", ".join(blocks)) for why, blocks in words.not_measured(record)]
+
+
+def glossary(record: MeasurementRecord) -> dict[str, str]:
+    """The terms that the page uses."""
+    left_out = {"recovered (loss)", "nines", "residual signal"} if record.removal else {"necessity"}
+    left_out |= set() if record.interchange else {"interchange accuracy"}
+    left_out |= set() if record.compute.points else {"compute recovered", "compute share"}
+    left_out |= set() if record.bits.two_part else {"two-part code"}
+    own = record.own
+    edge = {"edge": words.FRONTIER_TERMS["edge"]} if own and own.graph else {}
+    found = words.TERMS | edge | (own.terms if own else {})
+    return {name: text for name, text in found.items() if name not in left_out}

@@ -39,7 +39,7 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         specs,
         assay=record.assay,
         contents=_contents(record, specs, shown is not None),
-        glossary=_glossary(record),
+        glossary=details.glossary(record),
         r=record,
         head=record.headline,
         removal=record.removal,
@@ -99,18 +99,6 @@ def _parts(record: MeasurementRecord) -> list[Any]:
     return [*record.parts.components, *([record.parts.compound] if record.parts.compound else [])]
 
 
-def _glossary(record: MeasurementRecord) -> dict[str, str]:
-    """The terms that the page uses."""
-    left_out = {"recovered (loss)", "nines", "residual signal"} if record.removal else {"necessity"}
-    left_out |= set() if record.interchange else {"interchange accuracy"}
-    left_out |= set() if record.compute.points else {"compute recovered", "compute share"}
-    left_out |= set() if record.bits.two_part else {"two-part code"}
-    own = record.own
-    edge = {"edge": words.FRONTIER_TERMS["edge"]} if own and own.graph else {}
-    found = words.TERMS | edge | (own.terms if own else {})
-    return {name: text for name, text in found.items() if name not in left_out}
-
-
 def _contents(
     record: MeasurementRecord, specs: dict[str, Any], examples: bool
 ) -> Sequence[tuple[str, Sequence[Entry]]]:
@@ -126,8 +114,8 @@ def _contents(
         Entry("compute", "Training compute") if "scaling" in known else None,
     ]
     more = [
-        Entry("own", record.own.title) if record.own else None,
-        Entry("table", "Every floor and ablation"),
+        Entry(record.own.block, record.own.title) if record.own else None,
+        Entry("floors", "Every floor and ablation"),
         Entry("agreement", "Agreement"),
         Entry("checks", "Checks"),
         Entry("parts", "Each component alone") if _parts(record) else None,

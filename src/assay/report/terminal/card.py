@@ -22,11 +22,18 @@ from assay.report.terminal.bars import bar
 
 WIDE, ROWS, GROUPS, CHECKS = 100, 5, 3, 4
 LINES, AROUND = 24, 4  # a blank line, the floors' header, where the page is, what is next
-HEAD = 7  # lines above the floors; each more costs a row of these
+CLAIM, HEAD = 2, 7  # lines of the claim at most; lines above the floors; each more costs a row of these
 INDENT = " " * 10
 BAR = 40
 GAP = 2  # between columns
 _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
+
+
+def telling(record: MeasurementRecord) -> str:
+    """The section that says most beyond the card: checks that fired, swaps, worst examples, or else controls."""
+    if record.fired:
+        return "checks"
+    return "swaps" if record.interchange else "worst" if record.residual.worst else "controls"
 
 
 class Card:
@@ -68,8 +75,13 @@ class Card:
         yield _cut(Text(line, style=_DIM), wide)
         said = words.claim_line(record).replace(f" of {model}", "")  # the line above names it
         claim, level = Text(words.few_names(said), style="bold"), f"   level: {record.level}"
-        claim = _cut(claim, wide - len(INDENT) - len(level))
-        yield Text.assemble(("  CLAIM   ", _DIM), claim, (level, _DIM))
+        room = wide - len(INDENT) - len(level)
+        lines = list(claim.wrap(console, room))
+        if len(lines) > CLAIM:
+            lines[CLAIM - 1 :] = [_cut(Text(" ").join(lines[CLAIM - 1 :]), room)]
+        for i, one in enumerate(lines):
+            last = level if i == len(lines) - 1 else ""
+            yield Text.assemble((INDENT if i else "  CLAIM   ", _DIM), one, (last, _DIM))
         result = Text(self._result(), style=_GOLD).wrap(console, wide - len(INDENT))
         yield from (Text.assemble((INDENT if i else "  RESULT  ", _DIM), one) for i, one in enumerate(result))
         first = verdict.led(record)

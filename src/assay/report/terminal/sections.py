@@ -9,11 +9,17 @@ from rich.table import Table
 from rich.text import Text
 
 from assay.record.compute import Compute, Rung
+from assay.record.graph import Graph
 from assay.record.measurement import MeasurementRecord
+from assay.record.pieces import HeatMap, Piece, Sentence, TablePiece, TokenStrip
+from assay.report import cells as cells_of
+from assay.report import slices, words
 from assay.report import swaps as swaps_of
-from assay.report import words
-from assay.report.cells import bare, bits_line, group_line, missing, nines_cell, row_name
-from assay.report.plain import plain_text
+from assay.report.cells import bare, bits_line, group_line, nines_cell, row_name
+from assay.report.charts import graph
+from assay.report.page import details, sees
+from assay.report.page import worst as worst_of
+from assay.report.plain import plain_lines, plain_text
 from assay.report.verdict import NamedMetric, as_figure, metric, undefined
 from assay.report.verdict import verdict as verdict_of
 from assay.stats.estimate import Estimate
@@ -23,7 +29,7 @@ _DIM, _GOLD, _RED = "dim", "bold yellow", "bold red"
 
 def floors(record: MeasurementRecord) -> list[RenderableType]:
     """A row a floor and ablation."""
-    intervals = (line for line in missing(_figures(record)) if line.startswith("No"))
+    intervals = (line for line in cells_of.missing(_figures(record)) if line.startswith("No"))
     return [_rows(record), *(Text(line, style=_DIM) for line in (*undefined(record), *intervals))]
 
 
@@ -62,7 +68,7 @@ def rivals(record: MeasurementRecord) -> list[RenderableType]:
             *(bare(x, places) for (_, x), places in zip(figures[-3:], (2, 3, 3), strict=True)),
         )
         table.add_row(*(Text(cell) for cell in (*cells, words.bits(one.bits) if one.bits is not None else "none")))
-    return [table, *(Text(line, style=_DIM) for line in missing(figures))]
+    return [table, *(Text(line, style=_DIM) for line in cells_of.missing(figures))]
 
 
 def compute(record: MeasurementRecord) -> list[RenderableType]:
@@ -78,8 +84,8 @@ def length(record: MeasurementRecord) -> list[RenderableType]:
 def residual(record: MeasurementRecord) -> list[RenderableType]:
     """Where what is left sits (no interval: too few documents), and the worst examples."""
     table = _table("slice", "tokens", "KL", "gap in loss", "share of what is left")
-    for by, slices in record.residual.slices.items():
-        for one in slices[:8] if len(slices) > 1 else ():
+    for by, rows in record.residual.slices.items():
+        for one in rows[:8] if len(rows) > 1 else ():
             share = "undefined" if one.share is None else words.share(one.share)
             found = (f"{words.value_text(x, 3)} {words.interval_text(x, 3)}".rstrip() for x in (one.kl, one.gap))
             cells = (plain_text(f"{by}: {one.slice}"), words.count(one.tokens), *found, share)
@@ -114,12 +120,55 @@ def parts(record: MeasurementRecord) -> list[RenderableType]:
         needed = "" if row.necessity is None else bare(row.necessity)
         figures += [("recovered", row.recovered), *([("necessity", row.necessity)] if needed else [])]
         table.add_row(*(Text(cell) for cell in (plain_text(row.component), bare(row.recovered), kl, needed)))
-    return [table, *(Text(line, style=_DIM) for line in missing(figures))]
+    return [table, *(Text(line, style=_DIM) for line in cells_of.missing(figures))]
 
 
-def fits(record: MeasurementRecord) -> list[RenderableType]:
-    """What was taken from the reference."""
-    return [Text(f"{name}: {text}") for name, text in words.fitted(record)] or [Text("nothing was fitted")]
+def headline(record: MeasurementRecord) -> list[RenderableType]:
+    """The figures that the page draws as bars."""
+    return [Text(sees.headline(record)), _rows(record)]
+
+
+def worst(record: MeasurementRecord) -> list[RenderableType]:
+    """The worst examples, each with the tokens around it."""
+    found = worst_of.examples(record)
+    if found is None:
+        return [Text("none, because no example was kept")]
+    table = _table(words.item(record), "KL", "loss gap", "where")
+    for one in found.rows:
+        figures = (words.number(one.kl, 2), "" if one.gap is None else words.number(one.gap, 2))
+        cells = (plain_text(f"{one.before}[{one.token}]{one.after}".replace("\n", "")), *figures, plain_text(one.where))
+        table.add_row(*map(Text, cells))
+    line = slices.telling_line(record)
+    return [*([Text(f"{line}.")] if line else []), table]
+
+
+def agreement(record: MeasurementRecord) -> list[RenderableType]:
+    """How far the explained run agrees with the model."""
+    return _facts(details.agreement(record))
+
+
+def measured(record: MeasurementRecord) -> list[RenderableType]:
+    """The model and its data, and what was taken from the reference."""
+    return _facts(details.facts(record))
+
+
+def missing(record: MeasurementRecord) -> list[RenderableType]:
+    """What was not measured, and why."""
+    return _facts(details.missing(record)) or [Text("nothing is missing")]
+
+
+def again(record: MeasurementRecord) -> list[RenderableType]:
+    """What repeats it: the command, the claim file, versions; and passes by stage."""
+    table = _table("stage", "passes over all scored rows")
+    for stage in record.budget.stages:
+        table.add_row(plain_text(stage.name), words.number(stage.passes, 2))
+    told = [text for text in (record.arguments.command, record.claim.text) if text]
+    return [*(Text(plain_lines(text)) for text in told), *_facts(details.versions(record)), table]
+
+
+def terms(record: MeasurementRecord) -> list[RenderableType]:
+    """What every word means."""
+    return _facts(list(details.glossary(record).items()))
 
 
 def verdict(record: MeasurementRecord) -> list[RenderableType]:
@@ -128,25 +177,68 @@ def verdict(record: MeasurementRecord) -> list[RenderableType]:
     return [Text(f"{said.title}.", style="bold"), *map(Text, said.sentences)]
 
 
-def cost(record: MeasurementRecord) -> list[RenderableType]:
-    """Passes by stage, and what there was no budget for."""
-    table = _table("stage", "passes over all scored rows")
-    for stage in record.budget.stages:
-        table.add_row(plain_text(stage.name), words.number(stage.passes, 2))
-    if record.budget.passes is not None:
-        table.add_row("allowed", words.number(record.budget.passes, 0))
-    return [table, *(Text(f"{block}: {reason}") for block, reason in record.budget.wanting.items())]
-
-
 SECTIONS: dict[str, Callable[[MeasurementRecord], list[RenderableType]]] = {
     one.__name__: one
-    for one in (verdict, floors, swaps, controls, rivals, parts, compute, length, residual, checks, fits, cost)
+    for one in (
+        *(verdict, swaps, headline, controls, worst, length, compute),
+        *(floors, agreement, checks, parts, rivals, residual, measured, missing, again, terms),
+    )
 }
 
 
+def names(record: MeasurementRecord) -> list[str]:
+    """Sections of this record's page, as its links name them; what its kind alone says is under the kind's name."""
+    return [*SECTIONS, *([record.own.block] if record.own else [])]
+
+
 def section(record: MeasurementRecord, name: str) -> Group:
-    """One part of the record in full; `name` is one of `SECTIONS`."""
-    return Group(*SECTIONS[name](record))
+    """One part of the record in full; `name` is one of `names`."""
+    return Group(*(SECTIONS[name](record) if name in SECTIONS else own(record)))
+
+
+def own(record: MeasurementRecord) -> list[RenderableType]:
+    """What only this kind of claim says."""
+    assert record.own is not None
+    lines: list[RenderableType] = [Text(plain_text(record.own.title), style="bold")]
+    for piece in record.own.pieces:
+        lines += _piece(piece)
+    return [*lines, *(Text(plain_text(note), style=_DIM) for note in record.own.notes)]
+
+
+def _piece(piece: Piece) -> list[RenderableType]:
+    if isinstance(piece, Sentence):
+        return [Text(plain_text(piece.text))]
+    if isinstance(piece, Graph):
+        return [Text(graph.size_line(piece))]
+    if isinstance(piece, TokenStrip):
+        return [Text(plain_text(f"{piece.title}: {''.join(token.token for token in piece.tokens)}"))]
+    rows: list[tuple[Estimate | float | str | None, ...]]
+    if isinstance(piece, TablePiece):
+        title, text, columns, rows = piece.title, piece.text, piece.columns, list(piece.rows)
+    elif isinstance(piece, HeatMap):
+        title, text, columns = piece.unit, None, ("", *piece.columns)
+        rows = [(name, *values) for name, values in zip(piece.rows, piece.values, strict=True)]
+    else:
+        title, text, columns = piece.title, None, (piece.x, "", piece.y)
+        rows = [(x, name, y) for name, line in piece.lines.items() for x, y in line]
+    table = _table(*map(plain_text, columns))
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    return [
+        Text(plain_text(title), style=_DIM),
+        *([Text(plain_text(text))] if text else []),
+        *([table] if rows else []),
+    ]
+
+
+def _cell(value: Estimate | float | str | None) -> Text:
+    if value is None or isinstance(value, str):
+        return Text(plain_text(value or ""))
+    return Text(words.said(value) if isinstance(value, Estimate) else words.number(value, 3))
+
+
+def _facts(found: Sequence[tuple[str, object]]) -> list[RenderableType]:
+    return [Text(plain_text(f"{name}: {text}")) for name, text in found]
 
 
 def _table(*columns: str) -> Table:
