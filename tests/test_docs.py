@@ -10,9 +10,11 @@ import pytest
 from assay.explanations.claims.file import claim_of
 from assay.explanations.claims.source import parse
 from tools import claim_files
+from tools.results_figures import figure, pictures
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LONGEST = 12  # rows of a table of results that is not folded
 NEEDS = "needs-"  # a block that needs another library: `test_neighbours` runs it where that is installed
 _BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -76,3 +78,22 @@ def test_references_in_code_lead_to_pages_of_docs():
 def test_lines_of_prose_are_short(page: Path):
     lines = page.read_text(encoding="utf-8").splitlines()
     assert not [n for n, line in enumerate(lines, 1) if len(line) > 160 and not line.startswith("|")]
+
+
+def test_pictures_of_results_are_drawn_from_the_tables_as_they_are():
+    for path, picture in pictures().items():
+        assert path.read_text(encoding="utf-8") == picture, f"python -m tools.results_figures draws {path.name} anew"
+        assert picture.count("<circle") > 3
+        assert f"({path.name})" in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert figure("−0.16 [−0.23, −0.08] (0.04; 0.25; 0.94)") == (-0.16, -0.23, -0.08)
+    assert figure("0.96") == (0.96, 0.96, 0.96)
+    assert figure("not measured") is None
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "results").glob("*.md")), ids=lambda page: page.stem)
+def test_long_tables_of_results_are_folded(page: Path):
+    inside, rows = False, 0
+    for line in page.read_text(encoding="utf-8").splitlines():
+        inside = line.startswith("<details") or (inside and not line.startswith("</details"))
+        rows = rows + 1 if line.startswith("|") else 0
+        assert inside or rows <= 2 + LONGEST, f"{page.name}: fold the table that has the row {line[:60]!r}"
