@@ -46,7 +46,8 @@ class Donated:
             kinds = {"z": shape.heads * shape.d_head, "mlp": shape.d_model, "stream": shape.d_model}
             like = kinds if every else kinds.keys() & {kind for kind, _ in keys}
             beside = {(kind, layer): kinds[kind] for kind in like for layer in layers}
-            beside = {key: width for key, width in beside.items() if key not in self.values}
+            bare = {("mlp", layer) for layer in layers if shape.d_mlp[layer] is None}
+            beside = {key: width for key, width in beside.items() if key not in self.values and key not in bare}
             tokens = len(self.run.rows) * inputs.task.tokens.shape[1] * inputs.model.dtype.itemsize
             if inputs.model.scale * nbytes(self.values) + tokens * sum(beside.values()) <= room:
                 wanted |= beside.keys()
