@@ -70,7 +70,7 @@ class Measurement:
 
     @property
     def interchange(self) -> Estimate:
-        """Of a hypothesis: its interchange accuracy with the rest perturbed, that of the variable which does worst."""
+        """Of a claim that names variables: interchange accuracy with the rest perturbed, of the worst one."""
         found = self.record.interchange
         why = f"a {self.record.claim.kind} claim names no variables whose values could be swapped"
         return Estimate.undefined(why) if found is None else found.accuracy

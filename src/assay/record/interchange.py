@@ -33,7 +33,7 @@ class SwappedRow(Block):
 
 
 class Interchange(Block):
-    """Interchange accuracy of a hypothesis.
+    """Interchange accuracy of a claim that names variables.
 
     Attributes:
         accuracy: the headline: the least of all rows, with the rest perturbed; plain: that row's with the rest left.

@@ -39,7 +39,7 @@ class MeasurementRecord(Block):
         nines, recovered, recovered_loss: the headline's.
         own: what only this kind of explanation says.
         target: what KL is taken from and agreement is with; None: the model's own distribution.
-        interchange: of a hypothesis: whether swaps of its variables do what it says; it leads.
+        interchange: of a claim that names variables: whether swaps of them do what it says; it leads.
         unmatched: the share of scored tokens about which the claim says nothing.
         budget: what was run, and what was not; sentence: the verdict; tries: which of how many on this split it is.
     """

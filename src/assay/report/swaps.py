@@ -1,4 +1,4 @@
-"""Swaps of a hypothesis's variables as a table: what the terminal and the page show of interchange accuracy."""
+"""Swaps of a claim's variables as a table: what the terminal and the page show of interchange accuracy."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def rows(found: Interchange) -> list[tuple[str | Estimate, ...]]:
 
 
 def verdict(found: Interchange) -> str:
-    """Whether swapping a variable's value has the effect that a hypothesis says."""
+    """Whether swapping a variable's value has the effect that the claim says."""
     if not found.accuracy.defined:
         return f"Interchange accuracy is undefined, because {words.why(found.accuracy)}."
     row = next(row for row in found.rows if row.variables == found.variables)
@@ -48,11 +48,9 @@ def verdict(found: Interchange) -> str:
     text += f"{rest(found.perturbed)} ({SCALE}), and {words.said(found.plain)} where it is left alone"
     changed = f"the answer should change in {100 * row.changed:.0f} % of {words.count(row.swaps)} swaps"
     only = (found.plain.low or 0) > (found.accuracy.high or 0)
-    holds = "; the hypothesis holds better only where the rest of the network is left alone" if only else ""
+    holds = "; the claim holds better only where the rest of the network is left alone" if only else ""
     agree = found.unswapped
-    alike = (
-        "" if agree is None else f" Unswapped, the network answers as the hypothesis does in {words.percent(agree)}."
-    )
+    alike = "" if agree is None else f" Unswapped, the network answers as the claim says in {words.percent(agree)}."
     return f"{text}; {changed}{holds}.{alike}"
 
 
@@ -62,6 +60,6 @@ def sees(found: Interchange) -> str:
         return verdict(found)
     return (
         "A variable's places take the values that they have on another input; the network should then answer as the "
-        f"hypothesis does. {SCALE}. Only where the rest is {rest(found.perturbed)} does a row tell a variable that is "
+        f"claim says. {SCALE}. Only where the rest is {rest(found.perturbed)} does a row tell a variable that is "
         "carried from one that is merely read there."
     )

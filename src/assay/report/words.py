@@ -49,7 +49,7 @@ TERMS: dict[str, str] = {
     "residual signal": "KL recovered by the part of the effect that the claim does not give (0: nothing is left).",
     "check": "A known way in which such a figure misleads. Fired: look here first. Unknown: could not be tested.",
     "necessity": "(loss with the parts removed − model) / (bigram − model): how much is lost without these parts.",
-    "interchange accuracy": "How often the network answers as the hypothesis does once a variable was given another "
+    "interchange accuracy": "How often the network answers as the claim says once a variable was given another "
     "input's value, over the most common right answer (0: a constant's, 1: exact).",
 }
 
