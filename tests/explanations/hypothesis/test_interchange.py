@@ -11,11 +11,15 @@ from assay.errors import ClaimError, TaskError
 from assay.explanations import Hypothesis
 from assay.explanations.hypothesis.interchange import Agreement, Answers, draw_swaps, interchange, share, unswapped
 from assay.explanations.hypothesis.scrub import LEFT
+from assay.explanations.hypothesis.values import TaskValues, coded
 from assay.intervene.edits.donor_runs import Donors
 from assay.measure.workbench import Workbench
+from assay.model.load import load
 from assay.model.meter import metered
+from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Undefined
+from assay.task.task import Task
 from tests.explanations.hypothesis.test_scrub import PLACES, RIGHT, VARIABLES, workbench
 
 RESTS = (LEFT, "resample_joint", "mean")
@@ -54,6 +58,15 @@ def test_what_is_swapped_in_is_run_once_for_all_swaps(monkeypatch: pytest.Monkey
     alone, more = found()
     assert more > passes + 10
     assert [one.raw for one in alone] == [one.raw for one in shared]
+
+
+def test_a_model_without_mlps_has_none_to_take():
+    model = load("zoo:novel-attn2-rep")
+    bench = Workbench(model, Task.repeat(model, n=8, length=4))
+    assert set(bench.model.config.d_mlp) == {None}
+    claim = Hypothesis({"last": "token(-1)", "answer": "last"}, {"last": ["a0.h0", "r1@-1"]})
+    found = score(bench, {"plan": claim.plan(bench, "resample_independent")})
+    assert found["plan"].kl.sum() > 0
 
 
 def test_a_wrong_part_and_a_wrong_variable_are_no_better_than_a_constant_answer():
@@ -121,8 +134,25 @@ def test_places_elsewhere_do_not_overlap_in_any_column():
     others = claim.elsewhere(workbench().model, 40, 0)
     assert not isinstance(others, Undefined)
     assert len(others) == 11  # of four heads two in order, but for its own
+    assert {group.name: group.possible for group in claim.neighbours(workbench(), "mean", 3)} == {
+        "permuted variable": 10**9,
+        "other places": 11,
+    }
     for other in others:
         assert len(other.scope(workbench().model)) == 2
+    several = Hypothesis(VARIABLES, {"u": ["a0.h1@3", "a0.h2@3"], "v": ["a0.h0"], "total": ["m1"]})
+    assert list(several.neighbours(workbench(), "mean", 3))[1].possible == 4 * 3 - 1  # one whole; of three two
+    found = several.elsewhere(workbench().model, 40, 0)
+    assert not isinstance(found, Undefined)
+    assert len(found) == 11
+
+
+def test_how_often_values_can_be_put_on_other_inputs():
+    codes = TaskValues(RIGHT.high_level, ({"u": 1}, {"u": 1}, {"u": 2}, {"u": 3}), np.zeros(4, dtype=np.int64))
+    object.__setattr__(codes, "_codes", {"u": coded([1, 1, 2, 3]), "v": coded([5, 5, 5, 5])})
+    assert codes.orders(("u",)) == 11
+    assert codes.orders(("u", "u")) == 143
+    assert codes.orders(("v",)) == 0
 
 
 def test_how_often_the_network_answers_as_the_hypothesis_does_unswapped():

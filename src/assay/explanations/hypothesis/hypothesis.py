@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ from assay.explanations.hypothesis.interchange import interchange, unswapped
 from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
 from assay.explanations.hypothesis.places import Carried, Given, Place, alignment, checked
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
-from assay.explanations.hypothesis.values import values_of
+from assay.explanations.hypothesis.values import MANY, values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Edit, Plan
@@ -254,7 +255,10 @@ class Hypothesis(Explanation):
             return make
 
         what = "each variable's values put on other inputs at random: the places carry them no more than by chance"
-        yield Neighbours("permuted variable", what, [(f"permutation {i}", permuted(i)) for i in range(most)], 10**9)
+        others = values_of(workbench, self.high_level).orders(names)
+        permutations = [(f"permutation {i}", permuted(i)) for i in range(min(most, others))]
+        reason = None if permutations else "each variable has one value on all inputs"
+        yield Neighbours("permuted variable", what, permutations, others, reason=reason)
         others = self.elsewhere(workbench.model, most, workbench.seed)
         if isinstance(others, Undefined):
             yield Neighbours("other places", "the same variables in other places", (), 0, reason=others.reason)
@@ -263,7 +267,8 @@ class Hypothesis(Explanation):
         items = [
             (", ".join(other.place_names), lambda aside, other=other: other.plan(aside, ablation)) for other in others
         ]
-        yield Neighbours("other places", what, items, 10**9)
+        possible = _possible(alignment(self.places, self.high_level, workbench.model), workbench.model)
+        yield Neighbours("other places", what, items, possible)
 
     def elsewhere(self, model: AnyModel, most: int, seed: int) -> list[Hypothesis] | Undefined:
         """The same high-level model with each place put on another part of its layer and sort, at random."""
@@ -287,6 +292,25 @@ class Hypothesis(Explanation):
                 names = {name: list(map(str, some)) for name, some in moved.items()}
                 out[key] = Hypothesis(self.high_level, names, treeify=self.treeify)
         return list(out.values())
+
+
+def _possible(placed: Mapping[str, Sequence[Carried]], model: AnyModel) -> int:
+    """How many other ways there are to place heads and neurons within their layers, no two on one in any column."""
+    assert isinstance(model, Model)
+    sites = [(name, one.site) for name, some in placed.items() for one in some]
+    alike = Counter((name, site.kind, site.layer, site.position) for name, site in sites)
+    slots: dict[tuple[str, int | None], Counter[int | str | None]] = {}
+    for (_, kind, layer, position), count in alike.items():
+        if kind in ("head", "neuron"):
+            slots.setdefault((kind, layer), Counter())[position] += count
+    ways = 1
+    for (kind, layer), columns in slots.items():
+        total = model.config.heads if kind == "head" else model.config.d_mlp[layer or 0] or 1
+        whole = columns.pop(None, 0)  # which are apart from all others; those of two columns may be one part
+        ways *= math.perm(total, whole) * math.prod(math.perm(total - whole, count) for count in columns.values())
+    for (_, kind, _, _), count in alike.items():
+        ways //= math.factorial(count) if kind in ("head", "neuron") else 1
+    return min(ways - 1, MANY)
 
 
 def _moved(

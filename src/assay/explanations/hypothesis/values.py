@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.kept import Kept
 from assay.task.task import Task
+
+MANY = 10**9  # that more possibilities than so many are counted as
 
 
 class Codes:
@@ -97,6 +100,13 @@ class TaskValues:
         if not parts:
             return Codes(np.zeros(len(self.rows), dtype=np.int64))
         return Codes(np.unique(np.stack(parts), axis=1, return_inverse=True)[1].reshape(-1))
+
+    def orders(self, names: Sequence[str]) -> int:
+        """In how many other ways these variables' values can be put on the rows, each apart; at most `MANY`."""
+        log = 0.0
+        for name in names:
+            log += math.lgamma(len(self.rows) + 1) - sum(math.lgamma(n + 1) for n in np.bincount(self._codes[name]))
+        return MANY if log > math.log(MANY) else round(math.exp(log)) - 1
 
     def permuted(self, name: str, random: np.random.Generator) -> TaskValues:
         """The same with one variable's values put on other rows; what depends on it is left."""
