@@ -55,15 +55,23 @@ def assert_same(found: MeasurementRecord, wanted: MeasurementRecord) -> None:
     assert found.budget.wanting == wanted.budget.wanting
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "assay", "measure", *arguments]
+@pytest.fixture
+def assay(run: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+    """The command, here: what a process that was killed has left is on disk."""
+    return run
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_process_is_gone_on_with(claim: Path, tmp_path: Path, how: signal.Signals, whole: MeasurementRecord):
+def test_a_killed_process_is_gone_on_with(
+    claim: Path,
+    tmp_path: Path,
+    how: signal.Signals,
+    whole: MeasurementRecord,
+    assay: Callable[..., tuple[int, str, str]],
+):
     out = tmp_path / "run"
     killed = subprocess.Popen(
-        command(str(claim), "--out", str(out), "--budget", BUDGET),
+        [sys.executable, "-m", "assay", "measure", str(claim), "--out", str(out), "--budget", BUDGET],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -82,14 +90,13 @@ def test_a_killed_process_is_gone_on_with(claim: Path, tmp_path: Path, how: sign
     assert half.budget.ahead
     assert half.controls.reason == STOPPED
 
-    shown = subprocess.run(
-        [sys.executable, "-m", "assay", "report", str(out)], capture_output=True, text=True, check=True, timeout=120
-    ).stdout
+    code, shown, _ = assay("report", str(out))
+    assert code == 0
     assert "not measured, as the run was stopped or still goes on: " in shown
     assert f"next: assay measure --continue {out}" in shown
     assert "stopped" in (out / "report.html").read_text()
 
-    subprocess.run(command("--continue", str(out)), capture_output=True, check=True, timeout=240)
+    assert assay("measure", "--continue", str(out))[0] == 0
     found = load_run(out).record
     assert_same(found, whole)
     assert found.arguments.resolved == whole.arguments.resolved  # the budget, too
