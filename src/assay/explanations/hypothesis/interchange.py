@@ -157,10 +157,14 @@ class Answers:
         self.task = task
 
     def given(
-        self, workbench: PlanContext, plans: Mapping[K, Plan], advance: Advance | None = None
+        self,
+        workbench: PlanContext,
+        plans: Mapping[K, Plan],
+        advance: Advance | None = None,
+        rows: Int[np.ndarray, "rows"] | None = None,
     ) -> dict[K, Int[np.ndarray, "rows"]]:
-        """The likeliest of the answers at each row's scored item, under each plan; `advance`: as in `score`."""
-        found = score(workbench, plans, chosen=self.known, advance=advance)
+        """The likeliest of the answers at each row's scored item, under each plan; `advance`, `rows`: as in `score`."""
+        found = score(workbench, plans, rows=rows, chosen=self.known, advance=advance)
         return {key: self.known[_logits(found[key]).argmax(1)] for key in plans}
 
     def logits(self, workbench: PlanContext, plan: Plan) -> Float64[np.ndarray, "rows answers"]:
