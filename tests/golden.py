@@ -25,7 +25,7 @@ import assay
 from assay.explanations import Constant, Keep, Program, Remove, programs
 from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.search import find_circuit
-from assay.find.circuit.split import split_task
+from assay.find.split import split_task
 from assay.record.base import Block
 from assay.record.measurement import MeasurementRecord
 from assay.record.read import parsed

@@ -23,7 +23,7 @@ _METHODS = "; ".join(f"{name}: {search.what}" for name, search in EDGE_METHODS.i
 
 @find.callback()
 def _find() -> None:
-    """Has no work of its own: with it, `find` stays a group while it has one command."""
+    """Has no work of its own."""
 
 
 @find.command()
@@ -155,7 +155,7 @@ def circuit(
     circuit, a claim file that `assay measure` takes, and report.html into the run folder.
     """
     from assay.find.circuit.plan import SearchPlan, sizes_of
-    from assay.find.circuit.request import request
+    from assay.find.request import request
 
     options = {"split": split, "length": length, "context": context, "metric": metric}
     wanted = request(source, task, text or [], {k: v for k, v in options.items() if v is not None})
@@ -194,7 +194,7 @@ def circuit(
     from assay.find.circuit.cost import cost
     from assay.find.circuit.roc import truth_of
     from assay.find.circuit.search import find_circuit
-    from assay.find.circuit.split import open_split
+    from assay.find.split import open_split
     from assay.report.terminal.progress import Bar
 
     truth = truth_of(wanted, plan.ablation) if roc else None
@@ -202,7 +202,7 @@ def circuit(
     with Bar(everywhere=True) as progress:
         progress(f"loading {wanted.model}", 0, None)
         model, data = open_split(
-            wanted, plan, documents=documents, select=select, folder=folder, device=device, dtype=dtype,
+            wanted, plan.seed, documents=documents, select=select, folder=folder, device=device, dtype=dtype,
         )  # fmt: skip
         if dry_run:
             print_cost(cost(model, data, plan), as_json)
@@ -224,3 +224,115 @@ def circuit(
 
     follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
     console().print(table(found.record, report=str(Path(folder) / "report.html"), follow=follow))
+
+
+@find.command()
+def hypothesis(
+    source: Annotated[
+        str, typer.Argument(metavar="CLAIM.yaml", help="A claim of the kind hypothesis: its model, task and variables.")
+    ],
+    variable: Annotated[
+        str | None,
+        typer.Option("--variable", metavar="NAME", help="Whose places are searched for. [default: the first that has]"),
+    ] = None,
+    agreeing: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--agreeing", metavar="NAME", help="A variable on which a swap's source agrees with its base; several times."
+        ),
+    ] = None,
+    parts: Annotated[
+        str, typer.Option("--parts", metavar="A,B", help="Which parts are tried: heads, mlps.")
+    ] = "heads,mlps",
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            metavar="A,B",
+            help="In which columns: numbers (negative from the end), the prompts' names, or all for every column at "
+            "once. [default: those of the claim's places]",
+        ),
+    ] = None,
+    most: Annotated[int, typer.Option("--most", metavar="N", help="Places that are swapped together at most.")] = 8,
+    rivals: Annotated[
+        int, typer.Option("--rivals", metavar="N", help="Other alignments that what is found is held against.", min=0)
+    ] = 50,
+    documents: Annotated[
+        int | None, typer.Option("--documents", metavar="N", help=f"Tested on at most. [default: {DOCUMENTS}]", min=1)
+    ] = None,
+    select: Annotated[
+        int, typer.Option("--select", metavar="N", help="Other documents, searched on, at most.", min=1)
+    ] = SELECT,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", metavar="N", help="Passes over the documents that are searched; a search that takes more is "
+            "refused before it begins. [default: none]",
+        ),
+    ] = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Run folder. [default: runs/places-VARIABLE]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Keys every random choice.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost (passes, minutes); search nothing.")
+    ] = False,
+    as_json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    overwrite: Overwrite = False,
+) -> None:  # fmt: skip
+    """Search for the places that carry a variable of a hypothesis, and test them on other documents.
+
+    Swaps every place alone, then the best together; counts rival alignments; and writes places.json and a claim file
+    that `assay measure` takes into the run folder.
+    """
+    from assay.explanations.claims.file import load_claim
+    from assay.find.hypothesis.folder import CLAIM, check_folder, claim_of, save
+    from assay.find.hypothesis.places import PlacePlan, find_places, places_cost
+    from assay.find.request import request
+    from assay.find.split import open_split
+    from assay.report.terminal.progress import Bar
+
+    wanted, explanation = request(source, None, [], {}), claim_of(load_claim(source), source)
+    name = variable or next(iter(explanation.places))
+    plan = PlacePlan(
+        variable=name,
+        agreeing=tuple(agreeing or ()),
+        parts=tuple(filter(None, parts.split(","))),
+        columns=None if columns is None else tuple(filter(None, columns.split(","))),
+        most=most,
+        rivals=rivals,
+        seed=seed if seed is not None else wanted.seed or 0,
+        budget=budget,
+    )
+    plan.check(explanation)
+    given: dict[str, Any] = {"variable": variable, "agreeing": agreeing or None, "parts": parts, "columns": columns}
+    given |= {"most": most, "rivals": rivals, "documents": documents, "select": select, "budget": budget}
+    given |= {"seed": seed, "device": device, "dtype": dtype}
+    folder = out or f"runs/places-{name}"
+    if not dry_run:
+        check_folder(folder, overwrite)
+    command = command_line("find", given, "hypothesis", source)
+    with Bar(everywhere=True) as progress:
+        progress(f"loading {wanted.model}", 0, None)
+        model, data = open_split(
+            wanted, plan.seed, documents=documents or wanted.documents or DOCUMENTS, select=select, folder=folder,
+            device=device, dtype=dtype,
+        )  # fmt: skip
+        if dry_run:
+            print_cost(places_cost(model, data, explanation, plan), as_json)
+            return
+        passed = {k: v for k, v in given.items() if v is not None}
+        arguments = {"passed": passed, "resolved": vars(plan), "command": command}
+        record, made = find_places(model, data, explanation, plan, arguments=arguments, progress=progress)
+        problem = save(record, made, data, model=wanted.model, folder=folder, overwrite=overwrite)
+    if problem is not None:
+        say(problem)
+    if as_json:
+        print_json(record)
+        return
+    from assay.report.terminal.places import table
+
+    follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
+    console().print(table(record, folder=folder, follow=follow))

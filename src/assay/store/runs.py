@@ -68,6 +68,12 @@ SEARCH = RunKind(
     ),
     "search again",
 )
+PLACES = RunKind(
+    "places.json",
+    frozenset({"places.json", "claim.yaml", "selection.json"})
+    | frozenset({"evaluation.jsonl", "selection.jsonl", "reference.jsonl"}),  # of prompts
+    "search again",
+)
 
 
 def check_target(folder: str | Path, overwrite: bool = False, kind: RunKind = MEASUREMENT) -> Path:
@@ -301,7 +307,7 @@ def _run_folder(folder: str | Path, kind: RunKind = MEASUREMENT) -> Path:
         runs = sorted(str(found.parent) for found in _glob(asked.parent))
         raise RunError(f"there is no run '{folder}'" + nearest(folder, runs))
     if not (path / kind.record).is_file():
-        if kind is MEASUREMENT and (path / SEARCH.record).is_file():
+        if kind is MEASUREMENT and any((path / one.record).is_file() for one in (SEARCH, PLACES)):
             raise RunError(f"'{folder}' is a search; what it found is measured with: assay measure {folder}/claim.yaml")
         inside = sorted(str(found.parent) for found in _glob(asked)) if path.is_dir() else []
         raise RunError(f"'{folder}' is not a run folder: it has no {kind.record}" + nearest(folder, inside))

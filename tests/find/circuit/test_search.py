@@ -17,7 +17,7 @@ from assay.explanations.circuit.files import read_circuit
 from assay.explanations.claims.file import load_claim
 from assay.find.circuit.plan import SearchPlan
 from assay.find.circuit.search import find_circuit, leak
-from assay.find.circuit.split import SearchSplit, split_task
+from assay.find.split import SearchSplit, split_task
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.planted.load import load

@@ -10,7 +10,7 @@ import pytest
 
 from assay.errors import TaskError
 from assay.explanations.claims.file import claim_of
-from assay.find.circuit.split import SearchSplit, split_task, without
+from assay.find.split import SearchSplit, split_task, without
 from assay.planted.worlds import world
 from assay.task.examples import Examples
 from assay.task.task import Task

@@ -1,8 +1,8 @@
 """The largest set of inputs between any two of which every swap goes as the hypothesis says, with certified bounds.
 
-The inputs are nodes, a pair of which both swaps agree is an edge, and the set is the largest clique (networkx; Warren and
-Hicks 2006). Where that would take too long, its size is at least that of a greedy one, and at most the number of colours
-of a colouring in which no edge joins two nodes of a colour.
+The inputs are nodes, a pair of which both swaps agree is an edge, and the set is the largest clique (networkx; Warren
+and Hicks 2006). Where that would take too long, its size is at least that of a greedy one, and at most the number of
+colours of a colouring in which no edge joins two nodes of a colour.
 """
 
 from __future__ import annotations

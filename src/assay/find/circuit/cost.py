@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from assay.find.circuit.plan import SearchPlan
-from assay.find.circuit.split import SearchSplit
+from assay.find.split import SearchSplit
 from assay.intervene.circuits.engine import Circuits
 from assay.intervene.circuits.groups import live_shares
 from assay.intervene.fill.ablations import PlanContext

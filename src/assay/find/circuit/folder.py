@@ -16,7 +16,7 @@ from assay.errors import UserError
 from assay.explanations.circuit.writing import write_circuit
 from assay.explanations.claims.file import as_yaml, load_claim
 from assay.find.circuit.search import SearchResult
-from assay.find.circuit.split import SearchSplit
+from assay.find.split import SearchSplit
 from assay.store.canonical import canonical_json
 from assay.store.register import check as check_register
 from assay.store.register import register_path

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from assay.errors import UserError
-from assay.find.circuit.request import SearchRequest
+from assay.find.request import SearchRequest
 from assay.methods.edge_scores import EdgeScores
 from assay.model.edges import Edges
 from assay.planted.world import Truth

@@ -19,7 +19,7 @@ from assay.explanations.circuit.block import drawing
 from assay.find.circuit.heat import heat
 from assay.find.circuit.plan import REACH, SearchPlan
 from assay.find.circuit.roc import roc_block
-from assay.find.circuit.split import SearchSplit
+from assay.find.split import SearchSplit
 from assay.frontier.curves import DEFINITIONS
 from assay.frontier.frontier import Frontiers, frontiers, node_count
 from assay.intervene.circuits.engine import transformer_of

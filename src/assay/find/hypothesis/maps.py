@@ -61,13 +61,15 @@ class Fitting:
 
     Attributes:
         kind: "linear", a subspace for each variable; "reversible", `depth` couplings of `hidden` neurons each.
-        steps: of Adam at most; rate: its rate; batch: swaps a step.
+        starts: from how many starts; the best on the selection is kept.
+        steps: of Adam at most, from each; rate: its rate; batch: swaps a step.
         rest: what everything takes during a swap that carries nothing: "left", or an ablation.
     """
 
     kind: Kind = "linear"
+    starts: int = 2
     steps: int = 2000
-    rate: float = 5e-3
+    rate: float = 1e-2
     batch: int = 256
     rest: str = LEFT
     hidden: int = 16
@@ -124,11 +126,20 @@ class MapSearch:
 
         Args:
             permuted: of variables whose values were put on other inputs at random.
+            advance: called with how many steps are done, and of how many at most.
         """
-        parameters, maps = self._start(how)
+        total = how.starts * (how.steps + 1)
+        fits = [
+            self._fit(how, start, permuted, lambda done, start=start: advance(start * (how.steps + 1) + done, total))
+            for start in range(how.starts)
+        ]
+        return min(fits, key=lambda fit: fit.reached)
+
+    def _fit(self, how: Fitting, begin: int, permuted: bool, advance: Callable[[int], None]) -> MapFit:
+        parameters, maps = self._start(how, begin)
         train, select = (self._swapped(bench, SWAPS, permuted) for bench in self.benches[:2])
         optimizer = torch.optim.Adam(parameters, lr=how.rate)
-        random = generator(self.seed, "fit of a map", how.kind, permuted)
+        random = generator(self.seed, "fit of a map", how.kind, permuted, begin)
         best, kept, at, idle, start = math.inf, [p.detach().clone() for p in parameters], 0, 0, math.nan
         for step in range(how.steps + 1):
             if step % LOOK == 0:
@@ -139,7 +150,7 @@ class MapSearch:
                 start, idle = (now if step == 0 else start), (0 if now < best else idle + 1)
                 if now < best:
                     best, at, kept = now, step, [p.detach().clone() for p in parameters]
-                advance(step, how.steps)
+                advance(step)
                 if idle == PATIENCE or step == how.steps:
                     break
             one, draw = int(random.integers(len(train.swaps))), int(random.integers(SWAPS))
@@ -155,14 +166,14 @@ class MapSearch:
             found = {name: self._fixed(one) for name, one in maps().items()}
         return MapFit(self._with(found), start, best, at)
 
-    def _start(self, how: Fitting) -> tuple[list[nn.Parameter], Callable[[], dict[str, PlaceMap]]]:
+    def _start(self, how: Fitting, begin: int) -> tuple[list[nn.Parameter], Callable[[], dict[str, PlaceMap]]]:
         total, bounds = sum(self.widths.values()), np.cumsum([0, *self.widths.values()]).tolist()
         spans = dict(zip(self.widths, pairwise(bounds), strict=True))
-        device = self.benches[0].model.device
+        device, seed = self.benches[0].model.device, int(generator(self.seed, "start of a map", begin).integers(2**31))
         if how.kind == "reversible":
-            net = Couplings(self.width, how.depth, how.hidden, self.seed).to(device)
+            net = Couplings(self.width, how.depth, how.hidden, seed).to(device)
             return [*net.parameters()], lambda: {name: Reversible(net, a, b) for name, (a, b) in spans.items()}
-        random = torch.Generator().manual_seed(self.seed)
+        random = torch.Generator().manual_seed(seed)
         free = nn.Parameter(torch.linalg.qr(torch.randn(self.width, total, generator=random))[0].to(device))
 
         def maps() -> dict[str, PlaceMap]:

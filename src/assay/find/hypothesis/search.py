@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.errors import ClaimError, nearest
+from assay.explanations.base import AnyModel
 from assay.explanations.hypothesis.hypothesis import PERTURBED, Hypothesis
 from assay.explanations.hypothesis.interchange import Answers, Swapper, Swaps, draw_swaps, share
 from assay.explanations.hypothesis.places import Place, alignment
@@ -19,10 +20,12 @@ from assay.explanations.hypothesis.scrub import LEFT, Graph
 from assay.explanations.hypothesis.values import TaskValues, values_of
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
+from assay.names import Site
 from assay.stats.bootstrap import Resamples
-from assay.stats.estimate import Estimate
+from assay.stats.estimate import Estimate, Undefined
 
 Advance = Callable[[int, int], None]  # (done, of how many)
+OVERLAP, TRIED = 0.25, 4  # of its places that a rival may share with the claim; other alignments drawn for each rival
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,41 @@ class PlaceSearch:
 
     def together(self, names: Sequence[str]) -> Together:
         """These places swapped at once."""
-        graph, shares = self._graph(names, others=True), {}
-        for rest in (LEFT, PERTURBED):
-            logits = self.answers.logits(self.workbench, Swapper(self.workbench, graph, rest).swap(self.swaps, 0))
-            shares[rest] = self._mean((logits.argmax(1) == self.after).astype(float), hits=True)
-        return Together(tuple(names), self.shift(names), shares[LEFT], shares[PERTURBED])
+        graph = self._graph(names, others=True)
+        return Together(tuple(names), self.shift(names), *(self._share(graph, rest) for rest in (LEFT, PERTURBED)))
+
+    def _share(self, graph: Graph, rest: str) -> Estimate:
+        logits = self.answers.logits(self.workbench, Swapper(self.workbench, graph, rest).swap(self.swaps, 0))
+        return self._mean((logits.argmax(1) == self.after).astype(float), hits=True)
+
+    def with_places(self, names: Sequence[str]) -> Hypothesis:
+        """The claim with these places of the variable."""
+        return Hypothesis(self.claim.high_level, {**self.claim.places, self.variable: list(names)},
+                          treeify=self.claim.treeify)  # fmt: skip
+
+    def rivals(
+        self, claim: Hypothesis, most: int, advance: Advance = lambda done, of: None
+    ) -> list[tuple[Hypothesis, Estimate]] | Undefined:
+        """Other alignments of the claim's graph, as many places in each layer and under a quarter of them the same, each
+        with its share of right answers, the rest resampled."""
+        others = claim.elsewhere(self.workbench.model, TRIED * most, self.workbench.seed)
+        if isinstance(others, Undefined):
+            return others
+        own = {(name, str(site)) for name, site in _placed(claim, self.workbench.model)}
+        apart = [
+            other for other in others
+            if len(own.intersection((n, str(s)) for n, s in _placed(other, self.workbench.model))) < OVERLAP * len(own)
+        ][:most]  # fmt: skip
+        if not apart:
+            return Undefined("no other alignment has under a quarter of its places in common with the claim")
+        out = []
+        for done, other in enumerate(apart):
+            graph = Graph(self.values, alignment(other.places, other.high_level, self.workbench.model))
+            out.append((other, self._share(graph, PERTURBED)))
+            advance(done + 1, len(apart))
+        return out
+
+
+def _placed(claim: Hypothesis, model: AnyModel) -> list[tuple[str, Site]]:
+    placed = alignment(claim.places, claim.high_level, model)
+    return [(name, one.site) for name, some in placed.items() for one in some]

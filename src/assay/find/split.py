@@ -17,8 +17,7 @@ import numpy as np
 import torch
 
 from assay.errors import TaskError, UserError
-from assay.find.circuit.plan import SearchPlan
-from assay.find.circuit.request import SearchRequest
+from assay.find.request import SearchRequest
 from assay.model.transformer import Model
 from assay.planted.load import load
 from assay.planted.worlds import world
@@ -49,7 +48,7 @@ class SearchSplit:
 
 def open_split(
     wanted: SearchRequest,
-    plan: SearchPlan,
+    seed: int,
     *,
     documents: int,
     select: int,
@@ -64,11 +63,10 @@ def open_split(
     """
     model = load(wanted.model, dtype=dtype, device=device)
     if not isinstance(model, Model):
-        raise UserError(f"{model.name} has no edges; circuits need a transformer of a supported family")
-    torch.manual_seed(plan.seed)
+        raise UserError(f"{model.name} has no heads and edges; a search needs a transformer of a supported family")
+    torch.manual_seed(seed)
     return model, split_task(
-        model, wanted.task, reference=wanted.reference, documents=documents, select=select, seed=plan.seed,
-        folder=folder,
+        model, wanted.task, reference=wanted.reference, documents=documents, select=select, seed=seed, folder=folder,
     )  # fmt: skip
 
 
@@ -107,7 +105,7 @@ def split_task(
         case "text":
             return _zoo(model, wanted, options, documents, select, seed)
         case other:
-            raise TaskError(f"circuits are searched for on text, repeats or prompts, not on a task of kind {other!r}")
+            raise TaskError(f"searches are made on text, repeats or prompts, not on a task of kind {other!r}")
 
 
 def _streams(
