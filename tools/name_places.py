@@ -1,6 +1,6 @@
 """Where SmolLM2 keeps the repeated name of "When Mary and John went to the store, John gave a drink to".
 
-    python -m tools.name_places zoo:smollm2-135m [--pairs 3] [--most 32] [--seed 0]
+    python -m tools.name_places zoo:smollm2-135m [--pairs 3] [--most 32] [--rest resample_joint]
 
 Two high-level models of one behaviour. *name*: `subject` is the name at its second place, `first` and `second` are the
 names before, and the answer is the one of the two that the subject is not; a swap takes the subject of a row with the
@@ -21,6 +21,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import assay
+from assay.explanations.hypothesis.hypothesis import PERTURBED
 from assay.find.hypothesis.search import PlaceSearch
 from assay.intervene.plan import Plan
 from tools.indirect_objects import NAMES, PLACES, TEMPLATES, THINGS
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3, help="of names, a template")
     parser.add_argument("--most", type=int, default=32, help="heads swapped together")
     parser.add_argument("--templates", type=int, default=len(TEMPLATES))
+    parser.add_argument("--rest", default=PERTURBED, help="what carries nothing takes it, in perturbed swaps")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     model = assay.load(given.model)
@@ -86,7 +88,7 @@ def main() -> None:
     layers, heads = model.config.layers, model.config.heads
     variables, variable, agreeing = MODELS[given.high_level]
     claim = assay.Hypothesis(variables, {variable: ["a0.h0@-1"]})
-    found, tested = (PlaceSearch(each, claim, variable, given.seed, agreeing) for each in (selection, test))
+    found, tested = (PlaceSearch(each, claim, variable, given.seed, agreeing, given.rest) for each in (selection, test))
     for name, one in (("selection", found), ("test", tested)):
         task = one.workbench.task
         right = (one.answers.logits(one.workbench, Plan()).argmax(1) == one.before).mean()

@@ -238,7 +238,9 @@ def hypothesis(
     agreeing: Annotated[
         list[str] | None,
         typer.Option(
-            "--agreeing", metavar="NAME", help="A variable on which a swap's source agrees with its base; several times."
+            "--agreeing",
+            metavar="NAME",
+            help="A variable on which a swap takes its source from rows that agree; may be given several times.",
         ),
     ] = None,
     parts: Annotated[

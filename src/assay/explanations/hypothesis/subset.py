@@ -78,7 +78,7 @@ def largest(agree: Bool[np.ndarray, "n n"]) -> Subset:
     high = max(colours.values()) + 1
     best = _greedy(ok)
     if len(best) < high and (len(able) <= SOLVED or ok.mean() < DENSE):
-        best = np.sort(networkx.max_weight_clique(graph, weight=None)[0])
+        best = np.sort(networkx.max_weight_clique(graph, weight=None)[0])  # type: ignore[arg-type]
         high = len(best)
     return Subset(len(best), high, len(agree), tuple(able[best].tolist()))
 

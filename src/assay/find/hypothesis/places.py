@@ -1,4 +1,4 @@
-"""A search for the places of a variable: ranked and put together on a selection, tested on other documents, with rivals."""
+"""A search for a variable's places: ranked and put together on a selection, tested on other documents, with rivals."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from scipy import stats
 
 from assay.errors import ClaimError, UserError, nearest
 from assay.explanations.hypothesis.hypothesis import Hypothesis
+from assay.explanations.hypothesis.places import alignment
 from assay.find.hypothesis.search import Candidate, PlaceSearch, Together
 from assay.find.split import SearchSplit
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.runner import Runner
 from assay.measure.record import model_block, revision, versions
 from assay.model.transformer import Model
-from assay.names import parse_site
+from assay.names import overlap, parse_site
 from assay.record.about import Arguments, Assay, DataRecord, Timing
 from assay.record.places import PlacesPoint, PlacesRecord, RivalsCounted, ShiftedBy, Swapped
 from assay.stats.estimate import Estimate, Undefined
@@ -62,7 +63,7 @@ class PlacePlan:
             raise UserError(f"{self.most} places cannot be swapped; 1 is the least")
 
     def candidates(self, claim: Hypothesis, model: Model) -> list[str]:
-        """Every place that is swapped alone."""
+        """Every place that is swapped alone: none that carries another variable, or a part of one."""
         columns = self.columns
         if columns is None:
             own = [parse_site(one.name).position for one in claim.places.get(self.variable, ())]
@@ -71,7 +72,10 @@ class PlacePlan:
         for layer in range(model.config.layers):
             names += [f"a{layer}.h{head}" for head in range(model.config.heads)] if "heads" in self.parts else []
             names += [f"m{layer}"] if "mlps" in self.parts and model.config.d_mlp[layer] is not None else []
-        return [name if at == "all" else f"{name}@{at}" for at in columns for name in names]
+        every = [name if at == "all" else f"{name}@{at}" for at in columns for name in names]
+        taken = [site for name, some in alignment(claim.places, claim.high_level, model).items()
+                 if name != self.variable for site in (one.site for one in some)]  # fmt: skip
+        return [name for name in every if not any(overlap(parse_site(name), site) for site in taken)]
 
     def sizes(self, candidates: int) -> list[int]:
         return [size for size in SIZES if size <= min(self.most, candidates)]
@@ -119,7 +123,7 @@ def find_places(
         found.append((there.together(best[:size]), here.together(best[:size])))
     chosen = _smallest([one for one, _ in found])
     made = here.with_places(found[chosen][0].names)
-    counted = _rivals(here, made, found[chosen][1].perturbed, plan.rivals, progress)
+    counted = _rivals(here, found[chosen][1], plan.rivals, progress)
     record = PlacesRecord(
         assay=Assay(version=VERSION, revision=revision()),
         arguments=Arguments(**(arguments or {"passed": {}, "resolved": vars(plan)})),
@@ -146,20 +150,19 @@ def find_places(
 
 
 def places_cost(model: Model, split: SearchSplit, claim: Hypothesis, plan: PlacePlan) -> dict[str, Any]:
-    """Forward passes of one row, minutes on this machine from a few rows, and GB of memory. Estimates."""
+    """Forward passes of one row, minutes on this machine from one swap, and GB of memory. Estimates."""
     rows = len(split.selection.tokens)
-    forwards = rows * plan.passes(claim, model, rows, len(split.evaluation.tokens))
-    tokens = split.evaluation.tokens[:8]
-    model(tokens)
+    passes = plan.passes(claim, model, rows, len(split.evaluation.tokens))
+    search = PlaceSearch(PlanContext(Runner(model, split.selection), plan.seed), claim, plan.variable, plan.seed)
     begun = time.perf_counter()
-    model(tokens)
-    seconds = (time.perf_counter() - begun) / len(tokens)
+    search.shift([plan.candidates(claim, model)[0]])  # a pass, from the first layer on
+    minutes = passes * (time.perf_counter() - begun) / 60
     memory = 1.6 + 4 * model.parameters / 1e9
-    return {"forwards": int(forwards), "minutes": round(forwards * seconds / 60, 1), "memory_gb": round(memory, 1)}
+    return {"forwards": int(rows * passes), "minutes": round(minutes, 2), "memory_gb": round(memory, 1)}
 
 
 def _smallest(found: Sequence[Together]) -> int:
-    """The fewest places whose share, the rest resampled, lies within the interval of the best one's on the selection."""
+    """The fewest places whose share, the rest resampled, lies within the best one's interval on the selection."""
     best = max(found, key=lambda one: -math.inf if one.perturbed.value is None else one.perturbed.value).perturbed
     enough = best.value if best.low is None else best.low
     return next(
@@ -167,10 +170,10 @@ def _smallest(found: Sequence[Together]) -> int:
     )
 
 
-def _rivals(search: PlaceSearch, claim: Hypothesis, own: Estimate, most: int, progress: Progress) -> RivalsCounted:
+def _rivals(search: PlaceSearch, best: Together, most: int, progress: Progress) -> RivalsCounted:
     if most == 0:
         return RivalsCounted(n=0, share=Estimate.undefined("none were asked for"), reason="none were asked for")
-    found = search.rivals(claim, most, lambda done, of: progress("scoring rivals", done, of))
+    own, found = best.perturbed, search.rivals(best.names, most, lambda done, of: progress("scoring rivals", done, of))
     if isinstance(found, Undefined):
         return RivalsCounted(n=0, share=Estimate.undefined(found.reason), reason=found.reason)
     values = [(one.value, one) for _, one in found if one.value is not None]

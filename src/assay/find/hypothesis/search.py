@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.errors import ClaimError, nearest
-from assay.explanations.base import AnyModel
 from assay.explanations.hypothesis.hypothesis import PERTURBED, Hypothesis
 from assay.explanations.hypothesis.interchange import Answers, Swapper, Swaps, draw_swaps, share
 from assay.explanations.hypothesis.places import Place, alignment
@@ -20,7 +19,6 @@ from assay.explanations.hypothesis.scrub import LEFT, Graph
 from assay.explanations.hypothesis.values import TaskValues, values_of
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
-from assay.names import Site
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate, Undefined
 
@@ -58,6 +56,7 @@ class PlaceSearch:
         claim: gives the high-level model, and the places of its other variables.
         variable: the one that is searched for.
         agreeing: variables on which the source of a swap agrees with its base.
+        rest: what everything takes in a perturbed swap that carries nothing.
 
     Raises:
         ClaimError: for a variable that the claim does not have.
@@ -71,11 +70,12 @@ class PlaceSearch:
         variable: str,
         seed: int = 0,
         agreeing: tuple[str, ...] = (),
+        rest: str = PERTURBED,
     ):
         if variable not in claim.high_level.variables or variable == claim.high_level.answer:
             some = [name for name in claim.high_level.variables if name != claim.high_level.answer]
             raise ClaimError(f"no variable {variable!r} can be searched for" + nearest(variable, some))
-        self.workbench, self.claim, self.variable = workbench, claim, variable
+        self.workbench, self.claim, self.variable, self.rest = workbench, claim, variable, rest
         self.values: TaskValues = values_of(workbench, claim.high_level)
         self.swaps: Swaps = draw_swaps(self._graph([]), (variable,), seed, 1, agreeing)
         self.used = self.swaps.changed[0]
@@ -121,7 +121,7 @@ class PlaceSearch:
     def together(self, names: Sequence[str]) -> Together:
         """These places swapped at once."""
         graph = self._graph(names, others=True)
-        return Together(tuple(names), self.shift(names), *(self._share(graph, rest) for rest in (LEFT, PERTURBED)))
+        return Together(tuple(names), self.shift(names), *(self._share(graph, rest) for rest in (LEFT, self.rest)))
 
     def _share(self, graph: Graph, rest: str) -> Estimate:
         logits = self.answers.logits(self.workbench, Swapper(self.workbench, graph, rest).swap(self.swaps, 0))
@@ -133,28 +133,25 @@ class PlaceSearch:
                           treeify=self.claim.treeify)  # fmt: skip
 
     def rivals(
-        self, claim: Hypothesis, most: int, advance: Advance = lambda done, of: None
+        self, names: Sequence[str], most: int, advance: Advance = lambda done, of: None
     ) -> list[tuple[Hypothesis, Estimate]] | Undefined:
-        """Other alignments of the claim's graph, as many places in each layer and under a quarter of them the same, each
-        with its share of right answers, the rest resampled."""
-        others = claim.elsewhere(self.workbench.model, TRIED * most, self.workbench.seed)
+        """Other places of the variable, as many in each layer and under a quarter of them the same; of each its share
+        of right answers, the rest resampled."""
+        alone = Hypothesis(self.claim.high_level, {self.variable: list(names)})
+        others = alone.elsewhere(self.workbench.model, TRIED * most, self.workbench.seed)
         if isinstance(others, Undefined):
             return others
-        own = {(name, str(site)) for name, site in _placed(claim, self.workbench.model)}
-        apart = [
-            other for other in others
-            if len(own.intersection((n, str(s)) for n, s in _placed(other, self.workbench.model))) < OVERLAP * len(own)
-        ][:most]  # fmt: skip
-        if not apart:
-            return Undefined("no other alignment has under a quarter of its places in common with the claim")
-        out = []
-        for done, other in enumerate(apart):
-            graph = Graph(self.values, alignment(other.places, other.high_level, self.workbench.model))
-            out.append((other, self._share(graph, PERTURBED)))
-            advance(done + 1, len(apart))
-        return out
-
-
-def _placed(claim: Hypothesis, model: AnyModel) -> list[tuple[str, Site]]:
-    placed = alignment(claim.places, claim.high_level, model)
-    return [(name, one.site) for name, some in placed.items() for one in some]
+        out, own = list[tuple[Hypothesis, Estimate]](), set(names)
+        for other in others:
+            moved = other.place_names
+            if len(own.intersection(moved)) >= OVERLAP * len(own):
+                continue
+            try:
+                graph = self._graph(moved, others=True)
+            except ClaimError:  # one of them carries another variable
+                continue
+            out.append((self.with_places(moved), self._share(graph, self.rest)))
+            advance(len(out), most)
+            if len(out) == most:
+                break
+        return out or Undefined("no other places of these layers have under a quarter in common with what was found")

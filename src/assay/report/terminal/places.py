@@ -11,7 +11,7 @@ from assay.report import words
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
 
-MOST = 10  # candidates that are shown
+MOST = 5  # candidates that are shown
 
 
 def table(record: PlacesRecord, folder: str, follow: str) -> Group:
@@ -36,15 +36,15 @@ def table(record: PlacesRecord, folder: str, follow: str) -> Group:
 
 def _together(record: PlacesRecord) -> Table:
     out = Table(box=None, pad_edge=False)
-    names = ("together", "searched: left", "resampled", "shift, nats", "others: left", "resampled", "shift, nats")
+    names = ("places", "searched: rest left", "resampled", "others: rest left", "resampled", "shift, nats")
     for i, name in enumerate(names):
         out.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
     for index, point in enumerate(record.points):
-        cells: list[Estimate] = []
-        for side in (point.selection, point.evaluation):
-            cells += [side.left, side.resampled, side.shift]
+        searched, others = point.selection, point.evaluation
+        cells: list[Estimate] = [searched.left, searched.resampled, others.left, others.resampled]
+        shift = f"{others.shift.value:.1f}" if others.shift.value is not None else "undefined"
         mark = "▸ " if index == record.chosen else "  "
-        out.add_row(f"{mark}{len(point.places)}", *(words.said(cell) for cell in cells))
+        out.add_row(f"{mark}{len(point.places)}", *(words.said(cell) for cell in cells), shift)
     return out
 
 
@@ -54,6 +54,6 @@ def _rivals(record: PlacesRecord) -> str:
         return f"Rivals: none, because {plain_text(found.reason)}."
     best = "" if found.best is None else f"; the best of them turns {words.said(found.best)}"
     return (
-        f"Rivals: {found.within} of {found.n} other alignments, as many places in the same layers and under a quarter "
+        f"Rivals: {found.within} of {found.n} other sets of as many places in the same layers, under a quarter of them "
         f"the same, do as well ({words.said(found.share)}){best}."
     )
