@@ -47,7 +47,7 @@ def agreeing(
     model, values, n, total = graph.values.model, graph.values.rows, len(rows), len(graph.values.rows)
     behind = behind_all(model, names)
     answers: list[list[Hashable]] = []
-    sources = np.zeros((n, total), dtype=np.int64)
+    sources, changed = np.zeros((n, total), dtype=np.int64), np.zeros((n, total), dtype=bool)
     for step in range(n):
         sources[step, rows] = np.roll(rows, -step)
         answers.append([])
@@ -56,8 +56,11 @@ def agreeing(
             answers[-1].append(
                 model.values(NOBODY, fixed | {name: values[other][name] for name in names})[model.answer]
             )
+        changed[step, rows] = [
+            answer != values[base][model.answer] for answer, base in zip(answers[-1], rows, strict=True)
+        ]
     every = Answers(workbench.task, [*(row[model.answer] for row in values), *(a for some in answers for a in some)])
-    swaps = Swaps(names, dict.fromkeys(names, sources), (), np.zeros((0, 0), dtype=bool))
+    swaps = Swaps(names, dict.fromkeys(names, sources), answers, changed)
     swapper = Swapper(workbench, graph, rest)
     plans = {step: swapper.swap(swaps, step) if step else Plan() for step in range(n)}
     given = every.given(workbench, plans, rows=rows)

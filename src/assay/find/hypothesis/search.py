@@ -13,7 +13,7 @@ import numpy as np
 
 from assay.errors import ClaimError, nearest
 from assay.explanations.hypothesis.hypothesis import PERTURBED, Hypothesis
-from assay.explanations.hypothesis.interchange import Answers, Swapper, Swaps, draw_swaps, share
+from assay.explanations.hypothesis.interchange import NEVER, Answers, Swapper, Swaps, draw_swaps, share
 from assay.explanations.hypothesis.places import Place, alignment
 from assay.explanations.hypothesis.scrub import LEFT, Graph
 from assay.explanations.hypothesis.values import TaskValues, values_of
@@ -78,12 +78,13 @@ class PlaceSearch:
         self.workbench, self.claim, self.variable, self.rest = workbench, claim, variable, rest
         self.values: TaskValues = values_of(workbench, claim.high_level)
         self.swaps: Swaps = draw_swaps(self._graph([]), (variable,), seed, 1, agreeing)
-        self.used = self.swaps.changed[0]
+        self.used = self.swaps.changed[0].copy()
         own = [row[claim.high_level.answer] for row in self.values.rows]
-        self.answers = Answers(workbench.task, own)
+        self.answers = Answers(workbench.task, [*own, *self.swaps.answers[0]])
         where = {token: place for place, token in enumerate(self.answers.known)}
-        self.before = np.array([where[self.answers.ids[answer]] for answer in own])
-        self.after = np.array([where[self.answers.ids[answer]] for answer in self.swaps.answers[0]])
+        self.before = np.array([where.get(self.answers.ids[answer], NEVER) for answer in own])
+        self.after = np.array([where.get(self.answers.ids[answer], NEVER) for answer in self.swaps.answers[0]])
+        self.used &= (self.before != NEVER) & (self.after != NEVER)  # what no token is can never be answered
         self.clean = self._odds(self.answers.logits(workbench, Plan()))
 
     def _graph(self, names: Sequence[str], others: bool = False) -> Graph:
