@@ -103,7 +103,7 @@ def test_a_file_is_measured_where_it_lies_and_nothing_is_written(claim, tmp_path
 @pytest.mark.parametrize(
     ("text", "expect", "sentence"),
     [
-        (CLAIM, "{recovered: 2}", "'expect' must be at most 1"),
+        (CLAIM, "{recovered: 2}", "'recovered' must be at most 1.0, not 2"),
         (CLAIM, "{recovered: 0.5, by: middle}", "unknown end 'middle'; valid: 'low', 'value'"),
         (CLAIM, "{costs: 0.5}", "of a keep claim 'recovered' can be expected (a share), not 'costs'"),
         (

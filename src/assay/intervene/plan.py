@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -99,10 +100,10 @@ class Mix:
     inside: Source
     outside: Source
 
-    def of(self, inside: Float[Tensor, "*some width"], outside: Float[Tensor, "*some width"]) -> Tensor:
-        """The value of both sides' values."""
+    def of(self, inside: Tensor, outside: Tensor) -> Tensor:
+        """The value of both sides' values, which may broadcast."""
         if not isinstance(self.basis, Tensor):
-            return self.basis.mix(inside, outside)
+            return self.basis.mix(*torch.broadcast_tensors(inside, outside))
         return outside + (inside - outside) @ self.basis @ self.basis.T
 
 
