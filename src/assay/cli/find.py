@@ -297,7 +297,7 @@ def hypothesis(
     from assay.report.terminal.progress import Bar
 
     wanted, explanation = request(source, None, [], {}), claim_of(load_claim(source), source)
-    name = variable or next(iter(explanation.places))
+    name = variable or next(one for one in explanation.places if one != explanation.high_level.answer)
     plan = PlacePlan(
         variable=name,
         agreeing=tuple(agreeing or ()),

@@ -56,6 +56,9 @@ def test_the_planted_place_is_found_and_tested_on_other_documents(claim: str):
     [
         (["--variable", "w"], "the hypothesis has no variable 'w'; valid: 'u', 'v', 'total', 'answer'"),
         (["--parts", "head"], "unknown parts 'head'; did you mean 'heads'"),
+        (["--parts", ""], "unknown parts ''; valid: 'heads', 'mlps'"),
+        (["--columns", "there"], "'there'"),
+        (["--columns", "99"], "'a0.h0@99': the shortest example has columns 0 to"),
         (["--budget", "5"], "and its budget is 5; name fewer columns, parts or rivals"),
     ],
 )

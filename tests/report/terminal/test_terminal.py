@@ -1,46 +1,34 @@
 """What the terminal says is in the record, undefined with its reason, and no text of a user is read as markup."""
 
-import io
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
 from assay.cli.output import print_cost
 from assay.record.about import STOPPED
 from assay.record.controls import ControlGroup
 from assay.report import words
 from assay.report.cells import as_markdown, group_line
-from assay.report.charts.intervals import recovered
-from assay.report.plain import plain_text
-from assay.report.terminal import compared, staged
+from assay.report.terminal import compared
 from assay.report.terminal import find as find_terminal
 from assay.report.terminal.card import Card, telling
-from assay.report.terminal.sections import SECTIONS, names, section
-from assay.report.verdict import verdict
+from assay.report.terminal.sections import section
 from assay.report.words import interval_text
 from assay.stats.estimate import Estimate
 from tests.report import records
-from tests.report.rendered import Elements, drawn
+from tests.report.printed import once, printed
 
 
 def estimate(*figures: Any, **more: Any) -> Estimate:
     return Estimate.from_json(records.estimate(*figures, **more))
 
 
-def _printed(renderable, width=110) -> str:
-    sink = io.StringIO()
-    Console(file=sink, width=width, color_system=None).print(renderable, crop=False)
-    return sink.getvalue()
-
-
 def test_markup_and_escapes_in_names_are_text():
     record = records.data()
     record["claim"]["sentence"] = "[red]a[/red] \x1b[31m [/nothing]"
     record["checks"][1] |= {"name": "[bold]x[/]", "state": "fired"}
-    text = _printed(Card(records.measured(record)))
+    text = printed(Card(records.measured(record)))
     assert "[red]a[/red] ␛[31m [/nothing]" in text
     assert "[bold]x[/]" in text
     assert "\x1b" not in text
@@ -83,11 +71,6 @@ def test_a_figure_that_is_nearly_nothing_is_not_printed_as_zeros():
     assert words.percent(estimate(1 - 1e-12, 0.0)) == "100 % [100, 100]"
 
 
-def _once(record: dict[str, Any], name: str) -> str:
-    """A section of the record on one line."""
-    return " ".join(_printed(section(records.measured(record), name)).split())
-
-
 def group(**changes: Any) -> ControlGroup:
     """The first group of the demo's controls, changed."""
     values = changes.get("values", ())
@@ -99,7 +82,7 @@ def test_a_card_has_at_most_24_lines_of_100_columns_and_the_figures_that_decide(
     record = records.data(name)
     record["checks"] = [check | {"state": "fired"} for check in record["checks"]]
     shown = records.measured(record)
-    text = _printed(Card(shown, "runs/demo/report.html", "assay again"), 140)
+    text = printed(Card(shown, "runs/demo/report.html", "assay again"), 140)
     lines = text.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
@@ -125,7 +108,7 @@ def test_the_bar_and_the_sentence_say_the_same(low, high, said, bar):
     figure = records.estimate((low + high) / 2, (high - low) / 2)
     record["headline"]["recovered"] = figure
     record["table"][0]["recovered"] = figure
-    text = _printed(Card(records.measured(record)), 100)
+    text = printed(Card(records.measured(record)), 100)
     assert said in text
     assert bar in text
 
@@ -135,18 +118,18 @@ def test_the_slice_that_stands_out_is_the_one_of_the_page():
     rows = record["residual"]["slices"]["repeat"]
     for row, kl, share in zip(rows, (0.237, 0.1, 0.05), (0.52, 0.30, 0.18), strict=True):
         row |= {"kl": records.estimate(kl, 0.01), "share": share}
-    printed = " ".join(_printed(Card(records.measured(record))).split())
-    assert "Of what is left, 52 % falls on 13 % of the tokens: tokens that follow the same token as before" in printed
+    shown = " ".join(printed(Card(records.measured(record))).split())
+    assert "Of what is left, 52 % falls on 13 % of the tokens: tokens that follow the same token as before" in shown
     for row in rows:
         row["kl"] |= {"low": 0.0}
-    assert "Of what is left, 52 %" not in " ".join(_printed(Card(records.measured(record))).split())
+    assert "Of what is left, 52 %" not in " ".join(printed(Card(records.measured(record))).split())
 
 
 def test_an_undefined_headline_has_its_reason_and_no_bar():
     record, nothing = records.data(), records.estimate(None, reason="the gap is not resolved")
     record["headline"]["recovered"] = nothing
     record["table"][0]["recovered"] = nothing
-    text = _printed(Card(records.measured(record)), 100)
+    text = printed(Card(records.measured(record)), 100)
     assert "recovered: undefined, because the gap is not resolved" in text
     assert "▕" not in text
 
@@ -154,13 +137,13 @@ def test_an_undefined_headline_has_its_reason_and_no_bar():
 def test_what_does_as_well_is_named():
     record = records.data()
     said = "No control does as well: the best has 0.45 (other programs); p = 0.125, the least"
-    assert said in _printed(Card(records.measured(record)), 100)
+    assert said in printed(Card(records.measured(record)), 100)
     group = record["controls"]["groups"][0]
     group["values"][0] = 1.01
-    assert f"A control does as well: 1.01 ({group['name']})" in _printed(Card(records.measured(record)), 100)
+    assert f"A control does as well: 1.01 ({group['name']})" in printed(Card(records.measured(record)), 100)
     record["rivals"][0]["recovered"] = records.estimate(0.9999, 0.0)
     name = record["rivals"][0]["name"]
-    assert f"A simpler system does as well or better: {name} recovers" in _printed(Card(records.measured(record)), 100)
+    assert f"A simpler system does as well or better: {name} recovers" in printed(Card(records.measured(record)), 100)
 
 
 def test_a_metric_of_the_tasks_own_stands_beside_kl():
@@ -171,7 +154,7 @@ def test_a_metric_of_the_tasks_own_stands_beside_kl():
     record["headline"]["recovered_loss"] = record["table"][0]["recovered_loss"]
     record["losses"]["model"] = records.estimate(-3.25, 0.5)
     record["table"][0] |= {"loss_floor": records.estimate(0.5, 0.25), "loss_explained": records.estimate(-2.5, 0.25)}
-    text = _printed(Card(records.measured(record)), 100)
+    text = printed(Card(records.measured(record)), 100)
     assert "recovered 86 % [81, 91] of the logit difference over mean ablation" in text
     assert "The logit difference: floor −0.50, explained 2.50, model 3.25 logits." in text
     assert "In its predictions it recovers 99.90 % [99.86, 99.93], 2.8 nines: KL 0.387 → 0.00041 nats." in text
@@ -184,7 +167,7 @@ def test_a_metric_of_the_tasks_own_stands_beside_kl():
 def test_long_sentences_are_wrapped_and_cost_rows_and_no_words():
     record = records.data()
     record["rivals"][0] |= {"recovered": records.estimate(0.9999, 0.0), "name": "a rival with a name " * 6}
-    text = _printed(Card(records.measured(record)), 100)
+    text = printed(Card(records.measured(record)), 100)
     assert "…" not in text
     assert len(text.splitlines()) <= 24
     assert " ".join(text.split()).count("a rival with a name") == 6
@@ -195,20 +178,20 @@ def test_an_undefined_share_is_one_word_in_a_column_and_its_reason_stands_below(
     record = records.data()
     record["task"]["metric"] = "accuracy"
     record["table"][1]["recovered_loss"] = records.estimate(None, reason="the gap is not resolved")
-    text = _printed(section(records.measured(record), "floors"), 200)
+    text = printed(section(records.measured(record), "floors"), 200)
     name = f"{record['table'][1]['ablation']}, {record['table'][1]['floor']}"
     assert text.count("the gap is not resolved") == 1
     assert f"Undefined: of the accuracy ({name}), because the gap is not resolved" in text
 
 
-def test_without_intervals_values_stand_and_the_reason_is_said_once():
+def test_without_intervals_values_stand_and_the_reason_is_saidonce():
     record, why = records.data(), "too few documents for an interval: 6 documents"
     open_ends = {"low": None, "high": None, "reason": why}
     record["headline"]["recovered"] |= open_ends
     for row in record["table"]:
         for name in ("recovered", "recovered_loss", "kl_floor", "kl_explained"):
             row[name] |= open_ends
-    text = _printed(Card(records.measured(record)), 100)
+    text = printed(Card(records.measured(record)), 100)
     assert " ".join(text.split()).count(why) == 1
     assert "…" not in text
     assert "It recovers 9" in text
@@ -221,7 +204,7 @@ def test_undefined_figures_of_rivals_and_parts_have_their_reason_below_the_table
     table = record["rivals"] if name == "rivals" else record["parts"][rows]
     table[0]["recovered"] = records.estimate(None, reason="the gap is not resolved")
     table[1]["recovered"] |= {"low": None, "high": None, "reason": "too few documents"}
-    text = _printed(section(records.measured(record), name), 200)
+    text = printed(section(records.measured(record), name), 200)
     assert text.count("Undefined: recovered, because the gap is not resolved") == 1
     assert text.count("No interval: too few documents") == 1
     assert "(no interval" not in text
@@ -233,75 +216,22 @@ def test_every_check_has_advice():
 
 def test_a_removal_is_printed_by_what_it_costs():
     record = records.data("remove")
-    text = _printed(Card(records.measured(record)))
+    text = printed(Card(records.measured(record)))
     assert "when removed" in text
     assert " more" in text
     assert "recovered" not in text
-    assert "necessity" in _once(record, "floors")
-
-
-@pytest.mark.parametrize("name", SECTIONS)
-def test_every_section_is_printed_of_every_record(name):
-    for case in ("program", "several", "remove", "circuit"):
-        text = _printed(section(records.measured(case), name))
-        assert text.strip()
-        assert "None" not in text
-
-
-ALWAYS = {"verdict", "headline", "floors", "agreement", "checks", "residual", "measured", "again", "terms"}
-
-
-@pytest.mark.parametrize("case", ["program", "several", "remove", "circuit", "hypothesis"])
-def test_every_section_of_a_page_can_be_printed_by_its_name(case: str):
-    data = records.data("program" if case == "hypothesis" else case)
-    if case == "hypothesis":
-        share = records.estimate(0.5, 0.1)
-        row = {"variables": ["u"], "swaps": 64, "changed": 0.5, "majority": 0.25}
-        row["by_rest"] = {key: {"raw": share, "accuracy": share} for key in ("left", "mean")}
-        found = {"accuracy": share, "plain": share, "unswapped": share, "variables": ["u"], "perturbed": "mean"}
-        data["interchange"] = {**found, "rows": [row]}
-        data["own"] = {"block": "hypothesis", "pieces": [{"piece": "sentence", "text": "Of the hypothesis alone."}]}
-    record = records.measured(data)
-    page = Elements(drawn(data))
-    shown = {attributes["id"] for tag, attributes in page.elements if tag == "section"}
-    assert shown >= ALWAYS
-    assert shown <= set(names(record))
-    own = {record.own.block} if record.own else set()
-    assert set(names(record)) == {*SECTIONS, *own}
-    assert own <= shown
-    for name in own:
-        assert _once(data, name).startswith(plain_text(record.own.title if record.own else ""))
-
-
-def test_the_terminal_has_no_section_that_no_page_has():
-    template = (Path(words.__file__).parent / "page" / "template.html").read_text()
-    ids = set(re.findall(r'(?:<section id=|call fold\()"(\w+)"', template)) | {"again", "terms"}
-    assert set(SECTIONS) == ids
-
-
-def test_what_a_kind_says_is_printed_piece_by_piece():
-    record = records.data("circuit")
-    line = [[1.0, records.estimate(0.5, 0.1)], [2.0, records.estimate(None, reason="none is")]]
-    heat = {"piece": "heat map", "rows": ["a0.h0"], "columns": ["7"], "values": [[0.25]], "unit": "KL"}
-    tokens = {"piece": "tokens", "title": "A strip", "tokens": [{"token": "wo", "kl": 0.1}, {"token": "rd"}]}
-    series = {"piece": "series", "title": "A line", "x": "size", "y": "share", "lines": {"one": line}}
-    record["own"]["pieces"] += [series, heat, tokens]
-    text = _once(record, "circuit")
-    for part in ("8 of 82 edges", "Minimality", "10.39 [8.29, 12.48]", "0.50 [0.40, 0.60]", "because none is"):
-        assert part in text
-    assert "A strip: word" in text
-    assert "a0.h0 0.250" in text
+    assert "necessity" in once(record, "floors")
 
 
 def test_a_long_claim_has_two_lines_and_its_level():
     record = records.data()
     record["claim"]["sentence"] = "; ".join(f"r{i}@-1 carries 'v{i}'" for i in range(6))
-    lines = _printed(Card(records.measured(record))).splitlines()
+    lines = printed(Card(records.measured(record))).splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("  CLAIM"))
     assert "…" not in lines[at] + lines[at + 1]
     assert lines[at + 1].endswith("'v5'   level: how")
     record["claim"]["sentence"] += "; r9 carries more than there is room for on two lines of a terminal" * 2
-    lines = _printed(Card(records.measured(record))).splitlines()
+    lines = printed(Card(records.measured(record))).splitlines()
     assert lines[at + 1].endswith("…   level: how")
     assert "RESULT" in lines[at + 2]
     assert all(len(line) <= 100 for line in lines)
@@ -318,9 +248,9 @@ def test_what_is_next_is_not_what_was_run():
 
 def test_nothing_in_the_name_of_a_run_folder_is_obeyed():
     evil = "runs/a\x1b[31m\u202eb\nc/report.html"
-    shown = _printed(Card(records.measured(), evil, f"assay measure {evil}"))
-    shown += _printed(find_terminal.table(records.searched(), evil, f"assay measure {evil}"))
-    shown += _printed(compared.compare([records.measured()] * 2, [evil, "b"]))
+    shown = printed(Card(records.measured(), evil, f"assay measure {evil}"))
+    shown += printed(find_terminal.table(records.searched(), evil, f"assay measure {evil}"))
+    shown += printed(compared.compare([records.measured()] * 2, [evil, "b"]))
     assert shown.count("report runs/a␛[31m�b↵c/report.html") == 2
     assert "\x1b" not in shown
     assert "\u202e" not in shown
@@ -328,10 +258,10 @@ def test_nothing_in_the_name_of_a_run_folder_is_obeyed():
 
 def test_undefined_figures_of_a_search_have_their_reason_below_the_table():
     record = records.data("search")
-    assert _printed(find_terminal.table(records.searched(record))).count("Undefined: CPR, CMD, because harmful") == 1
+    assert printed(find_terminal.table(records.searched(record))).count("Undefined: CPR, CMD, because harmful") == 1
     for one in record["methods"]:
         one["mib"] |= {"cpr": records.estimate(0.9), "cmd": records.estimate(0.1)}
-    assert "undefined" not in _printed(find_terminal.table(records.searched(record)))
+    assert "undefined" not in printed(find_terminal.table(records.searched(record)))
 
 
 def test_a_group_of_controls_is_a_plain_sentence():
@@ -353,7 +283,7 @@ def test_a_figure_without_its_interval_has_no_more_digits_than_it_can_bear():
     record = records.data()
     record["losses"]["model"] = records.estimate(-1.5963172, 1e-7)
     record["table"][0] |= {"kl_floor": records.estimate(0.0000412, 1e-7), "kl_explained": records.estimate(0.0312)}
-    text = _printed(Card(records.measured(record)), 140)
+    text = printed(Card(records.measured(record)), 140)
     assert "−1.596 " in text
     assert "0.000041 → 0.031" in text
 
@@ -370,21 +300,21 @@ def test_the_ladder_says_why_a_share_has_no_interval():
     told = [rung for rung in record["compute"]["ladder"] if rung["recovered"] in (0.9, 0.99)][:2]
     for rung, value in zip(told, (0.97, 1.0), strict=True):
         rung["share"] = records.estimate(value, 0.02)
-    assert "by 90 % 0.97 [0.95, 0.99], 99 % 1.00 [0.98, 1.02]" in _once(record, "compute")
+    assert "by 90 % 0.97 [0.95, 0.99], 99 % 1.00 [0.98, 1.02]" in once(record, "compute")
     for rung in told:
         rung["share"] |= {"low": None, "high": None, "reason": reason}
-    assert f"by 90 % 0.97, 99 % 1.00 (no interval: {reason})" in _once(record, "compute")
+    assert f"by 90 % 0.97, 99 % 1.00 (no interval: {reason})" in once(record, "compute")
     told[0]["share"] |= {"high": 0.99}
-    assert f"by 90 % 0.97 [open, 0.99], 99 % 1.00 (no interval: {reason})" in _once(record, "compute")
+    assert f"by 90 % 0.97 [open, 0.99], 99 % 1.00 (no interval: {reason})" in once(record, "compute")
 
 
-def test_the_claims_figure_on_the_controls_rows_and_the_paired_difference_are_printed():
+def test_the_claims_figure_on_the_controls_rows_and_the_paired_difference_areprinted():
     record = records.data()
     record["controls"]["groups"][0]["claim"] = records.estimate(0.64, 0.05)
     single = next(group for group in record["controls"]["groups"] if group["n"] == 1)
     single |= {"values": [0.31], "what": "a1.h0, a1.h2", "difference": records.estimate(0.33, 0.04)}
     record["controls"] |= {"random_weights": None, "random_weights_reason": "nothing was searched"}
-    text = _once(record, "controls")
+    text = once(record, "controls")
     assert "the claim's own figure is 0.64 [0.59, 0.69]; its headline, on everything that is scored, is 0.999" in text
     assert "a1.h0, a1.h2: 0.31, the claim less this 0.33 [0.29, 0.37]" in text
     assert "random weights: not measured, because nothing was searched" in text
@@ -392,7 +322,7 @@ def test_the_claims_figure_on_the_controls_rows_and_the_paired_difference_are_pr
 
 def test_a_command_to_be_copied_is_whole_however_long():
     command = f"assay measure --continue {'long/' * 30}run"
-    shown = _printed(Card(records.measured(records.data()), f"{'long/' * 30}report.html", command), 100).splitlines()
+    shown = printed(Card(records.measured(records.data()), f"{'long/' * 30}report.html", command), 100).splitlines()
     assert shown[-1] == f"  next: {command}"
     assert shown[-2] == f"  report {'long/' * 30}report.html"
 
@@ -401,7 +331,7 @@ def test_tries_are_printed_beside_the_controls():
     record = records.data()
     record["tries"] = {"tried": 3, "this": 1, "p": 0.069, "p_holm": 0.138}
     said = "claim 1 of 3 tried on this split; p = 0.069, Holm-adjusted for 3 tries 0.138"
-    assert said in _once(record, "controls")
+    assert said in once(record, "controls")
 
 
 def test_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
@@ -410,7 +340,7 @@ def test_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
     fit["evaluations"] = 9
     record["reference"]["fits"] = [{**fit, "settled": True}]
     record["reference"]["fits"].append({**fit, "settled": False})
-    assert "Fitted: optimal constants of 6 parts: KL 3.440 → 2.930 on 16 held-out rows, cut off" in _once(
+    assert "Fitted: optimal constants of 6 parts: KL 3.440 → 2.930 on 16 held-out rows, cut off" in once(
         record, "measured"
     )
     record["reference"] = {"statistics": None, "fits": [{**fit, "settled": place != 9} for place in range(10)]}
@@ -422,7 +352,7 @@ def test_fits_that_were_cut_off_are_told_and_of_many_a_few_are_listed():
 def test_the_nines_of_every_row_are_the_certified_ones():
     record = records.data()
     record["table"][1] |= {"nines": records.estimate(0.58, 0.07), "nines_shown": "0.51"}
-    lines = _printed(Card(records.measured(record)), 140).splitlines()
+    lines = printed(Card(records.measured(record)), 140).splitlines()
     assert "0.58" not in next(line for line in lines if "0.51" in line)
 
 
@@ -430,7 +360,7 @@ def test_the_nines_of_every_row_are_the_certified_ones():
 @pytest.mark.parametrize("name", ["program", "several", "remove", "circuit"])
 def test_a_narrow_terminal_drops_columns_and_cuts_no_figure(name: str, width: int):
     record = records.measured(name)
-    lines = _printed(Card(record), width).splitlines()
+    lines = printed(Card(record), width).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith(("  floor", "  ablation")))
     end = next(i for i, line in enumerate(lines) if line.startswith(("  ▲", "  ✓")))
     table = lines[start:end]
@@ -445,12 +375,12 @@ def test_what_was_not_measured_is_named_with_its_reason_and_the_budget_it_would_
     given = records.data()
     given["budget"] = {"passes": 2134.0, "stages": [], "wanting": {"rivals": "it did not fit", "controls": STOPPED}}
     given["arguments"]["resolved"]["budget"] = None
-    printed = _printed(Card(records.measured(given)), 100)
-    assert "○ not measured, for want of budget (2,134 passes: a small model's 10¹² operations): rivals\n" in printed
-    assert "○ not measured, as the run was stopped or still goes on: controls\n" in printed
-    assert len(printed.splitlines()) <= 24
+    shown = printed(Card(records.measured(given)), 100)
+    assert "○ not measured, for want of budget (2,134 passes: a small model's 10¹² operations): rivals\n" in shown
+    assert "○ not measured, as the run was stopped or still goes on: controls\n" in shown
+    assert len(shown.splitlines()) <= 24
     given["arguments"]["resolved"]["budget"] = 2134
-    assert "for want of budget (2,134 passes): rivals" in _printed(Card(records.measured(given)), 100)
+    assert "for want of budget (2,134 passes): rivals" in printed(Card(records.measured(given)), 100)
     assert words.budget_line(40.0, None) == "40 passes"
 
 
@@ -463,25 +393,3 @@ def test_a_dry_run_says_what_is_allowed(capsys: pytest.CaptureFixture[str]):
     assert "\nallowed: 2,134 passes\n" in capsys.readouterr().out
     print_cost(cost | {"budget": None}, as_json=False)
     assert "allowed" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("floor", "name"),
-    [
-        ("ablated", "mean ablation"),
-        ("empty", "nothing kept (mean)"),
-        ("unconditioned", "unconditioned data (mean)"),
-        ("bigram", "the bigram"),
-    ],
-)
-def test_a_floor_has_one_name_on_the_card_in_the_verdict_in_the_chart_and_while_it_is_measured(floor: str, name: str):
-    given = records.data()
-    for row in (given["headline"], given["table"][0]):
-        row |= {"floor": floor, "ablation": "mean"}
-    record = records.measured(given)
-    chart = recovered(record)
-    assert chart is not None
-    assert f"over {name}" in chart.to_json()
-    assert f"over {name}" in _printed(Card(record))
-    assert verdict(record).title.endswith(f"over {name}")
-    assert f"over {name}" in staged.headline(record.headline)

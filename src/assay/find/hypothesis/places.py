@@ -56,14 +56,18 @@ class PlacePlan:
         for name in (self.variable, *self.agreeing):
             if name not in variables:
                 raise ClaimError(f"the hypothesis has no variable {name!r}" + nearest(name, variables))
-        for part in self.parts:
+        for part in self.parts or ("",):
             if part not in PARTS:
                 raise UserError(f"unknown parts {part!r}" + nearest(part, PARTS))
         if self.most < 1:
             raise UserError(f"{self.most} places cannot be swapped; 1 is the least")
 
     def candidates(self, claim: Hypothesis, model: Model) -> list[str]:
-        """Every place that is swapped alone: none that carries another variable, or a part of one."""
+        """Every place that is swapped alone: none that carries another variable, or a part of one.
+
+        Raises:
+            UserError: where there is none.
+        """
         columns = self.columns
         if columns is None:
             own = [parse_site(one.name).position for one in claim.places.get(self.variable, ())]
@@ -75,7 +79,10 @@ class PlacePlan:
         every = [name if at == "all" else f"{name}@{at}" for at in columns for name in names]
         taken = [site for name, some in alignment(claim.places, claim.high_level, model).items()
                  if name != self.variable for site in (one.site for one in some)]  # fmt: skip
-        return [name for name in every if not any(overlap(parse_site(name), site) for site in taken)]
+        free = [name for name in every if not any(overlap(parse_site(name), site) for site in taken)]
+        if not free:
+            raise UserError(f"{model.name} has no {' and no '.join(self.parts)} that carry no other variable")
+        return free
 
     def sizes(self, candidates: int) -> list[int]:
         return [size for size in SIZES if size <= min(self.most, candidates)]
@@ -85,9 +92,8 @@ class PlacePlan:
         names, layers = self.candidates(claim, model), model.config.layers
         alone = sum(1 - (parse_site(name).layer or 0) / layers for name in names)
         other = evaluation / selection
-        together = (
-            4 * len(self.sizes(len(names))) * (1 + other)
-        )  # a shift, the rest left, and resampled with its donors
+        # of every size a shift, the rest left, and the rest resampled with its donors
+        together = 4 * len(self.sizes(len(names))) * (1 + other)
         return alone + together + 2 * self.rivals * other + 2 * (1 + other)
 
 
@@ -153,7 +159,8 @@ def places_cost(model: Model, split: SearchSplit, claim: Hypothesis, plan: Place
     """Forward passes of one row, minutes on this machine from one swap, and GB of memory. Estimates."""
     rows = len(split.selection.tokens)
     passes = plan.passes(claim, model, rows, len(split.evaluation.tokens))
-    search = PlaceSearch(PlanContext(Runner(model, split.selection), plan.seed), claim, plan.variable, plan.seed)
+    search = PlaceSearch(PlanContext(Runner(model, split.selection), plan.seed), claim, plan.variable, plan.seed,
+                         plan.agreeing)  # fmt: skip
     begun = time.perf_counter()
     search.shift([plan.candidates(claim, model)[0]])  # a pass, from the first layer on
     minutes = passes * (time.perf_counter() - begun) / 60
