@@ -24,6 +24,7 @@ from assay.explanations.floors import Floor
 from assay.explanations.levels import Level
 from assay.intervene.components import complement
 from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import FITTED
 from assay.intervene.output import OwnTarget
 from assay.intervene.plan import Edit, EditRun, Own, Plan
 from assay.model.module import ModuleModel
@@ -51,6 +52,7 @@ class Explanation(ABC):
         removal: the claim says what is lost without its parts, which its explained run does without: there is no run
             of a floor, and it has necessity in place of a recovered share. The report says that parts are removed.
         floor_takes: what the floor takes away: the claim's own parts, or everything. A removal has no use for it.
+        strengths: ablations of what the claim says nothing about that stand side by side, `plan` takes each.
         parts_matter: the claim says that each of its parts does something.
         simple_searches: searches without insight that compete for the same credit: (in words, name).
     """
@@ -60,6 +62,7 @@ class Explanation(ABC):
     once: ClassVar[bool] = False
     removal: ClassVar[bool] = False
     floor_takes: ClassVar[Literal["parts", "everything"]] = "parts"
+    strengths: ClassVar[tuple[str, ...]] = ()
     parts_matter: ClassVar[bool] = True
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
 
@@ -264,7 +267,7 @@ class Explanation(ABC):
 
     def costly(self, ablation: str) -> bool:
         """Whether each run needs a fit by gradient, so that few controls are drawn."""
-        return ablation == "optimal"
+        return ablation in FITTED
 
     def foresee(self, workbench: PlanContext, sites: Sequence[Site]) -> None:  # noqa: B027 (most kinds ask for nothing)
         """Gathers in one pass what plans about these parts will ask of the reference."""

@@ -13,6 +13,7 @@ from scipy.special import gammaln
 
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.fill.donors import POOL
+from assay.intervene.fill.spec import FITTED
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
 from assay.names import Site
@@ -84,7 +85,9 @@ def filled_bits(workbench: PlanContext, how: str, sites: Sequence[Site], numbers
     """
     model = workbench.model
     assert isinstance(model, Model)
-    positions = {"mean": 2, "optimal": 2, "mean_position": workbench.task.tokens.shape[1], "zero": 0}.get(how)
+    positions = {"mean_position": workbench.task.tokens.shape[1], "zero": 0, **dict.fromkeys(("mean", *FITTED), 2)}.get(
+        how
+    )
     if positions is None:
         assert workbench.task.reference is not None  # donors: the tokens of the pool
         return POOL * workbench.task.tokens.shape[1] * math.log2(model.config.vocab)

@@ -38,6 +38,7 @@ SHARES = {
     "controls": 0.28,
     "random weights": 0.05,
     "rivals": 0.10,
+    "strength": 0.06,
     "knock-outs": 0.06,
     "merges": 0.02,
     "off-manifold": 0.04,
@@ -50,6 +51,7 @@ SHARES = {
 STAGES = {  # blocks of a record, in the order in which they are measured, and what each has shares of the budget for
     "parts": ("parts",),
     "rivals": ("rivals",),
+    "strength": ("strength",),
     "controls": ("controls", "random weights"),
     "checks": ("knock-outs", "merges", "off-manifold"),
     "residual": ("worst examples", "restored parts", "residual signal"),

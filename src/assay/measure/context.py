@@ -16,6 +16,7 @@ from assay.measure.budget import Budget
 from assay.measure.controls.controls import ControlledClaim
 from assay.measure.controls.rivals import Rival
 from assay.measure.headline.parts import PartSystems
+from assay.measure.headline.strength import StrengthSystems
 from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import HeadlineTable
 from assay.measure.job import Job
@@ -36,6 +37,7 @@ class Context:
         resamples: those of the documents that have scored tokens.
         numbers: the table, and which ablation is the headline's.
         interchange: whether swaps do what the claim says, of a claim that names variables.
+        strength: the claim's runs by how hard what it says nothing about is ablated.
         budget: what all beside the headline may cost; before: an earlier measurement that this one goes on with.
     """
 
@@ -47,6 +49,7 @@ class Context:
     resamples: Resamples
     numbers: HeadlineTable
     interchange: Interchange | None = None
+    strength: StrengthSystems = field(default_factory=StrengthSystems)
     budget: Budget = field(default_factory=Budget)
     before: Measurement | None = None
 

@@ -57,6 +57,8 @@ def joined(before: MeasurementRecord, now: MeasurementRecord) -> MeasurementReco
         update["own"] = now.own
     if "rivals" in done:
         update |= {"rivals": now.rivals, "rivals_reason": now.rivals_reason, "agreement": now.agreement}
+    if "strength" in done:
+        update["strength"] = now.strength
     controls = now.controls if "controls" in done else before.controls
     random = now.controls if "random weights" in done else before.controls
     update["controls"] = controls.model_copy(

@@ -20,6 +20,7 @@ from assay.intervene.fill.ablations import PlanContext
 from assay.measure.context import Context
 from assay.measure.controls.rivals import Rival, rivals
 from assay.measure.headline.parts_block import parts_block
+from assay.measure.headline.strength import strengths
 from assay.measure.job import Job
 from assay.measure.settings import NOT_ASKED
 from assay.measure.stages import Stage
@@ -146,6 +147,7 @@ def measurement_record(
         own=measured.own,
         target=target,
         interchange=context.interchange,
+        strength=strengths(context.strength, explanation, scored, resamples, measured.compute),
         controls=measured.controls,
         rivals=rivals(context.rivals, scored, resamples, floor=context.floor) if job.settings.asks("rivals") else (),
         rivals_reason=_no_rivals(job, context.rivals),

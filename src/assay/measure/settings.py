@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from assay.explanations.claims.file import ClaimFile
 
 QUICK_DOCUMENTS = 40  # enough for an interval that is not wide
-BLOCKS = ("headline", "parts", "compute", "bits", "controls", "rivals", "residual", "checks", "own")
+BLOCKS = ("headline", "parts", "compute", "bits", "controls", "rivals", "strength", "residual", "checks", "own")
 NOT_ASKED = "that was not asked for"
 _WHERE_ONLY = ("out", "overwrite", "register", "passed", "command")  # where results go changes no number
 

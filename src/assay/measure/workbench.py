@@ -31,6 +31,7 @@ from assay.measure.controls import model_floors, rivals
 from assay.measure.controls.controls import controls
 from assay.measure.headline.agreement import agreement
 from assay.measure.headline.parts import alone
+from assay.measure.headline.strength import StrengthSystems, strength_systems
 from assay.measure.headline.systems import systems
 from assay.measure.headline.table import OTHER_FLOORS, headline_table
 from assay.measure.job import Job
@@ -49,6 +50,7 @@ from assay.report.terminal.progress import Progress, noted, watched
 from assay.score.ids import NOOP, SystemId
 from assay.score.score import score
 from assay.score.scores import Scored, Scores
+from assay.task.bounds import THOROUGH
 from assay.task.rows import control_rows
 from assay.task.task import Task
 
@@ -335,6 +337,21 @@ def _beyond_headline(
     context = against(lambda: rivals.sets(plan_context, settings, explanation, context.ablation, rows))
     found = replace(found, agreement=with_hard_tokens(context, found.agreement))
     done(context, "rivals", found)
+    if explanation.strengths:
+        say("strength", 0, None)
+
+        def at_each() -> Context:
+            thorough = settings.budget == THOROUGH
+            own, every = strength_systems(plan_context, explanation, context.plans, thorough=thorough)
+            new = {one: plan for one, plan in every.items() if one not in context.scored.systems}
+            scored = workbench.score_all(plan_context, "strength", new, frozenset(), say) if new else context.scored
+            return replace(context, strength=own, scored=context.scored.with_systems(scored))
+
+        def unmeasured(reason: str) -> Context:
+            return replace(context, strength=StrengthSystems(reason=reason))
+
+        context = budget.run("strength", settings.asks("strength"), at_each, unmeasured)
+        done(context, "strength", found)
     say("controls", 0, None)
     block = controls(context.controlled, rivals=context.rivals, budget=budget)
     found = replace(found, controls=block)

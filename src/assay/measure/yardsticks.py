@@ -26,6 +26,7 @@ from assay.measure.controls.controls import no_controls
 from assay.measure.controls.rivals import Rival, ngram_halves, smaller_members
 from assay.measure.headline.agreement import hard_tokens
 from assay.measure.headline.parts import sums
+from assay.measure.headline.strength import ROLE
 from assay.measure.headline.systems import Systems
 from assay.measure.headline.table import OTHER_FLOORS
 from assay.measure.length.length import claim_alone, length
@@ -340,7 +341,8 @@ def compute_block(context: Context) -> Compute:
         explained=scored[explained].loss[used],
         floor=scored[floor].loss[used],
         parts={part: (own[inside], lost[inside]) for part, (own, lost) in sums(plans.parts, scored, floor).items()},
-        others={one: scored[one].loss[used] for one in _placed(scored, plans)},
+        others={one: scored[one].loss[used] for one in _placed(scored, plans)}
+        | {SystemId(ROLE, name): scored[one].loss[used] for name, one in context.strength.systems.items()},
         floors={
             one: scored[one].loss[used]
             for one in dict.fromkeys((floor, *map(rival, OTHER_FLOORS)))

@@ -27,6 +27,7 @@ from assay.record.headline import Agreement, Headline, Losses, PartsTable, Table
 from assay.record.interchange import Interchange
 from assay.record.pieces import Pieces
 from assay.record.residual import Residual
+from assay.record.strength import Strengths
 from assay.stats.estimate import Estimate
 
 
@@ -40,6 +41,7 @@ class MeasurementRecord(Block):
         own: what only this kind of explanation says.
         target: what KL is taken from and agreement is with; None: the model's own distribution.
         interchange: of a claim that names variables: whether swaps of them do what it says; it leads.
+        strength: the explained run by how hard what the claim says nothing about is ablated; None: it says all.
         unmatched: the share of scored tokens about which the claim says nothing.
         budget: what was run, and what was not; sentence: the verdict; tries: which of how many on this split it is.
     """
@@ -66,6 +68,7 @@ class MeasurementRecord(Block):
     own: Pieces | None
     target: TargetRecord | None = None
     interchange: Interchange | None = None
+    strength: Strengths | None = None
     controls: Controls
     rivals: tuple[RivalRecord, ...]
     rivals_reason: Text | None

@@ -10,6 +10,7 @@ from assay.record.controls import ControlGroup
 from assay.record.headline import OWN_FLOORS, TableRow
 from assay.record.measurement import MeasurementRecord
 from assay.report import floors, slices, words
+from assay.report import strength as strengths
 from assay.report import swaps as swapped
 from assay.report.cells import row_name
 from assay.report.plain import plain_text
@@ -41,12 +42,13 @@ _ENOUGH = 19  # controls that can give p = 0.05
 @dataclass(frozen=True)
 class Verdict:
     """Attributes:
-    title: one short line; the others are a sentence each, of which swaps, target, left and checks may be empty.
+    title: one short line; the others are a sentence each, of which all but recovers and rivals may be empty.
     """
 
     title: str
     swaps: str
     recovers: str
+    strength: str
     target: str
     rivals: str
     left: str
@@ -55,7 +57,12 @@ class Verdict:
     @property
     def sentences(self) -> tuple[str, ...]:
         return tuple(
-            text for text in (self.swaps, self.recovers, self.target, self.rivals, self.left, self.checks) if text
+            text
+            for text in (
+                *(self.swaps, self.recovers, self.strength),
+                *(self.target, self.rivals, self.left, self.checks),
+            )
+            if text
         )
 
 
@@ -66,7 +73,9 @@ def verdict(record: MeasurementRecord) -> Verdict:
     if found is not None and found.accuracy.defined:
         title = f"Interchange accuracy {words.said(found.accuracy)} with the rest {swapped.rest(found.perturbed)}"
     told = "" if found is None else swapped.verdict(found)
-    return Verdict(title, told, recovers, _target(record), as_well(record), _left(record), _checks(record))
+    return Verdict(
+        title, told, recovers, strengths.line(record), _target(record), as_well(record), _left(record), _checks(record)
+    )
 
 
 def metric(record: MeasurementRecord) -> NamedMetric | None:

@@ -6,7 +6,7 @@ Made by `Task.text`, `.from_ids`, `.repeat`, `.prompts` and `.classify`; everyth
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,6 +61,11 @@ class Task(Examples):
         reference = None if self.reference is None else about.Reference(how=how, **self.reference.summary())
         own: dict[str, Any] = self.summary() | {"kind": self.kind, "name": self.name, "metric": self.metric.name}
         return about.TaskRecord(**own, notes=notes, reference=reference)
+
+    def of_reference(self) -> Task:
+        """The task whose scored examples are the reference."""
+        assert self.reference is not None
+        return replace(self, **{one.name: getattr(self.reference, one.name) for one in fields(Examples)})
 
     def subset(self, documents: Sequence[int] | Integer[np.ndarray, "_"]) -> Task:
         """The task with only these documents (indices), in their old order; the reference stays.

@@ -25,7 +25,7 @@ from assay.explanations.circuit.trials import restored
 from assay.intervene.circuits.plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.fill.spec import from_runs
+from assay.intervene.fill.spec import STRENGTHS, from_runs
 from assay.intervene.plan import Plan
 from assay.model.edge_sets import EdgeSet
 from assay.model.module import ModuleModel
@@ -64,6 +64,7 @@ class Circuit(Explanation):
     level: ClassVar[Level] = LEVEL
     headline_floor = "empty"
     floor_takes = "everything"
+    strengths = STRENGTHS
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight norm", "weight_norm"),
         ("activation norm", "activation_norm"),

@@ -14,7 +14,7 @@ from assay.explanations.bits import ClaimBits, filled_bits, parts_bits
 from assay.explanations.components.spec import CONSTANTS, LEVELS, ConstantName
 from assay.intervene.components import complement, expand
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.fill.spec import from_runs
+from assay.intervene.fill.spec import FITTED, STRENGTHS, from_runs
 from assay.intervene.plan import Call, Edit, Plan, Source
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -87,6 +87,7 @@ class Keep(PartSet):
     level: ClassVar[Level] = LEVELS["keep"]
     headline_floor = "empty"
     floor_takes = "everything"
+    strengths = STRENGTHS
 
     def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
         kept = self.scope(workbench.model)
@@ -199,7 +200,7 @@ class Constant(PartSet):
         return self.edits(workbench, self.value)
 
     def costly(self, ablation: str) -> bool:
-        return "optimal" in (ablation, self.value)
+        return not FITTED.isdisjoint((ablation, self.value))
 
     def claim_bits(self, model: AnyModel, channels: int = 0) -> ClaimBits:
         where = super().claim_bits(model, channels)

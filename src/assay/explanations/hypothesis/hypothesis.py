@@ -25,6 +25,7 @@ from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
 from assay.explanations.hypothesis.values import MANY, values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import STRENGTHS
 from assay.intervene.plan import Edit, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -66,6 +67,7 @@ class Hypothesis(Explanation):
     level: ClassVar[Level] = LEVEL
     headline_floor = "unconditioned"
     floor_takes = "everything"
+    strengths = ("left", *STRENGTHS)
 
     def __init__(
         self,

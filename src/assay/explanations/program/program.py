@@ -30,6 +30,7 @@ from assay.explanations.program.writing import block, call
 from assay.intervene.components import expand
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.fill.fit_context import Fit
+from assay.intervene.fill.spec import FITTED
 from assay.intervene.plan import Batch, Call, Edit, Plan, Source, Stream
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -239,7 +240,7 @@ class Program(Explanation):
 
     def costly(self, ablation: str) -> bool:
         fitted = any(isinstance(p, AttentionProgram) and p.level == "full" for p in self.components.values())
-        return fitted or ablation == "optimal"
+        return fitted or ablation in FITTED
 
     def foresee(self, workbench: PlanContext, sites: Sequence[Site]) -> None:
         workbench.store.gather(sites)

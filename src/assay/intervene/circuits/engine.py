@@ -125,8 +125,7 @@ class CircuitBatch:
         self.runner = circuits.runner
         self.tokens = self.runner.inputs("scored", rows)
         self.seen = Seen(self.tokens, rows, "scored")  # by what stands for parts of the circuit
-        with torch.no_grad():
-            values = self.runner.values(circuits.plan, circuits.fill, circuits.sites, rows)
+        values = self.runner.values(circuits.plan, circuits.fill, circuits.sites, rows)
         self.fills = Fills(self.model, [values[site] for site in circuits.sites])
         if every:
             grid = torch.cartesian_prod(torch.arange(len(rows)), torch.arange(self.tokens.shape[1]))

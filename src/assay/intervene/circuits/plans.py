@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from assay.errors import ClaimError
 from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.adversarial import adversarial_constants
 from assay.intervene.kept import Kept
-from assay.intervene.plan import CircuitRun, Edit, EditRun, Plan, Run
+from assay.intervene.plan import CircuitRun, Edit, EditRun, Plan, Run, Value
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 from assay.names import parse_site
@@ -31,14 +32,23 @@ def circuit_plan(
     """
     without_refit(workbench)
 
+    assert isinstance(workbench.model, Model)
+    writers = tuple(parse_site(name) for name in workbench.model.edges.writers)
+
     def made() -> tuple[Run, ...]:
-        assert isinstance(workbench.model, Model)
-        filled = workbench.plan(
-            workbench.ablate([parse_site(name) for name in workbench.model.edges.writers], ablation, draw)
-        )
+        filled = workbench.plan(workbench.ablate(writers, ablation, draw))
         return *filled.runs[:-1], EditRun(FILL, edits=filled.final.edits)
 
-    fill = workbench.store.of(FillRuns).once((ablation, draw, workbench.frozen_norm), made)
+    def worst(fills: tuple[Edit, ...]) -> Plan:
+        circuit = CircuitRun("explained", edges, FILL, (), workbench.frozen_norm)
+        return Plan((EditRun(FILL, edits=fills), circuit))
+
+    if ablation == "shared_adversarial" and not edits:  # which is found against this circuit
+        key = edges.kept.tobytes(), edges.positions, edges.inverted
+        values = map(Value, adversarial_constants(workbench, writers, key=key, plan=worst))
+        fill: tuple[Run, ...] = (EditRun(FILL, edits=tuple(map(Edit, writers, values))),)
+    else:
+        fill = workbench.store.of(FillRuns).once((ablation, draw, workbench.frozen_norm), made)
     there = {run.name for run in fill}
     beside = [run for run in workbench.plan(edits).runs[:-1] if run.name not in there]
     return Plan((*beside, *fill, CircuitRun("explained", edges, FILL, edits, workbench.frozen_norm)))

@@ -94,11 +94,11 @@ def _rows(source: From) -> Int[np.ndarray, "rows"]:
     return np.full(1, -1) if source.rows is None else source.rows
 
 
-@torch.no_grad()
 def run_circuit(
     engine: CircuitEngine, edges: EdgeSet, rows: Int[np.ndarray, "rows"], *, stream: bool = False
 ) -> Float[Tensor, "rows pos _"]:
-    """Logits of every position; with `stream`, what the final norm reads instead."""
+    """Logits of every position; with `stream`, what the final norm reads instead. Fills that ask for gradients get
+    them."""
     size = budget(engine, len(rows), MEMORY).rows
     out: Tensor | None = None
     place = {int(row): index for index, row in enumerate(rows)}
@@ -108,7 +108,10 @@ def run_circuit(
             part = some[start : start + size]
             batch = CircuitBatch(engine, part, every=True)
             matrix = batch.matrix(mask)
-            found = batch.vary(batch.clean if group.clean else batch.empty, matrix, stream=stream).logits[0]
+            base = batch.clean if group.clean else batch.empty
+            if batch.fills.input.requires_grad:
+                base, matrix = batch.clean, torch.from_numpy(np.asarray(matrix)).to(batch.fills.input)
+            found = batch.vary(base, matrix, stream=stream).logits[0]
             found = found.unflatten(0, (len(part), -1))
             if out is None:
                 out = found.new_empty(len(rows), *found.shape[1:])

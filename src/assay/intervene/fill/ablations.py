@@ -1,7 +1,7 @@
 """Ablations: what a site that is not explained takes. A name, a part and a draw give a source.
 
-Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`), other examples (`resample_joint`,
-`resample_independent`, `counterfactual`) or Gaussian `noise` (docs/definitions.md#ablations).
+Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`, `shared_adversarial`), other examples
+(`resample_joint`, `resample_independent`, `counterfactual`) or Gaussian `noise` (docs/definitions.md#ablations).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from assay.errors import PluginError, TaskError
 from assay.intervene.edits.engine import EditRunner
+from assay.intervene.fill.adversarial import adversarial_constants
 from assay.intervene.fill.donors import donors, hashed
 from assay.intervene.fill.fit_context import FitContext, Used
 from assay.intervene.fill.learned import optimal_constants, refitted
@@ -128,7 +129,7 @@ class PlanContext(FitContext):
     def ablate(
         self, sites: Iterable[Site], ablation: str, draw: int = 0, *, but: Mapping[Site, Tensor] | None = None
     ) -> tuple[Edit, ...]:
-        """Edits that take these parts away. `optimal` fits the constants of all of them together, once.
+        """Edits that take these parts away. Fitted constants are those of all of them together, fitted once.
 
         Args:
             but: of some parts an orthonormal basis [width, k] of a subspace in which they keep their own value: what
@@ -137,6 +138,9 @@ class PlanContext(FitContext):
         sites, but = tuple(sites), but or {}
         if ablation == "optimal":
             sources: list[Source] = [Value(constant) for constant in optimal_constants(self, sites, but)]
+        elif ablation == "shared_adversarial":
+            bases = tuple((str(site), basis.cpu().numpy().tobytes()) for site, basis in but.items())
+            sources = list(map(Value, adversarial_constants(self, sites, but, key=bases)))
         else:
             self.foresee(sites, ablation)
             sources = [self.source(ablation, site, draw) for site in sites]

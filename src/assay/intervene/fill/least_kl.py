@@ -14,9 +14,10 @@ from jaxtyping import Int
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
+from assay.intervene.edits.engine import EditRunner
 from assay.intervene.fill.fit_context import FitContext
 from assay.intervene.output import Output
-from assay.intervene.plan import Edit, EditRun, Plan
+from assay.intervene.plan import Data, Edit, EditRun, Plan
 from assay.model.sketch import Sketch
 from assay.model.transformer import Model
 from assay.record.about import Fit
@@ -37,8 +38,12 @@ def fit_by_kl(
 
     There is one at least; they should be of size one (in units of what they move), and start at 0.
     """
-    fitted, held = _rows(workbench)
-    seen, unseen = _Divergence(workbench, edits, fitted), _Divergence(workbench, edits, held)
+    fitted, held = fit_rows(workbench)
+
+    def plan() -> Plan:
+        return Plan((EditRun("fitted", "reference", edits(), frozen_norm=workbench.frozen_norm),))
+
+    seen, unseen = Divergence(workbench, plan, fitted), Divergence(workbench, plan, held)
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.LBFGS(
@@ -66,16 +71,22 @@ def fit_by_kl(
     return best, Fit(**fit, evaluations=evaluations, settled=idle == PATIENCE)
 
 
-def _rows(workbench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:
+def fit_rows(
+    workbench: FitContext, at_most: int = POSITIONS
+) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndarray, "held"]]:
     """Reference rows to fit on and half as many to stop by, keyed, both spread over the reference: it may be ordered by
-    source. A lone row is both."""
+    source. A lone row is both.
+
+    Args:
+        at_most: columns of all that are fitted on; for a model that sees no tokens, rows.
+    """
     assert workbench.task.reference is not None
     total = len(workbench.task.reference.tokens)
     if total == 1:
         return np.arange(1), np.arange(1)
-    most = EXAMPLES
+    most = min(EXAMPLES, at_most)
     if isinstance(workbench.model, Model):
-        most = max(FEWEST, POSITIONS // workbench.task.reference.tokens.shape[1])
+        most = max(FEWEST, at_most // workbench.task.reference.tokens.shape[1])
     count = min(total, most + most // 2)
     random = np.random.default_rng([workbench.seed, 71])
     edges = np.linspace(0, total, count + 1).round().astype(np.int64)  # one row of each of so many equal stretches
@@ -84,12 +95,26 @@ def _rows(workbench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndar
     return rows[~held], rows[held]
 
 
-class _Divergence:
-    """KL(model || edited model) on some reference rows, nats a scored token."""
+class Divergence:
+    """KL(model || a plan's scored run) on some reference rows, nats a scored token.
 
-    def __init__(self, workbench: FitContext, edits: Callable[[], tuple[Edit, ...]], rows: Int[np.ndarray, "rows"]):
+    Args:
+        plan: makes the plan, whose scored run may ask for gradients.
+        runner: a runner of the reference as what is scored, for plans that are of scored rows; None: the workbench's,
+            for plans of the reference.
+    """
+
+    def __init__(
+        self,
+        workbench: FitContext,
+        plan: Callable[[], Plan],
+        rows: Int[np.ndarray, "rows"],
+        runner: EditRunner | None = None,
+    ):
         assert workbench.task.reference is not None
-        self.workbench, self.edits, self.reference = workbench, edits, workbench.task.reference
+        self.workbench, self.plan, self.reference = workbench, plan, workbench.task.reference
+        self.runner = workbench.runner if runner is None else runner
+        self.data: Data = "reference" if runner is None else "scored"
         chunk = workbench.runner.batch
         if isinstance(workbench.model, Model):
             chunk = min(chunk, max(FEWEST, CHUNK // self.reference.tokens.shape[1]))
@@ -102,12 +127,11 @@ class _Divergence:
 
     def __call__(self, backward: float | None = None) -> float:
         """The divergence. With `backward`, so many times its gradient is added to the parameters' `.grad`."""
-        workbench, total = self.workbench, 0.0
+        total = 0.0
         for index, (part, where) in enumerate(zip(self.parts, self.scored, strict=True)):
             target = self._target(index, part)
             with torch.set_grad_enabled(backward is not None):
-                run = EditRun("fitted", "reference", self.edits(), frozen_norm=workbench.frozen_norm)
-                own = self._log_probs(workbench.runner.output(Plan((run,)), part), where)
+                own = self._log_probs(self.runner.output(self.plan(), part), where)
                 loss = kl_div(own, target, log_target=True, reduction="sum") / self.count
                 if backward is not None:
                     (loss * backward).backward()
@@ -127,7 +151,7 @@ class _Divergence:
         if index in self.kept:
             return self.kept[index]
         with torch.no_grad():
-            target = self._log_probs(self.workbench.runner.clean("reference", rows).output, self.scored[index])
+            target = self._log_probs(self.runner.clean(self.data, rows).output, self.scored[index])
         size = target.numel() * target.element_size()
         if self.bytes + size <= KEPT:
             self.kept[index], self.bytes = target, self.bytes + size

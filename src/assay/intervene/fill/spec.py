@@ -19,8 +19,11 @@ ABLATIONS = (
     "counterfactual",
     "noise",
     "optimal",
+    "shared_adversarial",
 )
+FITTED = frozenset({"optimal", "shared_adversarial"})  # those whose constants are fitted by gradient
 DEFAULT_ABLATIONS = ("mean", "resample_joint")
+STRENGTHS = ("mean", "resample_independent", "shared_adversarial")  # how hard the rest is ablated, in this order
 RANDOM = frozenset({"resample_joint", "resample_independent", "noise"})  # those that have draws
 _FROM_MEANS = frozenset({"mean", "mean_position", "noise", "optimal"})  # those that begin with the reference's means
 _FROM_RUNS = RANDOM | {"counterfactual"}  # those whose values are made by running the model

@@ -12,6 +12,7 @@ from torch import Tensor
 from assay.intervene.components import pick, tap
 from assay.intervene.edits.engine import Seen
 from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import FITTED
 from assay.intervene.plan import Call, Data, From, Source, Stream, Value
 from assay.intervene.rows import Key
 from assay.model.transformer import Model
@@ -19,8 +20,8 @@ from assay.names import Site
 
 
 def sources(workbench: PlanContext, sites: Sequence[Site], ablation: str, draw: int) -> list[Source]:
-    """Where each site's fill comes from when it is ablated alone; `optimal` constants are fitted one site at a time."""
-    if ablation == "optimal":
+    """Where each site's fill comes from when it is ablated alone; fitted constants are fitted one site at a time."""
+    if ablation in FITTED:
         return [workbench.ablate([site], ablation)[0].source for site in sites]
     return [edit.source for edit in workbench.ablate(sites, ablation, draw)]
 

@@ -14,7 +14,7 @@ from altair.utils.schemapi import debug_mode
 
 from assay.record.graph import Graph
 from assay.record.measurement import MeasurementRecord
-from assay.report import export, swaps, verdict, words
+from assay.report import export, strength, swaps, verdict, words
 from assay.report.charts import charts, graph
 from assay.report.page import details, pieces, sees, shell, worst
 from assay.report.page.shell import Entry
@@ -45,6 +45,7 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         removal=record.removal,
         swapped=record.interchange,
         swaps=swaps,
+        strength=strength,
         per=words.per(record),
         item=item,
         losses=record.losses,
@@ -66,7 +67,9 @@ def render(record: MeasurementRecord, examples: pa.Table | None = None) -> str:
         sees={name: getattr(sees, name)(record) for name in ("headline", "controls", "worst", "length", "compute")},
         worst=shown,
         compute=compute,
-        placed=sorted(compute.systems, key=lambda row: row.loss.value or 0.0),
+        placed=sorted(
+            (one for one in compute.systems if one.role != "strength"), key=lambda row: row.loss.value or 0.0
+        ),
         **details.rungs(compute),
         law_warning=_capital(words.tidy((compute.power_law and compute.power_law.warning) or "")),
         compute_facts=details.compute_facts(compute),
@@ -116,6 +119,7 @@ def _contents(
     more = [
         Entry(record.own.block, record.own.title) if record.own else None,
         Entry("floors", "Every floor and ablation"),
+        Entry("strength", "How hard the rest is ablated") if record.strength else None,
         Entry("agreement", "Agreement"),
         Entry("checks", "Checks"),
         Entry("parts", "Each component alone") if _parts(record) else None,

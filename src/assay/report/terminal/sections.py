@@ -14,6 +14,7 @@ from assay.record.measurement import MeasurementRecord
 from assay.record.pieces import HeatMap, Piece, Sentence, TablePiece, TokenStrip
 from assay.report import cells as cells_of
 from assay.report import slices, words
+from assay.report import strength as strength_of
 from assay.report import swaps as swaps_of
 from assay.report.cells import bare, bits_line, group_line, nines_cell, row_name
 from assay.report.charts import graph
@@ -177,11 +178,27 @@ def verdict(record: MeasurementRecord) -> list[RenderableType]:
     return [Text(f"{said.title}.", style="bold"), *map(Text, said.sentences)]
 
 
+def strength(record: MeasurementRecord) -> list[RenderableType]:
+    """The claim by how hard everything else is ablated."""
+    found = record.strength
+    if found is None:
+        return [Text("the claim says nothing that everything else could be ablated around")]
+    lines: list[RenderableType] = [Text(strength_of.sees(record))]
+    if found.rows:
+        named = metric(record)
+        table = _table(*strength_of.columns(found, named.name if named else "loss"))
+        for row in strength_of.rows(found, named.figure if named else None):
+            cells = (cell if isinstance(cell, str) else bare(cell, 3) for cell in row)
+            table.add_row(*map(Text, cells))
+        lines.append(table)
+    return lines
+
+
 SECTIONS: dict[str, Callable[[MeasurementRecord], list[RenderableType]]] = {
     one.__name__: one
     for one in (
         *(verdict, swaps, headline, controls, worst, length, compute),
-        *(floors, agreement, checks, parts, rivals, residual, measured, missing, again, terms),
+        *(floors, strength, agreement, checks, parts, rivals, residual, measured, missing, again, terms),
     )
 }
 
