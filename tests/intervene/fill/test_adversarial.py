@@ -1,4 +1,4 @@
-"""The worst constants of ablated parts: found where the answer is known, within what the parts take, through circuits."""
+"""The worst constants of ablated parts: where the answer is known, within what the parts take, through circuits."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ def measured(budget: int | str) -> Measurement:
 
 def test_a_measurement_has_the_strengths_over_one_floor_and_the_worst_only_when_it_is_thorough() -> None:
     usual, thorough = measured(60).record.strength, measured("thorough").record.strength
-    assert usual is not None and thorough is not None
+    assert usual is not None
+    assert thorough is not None
     assert [row.strength for row in usual.rows] == ["mean", "resampled"]
     assert [row.strength for row in thorough.rows] == ["mean", "resampled", "shared adversarial"]
     assert usual.rows == thorough.rows[:2]
@@ -41,7 +42,8 @@ def test_what_the_headline_has_run_is_not_run_again() -> None:
     stage = next(one for one in record.budget.stages if one.name == "strength")
     assert 0 < stage.passes <= 2.0  # one run of resampled parts, and their donors; the mean is the headline's
     row = next(one for one in record.table if one.ablation == "mean")
-    assert record.strength is not None and record.strength.rows[0].kl == row.kl_explained
+    assert record.strength is not None
+    assert record.strength.rows[0].kl == row.kl_explained
 
 
 def test_a_claim_that_says_all_that_is_ablated_has_no_axis() -> None:
@@ -49,7 +51,8 @@ def test_a_claim_that_says_all_that_is_ablated_has_no_axis() -> None:
     task = assay.Task.repeat(model, n=4, length=8)
     assert assay.measure(assay.Remove(["a0.h1"]), model, task, only=ONLY).record.strength is None
     none = assay.measure(assay.Keep(["a0"]), model, task, budget="headline").record
-    assert none.strength is not None and not none.strength.rows
+    assert none.strength is not None
+    assert not none.strength.rows
     assert none.strength.reason == "the budget is the headline's alone"
     assert "strength" in none.budget.wanting
 
