@@ -1,13 +1,19 @@
-"""Where SmolLM2 keeps the repeated name of "When Mary and John went to the store, John gave a drink to".
+"""Where SmolLM2 keeps the repeated name of "When Mary and John went to the store, John gave a drink to", or the decade
+of "The war lasted from the year 1732 to the year 17".
 
-    python -m tools.name_places zoo:smollm2-135m [--pairs 3] [--most 32] [--rest resample_joint]
+    python -m tools.name_places zoo:smollm2-135m [--high-level year] [--pairs 3] [--most 32] [--rest resample_joint]
 
-Two high-level models of one behaviour. *name*: `subject` is the name at its second place, `first` and `second` are the
-names before, and the answer is the one of the two that the subject is not; a swap takes the subject of a row with the
-same two names. *order*: `repeats` says which of the two names it is that comes again, 1 or 2; a swap takes it from any
-row. Which heads carry the variable is searched for on one half of the templates (each head at the end, and at the
-subject's second place, swapped alone, then the best of each together), and tested on the other half. Each pair of names
-comes with both subjects and with two fillings of place and thing, so that there are rows that agree on both names.
+Two high-level models of one behaviour, and one of another. *name*: `subject` is the name at its second place, `first`
+and `second` are the names before, and the answer is the one of the two that the subject is not; a swap takes the
+subject of a row with the same two names. *order*: `repeats` says which of the two names it is that comes again, 1 or
+2; a swap takes it from any row. Which heads carry the variable is searched for on one half of the templates (each
+head at the end, and at the subject's second place, swapped alone, then the best of each together), and tested on the
+other half. Each pair of names comes with both subjects and with two fillings of place and thing, so that there are
+rows that agree on both names.
+
+*year*: `tens` is the third digit of the first year, and the answer the digit that the model itself gives most often for
+it on the selection: it goes on with a decade that is not before the first, but mostly with the same or the next. What a
+swap tests is which places carry the digit, not whether this is arithmetic. `--pairs` are rows a template and digit.
 Prints Markdown.
 """
 
@@ -17,8 +23,11 @@ import argparse
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
 
 import assay
 from assay.explanations.hypothesis.hypothesis import PERTURBED
@@ -41,6 +50,25 @@ MODELS = {  # name -> variables, the one that is searched for, on what sources a
 }
 SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 COLUMNS = {-1: "the end", "S2": "S2"}
+SPANS = ("war", "siege", "reign", "journey", "strike", "drought", "project", "feud", "truce", "plague")
+YEARS = (  # c: the century's two digits; y: the year's last two
+    "The {span} lasted from the year {c}{y} to the year {c}",
+    "The {span} began in {c}{y} and ended in {c}",
+    "The {span} went on from {c}{y} to {c}",
+    "They say that the {span} ran from {c}{y} until {c}",
+    "Between {c}{y} and {c}",
+    "The {span} started in the year {c}{y} and was over by the year {c}",
+    "It was a long {span}, from {c}{y} to {c}",
+    "The {span} ({c}{y}-{c}",
+    "After the {span} of {c}{y} to {c}",
+    "Records of the {span} cover the years {c}{y} to {c}",
+    "He wrote about the {span} between {c}{y} and {c}",
+    "During the {span}, which lasted from {c}{y} till {c}",
+    "The {span} dates from {c}{y} to {c}",
+    "From {c}{y} to {c}",
+    "The museum has letters about the {span} from {c}{y} through {c}",
+    "The {span} was fought from the year {c}{y} up to the year {c}",
+)
 STREAMS = 6  # between the first layer and the last, at each column
 
 
@@ -66,34 +94,72 @@ def rows(model: assay.Model, templates: range, pairs: int, seed: int) -> Iterato
                     }
 
 
+def years(model: assay.Model, templates: range, rows: int, seed: int) -> Iterator[dict[str, str]]:
+    """Prompts of some templates: so many for each third digit of the first year."""
+    for number in templates:
+        draw = np.random.default_rng([seed, 77, number])
+        for tens in [digit for digit in range(10) for _ in range(rows)]:
+            century, units = str(draw.choice((15, 16, 17, 18))), str(draw.integers(10))
+            text = YEARS[number].format(c=century, y=f"{tens}{units}", span=draw.choice(SPANS))
+            before = text[: text.index(century) + len(century) + 1]
+            yield {
+                "clean": text,
+                "correct": str(tens),
+                "incorrect": str((tens + 5) % 10),
+                "group": f"template {number}",
+                "tens": str(len(model.tokenizer(before, add_special_tokens=False)["input_ids"])),  # behind the BOS
+            }
+
+
+def usual(bench: assay.Workbench) -> dict[str, str]:
+    """Third digit of the first year -> the digit that the model gives most often."""
+    task, tokenizer = bench.task, bench.task.tokenizer
+    digits = torch.tensor([tokenizer.encode(str(digit), add_special_tokens=False)[-1] for digit in range(10)])
+    every = np.arange(len(task))
+    logits = bench.runner.logits(Plan(), every)[torch.arange(len(task)), torch.from_numpy(task.last)]
+    given = logits[:, digits].argmax(1).numpy()
+    asked = task.tokens[every, task.columns["tens"]].numpy()
+    own = {digit: given[asked == int(digits[digit])] for digit in range(10)}
+    return {str(digit): str(np.bincount(some).argmax()) for digit, some in own.items() if len(some)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--high-level", choices=MODELS, default="name")
+    parser.add_argument("--high-level", choices=(*MODELS, "year"), default="name")
     parser.add_argument("--pairs", type=int, default=3, help="of names, a template")
     parser.add_argument("--most", type=int, default=32, help="heads swapped together")
-    parser.add_argument("--templates", type=int, default=len(TEMPLATES))
+    parser.add_argument("--templates", type=int, help="by default all that there are")
     parser.add_argument("--rest", default=PERTURBED, help="what carries nothing takes it, in perturbed swaps")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     model = assay.load(given.model)
 
+    year = given.high_level == "year"
+
     def bench(half: int) -> assay.Workbench:
-        of = range(half, given.templates, 2)
-        reference = [*rows(model, of, 2, given.seed + 1)]
-        task = assay.Task.prompts(model, [*rows(model, of, given.pairs, given.seed)], reference=reference)
+        of = range(half, given.templates or len(YEARS if year else TEMPLATES), 2)
+        make = partial(years if year else rows, model)
+        reference = [*make(of, 2, given.seed + 1)]
+        task = assay.Task.prompts(model, [*make(of, given.pairs, given.seed)], reference=reference)
         return assay.Workbench(model, task, seed=given.seed)
 
     selection, test = bench(0), bench(1)
     layers, heads = model.config.layers, model.config.heads
-    variables, variable, agreeing = MODELS[given.high_level]
+    if year:
+        table = usual(selection)
+        print(f"the digit that follows each: {', '.join(f'{a} → {b}' for a, b in table.items())}\n")
+        variables: Any = {"tens": 'token("tens")', "answer": lambda tens: table.get(tens, tens)}
+        variable, agreeing, columns = "tens", (), {-1: "the end", "tens": "the third digit"}
+    else:
+        (variables, variable, agreeing), columns = MODELS[given.high_level], COLUMNS
     claim = assay.Hypothesis(variables, {variable: ["a0.h0@-1"]})
     found, tested = (PlaceSearch(each, claim, variable, given.seed, agreeing, given.rest) for each in (selection, test))
     for name, one in (("selection", found), ("test", tested)):
         task = one.workbench.task
         right = (one.answers.logits(one.workbench, Plan()).argmax(1) == one.before).mean()
         print(
-            f"{name}: {len(task)} prompts of {len(task.documents)} templates; the model's likeliest name is the right"
+            f"{name}: {len(task)} prompts of {len(task.documents)} templates; the model's likeliest answer is the right"
         )
         print(f"one in {right:.0%}; the answer should change in {one.used.mean():.0%} of swaps\n")
     started = time.process_time()
@@ -104,10 +170,10 @@ def main() -> None:
 
     depths = np.linspace(0, layers, STREAMS).round().astype(int)
     print("| the stream entering layer, at | " + " | ".join(map(str, depths)) + " |\n" + "| --- " * (STREAMS + 1) + "|")
-    for column, where in COLUMNS.items():
+    for column, where in columns.items():
         shown = [tested.shift([f"r{depth}@{column}"]) for depth in depths]
         print(f"| {where} | " + " | ".join(map(str, shown)) + " |", flush=True)
-    for column, where in COLUMNS.items():
+    for column, where in columns.items():
         ranked = found.rank([f"a{layer}.h{head}@{column}" for layer in range(layers) for head in range(heads)], say)
         best = [one.name for one in ranked]
         ten = ", ".join(f"{one.name.split('@')[0]} {one.shift.value:.2f}" for one in ranked[:10])

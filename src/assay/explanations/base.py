@@ -52,7 +52,7 @@ class Explanation(ABC):
         removal: the claim says what is lost without its parts, which its explained run does without: there is no run
             of a floor, and it has necessity in place of a recovered share. The report says that parts are removed.
         floor_takes: what the floor takes away: the claim's own parts, or everything. A removal has no use for it.
-        strengths: ablations of what the claim says nothing about that stand side by side, `plan` takes each.
+        at_strengths: ablations of what the claim says nothing about that stand side by side, `plan` takes each.
         parts_matter: the claim says that each of its parts does something.
         simple_searches: searches without insight that compete for the same credit: (in words, name).
     """
@@ -62,7 +62,7 @@ class Explanation(ABC):
     once: ClassVar[bool] = False
     removal: ClassVar[bool] = False
     floor_takes: ClassVar[Literal["parts", "everything"]] = "parts"
-    strengths: ClassVar[tuple[str, ...]] = ()
+    at_strengths: ClassVar[tuple[str, ...]] = ()
     parts_matter: ClassVar[bool] = True
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = ()
 

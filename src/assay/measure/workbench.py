@@ -337,7 +337,7 @@ def _beyond_headline(
     context = against(lambda: rivals.sets(plan_context, settings, explanation, context.ablation, rows))
     found = replace(found, agreement=with_hard_tokens(context, found.agreement))
     done(context, "rivals", found)
-    if explanation.strengths:
+    if explanation.at_strengths:
         say("strength", 0, None)
 
         def at_each() -> Context:

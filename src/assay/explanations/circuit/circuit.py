@@ -64,7 +64,7 @@ class Circuit(Explanation):
     level: ClassVar[Level] = LEVEL
     headline_floor = "empty"
     floor_takes = "everything"
-    strengths = STRENGTHS
+    at_strengths = STRENGTHS
     simple_searches: ClassVar[tuple[tuple[str, str], ...]] = (
         ("weight norm", "weight_norm"),
         ("activation norm", "activation_norm"),

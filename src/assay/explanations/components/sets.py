@@ -87,7 +87,7 @@ class Keep(PartSet):
     level: ClassVar[Level] = LEVELS["keep"]
     headline_floor = "empty"
     floor_takes = "everything"
-    strengths = STRENGTHS
+    at_strengths = STRENGTHS
 
     def plan(self, workbench: PlanContext, ablation: str, draw: int = 0) -> Plan:
         kept = self.scope(workbench.model)

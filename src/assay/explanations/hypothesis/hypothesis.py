@@ -67,7 +67,7 @@ class Hypothesis(Explanation):
     level: ClassVar[Level] = LEVEL
     headline_floor = "unconditioned"
     floor_takes = "everything"
-    strengths = ("left", *STRENGTHS)
+    at_strengths = ("left", *STRENGTHS)
 
     def __init__(
         self,

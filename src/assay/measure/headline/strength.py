@@ -46,7 +46,7 @@ def strength_systems(
     Args:
         thorough: the worst constants too, which are found by gradient.
     """
-    wanted = [name for name in NAMES if name in explanation.strengths and (thorough or name != "shared_adversarial")]
+    wanted = [name for name in NAMES if name in explanation.at_strengths and (thorough or name != "shared_adversarial")]
     new: dict[SystemId, Plan] = {}
     systems: dict[str, SystemId] = {}
     for name in wanted:
@@ -63,7 +63,7 @@ def strengths(
     found: StrengthSystems, explanation: Explanation, scored: Scored[SystemId], resamples: Resamples, computed: Compute
 ) -> Strengths | None:
     """The record's block; None for a claim that leaves nothing unsaid that could be ablated."""
-    if not explanation.strengths:
+    if not explanation.at_strengths:
         return None
     if found.floor is None:
         return Strengths(floor=FLOOR, rows=(), reason=found.reason)
