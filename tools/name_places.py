@@ -140,8 +140,10 @@ def main() -> None:
     def bench(half: int) -> assay.Workbench:
         of = range(half, given.templates or len(YEARS if year else TEMPLATES), 2)
         make = partial(years if year else rows, model)
-        reference = [*make(of, 2, given.seed + 1)]
-        task = assay.Task.prompts(model, [*make(of, given.pairs, given.seed)], reference=reference)
+        scored = [*make(of, given.pairs, given.seed)]
+        said = {row["clean"] for row in scored}
+        reference = [row for row in make(of, 2, given.seed + 1) if row["clean"] not in said]
+        task = assay.Task.prompts(model, scored, reference=reference)
         return assay.Workbench(model, task, seed=given.seed)
 
     selection, test = bench(0), bench(1)
