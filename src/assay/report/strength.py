@@ -12,7 +12,6 @@ from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
 
 _IS = {
-    "left": "left as it is",
     "mean": "at its mean",
     "resampled": "resampled, each part from a row of its own",
     "shared adversarial": "at the worst constants that it could take (shared adversarial)",
@@ -52,8 +51,7 @@ def sees(record: MeasurementRecord) -> str:
     most, least = max(known, key=_value), min(known, key=_value)
     said = f"From {words.said(most.recovered)} where the rest is {_IS[most.strength]} to {words.said(least.recovered)} "
     said += f"where it is {_IS[least.strength]}: {what}."
-    left = "" if found.rows[0].strength == "left" else " Were the rest left as it is, this would be the model itself."
-    return said + left
+    return f"{said} Were the rest left as it is, this would be the model itself."
 
 
 def line(record: MeasurementRecord) -> str:

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from assay.explanations import Hypothesis
+from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.hypothesis import PERTURBED
 from assay.explanations.hypothesis.subset import agreeing, by_chance, largest, rows_of
+from assay.model.meter import metered
+from assay.record.pieces import Pieces, Sentence, TablePiece
 from tests.explanations.hypothesis.test_scrub import PLACES, VARIABLES, workbench
 
 
@@ -64,3 +67,26 @@ def test_a_hypothesis_that_is_right_for_half_of_the_inputs_has_that_half():
     assert rows[list(found.members)].tolist() == half
     whole = agreeing(bench, Hypothesis(VARIABLES, PLACES).graph(bench), ("u",), rows[:12], PERTURBED)
     assert whole.all()
+
+
+def test_the_report_says_where_a_hypothesis_is_exact_and_why_it_was_not_looked_for():
+    """Of the claim that is right for half of the inputs that half, above a permuted variable; of the right one all."""
+    bench = workbench()
+    half, right = Hypothesis({**VARIABLES, "u": "number(1) % 3"}, PLACES), Hypothesis(VARIABLES, PLACES)
+
+    def block(claim: Hypothesis) -> Pieces:
+        return hypothesis_block(bench, claim.graph(bench), claim.treeify, rows_of(8, 48, 0), PERTURBED)
+
+    def exact(claim: Hypothesis) -> dict[str, tuple[str, ...]]:
+        tables = [piece for piece in block(claim).pieces if isinstance(piece, TablePiece)]
+        assert tables[0].rows[-1][0] == "the worst constants that it could take (shared adversarial)"
+        return {str(row[0]): tuple(map(str, row[1:])) for row in tables[1].rows}
+
+    found = exact(half)["u"]
+    rows = Hypothesis(VARIABLES, PLACES).graph(bench).values.rows
+    assert found[0] == f"{sum(row['u'] < 3 for row in rows)} of 48"  # type: ignore[operator]
+    assert int(found[2].split()[0]) < int(found[0].split()[0])
+    assert exact(right)["u"][0] == "48 of 48"
+    with metered(share=1.0):
+        (said,) = [p.text for p in block(right).pieces if isinstance(p, Sentence) and "exact" in p.text]
+    assert "--thorough looks for it" in said

@@ -1,17 +1,24 @@
-"""What only a hypothesis says: how its score moves with what the rest takes, and which rows agree with no other."""
+"""What only a hypothesis says: how its score moves with what the rest takes, which rows agree with no other, and on
+which inputs it is exact."""
 
 from __future__ import annotations
+
+import math
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int
 
+from assay.errors import TaskError
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
+from assay.explanations.hypothesis.subset import MOST, Subset, agreeing, by_chance, largest, rows_of
 from assay.intervene.fill.ablations import PlanContext
 from assay.model import meter
 from assay.model.transformer import Model
 from assay.record.pieces import Pieces, Sentence, TablePiece
 from assay.score.score import score
 from assay.stats.estimate import Estimate
+from assay.stats.keyed import generator
 
 STRENGTHS = {
     LEFT: "left alone",
@@ -19,36 +26,87 @@ STRENGTHS = {
     "resample_joint": "resampled, one row for all of a run",
     "resample_independent": "resampled, a row for each part",
 }
+WORST = {"shared_adversarial": "the worst constants that it could take (shared adversarial)"}
+LEAST, MOST_THOROUGH = 12, 100  # inputs that are swapped with each other; the most where nothing limits them
 TERMS = {
     "the rest": "All parts that carry no variable. A hypothesis that holds only where they are left alone says little: "
     "they may do what the claim says of its places.",
 }
 
 
-def hypothesis_block(workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np.ndarray, "rows"]) -> Pieces:
-    """The table of strengths, on some of these rows, and which share of rows agrees with no other."""
+def hypothesis_block(
+    workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np.ndarray, "rows"], perturbed: str
+) -> Pieces:
+    """The table of strengths, on some of these rows, which share of rows agrees with no other, and on which inputs the
+    claim is exact.
+
+    Args:
+        perturbed: what everything takes that carries nothing, where all swaps have to go as the claim says.
+    """
     width = workbench.task.tokens.shape[1] if isinstance(workbench.model, Model) else 1
     runs = 2 * len(STRENGTHS) * len(graph.reads)  # each run of a plan once, at most, for the claim and its floor
-    few = rows[: max(1, int(min(len(rows), meter.meant() / (runs * width))))]
+    given = meter.meant() / (2 * width)  # rows, for each of the two tables
+    few = rows[: max(1, int(min(len(rows), given / runs)))]
     return Pieces(
         block="hypothesis",
         title="The hypothesis",
-        pieces=(_strengths(workbench, graph, treeify, few), Sentence(text=_alone(graph))),
+        pieces=(
+            _strengths(workbench, graph, treeify, few, thorough=math.isinf(given)),
+            Sentence(text=_alone(graph)),
+            _exact(workbench, graph, given, perturbed),
+        ),
         terms=TERMS,
     )
 
 
-def _strengths(workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np.ndarray, "rows"]) -> TablePiece:
+def _exact(workbench: PlanContext, graph: Graph, given: float, rest: str) -> TablePiece | Sentence:
+    """The largest sets of inputs on which swaps are exact, of as many inputs as may be swapped with each other."""
+    runs = 4 * len(graph.carried)  # of the claim and of a permuted variable, with what the rest takes
+    most = MOST_THOROUGH if math.isinf(given) else math.isqrt(int(given / runs))
+    count = min(most, MOST, len(graph.values.rows))
+    if count < LEAST:
+        return Sentence(
+            text="The largest set of inputs on which the claim is exact was not looked for: the budget allows swaps "
+            f"between {count} inputs, and it takes {LEAST}; --thorough looks for it."
+        )
+    rows = rows_of(count, len(graph.values.rows), workbench.seed)
+    lines: list[tuple[str | Estimate, ...]] = []
+    try:
+        for name in graph.carried:
+            random = generator(workbench.seed, "permuted variable, exact subset", name)
+            other = replace(graph, values=graph.values.permuted(name, random))
+            agree, permuted = (agreeing(workbench, one, (name,), rows, rest) for one in (graph, other))
+            chance = [one.high for one in by_chance(agree, workbench.seed)]
+            lines.append((name, _size(largest(agree)), f"{min(chance)} to {max(chance)}", _size(largest(permuted))))
+    except TaskError as problem:
+        return Sentence(text=f"On which inputs the claim is exact is undefined, because {problem}.")
+    text = (
+        f"Of {count} inputs, the most between any two of which both swaps go as the claim says (the rest "
+        f"{STRENGTHS[rest]}); beside it as many pairs that agree at random, and a permuted variable."
+    )
+    columns = ("variable", "exact on", "by chance, at most", "a permuted variable")
+    return TablePiece(title="Where it is exact", text=text, columns=columns, rows=tuple(lines))
+
+
+def _size(found: Subset) -> str:
+    bounds = f"{found.low}" if found.low == found.high else f"{found.low} to {found.high}"
+    return f"{bounds} of {found.of}"
+
+
+def _strengths(
+    workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np.ndarray, "rows"], *, thorough: bool
+) -> TablePiece:
+    strengths = STRENGTHS | (WORST if thorough else {})
     plans = {
         (strength, conditioned): Scrub(workbench, graph, strength, conditioned=conditioned, treeify=treeify).plan()
-        for strength in STRENGTHS
+        for strength in strengths
         for conditioned in (True, False)
     }
     found = score(workbench, plans, rows=rows)
     used = found.count > 0
     resamples = workbench.task.resamples(np.flatnonzero(used), workbench.seed, found.count[used])
     lines: list[tuple[str | Estimate, ...]] = []
-    for strength, words in STRENGTHS.items():
+    for strength, words in strengths.items():
         explained, floor = (found[strength, conditioned].kl[used] for conditioned in (True, False))
         left = resamples.ratio(explained, floor, nonnegative=True, undefined="unconditioned data change nothing")
         mean = [resamples.mean(one, found.count[used], least=0.0) for one in (floor, explained)]

@@ -25,7 +25,6 @@ from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
 from assay.explanations.hypothesis.values import MANY, values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.fill.spec import STRENGTHS
 from assay.intervene.plan import Edit, Plan
 from assay.model.module import ModuleModel
 from assay.model.transformer import Model
@@ -67,7 +66,6 @@ class Hypothesis(Explanation):
     level: ClassVar[Level] = LEVEL
     headline_floor = "unconditioned"
     floor_takes = "everything"
-    at_strengths = ("left", *STRENGTHS)
 
     def __init__(
         self,
@@ -170,7 +168,7 @@ class Hypothesis(Explanation):
         rows: Int[np.ndarray, "rows"],
         sides: Callable[[], tuple[RunScores, RunScores] | None],
     ) -> Pieces:
-        return hypothesis_block(workbench, self.graph(workbench), self.treeify, rows)
+        return hypothesis_block(workbench, self.graph(workbench), self.treeify, rows, PERTURBED)
 
     # -- in words and files
 

@@ -1,4 +1,4 @@
-"""The axis of strength: the claim with what it says nothing about left alone, at its mean, resampled, and at its worst.
+"""The axis of strength: the claim with what it says nothing about at its mean, resampled, and at its worst.
 
 All rows stand over one floor, that of the mean, so that what differs is the explained run
 (docs/definitions.md#strength).
@@ -21,7 +21,6 @@ from assay.stats.bootstrap import Resamples
 
 ROLE = "strength"
 NAMES = {
-    "left": "left",
     "mean": "mean",
     "resample_independent": "resampled",
     "shared_adversarial": "shared adversarial",
