@@ -12,8 +12,8 @@ from torch import Tensor
 from assay.intervene.edits.engine import CleanRuns, Seen
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.fill.donors import donors
-from assay.intervene.fill.learned import optimal_constants
-from assay.intervene.plan import Plan
+from assay.intervene.fill.spec import FITTED
+from assay.intervene.plan import Plan, Value
 from assay.intervene.runner import Runner
 from assay.names import parse_site
 from assay.task.task import Task
@@ -118,9 +118,10 @@ def naive_fill(
     workbench, (_, network) = bench_of(kind, dtype, ablation == "counterfactual"), make(kind, dtype)
     task = workbench.task
     assert task.reference is not None
-    if ablation == "optimal":
+    if ablation in FITTED:
         sites = tuple(parse_site(name) for name in names)
-        return dict(zip(names, optimal_constants(workbench, sites), strict=True))
+        sources = [edit.source for edit in workbench.ablate(sites, ablation)]
+        return {name: one.tensor for name, one in zip(names, sources, strict=True) if isinstance(one, Value)}
     out: dict[str, Tensor] = {}
     for name in names:
         bare = name.split("@")[0]

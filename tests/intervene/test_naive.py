@@ -12,7 +12,7 @@ from assay.explanations import Constant, Keep, Remove
 from assay.intervene.components import expand
 from assay.intervene.edits.engine import Seen
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.fill.spec import ABLATIONS, RANDOM
+from assay.intervene.fill.spec import ABLATIONS, FITTED, RANDOM
 from assay.intervene.plan import Edit, EditRun, From, Own, Plan, Value
 from assay.intervene.runner import Runner
 from assay.names import parse_site
@@ -36,7 +36,7 @@ CASES = [
     for ablation in ABLATIONS
     for kind, dtype in [*((kind, torch.float32) for kind in KINDS), ("gpt2", torch.float64)]
     # gradient steps take time, and how constants are put is the same for all
-    if ablation != "optimal" or (kind in ("gpt2", "qwen3") and dtype == torch.float32)
+    if ablation not in FITTED or (kind in ("gpt2", "qwen3") and dtype == torch.float32)
 ]
 
 
@@ -45,7 +45,7 @@ def test_every_ablation_equals_plain_hooks(ablation, kind, dtype):
     workbench = bench_of(kind, dtype, ablation == "counterfactual")
     _, network = make(kind, dtype)
     fixed = ablation in ("mean", "mean_position")
-    for names in SETS.values() if ablation != "optimal" else [SETS["mixed"]]:
+    for names in SETS.values() if ablation not in FITTED else [SETS["mixed"]]:
         for draw in (0, 1) if ablation in RANDOM else (0,):
             plan = Remove(names).plan(workbench, ablation, draw)
             given = naive_fill(kind, dtype, names, ablation, draw)
@@ -55,7 +55,7 @@ def test_every_ablation_equals_plain_hooks(ablation, kind, dtype):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("ablation", [a for a in ABLATIONS if a != "optimal"])
+@pytest.mark.parametrize("ablation", [a for a in ABLATIONS if a not in FITTED])
 def test_keep_is_the_ablated_complement_and_the_empty_floor_ablates_everything(kind, ablation):
     workbench = bench_of(kind, torch.float64, ablation == "counterfactual")
     model, network = make(kind, torch.float64)
@@ -136,7 +136,7 @@ def test_refit_is_the_ridge_regression_of_the_clean_stream_on_the_ablated_one(ki
     assert_close(logits(workbench, Remove(names).plan(workbench, "zero")), wanted, ROUNDED)
 
 
-@pytest.mark.parametrize("ablation", [a for a in ABLATIONS if a not in ("optimal", "counterfactual")])
+@pytest.mark.parametrize("ablation", [a for a in ABLATIONS if a not in (*FITTED, "counterfactual")])
 def test_refit_runs_under_every_ablation_and_brings_constants_nearer(ablation):
     model, _ = make("llama", torch.float32)
     task = text_task(model)

@@ -10,7 +10,7 @@ import torch
 
 from assay.errors import ComponentError, TaskError
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.fill.spec import ABLATIONS
+from assay.intervene.fill.spec import ABLATIONS, FITTED
 from assay.intervene.runner import Runner
 from assay.intervene.sweep.sweep import Sweep, sweep
 from assay.model.load import load
@@ -62,7 +62,7 @@ def test_with_the_loss_at_the_end_of_prompts_of_several_lengths(kind, dtype, rev
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_every_ablation(ablation, dtype):
     workbench = prompt_bench("qwen3", dtype)
-    names = ("a0.h2", "m0") if ablation == "optimal" else (*SOME, "a1", "r1", "r2")
+    names = ("a0.h2", "m0") if ablation in FITTED else (*SOME, "a1", "r1", "r2")
     if ablation == "noise":
         names = SOME
     wanted = by_edits(workbench, ablation, names, (3, None))

@@ -64,7 +64,7 @@ def _found(
 ) -> tuple[dict[Site, Tensor], Fit]:
     model, task = workbench.model, workbench.task
     values = _candidates(workbench, sites)
-    weights = [torch.zeros(len(one), one.shape[1], device=model.device, requires_grad=True) for one in values.values()]
+    weights = [one.new_zeros(len(one), one.shape[1]).requires_grad_() for one in values.values()]
     length = task.tokens.shape[1]
 
     def constants(weights: list[Tensor]) -> list[Tensor]:
