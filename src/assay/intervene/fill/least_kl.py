@@ -38,7 +38,7 @@ def fit_by_kl(
     There is one at least; they should be of size one (in units of what they move), and start at 0.
     """
     fitted, held = _rows(workbench)
-    seen, unseen = _Divergence(workbench, edits, fitted), _Divergence(workbench, edits, held)
+    seen, unseen = Divergence(workbench, edits, fitted), Divergence(workbench, edits, held)
     for parameter in parameters:
         parameter.requires_grad_(True)
     optimizer = torch.optim.LBFGS(
@@ -84,13 +84,29 @@ def _rows(workbench: FitContext) -> tuple[Int[np.ndarray, "fitted"], Int[np.ndar
     return rows[~held], rows[held]
 
 
-class _Divergence:
-    """KL(model || edited model) on some reference rows, nats a scored token."""
+class Divergence:
+    """KL(model || edited model) on some reference rows, nats a scored token.
 
-    def __init__(self, workbench: FitContext, edits: Callable[[], tuple[Edit, ...]], rows: Int[np.ndarray, "rows"]):
+    Args:
+        helpers: runs that the edits take values from; chunk: rows of a backward pass at most.
+
+    Attributes:
+        parts: the rows, as many at a time as one backward pass holds.
+    """
+
+    def __init__(
+        self,
+        workbench: FitContext,
+        edits: Callable[[], tuple[Edit, ...]],
+        rows: Int[np.ndarray, "rows"],
+        *,
+        helpers: tuple[EditRun, ...] = (),
+        chunk: int | None = None,
+    ):
         assert workbench.task.reference is not None
         self.workbench, self.edits, self.reference = workbench, edits, workbench.task.reference
-        chunk = workbench.runner.batch
+        self.helpers = helpers
+        chunk = min(workbench.runner.batch, chunk or workbench.runner.batch)
         if isinstance(workbench.model, Model):
             chunk = min(chunk, max(FEWEST, CHUNK // self.reference.tokens.shape[1]))
         self.parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
@@ -102,17 +118,19 @@ class _Divergence:
 
     def __call__(self, backward: float | None = None) -> float:
         """The divergence. With `backward`, so many times its gradient is added to the parameters' `.grad`."""
-        workbench, total = self.workbench, 0.0
-        for index, (part, where) in enumerate(zip(self.parts, self.scored, strict=True)):
-            target = self._target(index, part)
-            with torch.set_grad_enabled(backward is not None):
-                run = EditRun("fitted", "reference", self.edits(), frozen_norm=workbench.frozen_norm)
-                own = self._log_probs(workbench.runner.output(Plan((run,)), part), where)
-                loss = kl_div(own, target, log_target=True, reduction="sum") / self.count
-                if backward is not None:
-                    (loss * backward).backward()
-            total += float(loss.detach())
-        return total * (1.0 if backward is None else backward)
+        return sum(self.of(index, backward) for index in range(len(self.parts)))
+
+    def of(self, index: int, backward: float | None = None) -> float:
+        """What one of the parts adds to it."""
+        workbench, where = self.workbench, self.scored[index]
+        target = self._target(index, self.parts[index])
+        with torch.set_grad_enabled(backward is not None):
+            run = EditRun("fitted", "reference", self.edits(), frozen_norm=workbench.frozen_norm)
+            output = workbench.runner.output(Plan((*self.helpers, run)), self.parts[index])
+            loss = kl_div(self._log_probs(output, where), target, log_target=True, reduction="sum") / self.count
+            if backward is not None:
+                (loss * backward).backward()
+        return float(loss.detach()) * (1.0 if backward is None else backward)
 
     def _scored(self, rows: Int[np.ndarray, "rows"]) -> Tensor | None:
         if self.workbench.task.kind == "classify":
