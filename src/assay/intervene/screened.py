@@ -63,8 +63,8 @@ def screened(workbench: PlanContext, places: Places, cut: str, draw: int = 0) ->
         >>> from assay import Task, Workbench, load
         >>> model = load("zoo:novel-1l")
         >>> plan = screened(Workbench(model, Task.repeat(model, n=2, length=4)), ["input", "a0.h1"], "r1")
-        >>> [(str(edit.site), edit.source.run) for edit in plan.final.edits][:3]
-        [('r0', 'clean'), ('a0.h0', 'donor'), ('a0.h1', 'clean')]
+        >>> [(str(edit.site), edit.source.run) for edit in plan.final.edits][:4]
+        [('r0', 'donor'), ('r0', 'clean'), ('a0.h0', 'donor'), ('a0.h1', 'donor')]
     """
     model, stream = workbench.model, cut_of(workbench.model, cut)
     assert isinstance(model, Model)
@@ -72,19 +72,17 @@ def screened(workbench: PlanContext, places: Places, cut: str, draw: int = 0) ->
     if any(site.at(None) == stream for site in held) and stream != INPUT:
         if stray := next((site for site in held if site.at(None) != stream), None):
             raise ComponentError(f"{str(stray)!r} and {str(stream)!r} are both held, and one is part of the other")
-        parts, own = [stream], Own()
+        parts = [stream]
     else:
         parts = [INPUT, *expand(upstream(model, cut)[1:], model)]
-        own = From("clean")
     edits = list[Edit]()
     for part in parts:
         fill = workbench.source(DONORS, part, draw)
-        if part in held:
-            edits.append(Edit(part, _mixed(held[part], own, fill)))
+        if part == stream != INPUT and part in held:
+            edits.append(Edit(part, _mixed(held[part], Own(), fill)))
             continue
-        edits.append(Edit(part, fill))
-        here = [site for site in held if site.at(None) == part]
-        edits += [Edit(site, _mixed(held[site], From("clean"), fill)) for site in here]
+        edits.append(Edit(part, fill))  # what is held comes on top: so donors of all sets are the same, and run once
+        edits += [Edit(site, _mixed(held[site], From("clean"), fill)) for site in held if site.at(None) == part]
     return workbench.plan(tuple(edits), "screened")
 
 

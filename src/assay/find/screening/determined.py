@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -98,7 +98,9 @@ def scored(
 ) -> Scored[K]:
     """Scores of some sets in one draw: all in shared micro-batches, each a run that starts where it parts from the one
     before."""
-    return score(workbench, {key: screened(workbench, _at(one, draw), cut, draw) for key, one in sets.items()}, rows=rows)
+    return score(
+        workbench, {key: screened(workbench, _at(one, draw), cut, draw) for key, one in sets.items()}, rows=rows
+    )
 
 
 def _at(one: Set, draw: int) -> Places:

@@ -255,11 +255,11 @@ def _width(workbench: PlanContext) -> int:
 
 
 def _coarse(basis: Basis | None, low: Tensor, high: Tensor, bits: int) -> Rounded:
-    coarse = None if basis is None else rounded(basis, bits)
-    assert coarse is None or isinstance(coarse, Tensor)
-    if coarse is not None:  # a QR may turn directions round
-        coarse = coarse * torch.sign((coarse * basis).sum(0))
-    return Rounded(coarse, low, high, bits)
+    if basis is None:
+        return Rounded(None, low, high, bits)
+    coarse = rounded(basis, bits)
+    assert isinstance(coarse, Tensor)
+    return Rounded(coarse * torch.sign((coarse * basis).sum(0)), low, high, bits)  # a QR may turn directions round
 
 
 def _ranges(workbench: PlanContext, cut: str, basis: Basis | None, count: int = 16) -> tuple[Tensor, Tensor]:
