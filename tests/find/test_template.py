@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from assay.cli.app import app
 from assay.explanations.claims.file import load_claim
 from assay.explanations.hypothesis.values import TaskValues
 from assay.find.template import ENOUGH, MOST, PROMPTS, hypothesis_template, select, template
+from assay.find.tried import reference_rows
 from assay.methods.head_scores import KINDS, head_scores
 
 
@@ -47,7 +50,7 @@ def test_the_hypothesis_is_a_valid_claim_whose_answer_is_the_prompts_own(
 ):
     monkeypatch.chdir(tmp_path)
     model = assay.load("zoo:novel-2l")
-    text, rows = hypothesis_template(model, "zoo:novel-2l", "claim.prompts.csv")
+    text, rows, _ = hypothesis_template(model, "zoo:novel-2l", "claim.prompts.csv")
     Path("claim.yaml").write_text(text)
     Path("claim.prompts.csv").write_text(rows)
     claim = load_claim("claim.yaml")
@@ -62,11 +65,45 @@ def test_the_hypothesis_is_a_valid_claim_whose_answer_is_the_prompts_own(
     assert hypothesis_template(model, "zoo:novel-2l", "claim.prompts.csv", seed=1)[1] != rows
 
 
+def test_places_are_chosen_by_swaps_on_prompts_that_are_not_scored_and_carry_the_variable_on_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    model = assay.load("zoo:novel-attn2-rep")
+    text, rows, tried = hypothesis_template(model, "zoo:novel-attn2-rep", "claim.prompts.csv")
+    Path("claim.yaml").write_text(text)
+    Path("claim.prompts.csv").write_text(rows)
+    claim = load_claim("claim.yaml")
+    assert claim.scope == tried.chosen
+    assert all(name.startswith("a1.h") for name in tried.chosen)  # the variable comes in with the second layer
+    assert tried.right == 1.0
+    assert tried.streams["r1@-1"] < 0.2 < 0.9 < tried.streams["r2@-1"]
+    assert f"seed 0, {tried.passes:.0f} passes" in text
+    task = claim.build_task(model)
+    assert task.reference is not None
+    looked_at = reference_rows(model, list(csv.DictReader(io.StringIO(rows))))
+    assert {d.hash for d in looked_at.documents} == {d.hash for d in task.reference.documents}
+    found = assay.measure(claim.build_explanation(), model, task, ablation="resample_joint", budget="headline")
+    assert found.interchange.value > 0.8
+    assert hypothesis_template(model, "zoo:novel-attn2-rep", "claim.prompts.csv")[:2] == (text, rows)
+
+
+def test_a_model_that_does_not_do_it_is_said_to_in_the_file_and_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    wrote = CliRunner().invoke(app, ["init", "zoo:novel-1l", "--kind", "hypothesis"])
+    assert "% of the prompts, so no place carries it there" in wrote.stderr
+    text = Path("claim.yaml").read_text()
+    assert "places below are only the heads that attend most" in text.replace("\n# ", " ")
+    assert load_claim("claim.yaml").found_on == "repeated random tokens"
+
+
 def test_the_command_writes_both_files_or_says_why_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     runner = CliRunner()
     wrote = runner.invoke(app, ["init", "zoo:novel-1l", "--kind", "hypothesis"])
-    assert wrote.output.startswith("wrote claim.yaml and claim.prompts.csv · next: assay measure claim.yaml --quick")
+    assert wrote.stdout.startswith("wrote claim.yaml and claim.prompts.csv · next: assay measure claim.yaml --quick")
     Path("claim.yaml").unlink()
     again = runner.invoke(app, ["init", "zoo:novel-1l", "--kind", "hypothesis"])
     assert "claim.prompts.csv' exists; give --overwrite" in str(again.exception)

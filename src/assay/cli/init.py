@@ -11,7 +11,7 @@ import typer
 
 from assay.cli.loading import load_model
 from assay.cli.options import Device, Model, Seed
-from assay.cli.output import print_plain
+from assay.cli.output import print_plain, say
 from assay.errors import ClaimError, nearest
 
 CLAIMS = ("program", "hypothesis")
@@ -52,10 +52,17 @@ def init(
     for file, what in files.items():
         check_writable(file, what)  # before the model is loaded
     from assay.find.template import hypothesis_template, template
+    from assay.report.terminal.progress import Bar
 
     loaded = load_model(model, device)
     if kind == "hypothesis":
-        text, rows = hypothesis_template(loaded, model, named, seed=seed or 0)
+        with Bar(everywhere=True) as progress:
+            text, rows, tried = hypothesis_template(loaded, model, named, seed=seed or 0, progress=progress)
+        if not tried.chosen:
+            say(
+                f"{model} gives this hypothesis' answer to {tried.right:.0%} of the prompts, so no place carries "
+                f"it there: write prompts that it gets right into {named}, or take another model"
+            )
     else:
         text, rows = template(loaded, model, seed=seed or 0), ""
     for file, what in files.items():

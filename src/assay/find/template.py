@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from assay.errors import ModelError
+from assay.explanations.hypothesis.hypothesis import Hypothesis
+from assay.find.tried import TriedPlaces, try_places
 from assay.methods.head_scores import KINDS, head_scores
 from assay.stats.keyed import generator
 
 ENOUGH = 0.4  # a head with this score does what the rule says more often than not
 MOST = 3
+SHOWN = 6  # parts of which the comment of a hypothesis says what a swap did
 
 
 def select(scores: dict[str, list[tuple[str, float]]]) -> tuple[str, list[str]]:
@@ -75,11 +80,20 @@ found_on: repeated random tokens
 """
 
 
-WORDS, SPAN, PROMPTS = 24, 10, 96  # words that prompts are made of, how many before one comes again, prompts
+WORDS, SPAN, AGAIN, PROMPTS = 24, 10, 3, 96  # words that prompts are made of; of each; that come again; prompts
+VARIABLES = {"next": "after_previous(-1)", "answer": "next"}
 
 
-def hypothesis_template(model: Any, source: str, prompts: str, *, seed: int = 0) -> tuple[str, str]:
-    """A commented claim file of a hypothesis about induction, and the prompts that it is about, as CSV.
+def hypothesis_template(
+    model: Any,
+    source: str,
+    prompts: str,
+    *,
+    seed: int = 0,
+    progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+) -> tuple[str, str, TriedPlaces]:
+    """A commented claim file of a hypothesis about induction, the prompts that it is about as CSV, and the swaps by
+    which its places were chosen.
 
     Args:
         prompts: the name of the prompts' file in the claim file.
@@ -87,19 +101,30 @@ def hypothesis_template(model: Any, source: str, prompts: str, *, seed: int = 0)
     Raises:
         ModelError: for a model without a tokenizer that has words of one token, and for no transformer.
     """
-    heads = [head for head, _ in head_scores(model, seed=seed).top("induction", MOST)]
+    heads = [
+        head for head, _ in head_scores(model, seed=seed).top("induction", model.config.layers * model.config.heads)
+    ]
     words = _words(model, seed)
     random = generator(seed, "prompts of a hypothesis")
-    rows = io.StringIO()
-    out = csv.writer(rows, lineterminator="\n")
-    out.writerow(("clean", "correct", "incorrect"))
+    rows: list[dict[str, str]] = []
     for _ in range(PROMPTS):
         chosen = [words[i] for i in random.permutation(len(words))[:SPAN]]
-        at, other = 1 + random.permutation(SPAN - 2)[:2]  # the first word has no space before it, and is another token
-        out.writerow((" ".join([*chosen, chosen[at]]), f" {chosen[at + 1]}", f" {chosen[other + 1]}"))
+        # the first word has no space before it, and is another token
+        at, other = AGAIN + random.permutation(SPAN - 1 - AGAIN)[:2]
+        clean = " ".join([*chosen, *chosen[at - AGAIN + 1 : at + 1]])
+        rows.append({"clean": clean, "correct": f" {chosen[at + 1]}", "incorrect": f" {chosen[other + 1]}"})
+    top = [f"{head}@-1" for head in heads[:MOST]]
+    claim = Hypothesis(VARIABLES, {"next": top})
+    tried = try_places(model, rows, claim, heads, seed, progress)
+    out = io.StringIO()
+    table = csv.DictWriter(out, rows[0], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
     text = f"""\
 # A hypothesis about {source}, to start from. `assay validate` checks this file, `assay measure` measures it.
-# Its prompts, {PROMPTS} of {SPAN} words at random and one of these again, are in {prompts}.
+# Its prompts, {PROMPTS} of {SPAN} words at random and {AGAIN} of these again, are in {prompts}.
+#
+{_tried(tried, prompts, seed)}
 
 model: {source}
 task: {{kind: prompts, file: {prompts}}}
@@ -111,18 +136,49 @@ task: {{kind: prompts, file: {prompts}}}
 explanation:
   kind: hypothesis
   variables:
-    next: after_previous(-1)
-    answer: next
+{"".join(f"    {name}: {what}{chr(10)}" for name, what in VARIABLES.items())}\
   places:
-    next: [{", ".join(f"{head}@-1" for head in heads)}]
+    next: [{", ".join(tried.chosen or top)}]
 
 # What everything takes that carries nothing; interchange accuracy is given with the rest left and with it resampled.
 ablation: [mean, resample_joint]
 
-# What these heads were chosen on.
-found_on: repeated random tokens
+# What these places were chosen on.
+found_on: {"the prompts that are not scored" if tried.chosen else "repeated random tokens"}
 """
-    return text, rows.getvalue()
+    return text, out.getvalue(), tried
+
+
+def _tried(tried: TriedPlaces, prompts: str, seed: int) -> str:
+    """What the swaps gave, as comments."""
+    cost = f"{tried.passes:.0f} pass{'es' * (round(tried.passes) != 1)}"
+    lines = _wrapped(
+        f"Places were tried on the {tried.prompts} prompts of {prompts} that are not scored (seed {seed}, {cost} over "
+        f"these). The model gives the hypothesis' answer to {tried.right:.0%} of them."
+    )
+    if not tried.chosen:
+        return lines + _wrapped(
+            "What a model does not compute no place carries, so the places below are only the heads that attend most "
+            "as induction, and a measurement will find next to nothing. Write prompts that it gets right."
+        ).removesuffix("\n")
+    lines += _wrapped(
+        "Swaps put `next` of another prompt in place. How often is the answer then the one that goes with it?"
+    )
+    lines += _wrapped(_row("streams", {name: f"{share:.0%}" for name, share in tried.streams.items()}), 2)
+    moved = {name: f"{nats:+.1f}" for name, nats in tried.parts[:SHOWN]}
+    lines += _wrapped(_row("each part alone, by how many nats the answer moves", moved), 2)
+    best = {f"{len(one.names)}:": f"{one.perturbed.value or 0.0:.0%}" for one in tried.together}
+    lines += _wrapped(_row("the best at once, everything else resampled", best), 2)
+    return lines + "# Below are the fewest that do as well as the best of these, within its interval."
+
+
+def _row(what: str, given: Mapping[str, str]) -> str:
+    return f"{what}: " + ", ".join(f"{name} {value}" for name, value in given.items())
+
+
+def _wrapped(text: str, indent: int = 0) -> str:
+    start = "# " + " " * indent
+    return textwrap.fill(text, 118, initial_indent=start, subsequent_indent=start + " " * indent) + "\n"
 
 
 def _words(model: Any, seed: int) -> list[str]:

@@ -127,7 +127,7 @@ def find_places(
     for done, size in enumerate(sizes):
         progress("swapping the best together", done, len(sizes))
         found.append((there.together(best[:size]), here.together(best[:size])))
-    chosen = _smallest([one for one, _ in found])
+    chosen = smallest([one for one, _ in found])
     made = here.with_places(found[chosen][0].names)
     counted = _rivals(here, found[chosen][1], plan.rivals, progress)
     record = PlacesRecord(
@@ -168,7 +168,7 @@ def places_cost(model: Model, split: SearchSplit, claim: Hypothesis, plan: Place
     return {"forwards": int(rows * passes), "minutes": round(minutes, 2), "memory_gb": round(memory, 1)}
 
 
-def _smallest(found: Sequence[Together]) -> int:
+def smallest(found: Sequence[Together]) -> int:
     """The fewest places whose share, the rest resampled, lies within the best one's interval on the selection."""
     best = max(found, key=lambda one: -math.inf if one.perturbed.value is None else one.perturbed.value).perturbed
     enough = best.value if best.low is None else best.low

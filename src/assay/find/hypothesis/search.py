@@ -111,6 +111,12 @@ class PlaceSearch:
         plan = Swapper(self.workbench, self._graph(names), LEFT).swap(self.swaps, 0)
         return self._mean(self._odds(self.answers.logits(self.workbench, plan)) - self.clean)
 
+    def answered(self, names: Sequence[str]) -> float:
+        """The share of swaps of these places at once after which the answer is the high-level model's, the rest left;
+        not a number where none should change it."""
+        value = self._share(self._graph(names), LEFT).value
+        return float("nan") if value is None else value
+
     def rank(self, candidates: Sequence[str], advance: Advance = lambda done, of: None) -> list[Candidate]:
         """Each candidate alone, the largest shift first."""
         found = []

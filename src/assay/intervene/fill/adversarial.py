@@ -86,7 +86,7 @@ def _found(
     fitted, held = fit_rows(workbench, min(POSITIONS, size))
     runner = None if plan is None else type(workbench.runner)(model, task.of_reference())
     made = edited if plan is None else lambda: plan(edits())
-    seen, unseen = (Divergence(workbench, made, rows, runner) for rows in (fitted, held))
+    seen, unseen = (Divergence(workbench, made, rows, runner=runner) for rows in (fitted, held))
     optimizer = torch.optim.Adam(weights, lr=RATE, maximize=True)
     start, best, most = unseen(), [one.detach().clone() for one in weights], -1.0
     for step in range(STEPS + 1):

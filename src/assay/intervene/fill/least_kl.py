@@ -99,9 +99,12 @@ class Divergence:
     """KL(model || a plan's scored run) on some reference rows, nats a scored token.
 
     Args:
-        plan: makes the plan, whose scored run may ask for gradients.
-        runner: a runner of the reference as what is scored, for plans that are of scored rows; None: the workbench's,
-            for plans of the reference.
+        plan: makes the plan, whose scored run may ask for gradients; chunk: rows of a backward pass at most.
+        runner: a runner of the reference as what is scored, for plans of scored rows; None: the workbench's, for plans
+            of the reference.
+
+    Attributes:
+        parts: the rows, as many at a time as one backward pass holds.
     """
 
     def __init__(
@@ -109,13 +112,15 @@ class Divergence:
         workbench: FitContext,
         plan: Callable[[], Plan],
         rows: Int[np.ndarray, "rows"],
+        *,
         runner: EditRunner | None = None,
+        chunk: int | None = None,
     ):
         assert workbench.task.reference is not None
         self.workbench, self.plan, self.reference = workbench, plan, workbench.task.reference
         self.runner = workbench.runner if runner is None else runner
         self.data: Data = "reference" if runner is None else "scored"
-        chunk = workbench.runner.batch
+        chunk = min(workbench.runner.batch, chunk or workbench.runner.batch)
         if isinstance(workbench.model, Model):
             chunk = min(chunk, max(FEWEST, CHUNK // self.reference.tokens.shape[1]))
         self.parts = [rows[start : start + chunk] for start in range(0, len(rows), chunk)]
@@ -127,16 +132,18 @@ class Divergence:
 
     def __call__(self, backward: float | None = None) -> float:
         """The divergence. With `backward`, so many times its gradient is added to the parameters' `.grad`."""
-        total = 0.0
-        for index, (part, where) in enumerate(zip(self.parts, self.scored, strict=True)):
-            target = self._target(index, part)
-            with torch.set_grad_enabled(backward is not None):
-                own = self._log_probs(self.runner.output(self.plan(), part), where)
-                loss = kl_div(own, target, log_target=True, reduction="sum") / self.count
-                if backward is not None:
-                    (loss * backward).backward()
-            total += float(loss.detach())
-        return total * (1.0 if backward is None else backward)
+        return sum(self.of(index, backward) for index in range(len(self.parts)))
+
+    def of(self, index: int, backward: float | None = None) -> float:
+        """What one of the parts adds to it."""
+        where = self.scored[index]
+        target = self._target(index, self.parts[index])
+        with torch.set_grad_enabled(backward is not None):
+            output = self.runner.output(self.plan(), self.parts[index])
+            loss = kl_div(self._log_probs(output, where), target, log_target=True, reduction="sum") / self.count
+            if backward is not None:
+                (loss * backward).backward()
+        return float(loss.detach()) * (1.0 if backward is None else backward)
 
     def _scored(self, rows: Int[np.ndarray, "rows"]) -> Tensor | None:
         if self.workbench.task.kind == "classify":
