@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=3, help="of names, a template")
     parser.add_argument("--most", type=int, default=32, help="heads swapped together")
     parser.add_argument("--templates", type=int, help="by default all that there are")
+    parser.add_argument("--layers", help="FIRST:LAST, of the heads that are searched at the end alone")
     parser.add_argument("--rest", default=PERTURBED, help="what carries nothing takes it, in perturbed swaps")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -175,8 +176,9 @@ def main() -> None:
     for column, where in columns.items():
         shown = [tested.shift([f"r{depth}@{column}"]) for depth in depths]
         print(f"| {where} | " + " | ".join(map(str, shown)) + " |", flush=True)
-    for column, where in columns.items():
-        ranked = found.rank([f"a{layer}.h{head}@{column}" for layer in range(layers) for head in range(heads)], say)
+    searched = range(*map(int, given.layers.split(":"))) if given.layers else range(layers)
+    for column, where in list(columns.items())[: 1 if given.layers else None]:
+        ranked = found.rank([f"a{layer}.h{head}@{column}" for layer in searched for head in range(heads)], say)
         best = [one.name for one in ranked]
         ten = ", ".join(f"{one.name.split('@')[0]} {one.shift.value:.2f}" for one in ranked[:10])
         print(f"\nheads at {where}, the best ten by shift on the selection: {ten}\n")
