@@ -20,8 +20,10 @@ from assay.measure.measurement import Measurement, load_run
 from assay.measure.settings import Settings
 from assay.measure.workbench import Workbench
 from assay.methods.part_sizes import sizes
+from assay.model import meter
 from assay.model.load import load
 from assay.model.meter import OverBudgetError, metered
+from assay.model.sketch import Sketch
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.record.measurement import MeasurementRecord
@@ -64,9 +66,10 @@ def test_no_more_is_run_than_the_budget_allows_and_all_that_is_run_is_counted(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ):
     rows, layer = [0.0], Model._layer
+    task()  # with the model, whose proof on load is no part of the measurement
 
     def counting(self: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
-        rows[0] += x.shape[0] * x.shape[1] / 4
+        rows[0] += 0.0 if isinstance(self, Sketch) else x.shape[0] * x.shape[1] / 4  # a sketch says what others take
         return layer(self, x, *rest)
 
     monkeypatch.setattr(Model, "_layer", counting)
@@ -293,3 +296,39 @@ def test_the_headline_alone_says_what_it_is_worth_in_compute():
     found = Workbench(model, task).measure(Keep(["m0"]), budget="headline", ablation="mean", progress=False)
     assert found.record.compute.reason is None
     assert found.record.compute.marks["model"].flops is not None
+
+
+@pytest.mark.parametrize(("kind", "passes"), [("program", 40), ("keep", 40), ("circuit", 40), ("program", 110)])
+def test_random_weights_are_not_begun_where_one_copy_does_not_fit(
+    kind: str, passes: int, monkeypatch: pytest.MonkeyPatch
+):
+    ran, own = dict[str, float](), Budget.run
+
+    def run(self: Budget, block: str, *given: Any) -> Any:
+        with metered() as meter:
+            found = own(self, block, *given)
+        ran[block] = meter.work
+        return found
+
+    monkeypatch.setattr(Budget, "run", run)
+    found = assay.measure(CLAIMS[kind], model(), task(), budget=passes, progress=False, **SETTINGS)
+    controls = found.record.controls
+    if controls.random_weights is None:
+        assert "random weights" in found.record.budget.wanting
+        assert ran.get("random weights", 0.0) == 0.0  # where controls were not scored it is not asked for
+    else:
+        assert passes > 40
+        assert not controls.random_weights.also
+        assert "every matrix drawn anew was left out for want of budget" in controls.random_weights.what
+
+
+def test_what_a_sketch_runs_apart_counts_for_nobody_outside():
+    with metered(30.0, 40.0) as outside:
+        with meter.apart() as inside:
+            assert meter.meant() == 30.0
+            meter.passed(1000)
+        assert (outside.work, inside.work) == (0.0, 1000.0)
+        assert meter.has_room(40.0)
+        assert not meter.has_room(41.0)
+        meter.passed(5)
+    assert outside.work == 5.0

@@ -105,6 +105,7 @@ def test_an_edge_is_as_good_as_the_worse_of_its_ends():
         (["eap-ig"], None, "unknown method 'eap-ig'; it is called 'integrated_attribution' here"),
         (["EAPIG"], None, "unknown method 'EAPIG'; it is called 'integrated_attribution' here"),
         (["EAP_IG_activations"], None, "it is called 'integrated_attribution_activations' here"),
+        (["eap-gi"], None, "unknown method 'eap-gi'; did you mean 'eap-ig'"),
         (["atribution"], None, "unknown method 'atribution'; did you mean 'attribution'"),
         (["exact", "exact"], None, "the method 'exact' is given twice"),
         (["exact"], "attribution", "no method is given that the scores of 'attribution' could seed"),

@@ -14,6 +14,7 @@ from assay.intervene.fill.spec import ABLATIONS
 from assay.methods.registry import EDGE_METHODS
 
 DOCUMENTS, SELECT, SIZES, CONTROLS, DRAWS = 64, 32, "24", 100, 4
+LONG = 5.0  # minutes that a search may take without a word about it
 QUICK_DOCUMENTS, QUICK_SELECT, QUICK_SIZES, QUICK_CONTROLS = 24, 12, "12", 19
 
 find = typer.Typer(name="find", help="Search for explanations.", rich_markup_mode=None, no_args_is_help=True)
@@ -207,6 +208,11 @@ def circuit(
         if dry_run:
             print_cost(cost(model, data, plan), as_json)
             return
+        if not quick and not as_json and (minutes := cost(model, data, plan)["minutes"]) > LONG:
+            say(
+                f"note: this search takes about {minutes:.0f} minutes on this machine; --quick is a first look with "
+                "fewer documents, sizes and random circuits, and --dry-run says what a search would cost"
+            )
         passed = {k: v for k, v in given.items() if v is not None}
         resolved = {**vars(plan), "task": dict(wanted.task), "documents": documents, "select": select}
         arguments = {"passed": passed, "resolved": resolved, "command": command}

@@ -12,7 +12,7 @@ import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -37,7 +37,7 @@ from assay.measure.workbench import Workbench, measured
 from assay.model.admit import said
 from assay.model.meter import BACKWARD, Meter, metered
 from assay.model.module import ModuleModel
-from assay.model.sketch import ModuleSketch, sketch
+from assay.model.sketch import stand_in
 from assay.model.transformer import Model
 from assay.score.score import is_circuit, score
 from assay.task.bounds import HEADLINE_ONLY
@@ -129,12 +129,9 @@ def _memory(job: Job) -> float:
 def sketch_of(job: Job) -> Job:
     """The same measurement of a sketch of its model, of which no file is read or written."""
     model, task, explanation = job.model, job.task, job.explanation
-    if isinstance(model, Model):
-        model = sketch(model, neurons=any(site.kind == "neuron" for site in explanation.scope(model)))
-        # circuits compute more where more is scored; all else needs some item of each row
+    model = stand_in(model, neurons=any(site.kind == "neuron" for site in explanation.scope(model)))
+    if isinstance(model, Model):  # circuits compute more where more is scored; all else needs some item of each row
         task = task if explanation.assignment(model) is None else _fewer_items(task)
-    else:
-        model = ModuleSketch(**{one.name: getattr(model, one.name) for one in fields(ModuleModel)})
     only = tuple(block for block in job.settings.only or BLOCKS if block != "compute")  # where nothing is run
     return Job(explanation, model, task, replace(job.settings, only=only, out=None, register=False), None)
 

@@ -183,7 +183,8 @@ def check_methods(methods: Sequence[str], seed_with: str | None = None) -> None:
         for name in names:
             if name not in known:
                 here = next((own for own, others in ELSEWHERE.items() if _bare(name) in map(_bare, others)), None)
-                tail = f"; it is called {here!r} here" if here else nearest(name, known)
+                others = [other for several in ELSEWHERE.values() for other in several]
+                tail = f"; it is called {here!r} here" if here else nearest(name, [*known, *others])
                 raise ClaimError(f"unknown {what} {name!r}{tail}")
             if clause := plugins.problem(plugins.METHODS, name, METHODS):
                 raise ClaimError(clause)

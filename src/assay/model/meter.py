@@ -67,6 +67,19 @@ def metered(share: float = math.inf, most: float = math.inf) -> Iterator[Meter]:
         _open.remove(meter)
 
 
+@contextmanager
+def apart() -> Iterator[Meter]:
+    """A meter of what no other one counts: runs of a sketch, which say what others will cost. What is meant for them
+    is as outside."""
+    share, kept = meant(), list(_open)
+    _open.clear()
+    try:
+        with metered(share) as meter:
+            yield meter
+    finally:
+        _open[:] = kept
+
+
 def meant() -> float:
     """How much work is meant for what is measured now. It does not say what is left of that: which rows are looked at
     does not depend on what others found done."""
@@ -89,9 +102,14 @@ def ahead(tokens: int | float) -> None:
     check_room(tokens * _weight)
 
 
+def has_room(work: float) -> bool:
+    """Whether so much more work, as a meter counts it, is allowed."""
+    return all(meter.work + work <= meter.most for meter in _open)
+
+
 def check_room(work: float) -> None:
-    """Raises `OverBudgetError` where so much more work, as a meter counts it, would be more than is allowed."""
-    if any(meter.work + work > meter.most for meter in _open):
+    """Raises `OverBudgetError` where it is not."""
+    if not has_room(work):
         raise OverBudgetError
 
 

@@ -9,7 +9,7 @@ compute means nothing; what is run, how often and from which layer on is what a 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -94,6 +94,13 @@ class _Layer(Layer):
         if torch.is_grad_enabled() or seen != "causal":
             return super().attend(q, k, v, seen)
         return per_head(v, q.shape[1])
+
+
+def stand_in(model: Model | ModuleModel, *, neurons: bool = False) -> Sketch | ModuleSketch:
+    """A sketch of any model; `neurons` as in `sketch`."""
+    if isinstance(model, Model):
+        return sketch(model, neurons=neurons)
+    return ModuleSketch(**{one.name: getattr(model, one.name) for one in fields(ModuleModel)})
 
 
 def sketch(model: Model, *, neurons: bool = False) -> Sketch:

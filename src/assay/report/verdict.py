@@ -308,7 +308,7 @@ def _left(record: MeasurementRecord) -> str:
 
 
 def _checks(record: MeasurementRecord) -> str:
-    fired = [plain_text(name) for name in record.fired]
+    fired = [words.check_name(name) for name in record.fired]
     if not fired:
         line = words.checks_line(record).replace("the one", "the one check").replace(" fired", " checks fired")
         return f"{line[:1].upper()}{line[1:]}." if record.checks else ""

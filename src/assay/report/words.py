@@ -90,6 +90,13 @@ ADVICE = {  # what to do where a check fired
     "few clusters": "few independent works: add documents before trusting the interval",
     "1 of m": "one of several claims tried on this split: quote the adjusted p",
 }
+CHECK_NAMES = {"1 of m": "several tries"}  # what a record calls a check, where a reader would not guess it
+
+
+def check_name(name: str) -> str:
+    """A check's name as a reader is told it."""
+    return CHECK_NAMES.get(name, plain_text(name))
+
 
 LEVELS = {
     "where": "The level tested is where: whether these parts matter. That is not yet an explanation of what they do.",
@@ -303,7 +310,7 @@ def claim_line(record: MeasurementRecord) -> str:
 
 def checks_line(record: MeasurementRecord) -> str:
     """How many checks fired, and which; where none did, how many there were, and how many could not be made."""
-    fired = [plain_text(name) for name in record.fired]
+    fired = [check_name(name) for name in record.fired]
     if fired:
         return f"{len(fired)} fired ({', '.join(fired)})"
     unknown = [plain_text(check.evidence) for check in record.checks if check.state == "unknown"]

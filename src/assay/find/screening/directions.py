@@ -32,7 +32,8 @@ from assay.stats.keyed import generator
 
 Basis = Float[Tensor, "width k"]
 ALONG = (1 / 8, 3 / 8, 5 / 8, 7 / 8)  # of the way from the donor's stream to the row's own
-LOOK, PATIENCE = 20, 4  # steps between two looks at the held-out rows, and looks without gain until a fit ends
+LOOK, PATIENCE = 10, 4  # steps between two looks at the held-out rows, and looks without gain until a fit ends
+SLOWER = 3.0  # after such a look a fit goes on from its best, at a lower rate
 LOST = 0.01  # of the share, that rounding may cost
 
 
@@ -130,20 +131,24 @@ class DirectionSearch:
         model = self.workbench.model
         return self.account()[1][:, :k].to(model.device, model.dtype).contiguous()
 
+    @staticmethod
+    def _from(basis: Basis, rate: float) -> tuple[nn.Parameter, torch.optim.Adam]:
+        free = nn.Parameter(basis.clone())
+        return free, torch.optim.Adam([free], lr=rate)
+
     def learned(
         self, k: int, *, steps: int = 200, rate: float = 1e-2, advance: Callable[[int], None] = lambda step: None
     ) -> DirectionFit:
         """k directions, from the better of those of first order and the principal ones on the held-out rows.
 
         Args:
-            steps: of Adam at most; rate: its rate.
+            steps: of Adam at most; rate: its rate at first, which is lowered where the held-out rows do not gain.
         """
         starts = {"first order": self.first_order(k), "principal": principal_directions(self.workbench, self.cut, k)}
         begins = {name: self.reached(basis) for name, basis in starts.items()}
         begun = min(begins, key=lambda name: begins[name])
-        free = nn.Parameter(starts[begun].clone())
-        optimizer = torch.optim.Adam([free], lr=rate)
         best, least, at, idle = starts[begun], begins[begun], 0, 0
+        free, optimizer = self._from(best, rate)
         for step in range(1, steps + 1):
             self._map, self._donors = torch.linalg.qr(free)[0], self._partners(step)
             optimizer.zero_grad()
@@ -154,12 +159,14 @@ class DirectionSearch:
             with torch.no_grad():
                 basis = torch.linalg.qr(free)[0].detach().clone()
                 now = self.reached(basis)
-            idle = 0 if now < least else idle + 1
-            if now < least:
-                best, least, at = basis, now, step
             advance(step)
+            if now < least:
+                best, least, at, idle = basis, now, step, 0
+                continue
+            idle, rate = idle + 1, rate / SLOWER
             if idle == PATIENCE:
                 break
+            free, optimizer = self._from(best, rate)
         return DirectionFit(best, begins[begun], least, begun, at)
 
 

@@ -33,12 +33,14 @@ from assay.methods.part_sets import DrawnSets, exchangeable, other_sets
 from assay.methods.part_sizes import needed
 from assay.methods.registry import method_of
 from assay.methods.similar_claims import SimilarClaim, search, search_of
+from assay.model import meter
 from assay.model.module import ModuleModel
+from assay.model.sketch import stand_in
 from assay.model.transformer import Model
 from assay.names import Site
 from assay.record.controls import Controls, Randomised
 from assay.score.ids import SystemId
-from assay.score.score import score
+from assay.score.score import Scored, score
 from assay.stats.keyed import generator
 
 FITTED_SHARE = 10  # controls of which each needs fits by gradient are this many times fewer
@@ -46,6 +48,8 @@ SEARCHES = 5  # on a shuffled task
 SHUFFLED = "search on a shuffled task"
 NAMED = 24  # of what a search found, that the record names
 HOWS: tuple[How, ...] = ("permuted", "drawn")
+MARGIN = 1.25  # times what a copy took of the sketch: another circuit is found there, whose runs may take more
+WAYS = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -320,29 +324,65 @@ def _shown(claim: Explanation, model: Model | ModuleModel) -> str:
 # -- random weights ---------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class _OnCopy:
+    """What a search finds on a copy of the model, and how that scores there, by KL to `to`."""
+
+    found: SimilarClaim
+    names: Sequence[str]
+    shown: str
+    to: str
+    scored: Scored[SystemId]
+
+
+def _on_copy(claim: ControlledClaim, found_by: Searched, how: How) -> _OnCopy:
+    copied = workbench_of(claim.workbench, randomised(claim.workbench.model, how, claim.settings.seed))
+    found = claim.search(found_by.name, copied)
+    names = found.claim.named(copied.model)
+    found.claim.foresee(copied, found.claim.scope(copied.model))
+    copied.target = found.claim.target(copied)
+    to = copied.target.what if copied.target else "that copy"
+    plans = {CLAIM: found.claim.plan(copied, claim.ablation)}
+    if not claim.remove:
+        plans[CLAIM_FLOOR] = found.claim.floor(copied, claim.ablation)
+    scored = score(copied, plans, rows=claim.rows)
+    copied.runner.close()
+    return _OnCopy(found, names, _shown(found.claim, copied.model), to, scored)
+
+
+def _copies(claim: ControlledClaim, found_by: Searched) -> tuple[How, ...]:
+    """The copies that what is left suffices for, as a copy of the model's sketch takes.
+
+    Raises:
+        OverBudgetError: where it does not for one of them, of which none is begun.
+    """
+    model = claim.workbench.model
+    neurons = any(site.kind == "neuron" for site in claim.explanation.scope(model))
+    try:
+        with meter.apart() as spent:
+            beside = workbench_of(claim.workbench, stand_in(model, neurons=neurons))
+            _on_copy(replace(claim, workbench=beside, made=None), found_by, HOWS[0])
+            beside.runner.close()
+    except (RuntimeError, UserError):  # a claim that holds values of the model's own width: its cost is not known
+        return HOWS
+    work = MARGIN * spent.work
+    meter.check_room(work)
+    return tuple(how for count, how in enumerate(HOWS, 1) if meter.has_room(count * work))
+
+
 def _random_weights(claim: ControlledClaim, found_by: Searched, sample: ControlScores) -> Randomised:
     """The search re-run on randomised copies; the first way is the headline, the others are listed under `also`."""
-    workbench, ablation = claim.workbench, claim.ablation
     claim = replace(claim, rows=np.unique(sample.scored.row))
+    hows = _copies(claim, found_by)
 
     def one(how: How) -> Randomised:
-        copied = workbench_of(workbench, randomised(workbench.model, how, claim.settings.seed))
-        found = claim.search(found_by.name, copied)
-        names = found.claim.named(copied.model)
-        found.claim.foresee(copied, found.claim.scope(copied.model))
-        copied.target = found.claim.target(copied)
-        to = copied.target.what if copied.target else "that copy"
-        plans = {CLAIM: found.claim.plan(copied, ablation)}
-        if not claim.remove:
-            plans[CLAIM_FLOOR] = found.claim.floor(copied, ablation)
-        scored = score(copied, plans, rows=claim.rows)
-        copied.runner.close()
-        mine, its = sample.pair(CLAIM, CLAIM_FLOOR), sample.pair(CLAIM, CLAIM_FLOOR, scored)
-        way = {"permuted": "every matrix's entries in random order", "drawn": "every matrix drawn anew"}[how]
-        where = f"what {_again(found_by)} finds there, by {found.by}: {_shown(found.claim, copied.model)}"
-        what = f"{way}, embeddings, norms and biases kept; {where}; scored by KL to {to}"
+        done = _on_copy(claim, found_by, how)
+        mine, its = sample.pair(CLAIM, CLAIM_FLOOR), sample.pair(CLAIM, CLAIM_FLOOR, done.scored)
+        where = f"what {_again(found_by)} finds there, by {done.found.by}: {done.shown}"
+        what = f"{WAYS[how]}, embeddings, norms and biases kept; {where}; scored by KL to {done.to}"
         paired = sample.paired(mine, its, claim.remove)
-        return Randomised(**vars(paired), how=how, found=tuple(names[:NAMED]), of=len(names), what=what)
+        return Randomised(**vars(paired), how=how, found=tuple(done.names[:NAMED]), of=len(done.names), what=what)
 
-    first, *others = map(one, HOWS)  # one copy at a time
-    return first.model_copy(update={"also": tuple(others)})
+    first, *others = map(one, hows)  # one copy at a time
+    left = "".join(f"; {WAYS[how]} was left out for want of budget" for how in HOWS if how not in hows)
+    return first.model_copy(update={"also": tuple(others), "what": first.what + left})

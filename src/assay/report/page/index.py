@@ -126,7 +126,7 @@ def _line(run: IndexedRun, record: MeasurementRecord) -> Line:
         kl=row.kl_explained.value if row else None,
         nines=None if record.removal else head.nines.certified.value,
         p=record.controls.largest_p,
-        fired=tuple(map(plain_text, record.fired)),
+        fired=tuple(map(words.check_name, record.fired)),
         checks=len(record.checks),
         tokens=record.task.tokens,
     )

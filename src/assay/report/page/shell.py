@@ -145,6 +145,7 @@ def _environment() -> jinja2.Environment:
         "ends_why": words.ends_why,
         "has_reason": words.has_reason,
         "tidy": words.tidy,
+        "check_name": words.check_name,
         "percent": words.percent,
         "exact_share": words.share,
         "power": words.power,

@@ -298,9 +298,9 @@ class Card:
         for check in fired[: most if len(fired) <= most else most - 1]:
             tries = words.tries_line(self.record.tries) if check.name == "1 of m" else ""
             advice = tries or words.ADVICE.get(check.name, check.evidence)
-            yield Text.assemble(("  ▲ ", _RED), (plain_text(check.name), _RED), f"  {plain_text(advice)}")
+            yield Text.assemble(("  ▲ ", _RED), (words.check_name(check.name), _RED), f"  {plain_text(advice)}")
         if len(fired) > most:
-            names = ", ".join(plain_text(check.name) for check in fired[most - 1 :])
+            names = ", ".join(words.check_name(check.name) for check in fired[most - 1 :])
             yield Text.assemble(("  ▲ ", _RED), f"also {names}: --section checks")
         if not fired:
             yield Text(f"  ✓ {words.checks_line(self.record)}", style=_DIM)

@@ -104,7 +104,7 @@ def checks(record: MeasurementRecord) -> list[RenderableType]:
     table = _table("", "check", "what was seen", "what to do")
     for check in sorted(record.checks, key=lambda check: list(words.STATES).index(check.state)):
         advice = words.ADVICE.get(check.name, "") if check.state == "fired" else ""
-        cells = (words.STATES[check.state], plain_text(check.name), words.tidy(check.evidence), advice)
+        cells = (words.STATES[check.state], words.check_name(check.name), words.tidy(check.evidence), advice)
         table.add_row(*(Text(cell) for cell in cells), style=_RED if check.state == "fired" else "")
     return [table]
 

@@ -41,7 +41,9 @@ def controls(found: Controls) -> str:
 
 
 def checks(found: Sequence[Check]) -> str:
-    fired, open_ = ([check.name for check in found if check.state == state] for state in ("fired", "unknown"))
+    fired, open_ = (
+        [words.check_name(check.name) for check in found if check.state == state] for state in ("fired", "unknown")
+    )
     return f"checks: {', '.join(fired) or 'none'} fired, {len(open_)} of {len(found)} unknown"
 
 
