@@ -65,8 +65,8 @@ def determined(
         >>> model = load("zoo:novel-1l")
         >>> workbench = Workbench(model, Task.repeat(model, n=8, length=8))
         >>> found = determined(workbench, {"all": upstream(model, "r1"), "stream": ["r1"]}, "r1", draws=1)
-        >>> print(found["all"].share, found["stream"].nines.shown)
-        1.000 [1.000, 1.000] >7.6
+        >>> print(f"{found['all'].share:.3f}", found["stream"].nines.floor)
+        1.000 nothing held, the stream of one other row
     """
     if draws < 1:
         raise ClaimError(f"{draws} draws of donors score nothing; 1 is the least")
