@@ -15,14 +15,10 @@ import time
 import numpy as np
 
 import assay
+from assay.find.screening.bits import held_bits
 from assay.find.screening.blanket import LEVELS, Blanket, BlanketSearch, smallest
 from assay.find.screening.determined import Determined, determined
-from assay.find.screening.directions import (
-    DirectionSearch,
-    held_bits,
-    principal_directions,
-    random_directions,
-)
+from assay.find.screening.directions import DirectionSearch, principal_directions, random_directions
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.screened import cut_of
 from assay.model.transformer import Model

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 import assay
 from assay.cli.app import app
-from assay.explanations.claims.file import load_claim
+from assay.explanations.claims.file import ClaimFile, load_claim
 from assay.explanations.hypothesis.values import TaskValues
 from assay.find.template import ENOUGH, MOST, PROMPTS, hypothesis_template, select, template
-from assay.find.tried import reference_rows
+from assay.find.tried import TriedPlaces, reference_rows
 from assay.methods.head_scores import KINDS, head_scores
+from assay.model.transformer import Model
 
 
 def test_the_best_rule_is_selected_with_its_heads_above_the_threshold():
@@ -45,15 +46,20 @@ def test_the_template_is_a_valid_claim_about_the_models_top_heads(name: str, tmp
     assert claim.found_on is not None
 
 
+def written(model: Model) -> tuple[ClaimFile, str, str, TriedPlaces]:
+    """The template of a hypothesis and its prompts, in the folder that the test is in."""
+    text, rows, tried = hypothesis_template(model, model.name, "claim.prompts.csv")
+    Path("claim.yaml").write_text(text)
+    Path("claim.prompts.csv").write_text(rows)
+    return load_claim("claim.yaml"), text, rows, tried
+
+
 def test_the_hypothesis_is_a_valid_claim_whose_answer_is_the_prompts_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
     model = assay.load("zoo:novel-2l")
-    text, rows, _ = hypothesis_template(model, "zoo:novel-2l", "claim.prompts.csv")
-    Path("claim.yaml").write_text(text)
-    Path("claim.prompts.csv").write_text(rows)
-    claim = load_claim("claim.yaml")
+    claim, _, rows, _ = written(model)
     claim.check(model)
     task = claim.build_task(model)
     built = claim.build_explanation()
@@ -70,10 +76,7 @@ def test_places_are_chosen_by_swaps_on_prompts_that_are_not_scored_and_carry_the
 ):
     monkeypatch.chdir(tmp_path)
     model = assay.load("zoo:novel-attn2-rep")
-    text, rows, tried = hypothesis_template(model, "zoo:novel-attn2-rep", "claim.prompts.csv")
-    Path("claim.yaml").write_text(text)
-    Path("claim.prompts.csv").write_text(rows)
-    claim = load_claim("claim.yaml")
+    claim, text, rows, tried = written(model)
     assert claim.scope == tried.chosen
     assert all(name.startswith("a1.h") for name in tried.chosen)  # the variable comes in with the second layer
     assert tried.right == 1.0

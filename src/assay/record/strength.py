@@ -10,7 +10,7 @@ class StrengthRow(Block):
     """The explained run at one strength.
 
     Attributes:
-        strength: "mean", "resampled" or "shared adversarial"; ablation: the one that it is.
+        strength: "mean", "resampled", "shared adversarial" or the name of a kind's own; ablation: the one that it is.
         recovered: R_D over the one floor of all rows; kl, loss: nats a scored token.
         compute: what its loss is worth, as a share of the model's training compute; None where that is not measured.
     """

@@ -11,6 +11,7 @@ from assay.report import words
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
 
+HOLDS = 0.5  # of the floor: above it with the whole interval a claim explains more than it leaves
 _IS = {
     "mean": "at its mean",
     "resampled": "resampled, each part from a row of its own",
@@ -29,7 +30,7 @@ def rows(found: Strengths, figure: Callable[[float], float] | None = None) -> li
     wide = len(columns(found, "")) > 4
     return [
         (
-            _IS[one.strength],
+            _is(one),
             one.recovered,
             one.kl,
             one.loss if figure is None else one.loss.map(figure, decreasing=True),
@@ -49,8 +50,8 @@ def sees(record: MeasurementRecord) -> str:
     if len(known) < 2:
         return f"How hard everything else is ablated: {what}."
     most, least = max(known, key=_value), min(known, key=_value)
-    said = f"From {words.said(most.recovered)} where the rest is {_IS[most.strength]} to {words.said(least.recovered)} "
-    said += f"where it is {_IS[least.strength]}: {what}."
+    said = f"From {words.said(most.recovered)} where the rest is {_is(most)} to {words.said(least.recovered)} "
+    said += f"where it is {_is(least)}: {what}."
     return f"{said} Were the rest left as it is, this would be the model itself."
 
 
@@ -65,14 +66,16 @@ def line(record: MeasurementRecord) -> str:
     if not good or not bad:
         return ""
     worst = min(bad, key=_value)
-    where = " or ".join(_IS[one.strength] for one in good)
+    where = " or ".join(_is(one) for one in good)
     return (
-        f"It holds only where everything else is {where}: {_IS[worst.strength]}, "
+        f"It holds only where everything else is {where}: {_is(worst)}, "
         f"{words.said(worst.recovered)} of the same floor is recovered."
     )
 
 
-HOLDS = 0.5  # of the floor: above it with the whole interval a claim explains more than it leaves
+def _is(one: StrengthRow) -> str:
+    """What everything else is at, in words."""
+    return _IS.get(one.strength) or f"filled by {plain_text(one.ablation)}"
 
 
 def _value(one: StrengthRow) -> float:

@@ -8,14 +8,9 @@ import torch
 
 from assay.errors import ClaimError
 from assay.explanations.subspace.fits import share_inside
+from assay.find.screening.bits import Rounded, held_bits
 from assay.find.screening.determined import determined
-from assay.find.screening.directions import (
-    DirectionSearch,
-    Rounded,
-    held_bits,
-    principal_directions,
-    random_directions,
-)
+from assay.find.screening.directions import DirectionSearch, principal_directions, random_directions
 from assay.intervene.screened import cut_of
 from tests.find.screening.gates import bench
 

@@ -75,3 +75,18 @@ def test_a_claim_that_holds_at_its_mean_alone_says_so_in_its_verdict() -> None:
     assert "holds only where" not in over(0.3, 0.2, 0.1)
     assert "holds only where" not in over(0.52, 0.2, 0.1)  # its interval reaches below one half
     assert "shared adversarial" in strength.sees(record)
+
+
+class Zeroed(assay.Keep):
+    """A kind with a strength of its own."""
+
+    at_strengths = ("mean", "zero")
+
+
+def test_a_strength_of_a_kinds_own_is_measured_and_named() -> None:
+    model = assay.load("zoo:novel-attn2")
+    task = assay.Task.repeat(model, n=4, length=8)
+    record = assay.measure(Zeroed(["a0", "a1.h0"]), model, task, ablation="mean", budget=60, only=ONLY).record
+    assert record.strength is not None
+    assert [row.strength for row in record.strength.rows] == ["mean", "zero"]
+    assert [row[0] for row in strength.rows(record.strength)] == ["at its mean", "filled by zero"]

@@ -1,5 +1,4 @@
-"""A low-dimensional summary of the stream at a cut: directions that are held, random, principal or learned, and the
-bits that holding them takes.
+"""A low-dimensional summary of the stream at a cut: directions that are held, random, principal or learned.
 
 Learned ones are fitted on the reference by gradient: with other donors in every step they are the directions of the
 least KL(model || run in which only they are held). They start from what a first-order account gives: along the way from
@@ -9,7 +8,7 @@ as its trace, and its first eigenvectors are the directions that account for the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,15 +17,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from assay.errors import ClaimError
-from assay.explanations.hypothesis.maps import BITS, rounded
 from assay.explanations.subspace.fits import basis_of
 from assay.explanations.subspace.spec import Pca, Random
-from assay.find.screening.determined import scored
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.fill.donors import full_rows
 from assay.intervene.fill.least_kl import Divergence
 from assay.intervene.plan import Coordinates, Edit, EditRun, From, Mix, Own, Plan
-from assay.intervene.screened import Places, cut_of
+from assay.intervene.screened import cut_of
 from assay.model.transformer import Model
 from assay.stats.keyed import generator
 
@@ -34,7 +31,6 @@ Basis = Float[Tensor, "width k"]
 ALONG = (1 / 8, 3 / 8, 5 / 8, 7 / 8)  # of the way from the donor's stream to the row's own
 LOOK, PATIENCE = 10, 4  # steps between two looks at the held-out rows, and looks without gain until a fit ends
 SLOWER = 3.0  # after such a look a fit goes on from its best, at a lower rate
-LOST = 0.01  # of the share, that rounding may cost
 
 
 def random_directions(workbench: PlanContext, cut: str, k: int, seed: int = 0) -> Basis:
@@ -44,9 +40,6 @@ def random_directions(workbench: PlanContext, cut: str, k: int, seed: int = 0) -
 def principal_directions(workbench: PlanContext, cut: str, k: int) -> Basis:
     """Of most variance on the reference, the first position left out."""
     return basis_of(workbench, cut_of(workbench.model, cut), Pca(k))
-
-
-# -- learned
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,107 +171,3 @@ class _Way:
 
     def mix(self, inside: Float[Tensor, "*some width"], outside: Float[Tensor, "*some width"]) -> Tensor:
         return outside + (inside - outside) @ self.matrix
-
-
-# -- bits
-
-
-@dataclass(frozen=True, eq=False)
-class Rounded:
-    """Coordinates on even grids, one for each coordinate over the range that it has on the reference; the first
-    position has its own.
-
-    Attributes:
-        basis: None: the stream's own numbers.
-        low, high: [2, k], of the first position and of all others; bits: of a number.
-    """
-
-    basis: Basis | None
-    low: Float[Tensor, "two k"]
-    high: Float[Tensor, "two k"]
-    bits: int
-
-    def mix(self, inside: Float[Tensor, "*some width"], outside: Float[Tensor, "*some width"]) -> Tensor:
-        basis = self.basis
-        own, other = (inside, outside) if basis is None else (inside @ basis, outside @ basis)
-        which = (torch.arange(own.shape[-2], device=own.device) > 0).long()
-        low, high = self.low[which], self.high[which]
-        step = ((high - low) / (2**self.bits - 1)).clamp(min=1e-30)
-        cell = ((own - low) / step).round().clamp(0, 2**self.bits - 1)
-        held = low + cell * step
-        return held if basis is None else outside + (held - other) @ basis.T
-
-
-@dataclass(frozen=True)
-class HeldBits:
-    """What holding directions takes.
-
-    Attributes:
-        each: bits of a number, of the map and of the coordinates alike: the fewest at which the share stays within
-            0.01.
-        position: of the coordinates at a position; map: of the basis, once.
-    """
-
-    each: int
-    position: int
-    map: int
-
-
-def held_bits(
-    workbench: PlanContext,
-    cut: str,
-    basis: Basis | None,
-    *,
-    most: int = BITS,
-    draws: int = 1,
-    rows: Int[np.ndarray, "rows"] | None = None,
-) -> HeldBits:
-    """The bits of holding these directions, None: all of the stream, by bisection on what is scored here.
-
-    Args:
-        workbench: on other data than those on which the share is reported.
-        most: bits of a number at most, which are taken where fewer do not do.
-    """
-    low, high = _ranges(workbench, cut, basis)
-    no_directions = torch.zeros(_width(workbench), 0, dtype=low.dtype, device=low.device)
-
-    def nats(places: Sequence[Places]) -> np.ndarray:
-        found = [scored(workbench, dict(enumerate(places)), cut, draw, rows) for draw in range(draws)]
-        return np.array([[one.mean_kl(i) for i in range(len(places))] for one in found]).mean(0)
-
-    whole, floor = nats([{cut: basis}, {cut: no_directions}])
-    few, enough = 0, most
-    while enough - few > 1:
-        middle = (few + enough) // 2
-        lost = nats([{cut: _coarse(basis, low, high, middle)}])[0] - whole
-        few, enough = (few, middle) if lost <= LOST * floor else (middle, enough)
-    width = _width(workbench)
-    k = width if basis is None else basis.shape[1]
-    return HeldBits(enough, k * enough, k * (width - k) * enough)
-
-
-def _width(workbench: PlanContext) -> int:
-    assert isinstance(workbench.model, Model)
-    return workbench.model.config.d_model
-
-
-def _coarse(basis: Basis | None, low: Tensor, high: Tensor, bits: int) -> Rounded:
-    if basis is None:
-        return Rounded(None, low, high, bits)
-    coarse = rounded(basis, bits)
-    assert isinstance(coarse, Tensor)
-    return Rounded(coarse * torch.sign((coarse * basis).sum(0)), low, high, bits)  # a QR may turn directions round
-
-
-def _ranges(workbench: PlanContext, cut: str, basis: Basis | None, count: int = 16) -> tuple[Tensor, Tensor]:
-    """The least and the greatest of each coordinate on the reference, at the first position and at all others."""
-    reference, site, run = workbench.task.reference, cut_of(workbench.model, cut), EditRun("clean", "reference")
-    assert reference is not None
-    rows = full_rows(workbench.task)
-    rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.int64)]
-    with torch.no_grad():
-        values = workbench.runner.values(Plan((run,)), run, [site], rows)[site]
-    real = reference.real[torch.from_numpy(rows)].to(values.device)
-    values = values if basis is None else values @ basis
-    parts = values[:, 0], values[:, 1:][real[:, 1:]]
-    return torch.stack([part.amin(0) for part in parts]), torch.stack([part.amax(0) for part in parts])

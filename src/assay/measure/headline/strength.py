@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from assay.explanations.base import Explanation
 from assay.intervene.fill.ablations import PlanContext
+from assay.intervene.fill.spec import FITTED
 from assay.intervene.plan import Plan
 from assay.measure.headline.systems import Systems
 from assay.record.compute import Compute
@@ -20,11 +21,7 @@ from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
 
 ROLE = "strength"
-NAMES = {
-    "mean": "mean",
-    "resample_independent": "resampled",
-    "shared_adversarial": "shared adversarial",
-}
+NAMES = {"resample_independent": "resampled", "shared_adversarial": "shared adversarial"}
 FLOOR = "mean"
 
 
@@ -43,9 +40,9 @@ def strength_systems(
     """The runs of every strength, one draw each; what the headline has run is taken from there.
 
     Args:
-        thorough: the worst constants too, which are found by gradient.
+        thorough: the ones that are fitted by gradient too.
     """
-    wanted = [name for name in NAMES if name in explanation.at_strengths and (thorough or name != "shared_adversarial")]
+    wanted = [name for name in explanation.at_strengths if thorough or name not in FITTED]
     new: dict[SystemId, Plan] = {}
     systems: dict[str, SystemId] = {}
     for name in wanted:
@@ -74,7 +71,7 @@ def strengths(
         floor=FLOOR,
         rows=tuple(
             StrengthRow(
-                strength=NAMES[ablation],
+                strength=NAMES.get(ablation, ablation),
                 ablation=ablation,
                 recovered=resamples.recovered(scored[one].kl[used], below, count),
                 kl=resamples.mean(scored[one].kl[used], count, least=0.0),
