@@ -110,7 +110,7 @@ def _group(make: Callable[..., Any]) -> Callable[..., Any]:
         (
             "coarser",
             lambda self, bench, ablation: {"all": 3},
-            "gives {'all': 3}, in which 3 (int) is wrong; wanted: dict[str, tuple",
+            "gives {'all': 3}, in which 3 (int) is wrong; wanted: dict[str, Plan]",
         ),
         (
             "block",

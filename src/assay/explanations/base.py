@@ -221,8 +221,8 @@ class Explanation(ABC):
         """
         return None
 
-    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, tuple[Edit, ...]]:
-        """Every way to merge one distinction of the claim: its name -> the edits of the merged run (its first draw)."""
+    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, Plan]:
+        """Every way to merge one distinction of the claim: its name -> the merged run (its first draw)."""
         return {}
 
     def unmatched(self, workbench: PlanContext) -> float | None:

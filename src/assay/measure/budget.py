@@ -229,4 +229,5 @@ def runs(model: Model | ModuleModel, systems: Iterable[System | Sequence[System]
 def _share(plan: Plan, layers: int) -> float:
     if not isinstance(plan.final, EditRun) or not layers:
         return 1.0
-    return 1 - min(first_layer(plan.final.edits, layers), layers) / layers
+    edited = [run.edits for run in plan.runs[:-1] if isinstance(run, EditRun) and run.edits]
+    return sum(1 - min(first_layer(edits, layers), layers) / layers for edits in (*edited, plan.final.edits))

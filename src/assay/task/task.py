@@ -261,8 +261,8 @@ class Task(Examples):
         Args:
             source: a CSV or JSONL file, a table (of datasets, pyarrow, pandas or polars) or a list of rows: `clean`,
                 `correct`, and where there are any `corrupted` (the counterfactual, of as many tokens), `incorrect`,
-                `group` (the document), and further columns that name positions: a column number as in `@5` (BOS is 0;
-                -1 the prompt's last token), a word of the prompt (its last token), or `John#2` for its second
+                `group` (the document), and further columns that name positions: a column number (BOS is 0; -1 the
+                prompt's last token), a word of the prompt (its last token), or `John#2` for its second
                 occurrence.
             reference: prompts that are not scored; by default three tenths of the groups, by hash.
 

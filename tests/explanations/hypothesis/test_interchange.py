@@ -181,3 +181,21 @@ def test_places_of_the_answer_are_left_to_compute_it():
             assert one.value(rest).value == pytest.approx(1.0)
     for one in swapped(Hypothesis(variables, {**places, "answer": ["m1@0"]})).values():
         assert (one.value("resample_joint").value or 0) < 0.2
+
+
+def test_swaps_of_which_the_high_level_model_says_nothing_are_drawn_again():
+    """It answers where the source's digit is the base's other one; of 48 rows that few are."""
+    bench = workbench()
+
+    def answer(u: int, v: int) -> int | None:
+        return u + v if abs(u - v) <= 1 else None
+
+    graph = Hypothesis({"u": "number(1)", "v": "number(3)", "answer": answer}, {"u": ["a0.h1"]}).graph(bench)
+    swaps = draw_swaps(graph, ("u",), 0)
+    rows = graph.values.rows
+    for which in range(2):
+        for base, source in enumerate(swaps.sources["u"][which]):
+            u, v = rows[int(source)]["u"], rows[base]["v"]
+            assert swaps.answers[which][base] == answer(u, v)  # type: ignore[arg-type]
+            assert swaps.answers[which][base] is not None
+    assert swaps.changed[0].mean() > 0.9

@@ -155,3 +155,11 @@ def test_what_forms_the_answer_is_computed(strength: str, where: str):
     explained, floor = kl(claim, strength)
     assert explained < 0.01
     assert floor > 5
+
+
+@pytest.mark.parametrize("strength", ["mean", "resample_independent"])
+def test_a_run_up_to_a_stream_takes_the_part_right_before_it_from_the_rest(strength: str):
+    claim = Hypothesis(VARIABLES, {"u": ["a0.h1"], "v": ["a0.h2"], "total": ["r1"]})
+    plan = claim.plan(workbench(), strength)
+    (before,) = [run for run in plan.runs if run.name.startswith("scrubbed < total")]
+    assert {str(edit.site) for edit in before.edits} == {"a0.h0", "a0.h1", "a0.h2", "a0.h3", "m0"}

@@ -143,12 +143,12 @@ def test_coarser_claims_drop_the_direction_of_least_variance_under_the_claims_ow
     merged = claim.coarser(at, "resample_joint")
     assert set(merged) == {f"{HEAD}: its direction → ablated", "m0: 3 → 2 dimensions"}
     fewer = Subspace({HEAD: {"pca": 1}, "m0": {"pca": 2}}).plan(at, "resample_joint")
-    kl = score(at, {"merged": at.plan(merged["m0: 3 → 2 dimensions"]), "fewer": fewer})
+    kl = score(at, {"merged": merged["m0: 3 → 2 dimensions"], "fewer": fewer})
     assert kl.mean_kl("merged") == pytest.approx(kl.mean_kl("fewer"), rel=1e-3)
     alone = score(
         at,
         {
-            "merged": at.plan(merged[f"{HEAD}: its direction → ablated"]),
+            "merged": merged[f"{HEAD}: its direction → ablated"],
             "by hand": at.plan(
                 (*at.ablate([parse_site(HEAD)], "resample_joint"), claim.edits(at, "resample_joint")[1])
             ),

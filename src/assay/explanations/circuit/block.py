@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Int
 
+from assay.errors import ComponentError
 from assay.explanations.answers import KNOCKED, MOST_USES, Use, Uses
 from assay.explanations.circuit.files import Resolved
 from assay.explanations.circuit.nodes import touched
+from assay.explanations.circuit.rivals import circuit_rivals
 from assay.explanations.circuit.trials import SHARE, Completeness, Minimality, completeness, minimality, parts_of
 from assay.intervene.circuits.engine import transformer_of
 from assay.intervene.fill.ablations import PlanContext
+from assay.model import meter
 from assay.model.edge_sets import EdgeSet
 from assay.record.graph import Drawing, EdgeRecord, Graph
 from assay.record.headline import RunScores
-from assay.record.pieces import Pieces, TablePiece
+from assay.record.pieces import Pieces, Sentence, TablePiece
 from assay.score.circuits import score_circuits
 from assay.stats.keyed import generator
 
 CONTEXTS = 2  # random knock-outs of a quarter of the other parts
+SHOWN = 3  # rivals
 MOST_DRAWN = 400  # edges of the drawing
 RISE = "KL rise"
 TERMS = {
@@ -56,7 +61,8 @@ def circuit_block(workbench: PlanContext, found: Resolved, ablation: str, rows: 
         drawing=drawing(workbench, edges, strengths),
     )
     complete = _complete(completeness(workbench, edges, ablation, rows=rows), len(rows))
-    pieces = (graph, *_sides(sides()), complete, _minimal(smallest, len(rows)))
+    rivals = _rivals(workbench, found, ablation, rows)
+    pieces = (graph, *_sides(sides()), complete, _minimal(smallest, len(rows)), rivals)
     return Pieces(block="circuit", title="The circuit", pieces=pieces, notes=tuple(found.notes), terms=TERMS)
 
 
@@ -92,6 +98,25 @@ def _minimal(found: Minimality, tried_on: int) -> TablePiece:
     text = text if rises else "No part was left out."
     rows = tuple((row.part, row.increase) for row in found.rows)
     return TablePiece(title="Minimality", text=text, columns=("left out", "KL rises by"), rows=rows)
+
+
+def _rivals(workbench: PlanContext, found: Resolved, ablation: str, rows: Rows) -> TablePiece | Sentence:
+    """Where nothing limits what is run: it takes as many circuits as all the rest of this block, and more."""
+    if not math.isinf(meter.meant()):
+        return Sentence(text="How many other circuits of this size do as well was not asked: --thorough asks.")
+    try:
+        its = circuit_rivals(workbench, found, ablation, rows)
+    except ComponentError as problem:
+        return Sentence(text=f"Rivals: none, because {problem}.")
+    if not its.values:
+        return Sentence(text="Rivals: none, because no other circuit of this size was found with so little in common.")
+    text = (
+        f"{its.within} of {len(its.values)} other circuits of this size ({its.how}; at most {100 * its.overlap:.0f} % "
+        f"of the live edges the same) lie within the claim's interval or above, on {len(rows)} rows: a share of "
+        f"{its.share}."
+    )
+    lines = [("the claim", its.own), *((f"rival {place + 1}", value) for place, value in enumerate(its.values[:SHOWN]))]
+    return TablePiece(title="Rivals counted", text=text, columns=("circuit", "recovered"), rows=tuple(lines))
 
 
 def circuit_uses(workbench: PlanContext, edges: EdgeSet, ablation: str, rows: Rows) -> Uses:

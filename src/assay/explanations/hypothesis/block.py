@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.errors import TaskError
+from assay.explanations.hypothesis.example import Example, examples_of
+from assay.explanations.hypothesis.guards import RIVALS, ROUNDS, SWAPS, rivals_counted, worst_swaps
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
 from assay.explanations.hypothesis.subset import MOST, Subset, agreeing, by_chance, largest, rows_of
 from assay.intervene.fill.ablations import PlanContext
@@ -17,7 +19,7 @@ from assay.model import meter
 from assay.model.transformer import Model
 from assay.record.pieces import Pieces, Sentence, TablePiece
 from assay.score.score import score
-from assay.stats.estimate import Estimate
+from assay.stats.estimate import Estimate, Undefined
 from assay.stats.keyed import generator
 
 STRENGTHS = {
@@ -27,6 +29,7 @@ STRENGTHS = {
     "resample_independent": "resampled, a row for each part",
 }
 WORST = {"shared_adversarial": "the worst constants that it could take (shared adversarial)"}
+SHOWN, MOST_SAID = 3, 60  # rows of a table, and letters of an input that are shown
 LEAST, MOST_THOROUGH = 12, 100  # inputs that are swapped with each other; the most where nothing limits them
 TERMS = {
     "the rest": "All parts that carry no variable. A hypothesis that holds only where they are left alone says little: "
@@ -54,6 +57,7 @@ def hypothesis_block(
             _strengths(workbench, graph, treeify, few, thorough=math.isinf(given)),
             Sentence(text=_alone(graph)),
             _exact(workbench, graph, given, perturbed),
+            *_guards(workbench, graph, treeify, rows, perturbed, given),
         ),
         terms=TERMS,
     )
@@ -86,6 +90,67 @@ def _exact(workbench: PlanContext, graph: Graph, given: float, rest: str) -> Tab
     )
     columns = ("variable", "exact on", "by chance, at most", "a permuted variable")
     return TablePiece(title="Where it is exact", text=text, columns=columns, rows=tuple(lines))
+
+
+def _guards(
+    workbench: PlanContext,
+    graph: Graph,
+    treeify: bool,
+    rows: Int[np.ndarray, "rows"],
+    rest: str,
+    given: float,
+) -> list[TablePiece | Sentence]:
+    """Rivals and the worst swaps, where what is given for a table is enough."""
+    some = rows[np.unique(np.linspace(0, len(rows) - 1, min(SWAPS, len(rows))).round().astype(int))]
+    swaps = RIVALS * SWAPS * (len(graph.carried) + 1)
+    worst = ROUNDS * len(some) * len(graph.reads)
+    if given < swaps + worst:
+        text = f"how many of {RIVALS} other alignments do as well, nor which allowed data do the most damage"
+        return [Sentence(text=f"It was not asked {text}: the budget has no room for it; --thorough asks.")]
+    try:
+        return [_rivals(workbench, graph, rest, some), _worst(workbench, graph, rest, treeify, some)]
+    except TaskError as problem:
+        return [Sentence(text=f"Whether other places do as well is undefined, because {problem}.")]
+
+
+def _rivals(workbench: PlanContext, graph: Graph, rest: str, rows: Int[np.ndarray, "rows"]) -> TablePiece | Sentence:
+    found = rivals_counted(workbench, graph, rest, rows)
+    if isinstance(found, Undefined):
+        return Sentence(text=f"Rivals: none, because {found.reason}.")
+    text = (
+        f"{found.within} of {len(found.found)} other alignments of the same variables (as many places in the same "
+        "layers, under a quarter of the heads and neurons the same) lie within the claim's interval or above, by "
+        f"swaps of {len(rows)} inputs with the rest {STRENGTHS[rest]}: a share of {found.share}."
+    )
+    text += f" {found.undefined} have no accuracy." if found.undefined else ""
+    best = [(f"rival: {name}", value) for name, value in found.found[:SHOWN]]
+    columns = ("places", "interchange accuracy")
+    return TablePiece(title="Rivals counted", text=text, columns=columns, rows=(("the claim", found.own), *best))
+
+
+def _worst(workbench: PlanContext, graph: Graph, rest: str, treeify: bool, rows: Int[np.ndarray, "rows"]) -> TablePiece:
+    found = worst_swaps(workbench, graph, rest, treeify, rows)
+    examples = examples_of(workbench.task)
+    lines = []
+    for at in np.argsort(-found.worst)[:SHOWN].tolist():
+        taken = [
+            f"{path[-1]} from {_said(examples[int(data[at])])}"
+            for path, data in found.taken.items()
+            if path[-1] in graph.carried
+        ]
+        lines.append((_said(examples[int(rows[at])]), float(found.drawn[at]), float(found.worst[at]), "; ".join(taken)))
+    text = (
+        f"Of the data that a scrubbed run may draw, those that do the most damage to each of {len(rows)} rows (the "
+        f"rest {STRENGTHS[rest]}): {found.drawn.mean():.3g} nats as drawn at first, {found.worst.mean():.3g} at the "
+        f"worst of {found.runs} runs, in each of which one variable's data were drawn again. Shown are the worst rows."
+    )
+    columns = ("row", "KL, as drawn", "KL, worst", "at the worst")
+    return TablePiece(title="The worst data", text=text, columns=columns, rows=tuple(lines))
+
+
+def _said(example: Example) -> str:
+    text = "".join(example.tokens)
+    return repr(text if len(text) <= MOST_SAID else f"…{text[-MOST_SAID:]}") if text else "an input"
 
 
 def _size(found: Subset) -> str:

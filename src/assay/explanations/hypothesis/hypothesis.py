@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -12,31 +11,31 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.errors import ClaimError, TaskError
-from assay.explanations.answers import Neighbours
+from assay.explanations.answers import MOST_USES, Neighbours, Use, Uses
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
 from assay.explanations.hypothesis import LEVEL
 from assay.explanations.hypothesis.block import hypothesis_block
+from assay.explanations.hypothesis.elsewhere import elsewhere, possible
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
-from assay.explanations.hypothesis.interchange import interchange, unswapped
+from assay.explanations.hypothesis.interchange import interchange, least, unswapped
 from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
-from assay.explanations.hypothesis.places import Carried, Given, Place, alignment, checked
+from assay.explanations.hypothesis.places import Given, Place, alignment, checked
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
-from assay.explanations.hypothesis.values import MANY, values_of
+from assay.explanations.hypothesis.values import values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Edit, Plan
 from assay.model.module import ModuleModel
-from assay.model.transformer import Model
 from assay.names import Site
 from assay.record.headline import RunScores
 from assay.record.interchange import Agreed, Interchange, SwappedRow
 from assay.record.pieces import Pieces
+from assay.score.score import score
 from assay.stats.estimate import Estimate, Undefined
 from assay.stats.keyed import generator
 
 PERTURBED = "resample_independent"  # what everything takes that carries nothing, where interchange leads
-TRIES = 20  # draws of other places for each that is wanted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -141,8 +140,7 @@ class Hypothesis(Explanation):
             return Interchange(
                 accuracy=none, plain=none, variables=(), perturbed=PERTURBED, rows=(), reason=str(problem)
             )
-        defined = [one for one in found if one.value(PERTURBED).value is not None]
-        worst = min(defined or found, key=lambda one: one.value(PERTURBED).value or 0.0)
+        worst = least(found, PERTURBED)
         return Interchange(
             accuracy=worst.value(PERTURBED),
             plain=worst.value(LEFT),
@@ -160,6 +158,37 @@ class Hypothesis(Explanation):
                 for one in found
             ),
         )
+
+    def uses(self, workbench: PlanContext, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
+        """Each place left to the rest: scrubbed without it, and with no other."""
+        sites = list(dict.fromkeys(self.scope(workbench.model)))
+        if len(sites) > MOST_USES:
+            return Uses((), 0.0, f"{len(sites)} places; at most {MOST_USES} are left to the rest one by one")
+        whole, none = self.plan(workbench, ablation), self._scrub(workbench, ablation, 0, dropped=frozenset(sites))
+        without = {site: self._scrub(workbench, ablation, 0, dropped=frozenset({site})).plan() for site in sites}
+        alone = {site: self._scrub(workbench, ablation, 0, dropped=frozenset(sites) - {site}).plan() for site in sites}
+        pairs = {None: (whole, none.plan()), **{site: (whole, one) for site, one in without.items()}}
+        targets = {("left out", site): first for site, (first, _) in pairs.items()}
+        targets |= dict.fromkeys((("alone", site) for site in sites), pairs[None][1])
+        systems = {("left out", site): second for site, (_, second) in pairs.items()}
+        systems |= {("alone", site): one for site, one in alone.items()}
+        found = score(workbench, systems, rows=rows, targets=targets)
+        uses = [
+            Use(str(site), found.mean_kl(("left out", site)), {"alone": found.mean_kl(("alone", site))})
+            for site in sites
+        ]
+        return Uses(tuple(uses), found.mean_kl(("left out", None)), ablation=ablation)
+
+    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, Plan]:
+        """Each variable with its values not told apart: of every two, and of all."""
+        graph, out = self.graph(workbench), dict[str, Plan]()
+        for name in graph.carried:
+            count = graph.values.different(name)
+            for by in (2, 0) if count > 3 else (0,) if count > 1 else ():
+                merged = replace(graph, values=graph.values.merged(name, by))
+                what = f"{name}: {count} → {math.ceil(count / by) if by else 1} values"
+                out[what] = Scrub(workbench, merged, ablation, treeify=self.treeify).plan()
+        return out
 
     def block(
         self,
@@ -267,68 +296,16 @@ class Hypothesis(Explanation):
         items = [
             (", ".join(other.place_names), lambda aside, other=other: other.plan(aside, ablation)) for other in others
         ]
-        possible = _possible(alignment(self.places, self.high_level, workbench.model), workbench.model)
-        yield Neighbours("other places", what, items, possible)
+        count = possible(alignment(self.places, self.high_level, workbench.model), workbench.model)
+        yield Neighbours("other places", what, items, count)
 
-    def elsewhere(self, model: AnyModel, most: int, seed: int) -> list[Hypothesis] | Undefined:
-        """The same high-level model with each place put on another part of its layer and sort, at random."""
-        if isinstance(model, ModuleModel):
-            return Undefined("a module's parts have no others of their sort")
-        placed = alignment(self.places, self.high_level, model)
-        if any(one.place.map is not None for some in placed.values() for one in some):
-            return Undefined("a map of one part is none of another")
-        if all(one.site.kind not in ("head", "neuron") for some in placed.values() for one in some):
-            return Undefined("the hypothesis names MLPs and streams, of which a layer has one")
-        mine = {(name, one.site) for name, some in placed.items() for one in some}
-        out: dict[frozenset[tuple[str, Site]], Hypothesis] = {}
-        for draw in range(TRIES * most):
-            if len(out) == most:
-                break
-            moved = _moved(placed, model, generator(seed, "other places", draw))
-            if moved is None:
-                continue
-            key = frozenset((name, site) for name, some in moved.items() for site in some)
-            if key != mine and key not in out:
-                names = {name: list(map(str, some)) for name, some in moved.items()}
-                out[key] = Hypothesis(self.high_level, names, treeify=self.treeify)
-        return list(out.values())
+    def elsewhere(self, model: AnyModel, most: int, seed: int, overlap: float = 1.0) -> list[Hypothesis] | Undefined:
+        """The same high-level model with each place put on another part of its layer and sort, at random.
 
-
-def _possible(placed: Mapping[str, Sequence[Carried]], model: AnyModel) -> int:
-    """How many other ways there are to place heads and neurons within their layers, no two on one in any column."""
-    assert isinstance(model, Model)
-    sites = [(name, one.site) for name, some in placed.items() for one in some]
-    alike = Counter((name, site.kind, site.layer, site.position) for name, site in sites)
-    slots: dict[tuple[str, int | None], Counter[int | str | None]] = {}
-    for (_, kind, layer, position), count in alike.items():
-        if kind in ("head", "neuron"):
-            slots.setdefault((kind, layer), Counter())[position] += count
-    ways = 1
-    for (kind, layer), columns in slots.items():
-        total = model.config.heads if kind == "head" else model.config.d_mlp[layer or 0] or 1
-        whole = columns.pop(None, 0)  # which are apart from all others; those of two columns may be one part
-        ways *= math.perm(total, whole) * math.prod(math.perm(total - whole, count) for count in columns.values())
-    for (_, kind, _, _), count in alike.items():
-        ways //= math.factorial(count) if kind in ("head", "neuron") else 1
-    return min(ways - 1, MANY)
-
-
-def _moved(
-    placed: Mapping[str, Sequence[Carried]], model: Model, random: np.random.Generator
-) -> dict[str, list[Site]] | None:
-    """Each head and neuron put on any of its layer, no two on one in any column; none: one was left without room."""
-    out: dict[str, list[Site]] = {name: [] for name in placed}
-    taken: set[Site] = set()
-    for name, some in placed.items():
-        for site in (one.site for one in some):
-            if site.kind in ("head", "neuron"):
-                total = model.config.heads if site.kind == "head" else model.config.d_mlp[site.layer or 0] or 1
-                beside = (t for t in taken if (t.kind, t.layer) == (site.kind, site.layer))
-                used = {t.index for t in beside if t.position == site.position or None in (t.position, site.position)}
-                free = [index for index in range(total) if index not in used]
-                if not free:
-                    return None
-                site = replace(site, index=free[int(random.integers(len(free)))])
-            taken.add(site)
-            out[name].append(site)
-    return out
+        Args:
+            overlap: the share of its places in common with these that each stays under.
+        """
+        found = elsewhere(alignment(self.places, self.high_level, model), model, most, seed, overlap)
+        if isinstance(found, Undefined):
+            return found
+        return [Hypothesis(self.high_level, places, treeify=self.treeify) for places in found]

@@ -19,6 +19,7 @@ from assay.errors import TaskError
 from assay.explanations.hypothesis.example import Example
 from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.explanations.hypothesis.scrub import LEFT, Edits, Graph, Scrub, with_helpers
+from assay.explanations.hypothesis.values import TaskValues
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import EditRun, From, Own, Plan
 from assay.score.score import Advance, score
@@ -53,6 +54,8 @@ def draw_swaps(
 ) -> Swaps:
     """Sources at random; of every two swaps one is chosen in which the answer changes, where a source does that.
 
+    A high-level model that gives None says nothing of a swap: another source is drawn, where one gives an answer.
+
     Args:
         agreeing: variables on which a source agrees with its base.
     """
@@ -69,17 +72,45 @@ def draw_swaps(
         answers.append([])
         for row, base in enumerate(values.rows):
             fixed = {name: value for name, value in base.items() if name not in behind}
-            tried = pools[group[row]][random.integers(0, len(pools[group[row]]), (TRIED, len(names)))]
-            for one in tried:
-                given = fixed | {name: values.rows[other][name] for name, other in zip(names, one, strict=True)}
-                answer = model.values(NOBODY, given)[model.answer]
-                if answer != base[model.answer] or draw % 2:
-                    break
-            for name, other in zip(names, one, strict=True):
+            pool = pools[group[row]]
+            tried = pool[random.integers(0, len(pool), (TRIED, len(names)))]
+            chosen, answer, silent = _source(values, base, fixed, names, tried, bool(draw % 2))
+            if silent and answer in (None, base[model.answer]):
+                again = generator(seed, "interchange, again", *names, draw, row)
+                more = pool[again.integers(0, len(pool), (len(pool), len(names)))]
+                chosen, answer, _ = _source(values, base, fixed, names, more, bool(draw % 2))
+            for name, other in zip(names, chosen, strict=True):
                 sources[name][draw, row] = other
             answers[-1].append(answer)
             changed[draw, row] = answer != base[model.answer]
     return Swaps(names, sources, answers, changed)
+
+
+def _source(
+    values: TaskValues,
+    base: Mapping[str, Hashable],
+    fixed: Mapping[str, Hashable],
+    names: Sequence[str],
+    tried: Int[np.ndarray, "tried names"],
+    any_answer: bool,
+) -> tuple[Int[np.ndarray, "names"], Hashable, bool]:
+    """The first of the sources that changes the answer (or has any), else the last one that has an answer, where none
+    has the first; what the high-level model then answers; and whether it said nothing of one before.
+
+    Args:
+        fixed: the base's values of what does not depend on what is swapped.
+    """
+    model, found, silent = values.model, None, False
+    for one in tried:
+        given = {**fixed, **{name: values.rows[other][name] for name, other in zip(names, one, strict=True)}}
+        answer = model.values(NOBODY, given)[model.answer]
+        if found is None or answer is not None:
+            found = one, answer
+        silent |= answer is None
+        if answer is not None and (any_answer or answer != base[model.answer]):
+            break
+    assert found is not None
+    return *found, silent
 
 
 class Swapper(Scrub):
@@ -232,12 +263,14 @@ def interchange(
     seed: int,
     swaps: int = SWAPS,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    rows: Int[np.ndarray, "rows"] | None = None,
 ) -> list[Agreement]:
     """Swaps of every variable that has places, and at once of all that depend on no other with places.
 
     Args:
         rests: strengths: "left", or an ablation.
         swaps: of each base row; advance: called with how many swaps are run, and of how many.
+        rows: base rows; None: all.
     """
     task = workbench.task
     alone = [(name,) for name in graph.carried]
@@ -245,32 +278,38 @@ def interchange(
     several = [first] if len(first) > 1 else []
     drawn = [draw_swaps(graph, names, seed, swaps) for names in (*alone, *several)]
     every = Answers(task, (a for one in drawn for some in one.answers for a in some))
-    strata, clusters = task.strata, task.clusters
-    resamples = Resamples(len(task.documents), strata, seed, clusters=clusters)
-    document = np.asarray(task.document)
+    at = np.arange(len(task)) if rows is None else rows
+    document = np.asarray(task.document)[at]
     count = np.bincount(document, minlength=len(task.documents)).astype(float) * swaps
+    resamples = task.resamples(np.flatnonzero(count), seed)
     plans = {
         (one.names, rest, which): Swapper(workbench, graph, rest, which).swap(one, which)
         for one in drawn
         for rest in rests
         for which in range(swaps)
     }
-    done, total = 0, len(plans) * len(task)
+    done, total = 0, len(plans) * len(at)
 
     def more(rows: int) -> None:
         nonlocal done
         done += rows
         advance(done, total)
 
-    found = every.given(workbench, plans, more)
+    found = every.given(workbench, plans, more, at)
     out = []
     for one in drawn:
-        wanted = np.array([[every.ids[answer] for answer in some] for some in one.answers])
+        wanted = np.array([[every.ids[answer] for answer in some] for some in one.answers])[:, at]
         raw = {}
         for rest in rests:
             right = np.stack([found[one.names, rest, which] for which in range(swaps)]) == wanted
             hits = np.bincount(document, right.sum(0), minlength=len(task.documents))
             raw[rest] = share(resamples, hits[count > 0], count[count > 0])
         majority = float(np.unique(wanted, return_counts=True)[1].max() / wanted.size)
-        out.append(Agreement(one.names, wanted.size, float(one.changed.mean()), majority, raw))
+        out.append(Agreement(one.names, wanted.size, float(one.changed[:, at].mean()), majority, raw))
     return out
+
+
+def least(found: Sequence[Agreement], rest: str) -> Agreement:
+    """The one of the least accuracy, of those that have one."""
+    defined = [one for one in found if one.value(rest).value is not None]
+    return min(defined or found, key=lambda one: one.value(rest).value or 0.0)

@@ -53,7 +53,7 @@ class Carried:
     def depth(self) -> int:
         """Where it lies on the way: what a run up to it has to go through."""
         layer, kind = self.site.layer or 0, self.site.kind
-        return 2 * layer + {"stream": 0, "head": 1, "module": 0}.get(kind, 2)
+        return 3 * layer + {"stream": 0, "head": 1, "module": 0}.get(kind, 2)
 
 
 def beside(one: Place, other: Place) -> bool:

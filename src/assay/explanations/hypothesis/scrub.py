@@ -102,7 +102,8 @@ class Scrub:
         rest: the ablation of what carries nothing, or "left".
         conditioned: False: data are drawn without condition, which is the floor.
         treeify: a variable that two others read has a datum for each; else one, that agrees with the scored row.
-        own: places that keep what the scored row's unedited run has.
+        own: places that keep what the scored row's unedited run has; dropped: places that are left to the rest.
+        redrawn: path -> for each scored row which draw its datum there is of, where that is not `draw`.
     """
 
     def __init__(
@@ -115,16 +116,20 @@ class Scrub:
         conditioned: bool = True,
         treeify: bool = True,
         own: frozenset[Site] = frozenset(),
+        dropped: frozenset[Site] = frozenset(),
+        redrawn: Mapping[tuple[str, ...], Rows] | None = None,
     ):
         self.workbench, self.graph, self.rest, self.draw = workbench, graph, rest, draw
-        self.conditioned, self.treeify, self.own = conditioned, treeify, own
+        self.conditioned, self.treeify, self.own, self.dropped = conditioned, treeify, own, dropped
+        self.redrawn = redrawn or {}
         self.every = np.arange(len(graph.values.rows))
         self.runs: list[EditRun] = []
         self._shared: dict[str, Rows] = {}
         self._codes: dict[tuple[tuple[str, ...], bool], Codes] = {}
+        self.paths: dict[tuple[str, ...], Rows] = {}
 
     def plan(self) -> Plan:
-        """The runs, the scored one last."""
+        """The runs, the scored one last; `paths` then has every path's datum of each scored row."""
         final = self._run(self.graph.answer, self.every, ("scrubbed",), None)
         return with_helpers([*self.runs, final])
 
@@ -139,7 +144,7 @@ class Scrub:
         at, rest = self.rest_of(name, data, path, depth)
         edits = Edits(rest)
         if name == self.graph.answer:
-            for one in self.graph.places.get(name, ()):
+            for one in self._kept(name):
                 edits.put(one, Own())
         for parent in self.graph.reads[name]:
             self._carried(parent, data, (*path, parent), edits)
@@ -147,7 +152,9 @@ class Scrub:
 
     def _carried(self, name: str, reader: Rows, path: tuple[str, ...], edits: Edits) -> None:
         """What the places of a variable take in the run of one that reads it, whose data are given."""
-        places = self.graph.places[name]
+        places = self._kept(name)
+        if not places:
+            return
         data = self._datum(name, reader, path)
         if self.graph.reads[name]:
             if not self.treeify:
@@ -164,6 +171,9 @@ class Scrub:
             else:
                 edits.put(one, carried[one.site.position is not None])
 
+    def _kept(self, name: str) -> list[Carried]:
+        return [one for one in self.graph.places.get(name, ()) if one.site not in self.dropped]
+
     def _datum(self, name: str, reader: Rows, path: tuple[str, ...]) -> Rows:
         """A datum for each scored row that agrees with the reader's datum on the variable."""
         layout = any(one.site.position is None for one in self.graph.places[name])
@@ -177,7 +187,17 @@ class Scrub:
         names = names if self.conditioned else ()
         if (names, layout) not in self._codes:
             self._codes[names, layout] = self.graph.values.codes(names, layout=layout)
-        return self._codes[names, layout].other(data, generator(self.workbench.seed, "scrub", self.draw, *path))
+        codes = self._codes[names, layout]
+
+        def drawn(draw: int) -> Rows:
+            return codes.other(data, generator(self.workbench.seed, "scrub", draw, *path))
+
+        found = drawn(self.draw)
+        if path in self.redrawn:
+            for draw in np.unique(self.redrawn[path]).tolist():
+                found = np.where(self.redrawn[path] == draw, drawn(draw), found)
+        self.paths[path] = found
+        return found
 
     def rest_of(
         self, name: str, data: Rows, path: tuple[str, ...], depth: int | None
@@ -185,7 +205,7 @@ class Scrub:
         """The rows whose tokens a run to a depth reads, and what everything on the way takes that carries nothing."""
         if self.rest == LEFT:
             return (None if data is self.every else data), {}
-        carriers = [one for places in self.graph.places.values() for one in places]
+        carriers = [one for variable in self.graph.places for one in self._kept(variable)]
         whole = [one.site for one in carriers if one.site.position is None and one.place.map is None]
         sites = [
             site

@@ -114,6 +114,17 @@ class TaskValues:
         rows = tuple({**row, name: self.rows[other][name]} for row, other in zip(self.rows, order, strict=True))
         return TaskValues(self.model, rows, self.layout)
 
+    def merged(self, name: str, by: int = 0) -> TaskValues:
+        """The same where values of one variable are not told apart: of so many in the order in which they occur, or of
+        all; what depends on it is left."""
+        codes = self._codes[name] // by if by else np.zeros(len(self.rows), dtype=np.int64)
+        rows = tuple({**row, name: int(code)} for row, code in zip(self.rows, codes, strict=True))
+        return TaskValues(self.model, rows, self.layout)
+
+    def different(self, name: str) -> int:
+        """How many values a variable has."""
+        return int(self._codes[name].max()) + 1
+
 
 class KnownValues(Kept[tuple[int, str], TaskValues]):
     """Values of high-level models on tasks, by the model's identity and the task's fingerprint."""

@@ -165,10 +165,10 @@ class Program(Explanation):
     def presence(self, workbench: PlanContext, ablation: str) -> Presence:
         return Presence(there={edit.site: edit for edit in self.edits(workbench)})
 
-    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, tuple[Edit, ...]]:
+    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, Plan]:
         assigned, edits = self.assigned(workbench.model), self.edits(workbench)
         strengths = self.strengths(workbench, assigned)
-        out: dict[str, tuple[Edit, ...]] = {}
+        out: dict[str, Plan] = {}
         for index, (site, program) in enumerate(assigned):
             merge = coarser(program, several=1 < len(assigned) <= MOST_MERGED)
             if merge is None:
@@ -177,7 +177,7 @@ class Program(Explanation):
             # the α that was fitted for the finer rule serves the coarser one
             edit = None if simpler is None else Edit(site, source(workbench, site, simpler, strengths.get(site)))
             merged = workbench.ablate([site], "mean")[0] if edit is None else edit
-            out[f"{site}: {what}"] = (*edits[:index], merged, *edits[index + 1 :])
+            out[f"{site}: {what}"] = workbench.plan((*edits[:index], merged, *edits[index + 1 :]))
         return out
 
     # -- its length

@@ -143,8 +143,8 @@ class Subspace(Explanation):
     def presence(self, workbench: PlanContext, ablation: str) -> Presence:
         return Presence(there={edit.site: edit for edit in self.edits(workbench, ablation)})
 
-    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, tuple[Edit, ...]]:
-        edits, out = self.edits(workbench, ablation), dict[str, tuple[Edit, ...]]()
+    def coarser(self, workbench: PlanContext, ablation: str) -> dict[str, Plan]:
+        edits, out = self.edits(workbench, ablation), dict[str, Plan]()
         for index, edit in enumerate(edits if len(edits) <= MOST_MERGED else ()):
             mix = edit.source
             assert isinstance(mix, Mix)
@@ -157,7 +157,7 @@ class Subspace(Explanation):
                 what, merged = "its direction → ablated", Edit(edit.site, mix.outside)
             else:
                 continue
-            out[f"{edit.site}: {what}"] = (*edits[:index], merged, *edits[index + 1 :])
+            out[f"{edit.site}: {what}"] = workbench.plan((*edits[:index], merged, *edits[index + 1 :]))
         return out
 
     def block(

@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scipy import stats
-
 from assay.errors import ClaimError, UserError, nearest
 from assay.explanations.hypothesis.hypothesis import Hypothesis
 from assay.explanations.hypothesis.places import alignment
@@ -22,6 +20,7 @@ from assay.model.transformer import Model
 from assay.names import overlap, parse_site
 from assay.record.about import Arguments, Assay, DataRecord, Timing
 from assay.record.places import PlacesPoint, PlacesRecord, RivalsCounted, ShiftedBy, Swapped
+from assay.stats.counted import counted
 from assay.stats.estimate import Estimate, Undefined
 from assay.version import VERSION
 
@@ -184,13 +183,10 @@ def _rivals(search: PlaceSearch, best: Together, most: int, progress: Progress) 
     if isinstance(found, Undefined):
         return RivalsCounted(n=0, share=Estimate.undefined(found.reason), reason=found.reason)
     values = [(one.value, one) for _, one in found if one.value is not None]
-    least = own.value if own.low is None else own.low
-    if least is None or not values:
+    if own.value is None or not values:
         why = own.reason or "no swap of the evaluation should change the answer"
         return RivalsCounted(n=len(found), share=Estimate.undefined(why), reason=why)
-    within = sum(value >= least for value, _ in values)
-    ends = stats.binomtest(within, len(values)).proportion_ci(0.95, "exact")
-    share = Estimate(within / len(values), float(ends.low), float(ends.high), len(values), method="exact")
+    within, share = counted(own, [value for value, _ in values])
     return RivalsCounted(n=len(values), within=within, share=share, best=max(values, key=lambda one: one[0])[1])
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from assay.errors import ClaimError, nearest
+from assay.explanations.hypothesis.elsewhere import OVERLAP
 from assay.explanations.hypothesis.hypothesis import PERTURBED, Hypothesis
 from assay.explanations.hypothesis.interchange import NEVER, Answers, Swapper, Swaps, draw_swaps, share
 from assay.explanations.hypothesis.places import Place, alignment
@@ -23,7 +24,7 @@ from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Estimate, Undefined
 
 Advance = Callable[[int, int], None]  # (done, of how many)
-OVERLAP, TRIED = 0.25, 4  # of its places that a rival may share with the claim; other alignments drawn for each rival
+TRIED = 4  # other alignments drawn for each rival
 
 
 @dataclass(frozen=True)
@@ -145,14 +146,11 @@ class PlaceSearch:
         """Other places of the variable, as many in each layer and under a quarter of them the same; of each its share
         of right answers, the rest resampled."""
         alone = Hypothesis(self.claim.high_level, {self.variable: list(names)})
-        others = alone.elsewhere(self.workbench.model, TRIED * most, self.workbench.seed)
+        others = alone.elsewhere(self.workbench.model, TRIED * most, self.workbench.seed, OVERLAP)
         if isinstance(others, Undefined):
             return others
-        out, own = list[tuple[Hypothesis, Estimate]](), set(names)
-        for other in others:
-            moved = other.place_names
-            if len(own.intersection(moved)) >= OVERLAP * len(own):
-                continue
+        out = list[tuple[Hypothesis, Estimate]]()
+        for moved in (other.place_names for other in others):
             try:
                 graph = self._graph(moved, others=True)
             except ClaimError:  # one of them carries another variable
