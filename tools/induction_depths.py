@@ -125,10 +125,13 @@ def composed(model: Any, previous: Sequence[str], induction: Sequence[str]) -> d
     def edges(parts: str) -> list[str]:
         return [*into, *out, *(f"{one}->{other}<{part}>" for one, other in pairs for part in parts)]
 
+    first = min(layer[one] for one in induction)
+    below = [one for one in model.components if one[0] in "am" and int(one[1:].partition(".")[0]) < first]
     known = set(model.edges)
     return {
         "the induction heads": assay.Keep(list(induction)),
         "and the previous-token heads": assay.Keep([*previous, *induction]),
+        f"and all parts of the layers before {first}": assay.Keep([*below, *induction]),
         "edges: keys of induction heads alone": assay.Circuit([name for name in edges("k") if name in known]),
         "edges: their queries and values too": assay.Circuit([name for name in edges("qkv") if name in known]),
     }
