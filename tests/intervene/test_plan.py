@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import assay
-from assay.errors import TaskError
+from assay.errors import PluginError, TaskError
 from assay.explanations import Remove
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.fill.learned import _on_reference
@@ -127,3 +127,11 @@ def test_a_refit_is_of_the_run_as_it_is_edited_with_frozen_norms_too(ablation: s
     # with an intercept the fitted means are the means
     torch.testing.assert_close(after[0, 1:].mean(0), wanted.mean(0), atol=1e-4, rtol=1e-4)
     assert float((after[0, 1:] - wanted).square().mean()) < float((before - wanted).square().mean())
+
+
+@pytest.mark.parametrize(("site", "reads"), [("a0.h1", True), ("a1.h0", False)], ids=["too early", "unnamed"])
+def test_a_program_that_reads_what_its_run_has_not_come_to_is_one_sentence(site: str, reads: bool):
+    at, later = workbench(), parse_site("a1.h0")
+    edit = Edit(parse_site(site), Call(lambda batch: batch.read(later), (later,) if reads else ()))
+    with pytest.raises(PluginError, match=r"a program reads 'a1\.h0', which its run has not come to"):
+        at.runner.logits(at.plan((edit,)), np.arange(2))

@@ -147,8 +147,8 @@ class Other:
 
 def test_what_is_no_explanation_is_refused_before_anything_is_loaded():
     for claim, what in (
-        (Other(), r"Other\(\) is no explanation; use assay.Program, Keep, Remove, Constant or Circuit"),
-        ({"kind": "keep"}, "is no explanation; use assay.Program, Keep, Remove, Constant or Circuit"),
+        (Other(), r"Other\(\) is no explanation; use an assay.Explanation"),
+        ({"kind": "keep"}, "is no explanation; use an assay.Explanation"),
         (
             nn.Sequential(nn.Linear(1, 1), *[nn.ReLU()] * 50),
             r"takes a claim, a model and a task, in this order, .* the model Sequential\( \(0\): Linear.*\.\.\.$",

@@ -60,7 +60,7 @@ def forward(
             for which, name in enumerate((f"h{head}<q>", f"{unit}{group}<k>", f"{unit}{group}<v>")):
                 at = head if which == 0 else group
                 x = weights.norm1(copy(f"a{layer}.{name}", layer), fixed) @ weights.W_in(name[-2])[at]
-                bias = model.qkv_bias(layer, which)
+                bias = weights.b_in(name[-2])
                 x = x if bias is None else x + bias[at]
                 norm = (weights.q_norm, weights.k_norm, None)[which]
                 x = part_of(x, (0.25, 0.25, 0.5)[which])

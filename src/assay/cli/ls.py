@@ -9,7 +9,6 @@ import typer
 from assay.cli.loading import load_model
 from assay.cli.options import Device, Model
 from assay.cli.output import print_plain, print_table, say
-from assay.errors import UserError
 
 
 def list_components(
@@ -26,13 +25,12 @@ def list_components(
     device: Device = None,
 ) -> None:
     """List a model's components, by the names that claim files use."""
+    from assay.intervene.circuits.engine import with_edges
     from assay.model.transformer import Model as Transformer
 
     loaded = load_model(model, device)
     if edges:
-        if not isinstance(loaded, Transformer):
-            raise UserError(f"{model} has no edges; circuits need a transformer of a supported family")
-        for name in loaded.edges:
+        for name in with_edges(loaded).edges:
             print_plain(name)
     elif scores:
         from assay.methods.head_scores import KINDS, head_scores

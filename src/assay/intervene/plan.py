@@ -27,7 +27,8 @@ class Batch(Protocol):
     data: Data
 
     def read(self, site: Site) -> Tensor:
-        """The value of a site that the `Call` said it reads, in this very run."""
+        """The value of a site that the `Call` said it reads, in this very run, which computes it no later than what the
+        program stands for."""
         ...
 
 

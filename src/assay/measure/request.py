@@ -92,8 +92,7 @@ def request(claim: Any, model: Any, task: Task | None, settings: Settings | None
         model = file.model if model is None else model
     elif not isinstance(claim, Explanation):
         raise ClaimError(
-            f"{shown(claim)} is no explanation; use assay.Program, Keep, Remove, Constant or Circuit, a subclass "
-            "of assay.Explanation, or a claim file"
+            f"{shown(claim)} is no explanation; use an assay.Explanation, such as assay.Keep([...]), or a claim file"
         )
     elif model is None or task is None:
         raise ClaimError("measuring an explanation needs a model and a task: assay.measure(claim, model, task)")

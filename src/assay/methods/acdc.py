@@ -66,12 +66,11 @@ class AcdcSearch:
         draws: Sequence[int] = (0,),
         rows: Int[np.ndarray, "rows"] | None = None,
         memory: int = MEMORY,
-        most: int = MOST,
     ):
         if not tau > 0:
             raise ClaimError(f"ACDC's threshold tau is {tau}; it must be above 0, such as 0.01 nats")
         self.tau, self.edges = tau, transformer_of(workbench).edges
-        self.states = CircuitStates(workbench, ablation, draws=draws, rows=rows, memory=memory, most=most)
+        self.states = CircuitStates(workbench, ablation, draws=draws, rows=rows, memory=memory, most=MOST)
         self.place = np.arange(len(self.edges)) if order is None else np.argsort(order, kind="stable")
         self.increase = np.zeros(len(self.edges))
         self.steps = self.tried = 0

@@ -16,7 +16,7 @@ MARK = "#"
 
 
 @dataclass(frozen=True)
-class Place:
+class CallPlace:
     """One call of a submodule.
 
     Attributes:
@@ -55,15 +55,15 @@ def split(name: str) -> tuple[str, int | None]:
     return module, int(number) if mark else None
 
 
-def uncalled(network: nn.Module) -> tuple[Place, ...]:
+def uncalled(network: nn.Module) -> tuple[CallPlace, ...]:
     """Places as far as they are known before any example was seen: every submodule, called once within its parents."""
     names = list(submodules(network))
-    return tuple(Place(n, n, within=tuple(o for o in names if n.startswith(f"{o}."))) for n in names)
+    return tuple(CallPlace(n, n, within=tuple(o for o in names if n.startswith(f"{o}."))) for n in names)
 
 
 def observe(
     network: nn.Module, run: Callable[[int], Any], value_of: Callable[[Any], Tensor | None]
-) -> tuple[Place, ...]:
+) -> tuple[CallPlace, ...]:
     """Every call of a submodule on one example, in the order in which they end.
 
     Args:
@@ -97,7 +97,7 @@ def observe(
             else:
                 shape = shape[1:]
         within = tuple(name(*outer) for outer in call.within)
-        places.append(Place(name(call.module, call.number), call.module, call.number, within, shape, fault))
+        places.append(CallPlace(name(call.module, call.number), call.module, call.number, within, shape, fault))
     return tuple(places)
 
 
@@ -132,7 +132,7 @@ def _calls(network: nn.Module, run: Callable[[], Any], value_of: Callable[[Any],
     yield from found
 
 
-def leaves(places: Mapping[str, Place]) -> list[Place]:
+def leaves(places: Mapping[str, CallPlace]) -> list[CallPlace]:
     """Those of the places in whose calls none of the others happens."""
     outer = {name for place in places.values() for name in place.within}
     return [place for place in places.values() if place.name not in outer]

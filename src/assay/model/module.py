@@ -15,7 +15,7 @@ from torch.func import functional_call
 
 from assay.errors import ComponentError, ModelError, UserError, nearest
 from assay.model import meter
-from assay.model.calls import MARK, Place, leaves, observe, split, submodules, uncalled
+from assay.model.calls import MARK, CallPlace, leaves, observe, split, submodules, uncalled
 from assay.model.fingerprint import fingerprint
 from assay.names import Site, parse_site
 
@@ -49,7 +49,7 @@ class ModuleModel:
     family: str = "module"
     bos: int | None = None
     noise: float = 0.0
-    seen: tuple[Place, ...] | None = None
+    seen: tuple[CallPlace, ...] | None = None
 
     def __repr__(self) -> str:
         what = f"{type(self.network).__name__} with {len(self.components):,} named submodules"
@@ -182,7 +182,7 @@ class ModuleModel:
         return None if self.seen is None else len(self.calls(module))
 
     @cached_property
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, CallPlace]:
         """Every place by its name, in the order of definition: as it is called on an example, where one was seen."""
         if self.seen is None:
             return {place.name: place for place in uncalled(self.network)}

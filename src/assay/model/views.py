@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from assay.model.layer import PARTS
 from assay.model.weights import Shape, Weights
 
 
@@ -38,13 +35,6 @@ class WeightViews:
         weights, read = self.weights.layers[layer], self.norm(stream, layer)
         return weights.project_part(read, "v") if weights.fused == "no" else weights.project(read)[2]
 
-    def heads_to_stream(
-        self, z: Float[Tensor, "batch pos some d_head"], layer: int, heads: Sequence[int] | None = None
-    ) -> Float[Tensor, "batch pos some d_model"]:
-        """Each head's output in the stream, without the bias; `heads` says which ones `z` holds (default: all)."""
-        W_O = self.W_O(layer)
-        return torch.einsum("bphe,hed->bphd", z, W_O if heads is None else W_O[list(heads)])
-
     def W_O(self, layer: int) -> Float[Tensor, "heads d_head d_model"]:
         """Each head's output matrix, as a view: `z @ W_O`."""
         return self.weights.layers[layer].W_out
@@ -58,10 +48,6 @@ class WeightViews:
 
     def W_V(self, layer: int) -> Float[Tensor, "kv_heads d_model d_head"]:
         return self.weights.layers[layer].W_in("v")
-
-    def qkv_bias(self, layer: int, which: int) -> Float[Tensor, "some d_head"] | None:
-        """The bias of each head's queries (0), or of each group's keys (1) or values (2); None where there is none."""
-        return self.weights.layers[layer].b_in(PARTS[which])
 
     @property
     def W_U(self) -> Float[Tensor, "d_model vocab"]:

@@ -25,7 +25,7 @@ class Likeliest:
 
 
 def likeliest(
-    workbench: PlanContext, plans: Mapping[str, Plan | None], rows: Int[np.ndarray, "rows"], most: int = MOST
+    workbench: PlanContext, plans: Mapping[str, Plan | None], rows: Int[np.ndarray, "rows"]
 ) -> dict[str, Likeliest]:
     """The likeliest tokens (classes, of a classifier) of each run, at the scored items of these rows in their order.
 
@@ -41,7 +41,7 @@ def likeliest(
             for name, plan in plans.items():
                 output = clean.output if plan is None else runner.end(plan, batch) or runner.output(plan, batch, clean)
                 for _, logits in output.blocks(task, items):
-                    p, ids = log_probabilities(logits).exp().topk(min(most, logits.shape[-1]))
+                    p, ids = log_probabilities(logits).exp().topk(min(MOST, logits.shape[-1]))
                     found[name].append((ids.cpu().numpy(), p.float().cpu().numpy()))
     return {
         name: Likeliest(*(np.concatenate(column) for column in zip(*parts, strict=True)))

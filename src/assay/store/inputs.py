@@ -126,16 +126,9 @@ def read_bytes(
     return content
 
 
-def read_head(
-    path: str | Path,
-    what: str,
-    error: type[UserError] = UserError,
-    *,
-    count: int = 4_096,
-    like: Iterable[str] | None = None,
-) -> bytes:
+def read_head(path: str | Path, what: str, error: type[UserError] = UserError, *, count: int = 4_096) -> bytes:
     """The first bytes of a regular file of any size. See `open_input`."""
-    return _read(path, what, error, None, like, count)
+    return _read(path, what, error, None, None, count)
 
 
 def _read(

@@ -60,12 +60,12 @@ def ngram_hashes(tokens: Integer[np.ndarray, "length"], order: int = ORDER) -> U
 
 
 def shared_13grams(
-    scored: Iterable[Integer[np.ndarray, "_"]], reference: Iterable[Integer[np.ndarray, "_"]], order: int = ORDER
+    scored: Iterable[Integer[np.ndarray, "_"]], reference: Iterable[Integer[np.ndarray, "_"]]
 ) -> list[tuple[int, int]]:
     """For each scored sequence how many of its distinct 13-grams occur anywhere in the reference, and how many it
     has."""
-    known = _unique([ngram_hashes(row, order) for row in reference])
-    distinct = [np.unique(ngram_hashes(row, order)) for row in scored]
+    known = _unique([ngram_hashes(row, ORDER) for row in reference])
+    distinct = [np.unique(ngram_hashes(row, ORDER)) for row in scored]
     return [(int(_among(known, hashes).sum()), len(hashes)) for hashes in distinct]
 
 

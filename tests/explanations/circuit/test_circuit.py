@@ -319,7 +319,7 @@ def test_a_circuit_has_no_refit_and_needs_a_transformer():
             make_plan(refit, "mean")
     from tests.oracles import two_components
 
-    with pytest.raises(ClaimError, match="has no edges; circuits need a transformer"):
+    with pytest.raises(ComponentError, match="has no edges; circuits need a transformer"):
         Circuit(nodes=["m0"]).scope(two_components.model())
 
 

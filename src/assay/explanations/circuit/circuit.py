@@ -22,6 +22,7 @@ from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edge
 from assay.explanations.circuit.nodes import read_fills, touched, used_nodes
 from assay.explanations.circuit.path_sampled import different
 from assay.explanations.circuit.trials import restored
+from assay.intervene.circuits.engine import with_edges
 from assay.intervene.circuits.plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
 from assay.intervene.fill.ablations import PlanContext
@@ -324,8 +325,7 @@ class Circuit(Explanation):
         return from_runs(ablation) and bool(read_fills(self.kept(model), model))
 
     def _found(self, model: AnyModel) -> Resolved:
-        if not isinstance(model, Model):
-            raise ClaimError(f"{model.name} has no edges; circuits need a transformer of a supported family")
+        model = with_edges(model)
         if self.file is not None:
             found = self.file.resolve(model)
         elif self.given is not None:

@@ -111,16 +111,16 @@ def parts_of(
     return LeftOut("nodes", tuple(chosen), tuple(node_out(model, name) for name in chosen), len(nodes))
 
 
-def knocked_out(workbench: PlanContext, edges: EdgeSet, draws: int = DRAWS, share: float = SHARE) -> list[list[str]]:
+def knocked_out(workbench: PlanContext, edges: EdgeSet) -> list[list[str]]:
     """Random sets of the circuit's nodes, each different; of one node that node, of none nothing."""
     model = transformer_of(workbench)
     nodes = touched(model, model.edges.pruned(edges.anywhere))
-    size = max(1, round(share * len(nodes)))
+    size = max(1, round(SHARE * len(nodes)))
     if not nodes:
         return []
     out: dict[tuple[str, ...], None] = {}
-    for draw in range(4 * draws):
-        if len(out) >= min(draws, math.comb(len(nodes), size)):
+    for draw in range(4 * DRAWS):
+        if len(out) >= min(DRAWS, math.comb(len(nodes), size)):
             break
         places = generator(workbench.seed, "circuit knock-outs", draw).permutation(len(nodes))[:size]
         out.setdefault(tuple(nodes[int(place)] for place in np.sort(places)))

@@ -25,7 +25,7 @@ class WithoutMatch(Kept[tuple[Site, str], Tensor]):
     """A head's mean where a rule says nothing, by the rule's name."""
 
 
-class Strengths(Kept[tuple[tuple[tuple[Site, AnyProgram], ...], bool], tuple[list[Tensor], Fit]]):
+class FittedStrengths(Kept[tuple[tuple[tuple[Site, AnyProgram], ...], bool], tuple[list[Tensor], Fit]]):
     """The α of every head of level `full`, by all programs of the claim and whether norms were frozen."""
 
 

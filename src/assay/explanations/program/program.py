@@ -150,7 +150,7 @@ class Program(Explanation):
             others = tuple(Edit(s, source(workbench, s, p)) for s, p in assigned if (s, p) not in full)
             return fits.strengths(workbench, full, others)
 
-        found, fit = workbench.store.of(fits.Strengths).once((tuple(assigned), workbench.frozen_norm), fitted)
+        found, fit = workbench.store.of(fits.FittedStrengths).once((tuple(assigned), workbench.frozen_norm), fitted)
         workbench.note(fit)
         return {site: value for (site, _), value in zip(full, found, strict=True)}
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from assay.errors import ClaimError, ComponentError, TaskError
+from assay.errors import ClaimError, ComponentError, PluginError, TaskError
 from assay.intervene.components import only, pick, put, tap
 from assay.intervene.edits.alike import first_apart, first_layer, reads
 from assay.intervene.edits.donor_runs import DonorRuns, sites_from
@@ -50,6 +50,11 @@ class Seen:
         if site.at(None) in self.in_stream:
             raise ClaimError(
                 f"a program reads {str(site)!r}, whose own program gives its output in the stream; it has no z to read"
+            )
+        if tap(site) not in self.values:
+            raise PluginError(
+                f"a program reads {str(site)!r}, which its run has not come to where the program stands, or which the "
+                "program's Call does not name among what it reads"
             )
         return pick(self.values[tap(site)], site)
 

@@ -33,7 +33,7 @@ LARGEST_TABLE = 30_000_000  # numbers in the two-token table
 RESIDUAL, NOISE, SHUFFLED, READER = map(SystemId, ("residual", "noise", "shuffled", "reader"))
 MEAN = SystemId("floor", "mean")
 FIGURES = ("value", "noise", "shuffled", "reader", "share")
-DRAWS = 2  # of a random ablation, for the complement
+DRAWS = 2  # of noise, of shuffled documents, and of a random ablation for the complement
 
 
 def residual_signal(
@@ -44,7 +44,6 @@ def residual_signal(
     *,
     floor: SystemId | None,
     rest: Scored[SystemId] | None = None,
-    draws: int = 2,
 ) -> Signal:
     """The residual signal of all parts of the claim together.
 
@@ -52,7 +51,6 @@ def residual_signal(
         scored: what was scored before; gives the rows, and floors that need not be run again.
         resamples: over the documents with scored tokens, in order.
         rest: the `complement` of a set that is kept, which is its residual; floor: the floor that it is measured over.
-        draws: of noise and of shuffled documents.
     """
     if rest is not None:
         assert floor is not None  # what is kept is measured over the run that keeps nothing
@@ -65,12 +63,12 @@ def residual_signal(
     reader = TokenReader(residue)
     systems: dict[SystemId, System | Sequence[System]] = {
         RESIDUAL: residue.plan(lambda batch: residue.centred(batch.data, batch.rows)),
-        NOISE: [residue.plan(_noise(residue, draw)) for draw in range(draws)],
+        NOISE: [residue.plan(_noise(residue, draw)) for draw in range(DRAWS)],
         READER: residue.plan(reader.predict),
     }
     if MEAN not in scored.systems:
         systems[MEAN] = workbench.plan(workbench.ablate([edit.site for edit in edits], "mean"))
-    partners = [other_documents(workbench, rows, draw) for draw in range(draws)]
+    partners = [other_documents(workbench, rows, draw) for draw in range(DRAWS)]
     if all(p is not None for p in partners):
         systems[SHUFFLED] = [residue.plan(_shuffled(residue, p)) for p in partners if p is not None]
     more = score(workbench, systems, rows=rows)

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from assay.record import graph
 
-_HEAD = re.compile(r"a(\d{1,4})\.h(\d{1,4})")
-_GROUP = re.compile(r"a(\d{1,4})\.kv(\d{1,4})")
-_MLP = re.compile(r"m(\d{1,4})")
 _LEFT, _MARGIN = 46.0, 14.0
 _SIDES = {"q": -1, "k": 0, "v": 1}  # where on a head an edge lands
 

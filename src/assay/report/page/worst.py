@@ -19,7 +19,7 @@ _TOP = 2  # likeliest tokens in the table
 
 
 @dataclass(frozen=True)
-class Example:
+class ShownExample:
     """A row of the table."""
 
     where: str
@@ -35,7 +35,7 @@ class Example:
 class WorstRows:
     """All of them; `filters`: partition -> (key, slice in words); `data`: what the browser draws tokens from."""
 
-    rows: Sequence[Example]
+    rows: Sequence[ShownExample]
     filters: Sequence[tuple[str, Sequence[tuple[str, str]]]]
     data: Mapping[str, Any]
     runs: Sequence[str]
@@ -86,12 +86,12 @@ def focus(row: WorstRow) -> int:
     return max(same, key=lambda i: row.text[i].kl or 0.0)
 
 
-def _row(row: WorstRow, runs: Sequence[tuple[str, str]]) -> Example:
+def _row(row: WorstRow, runs: Sequence[tuple[str, str]]) -> ShownExample:
     at = focus(row)
     token = row.text[at]
     gap = token.gap
     said = [(name, _likeliest(token, key)) for key, name in runs]
-    return Example(
+    return ShownExample(
         where=f"{plain_text(row.document)}, position {row.position}" if len(row.text) > 1 else plain_text(row.document),
         before=_joined(row.text[max(0, at - _BEFORE) : at]),
         token=plain_text(token.token) or "∅",
