@@ -259,7 +259,44 @@ class AutoCircuit:
         return lambda: self._named(scores)
 
 
-LIBRARIES = {"transformer-lens": TransformerLens, "nnsight": Nnsight, "auto-circuit": AutoCircuit}
+class Pyvene:
+    """Interchange interventions, as its tutorials make them: an intervenable model a head, one call for all pairs."""
+
+    edges: tuple[str, ...] = ()
+
+    def __init__(self, given: Given):
+        self.given, self.model = given, given.library_model()
+
+    def interchange(self, heads: list[tuple[int, int]]) -> Callable[[], list[list[list[float]]]]:
+        """The first 50 logits at the end of each pair, for each head that takes its value from the other prompt."""
+        import pyvene  # pyright: ignore[reportMissingImports]
+
+        pairs, columns = self.given.clean.shape
+        out = []
+        for layer, head in heads:
+            config = pyvene.IntervenableConfig(
+                [
+                    {
+                        "layer": layer,
+                        "component": "head_attention_value_output",
+                        "unit": "h.pos",
+                        "max_number_of_units": 1,
+                    }
+                ],
+                pyvene.VanillaIntervention,
+            )
+            model = pyvene.IntervenableModel(config, self.model)
+            where = [[[[head]] * pairs, [list(range(columns))] * pairs]]
+            with torch.no_grad():
+                _, found = model(
+                    {"input_ids": self.given.clean}, [{"input_ids": self.given.other}],
+                    {"sources->base": (where, where)},
+                )  # fmt: skip
+            out.append(found.logits[:, -1])
+        return lambda: [one[:, :50].tolist() for one in out]
+
+
+LIBRARIES = {"pyvene": Pyvene, "transformer-lens": TransformerLens, "nnsight": Nnsight, "auto-circuit": AutoCircuit}
 
 
 def main() -> None:
