@@ -150,6 +150,7 @@ def test_what_was_not_asked_for_is_not_asked_of_a_kind():
             "def made(level=1): return 5",
             "the plug-in 'odd' of assay.programs gives 5 (int); wanted: AttentionProgram or",
         ),
+        ("def made(): return 1 / 0", "the plug-in 'odd' of assay.programs fails: ZeroDivisionError: division by zero"),
         ("made = 5", "the plug-in 'odd' of assay.programs is 5, which cannot be called as assay does"),
         ("def made(needed): return 5", "which cannot be called as assay does: missing a required argument: 'needed'"),
     ],
@@ -221,6 +222,7 @@ NAMED = ("""  # the checks of types that tests run under are not there for users
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ("def made(*_): return {}['x']", "the plug-in 'odd' of assay.methods fails: KeyError: 'x'"),
         ("def made(circuits): pass", "cannot be called as assay does: too many positional arguments"),
         (
             "def made(circuits, rows, seed): return [1.0]",
@@ -247,6 +249,7 @@ def test_a_search_that_gives_no_scores_is_refused(install, given, sentence):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
+        ("def made(): raise OSError('no\\nfile')", "the plug-in 'odd' of assay.worlds fails: OSError: no file"),
         ("def made(): return 5", "the plug-in 'odd' of assay.worlds gives 5 (int); wanted: World"),
         ("class made(Echo): name = 'even'", "the world 'odd' calls itself 'even'; records must know it by one name"),
         (

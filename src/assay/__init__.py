@@ -14,15 +14,10 @@ TYPE_CHECKING = False  # not `typing`'s, whose import is most of the time before
 if TYPE_CHECKING:
     from assay import testing
     from assay.errors import UserError
-    from assay.explanations import programs
+    from assay.explanations import Circuit, Constant, Hypothesis, Keep, Program, Remove, Subspace, programs
     from assay.explanations.base import Explanation
-    from assay.explanations.circuit.circuit import Circuit
     from assay.explanations.claims.file import load_claim
-    from assay.explanations.components.sets import Constant, Keep, Remove
-    from assay.explanations.hypothesis.hypothesis import Hypothesis
     from assay.explanations.hypothesis.places import Place
-    from assay.explanations.program.program import Program
-    from assay.explanations.subspace.subspace import Subspace
     from assay.measure.measure import measure
     from assay.measure.measurement import Measurement, load_run
     from assay.measure.settings import Settings
@@ -43,20 +38,15 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 
+_KINDS = ("Circuit", "Constant", "Hypothesis", "Keep", "Program", "Remove", "Subspace", "programs")
 # name -> (module, attribute); no attribute: the module itself
 _HOMES: dict[str, tuple[str, str | None]] = {
-    "Circuit": ("assay.explanations.circuit.circuit", "Circuit"),
-    "Constant": ("assay.explanations.components.sets", "Constant"),
+    **{name: ("assay.explanations", name) for name in _KINDS},
     "Estimate": ("assay.stats.estimate", "Estimate"),
     "Explanation": ("assay.explanations.base", "Explanation"),
-    "Hypothesis": ("assay.explanations.hypothesis.hypothesis", "Hypothesis"),
-    "Keep": ("assay.explanations.components.sets", "Keep"),
     "Measurement": ("assay.measure.measurement", "Measurement"),
     "Place": ("assay.explanations.hypothesis.places", "Place"),
-    "Program": ("assay.explanations.program.program", "Program"),
-    "Remove": ("assay.explanations.components.sets", "Remove"),
     "Settings": ("assay.measure.settings", "Settings"),
-    "Subspace": ("assay.explanations.subspace.subspace", "Subspace"),
     "Task": ("assay.task.task", "Task"),
     "UserError": ("assay.errors", "UserError"),
     "Workbench": ("assay.measure.workbench", "Workbench"),
@@ -64,7 +54,6 @@ _HOMES: dict[str, tuple[str, str | None]] = {
     "load_claim": ("assay.explanations.claims.file", "load_claim"),
     "load_run": ("assay.measure.measurement", "load_run"),
     "measure": ("assay.measure.measure", "measure"),
-    "programs": ("assay.explanations.program.library", None),
     "testing": ("assay.testing", None),
 }
 

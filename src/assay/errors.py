@@ -48,6 +48,11 @@ class FigureError(UserError, ValueError):
     """A figure that is undefined where a number is needed."""
 
 
+def said(error: BaseException) -> str:
+    """An error of another one's code in one short line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:240]}"
+
+
 def shown(value: object, most: int = 80) -> str:
     """A value on one line, cut where it is long."""
     text = " ".join(repr(value).split())

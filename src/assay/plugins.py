@@ -10,7 +10,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Any
 
-from assay.errors import PluginError
+from assay.errors import PluginError, UserError, said
 from assay.promises import held
 
 KINDS, PROGRAMS, METHODS = "assay.kinds", "assay.programs", "assay.methods"
@@ -62,8 +62,9 @@ def load(group: str, name: str) -> Any:
     try:
         return point.load()
     except Exception as wrong:  # another package's code
-        said = " ".join(f"{type(wrong).__name__}: {wrong}".split())
-        raise PluginError(f"the plug-in {point.value!r} ({name!r} of {group}) cannot be loaded: {said}") from wrong
+        raise PluginError(
+            f"the plug-in {point.value!r} ({name!r} of {group}) cannot be loaded: {said(wrong)}"
+        ) from wrong
 
 
 def call(group: str, name: str, wanted: Any, *arguments: Any, **named: Any) -> Any:
@@ -73,7 +74,7 @@ def call(group: str, name: str, wanted: Any, *arguments: Any, **named: Any) -> A
         wanted: its type; arguments, named: what it is called with.
 
     Raises:
-        PluginError: as `load`; for what does not take these arguments, or gives something else.
+        PluginError: as `load`; for what does not take these arguments, fails, or gives something else.
     """
     made = load(group, name)
     who = f"the plug-in {name!r} of {group}"
@@ -81,4 +82,10 @@ def call(group: str, name: str, wanted: Any, *arguments: Any, **named: Any) -> A
         inspect.signature(made).bind(*arguments, **named)
     except (TypeError, ValueError) as wrong:
         raise PluginError(f"{who} is {made!r}, which cannot be called as assay does: {wrong}") from wrong
-    return held(made(*arguments, **named), wanted, who)
+    try:
+        found = made(*arguments, **named)
+    except UserError:
+        raise
+    except Exception as wrong:
+        raise PluginError(f"{who} fails: {said(wrong)}") from wrong
+    return held(found, wanted, who)

@@ -138,5 +138,5 @@ def naive_fill(
                 out[name] = hooks.values(network, task.counterfactual, [bare])[bare]
             case "noise":
                 rows = np.arange(len(task.tokens))
-                out[name] = workbench._noise(parse_site(name), draw)(Seen(task.tokens, rows, "scored"))
+                out[name] = workbench.noise(parse_site(name), draw)(Seen(task.tokens, rows, "scored"))
     return out

@@ -13,7 +13,7 @@ import assay
 from assay.errors import PluginError, TaskError
 from assay.explanations import Remove
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.fill.learned import _on_reference
+from assay.intervene.fill.learned import edits_on_reference
 from assay.intervene.plan import Call, Data, Edit, EditRun, From, Mix, Own, Plan, Value
 from assay.intervene.runner import Runner
 from assay.names import Site, parse_site
@@ -56,7 +56,7 @@ def test_a_refit_of_counterfactuals_is_refused_as_the_reference_has_none():
 @pytest.mark.parametrize(("ablation", "shared"), [("resample_joint", True), ("resample_independent", False)])
 def test_donors_of_reference_rows_are_shared_as_those_of_scored_rows_are(ablation: str, shared: bool):
     at = workbench()
-    first, second = _on_reference(at, at.ablate([HEAD, parse_site("a1.h0")], ablation))
+    first, second = edits_on_reference(at, at.ablate([HEAD, parse_site("a1.h0")], ablation))
     rows = [
         edit.source.rows for edit in (first, second) if isinstance(edit.source, From) and edit.source.rows is not None
     ]
@@ -67,7 +67,7 @@ def test_donors_of_reference_rows_are_shared_as_those_of_scored_rows_are(ablatio
 @pytest.mark.parametrize("seed", range(6))
 def test_no_reference_row_is_its_own_donor_in_a_refit(seed: int):
     at = PlanContext(workbench().runner, seed)
-    (edit,) = _on_reference(at, at.ablate([HEAD], "resample_joint"))
+    (edit,) = edits_on_reference(at, at.ablate([HEAD], "resample_joint"))
     assert isinstance(edit.source, From)
     rows = edit.source.rows
     assert rows is not None
@@ -118,7 +118,7 @@ def test_a_refit_is_of_the_run_as_it_is_edited_with_frozen_norms_too(ablation: s
     rows = np.arange(len(reference))  # fewer than 64: all of them
     clean, edited = (
         EditRun("clean", "reference"),
-        EditRun("x", "reference", _on_reference(at, edits), frozen_norm=frozen),
+        EditRun("x", "reference", edits_on_reference(at, edits), frozen_norm=frozen),
     )
     plan = Plan((EditRun("donor", "reference"), clean, edited))
     before, wanted = (at.runner.values(plan, run, [site], rows)[site][reference.real] for run in (edited, clean))

@@ -65,14 +65,14 @@ def counted(record: MeasurementRecord) -> float:
 def test_no_more_is_run_than_the_budget_allows_and_all_that_is_run_is_counted(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ):
-    rows, layer = [0.0], Model._layer
+    rows, layer = [0.0], Model.run_layer
     task()  # with the model, whose proof on load is no part of the measurement
 
     def counting(self: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         rows[0] += 0.0 if isinstance(self, Sketch) else x.shape[0] * x.shape[1] / 4  # a sketch says what others take
         return layer(self, x, *rest)
 
-    monkeypatch.setattr(Model, "_layer", counting)
+    monkeypatch.setattr(Model, "run_layer", counting)
     found = assay.measure(CLAIMS[kind], model(), task(), budget=40, progress=False, **SETTINGS).record
     passes = counted(found)
     assert passes <= 40.05  # stages are rounded

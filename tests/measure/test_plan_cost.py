@@ -127,13 +127,13 @@ def test_a_fit_by_gradient_is_predicted_by_what_most_fits_take():
 
 
 def test_a_dry_run_runs_the_model_on_a_few_rows_only(monkeypatch: pytest.MonkeyPatch):
-    one, rows, layer = job("remove", "mean"), [0.0], Model._layer
+    one, rows, layer = job("remove", "mean"), [0.0], Model.run_layer
 
     def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         rows[0] += len(x) / 4 if view is one.model else 0
         return layer(view, x, *rest)
 
-    monkeypatch.setattr(Model, "_layer", counted)
+    monkeypatch.setattr(Model, "run_layer", counted)
     cost(one)
     assert 0 < rows[0] <= (1 + CALLS) * len(one.task)
 

@@ -46,13 +46,13 @@ def task() -> Task:
 def layers_run(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """Counts layers times rows, as the model runs them."""
     count: Counter[str] = Counter()
-    layer = Model._layer
+    layer = Model.run_layer
 
     def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         count["layers"] += x.shape[0]
         return layer(view, x, *rest)
 
-    monkeypatch.setattr(Model, "_layer", counted)
+    monkeypatch.setattr(Model, "run_layer", counted)
     return count
 
 
@@ -136,14 +136,14 @@ def test_a_stage_takes_the_claims_own_run_from_the_one_that_was_scored(
 ):
     """Copies of the model (rounded, of random weights) are run beside it; the model itself is not."""
     count: Counter[tuple[str, ...]] = Counter()
-    own, layer = model(), Model._layer
+    own, layer = model(), Model.run_layer
     asked: tuple[str, ...] = ()
 
     def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         count[asked] += len(x) if view is own else 0
         return layer(view, x, *rest)
 
-    monkeypatch.setattr(Model, "_layer", counted)
+    monkeypatch.setattr(Model, "run_layer", counted)
     for asked in (("headline",), ("headline", block)):
         workbench = assay.Workbench(own, task())
         workbench.measure(CLAIMS[kind], **{**SETTINGS, "only": asked, "controls": 0, "ablation": "mean"})
@@ -152,14 +152,14 @@ def test_a_stage_takes_the_claims_own_run_from_the_one_that_was_scored(
 
 def test_rounded_copies_are_run_once_below_the_claim(monkeypatch: pytest.MonkeyPatch):
     """Of eight that are explained three are also rivals as they stand; the claim's parts begin in layer 1 of 4."""
-    layer, count = Model._layer, Counter[str]()
+    layer, count = Model.run_layer, Counter[str]()
 
     def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         count["layers"] += 0 if view is model() else len(x)
         return layer(view, x, *rest)
 
     workbench = assay.Workbench(model(), task())
-    monkeypatch.setattr(Model, "_layer", counted)
+    monkeypatch.setattr(Model, "run_layer", counted)
     workbench.measure(CLAIMS["program"], **{**SETTINGS, "only": ("bits",), "ablation": "mean"})
     models, explained, shared = 4 + 4, 8, 3
     assert count["layers"] == ROWS * (4 * (models + explained) - shared)

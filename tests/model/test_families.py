@@ -350,9 +350,9 @@ def test_a_pass_without_logits_ends_with_its_last_tap_and_gives_the_same_values(
 @torch.no_grad()
 def test_layers_behind_the_last_tap_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
     model, ran = tiny("gpt2", layers=4), []
-    layer = Model._layer
+    layer = Model.run_layer
     monkeypatch.setattr(
-        Model, "_layer", lambda self, x, index, *rest: ran.append(index) or layer(self, x, index, *rest)
+        Model, "run_layer", lambda self, x, index, *rest: ran.append(index) or layer(self, x, index, *rest)
     )
     model.forward(torch.tensor([[1, 2, 3]]), {("z", 1): lambda value: None}, positions=NOWHERE)
     assert ran == [0, 1]

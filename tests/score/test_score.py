@@ -33,7 +33,7 @@ CLAIMS = {"remove": Remove([f"a{LAST}.h1", f"m{LAST}"]), "keep": Keep(["a0.h2", 
 def counted() -> Iterator[dict[str, int]]:
     """Layers that are run and positions that are unembedded, times rows."""
     found = {"layers": 0, "unembedded": 0}
-    layer, unembed = Model._layer, Model.unembed
+    layer, unembed = Model.run_layer, Model.unembed
 
     def one(model: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         found["layers"] += len(x)
@@ -44,7 +44,7 @@ def counted() -> Iterator[dict[str, int]]:
         return unembed(model, normed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Model, "_layer", one)
+        patch.setattr(Model, "run_layer", one)
         patch.setattr(Model, "unembed", last)
         yield found
 

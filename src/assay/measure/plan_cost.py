@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from assay.errors import UserError
+from assay.errors import UserError, said
 from assay.explanations.claims.file import ClaimFile
 from assay.intervene.edits.donor_runs import Donors
 from assay.intervene.edits.engine import CleanRuns, Ends
@@ -34,7 +34,6 @@ from assay.measure.request import request
 from assay.measure.settings import BLOCKS, Settings
 from assay.measure.stages import Stage, Stages
 from assay.measure.workbench import Workbench, measured
-from assay.model.admit import said
 from assay.model.meter import BACKWARD, Meter, metered
 from assay.model.module import ModuleModel
 from assay.model.sketch import stand_in

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from assay.errors import PluginError, UserError
+from assay.errors import PluginError, UserError, said
 from assay.explanations.answers import Neighbours
 from assay.explanations.base import Explanation, from_outside
 from assay.explanations.floors import NGRAMS
@@ -57,11 +57,11 @@ def answer(explanation: Explanation, member: str, ask: Callable[[], Answer]) -> 
     except (UserError, OverBudgetError):
         raise
     except Exception as problem:
-        own, what = type(explanation), " ".join(f"{type(problem).__name__}: {problem}".split())
+        own = type(explanation)
         if not from_outside(own):
             raise
         who = f"{explanation.kind!r} ({own.__module__}:{own.__qualname__})"
-        raise PluginError(f"{member!r} of the kind {who} fails on this claim: {what}") from problem
+        raise PluginError(f"{member!r} of the kind {who} fails on this claim: {said(problem)}") from problem
 
 
 def questions(workbench: PlanContext, explanation: Explanation, settings: Settings) -> Iterator[Question]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.errors import ModelError, nearest
+from assay.errors import ModelError, nearest, said
 from assay.model.families import FAMILIES
 
 LENS = re.compile(
@@ -40,11 +40,6 @@ def reading_failed(name: str, error: Exception) -> str:
 
         return f"{name} is of the kind {unknown[1]!r}, which transformers {transformers.__version__} does not know"
     return f"{name} cannot be read as a model ({said(error)})"
-
-
-def said(error: BaseException) -> str:
-    """An error of another library in one short line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:240]}"
 
 
 def not_a_model(source: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from assay.errors import ModelError, UserError, notice
+from assay.errors import ModelError, UserError, notice, said
 from assay.model import spec
 from assay.model.admit import (
     check_device,
@@ -29,7 +29,6 @@ from assay.model.admit import (
     foreign,
     not_a_model,
     reading_failed,
-    said,
 )
 from assay.model.families import FAMILIES
 from assay.model.folder import HOLDS, check_folder, looks_local

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from assay.errors import ModelError, notice
-from assay.model.admit import LENS_ADVICE, said
+from assay.errors import ModelError, notice, said
+from assay.model.admit import LENS_ADVICE
 from assay.model.module import evaluating
 
 TIMES = 100.0  # how far two runs of one model may differ, in roundings of the largest logit

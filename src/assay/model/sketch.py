@@ -42,12 +42,12 @@ class Sketch(Model):
         """It has none."""
         return "sketch"
 
-    def _layer(
+    def run_layer(
         self, x: Tensor, index: int, taps: Taps, rotation: Rotation | None, unread: Collection[tuple[str, int]]
     ) -> Tensor:
         """A layer that somebody looks at; any other one changes nothing."""
         if any(at == index and kind != "stream" for kind, at in taps):
-            return super()._layer(x, index, taps, rotation, unread)
+            return super().run_layer(x, index, taps, rotation, unread)
         meter.passed(x.shape[0] * x.shape[1] / self.config.layers, x.requires_grad)
         return x
 

@@ -119,7 +119,7 @@ class Model(WeightViews):
             unread = {*unread, ("mlp", end - 1)}
         for index in range(start, end):
             x = self._seen(taps, "stream", index, x)
-            x = self._layer(x, index, taps, rotation, unread)
+            x = self.run_layer(x, index, taps, rotation, unread)
         x = self._seen(taps, "stream", end, x)
         if positions is not None:
             x = x[:, positions]
@@ -143,11 +143,12 @@ class Model(WeightViews):
     def layer(self, x: Tensor, index: int, taps: Taps, *, like: torch.dtype) -> Tensor:
         """The stream behind one layer, from the stream before it; RoPE's angles are rounded as in type `like`."""
         rotation = self.weights.rotation(x.to(like))
-        return self._layer(x, index, taps, None if rotation is None else rotation.to(x.dtype), ())
+        return self.run_layer(x, index, taps, None if rotation is None else rotation.to(x.dtype), ())
 
-    def _layer(
+    def run_layer(
         self, x: Tensor, index: int, taps: Taps, rotation: Rotation | None, unread: Collection[tuple[str, int]]
     ) -> Tensor:
+        """As `layer`, with RoPE's angles given; heads that nothing reads (`unread`) are not computed."""
         meter.passed(x.shape[0] * x.shape[1] / self.config.layers, x.requires_grad)
         layer = self.weights.layers[index]
         x = self._near(x, layer.norm1.weight)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from assay.record.base import Block, Count, Number, Text
 from assay.stats.estimate import Estimate
 
+SCORES = "An edge's score is what the search gave it, not an estimate, so it has no interval."
 MOST = 1_000  # layers, and heads in one, that are drawn
 
 

@@ -16,6 +16,8 @@ from assay.task.examples import Made
 from assay.task.metrics import Metric
 from assay.task.text import text_task
 
+WHOLE = "a document is one list or array of whole numbers"
+
 
 def ids_task(
     make: Callable[..., Made],
@@ -76,10 +78,10 @@ def _row(model: Any, given: Any, name: str) -> Int[np.ndarray, "_"]:
     try:
         row = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
     except (TypeError, ValueError, OverflowError):  # a bfloat16 tensor, a ragged list, a number beyond 64 bits
-        raise TaskError(f"{name} is {_kind(given)}; a document is one list or array of whole numbers") from None
+        raise TaskError(f"{name} is {_kind(given)}; {WHOLE}") from None
     if row.ndim != 1 or (len(row) and row.dtype.kind not in "iu"):
         of = f"{row.dtype} of shape {row.shape}" if row.dtype.kind != "O" else _kind(given)
-        raise TaskError(f"{name} is {of}; a document is one list or array of whole numbers")
+        raise TaskError(f"{name} is {of}; {WHOLE}")
     vocab = int(model.config.vocab)
     outside = np.flatnonzero((row < 0) | (row >= vocab))
     if len(outside):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from assay.errors import TaskError, nearest
-from assay.task.row_files import LONE, MOST_COLUMNS, file_rows, table_rows
+from assay.task.row_files import LONE, MOST_COLUMNS, TOO_WIDE, file_rows, table_rows
 
 KNOWN = ("clean", "corrupted", "correct", "incorrect", "group")
 NEEDED = ("clean", "correct")
@@ -100,7 +100,7 @@ def checked(where: str, values: Any) -> PromptRow:
     found: dict[str, str] = {}
     for column, value in values.items():
         if column is None:
-            raise TaskError(f"{where}: the row has more cells than the header has columns")
+            raise TaskError(f"{where}: {TOO_WIDE}")
         if value is None:
             if column == "group":
                 continue

@@ -19,6 +19,7 @@ LINES = (".jsonl", ".ndjson")
 ROWS = (*SEPARATORS, *LINES)
 LARGEST = 1 << 25  # bytes of a file
 MOST_ROWS, MOST_COLUMNS, MOST_CELLS = 200_000, 64, 2_000_000
+TOO_WIDE = "the row has more cells than the header has columns"
 LONE = re.compile("[\ud800-\udfff]")  # half a character, which JSON can write
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from assay.errors import TaskError, nearest
 from assay.store import inputs
-from assay.task.row_files import LONE, ROWS, file_rows, is_table, table_rows
+from assay.task.row_files import LONE, ROWS, TOO_WIDE, file_rows, is_table, table_rows
 
 LARGEST = 1 << 24  # bytes of a text file, which is one document
 TOGETHER = 1 << 26  # bytes of a file of rows, and characters of all texts
@@ -138,7 +138,7 @@ def _column(rows: Iterator[tuple[str, Any]], column: str | None, what: str | Non
     for place, row in rows:
         where = place if what is None else f"{what}, {place}"
         if isinstance(row, Mapping) and None in row:
-            raise TaskError(f"{where}: the row has more cells than the header has columns")
+            raise TaskError(f"{where}: {TOO_WIDE}")
         if not isinstance(row, Mapping) or name not in row:
             tail = nearest(name, row) if isinstance(row, Mapping) else ""
             raise TaskError(

@@ -53,7 +53,6 @@ def check_program(
         block = {"kind": "program", "components": {part: program}}
         check_kind(block, loaded, task)
         claim = ProgramFields.model_validate(block).build()
-    assert isinstance(claim, Program)
     promises = Promises(f"the program {next(iter(claim.components.values())).name!r}")
     own = _logits(claim, loaded, task)
     other = task.tokens.roll(1, 0)

@@ -160,10 +160,10 @@ def test_coarser_claims_drop_the_direction_of_least_variance_under_the_claims_ow
 
 def test_with_everything_that_reads_a_stream_frozen_only_its_own_way_to_the_logits_is_left():
     """The heads and the MLP of a stream's own layer read it too."""
-    from assay.measure.checks.knockouts import _Trial
+    from assay.measure.checks.knockouts import Trial
 
     at, claim = workbench(), Subspace({"r1": {"pca": 2}})
-    trial = _Trial(at, claim.presence(at, "mean"), claim.scope(at.model), "mean")
+    trial = Trial(at, claim.presence(at, "mean"), claim.scope(at.model), "mean")
     frozen = {str(edit.site) for edit in trial.frozen(parse_site("r1"))}
     assert frozen == {"a1.h0", "a1.h1", "a1.h2", "a1.h3", "m1"}
     assert {str(edit.site) for edit in trial.frozen(parse_site("a1.h0"))} == {"m1"}

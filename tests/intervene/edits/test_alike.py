@@ -39,13 +39,13 @@ def edited(workbench: PlanContext, name: str, source: Any) -> Plan:
 @pytest.fixture
 def layers_run(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     count: Counter[str] = Counter()
-    layer = Model._layer
+    layer = Model.run_layer
 
     def counted(view: Model, x: torch.Tensor, *rest: Any) -> torch.Tensor:
         count["layers"] += 1
         return layer(view, x, *rest)
 
-    monkeypatch.setattr(Model, "_layer", counted)
+    monkeypatch.setattr(Model, "run_layer", counted)
     return count
 
 

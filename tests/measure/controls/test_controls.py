@@ -266,6 +266,12 @@ def test_sets_of_parts_have_controls_of_their_own_profile(claim, measure):
     assert Controls.model_validate_json(record.model_dump_json()) == record
 
 
+def test_controls_of_which_each_is_fitted_are_few():
+    """Beside 5 under a fill that is not fitted, above."""
+    record = controls(claimed(Remove(PLANTED[:1]), Settings(controls=5, quick=True), "optimal"), random_weights=False)
+    assert record.groups[0].n == 3
+
+
 def test_rows_spread_over_documents():
     task = text_task()
     assert control_rows(task, 100).tolist() == list(range(len(task)))

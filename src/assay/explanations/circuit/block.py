@@ -18,7 +18,7 @@ from assay.intervene.circuits.engine import transformer_of
 from assay.intervene.fill.ablations import PlanContext
 from assay.model import meter
 from assay.model.edge_sets import EdgeSet
-from assay.record.graph import Drawing, EdgeRecord, Graph
+from assay.record.graph import SCORES, Drawing, EdgeRecord, Graph
 from assay.record.headline import RunScores
 from assay.record.pieces import Pieces, Sentence, TablePiece
 from assay.score.circuits import score_circuits
@@ -157,8 +157,7 @@ def _strengths(found: Resolved, workbench: PlanContext, smallest: Minimality) ->
     by how much KL rises without it; None where neither is known."""
     model = transformer_of(workbench)
     if found.scores is not None:
-        note = "An edge's score is what the search gave it, not an estimate, so it has no interval."
-        return "score", note, found.scores.astype(float)
+        return "score", SCORES, found.scores.astype(float)
     if smallest.parts != "edges":
         return "strength", "No strengths are known, so all edges are drawn alike.", None
     out = np.full(len(model.edges), np.nan)

@@ -22,6 +22,7 @@ from assay.explanations.circuit.names import LEVEL, CircuitNameError, check_edge
 from assay.explanations.circuit.nodes import read_fills, touched, used_nodes
 from assay.explanations.circuit.path_sampled import different
 from assay.explanations.circuit.trials import restored
+from assay.explanations.circuit.writing import INVERTED, submission, write_circuit
 from assay.intervene.circuits.engine import with_edges
 from assay.intervene.circuits.plans import circuit_plan, without_refit
 from assay.intervene.components import complement, expand
@@ -110,7 +111,7 @@ class Circuit(Explanation):
         if not isinstance(model, Model):
             raise ClaimError("a circuit of edges by number has names with its model only: to_yaml(model)")
         if self.given.inverted:
-            raise ClaimError("a circuit that is everything but other edges is not written; write those edges")
+            raise ClaimError(INVERTED)
         kept = self.kept(model)
         everywhere = kept.kept[:, np.array([position is None for position in kept.positions])].any(axis=1)
         assert isinstance(everywhere, np.ndarray)
@@ -149,8 +150,6 @@ class Circuit(Explanation):
         Raises:
             ClaimError: for a circuit of another model, and for what the form cannot hold.
         """
-        from assay.explanations.circuit.writing import write_circuit
-
         found = self.resolve(model)
         method = None if self.file is None else self.file.method
         return write_circuit(path, model, found.edges, form=form, scores=found.scores, method=method)
@@ -164,8 +163,6 @@ class Circuit(Explanation):
         Raises:
             ClaimError: for a circuit without scores, and for names that MIB does not have.
         """
-        from assay.explanations.circuit.writing import submission
-
         return submission(folder, model, self.resolve(model), task, name)
 
     @classmethod

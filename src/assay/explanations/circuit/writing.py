@@ -17,6 +17,8 @@ from assay.explanations.circuit.files import FORMAT, NUMBERS, VERSION, Resolved,
 from assay.model.edge_sets import EdgeSet
 from assay.model.transformer import Model
 
+INVERTED = "a circuit that is everything but other edges is not written; write those edges"
+
 
 def write_circuit(
     path: str | Path,
@@ -43,7 +45,7 @@ def write_circuit(
     """
     edges = circuit if isinstance(circuit, EdgeSet) else EdgeSet.whole(np.asarray(circuit, dtype=bool))
     if edges.inverted:
-        raise ClaimError("a circuit that is everything but other edges is not written; write those edges")
+        raise ClaimError(INVERTED)
     for what, found in (("mask", len(edges.kept)), ("scores", None if scores is None else len(scores))):
         if found not in (None, len(model.edges)):
             raise ClaimError(f"{what} of {found} edges cannot be written as a circuit of {len(model.edges)} edges")

@@ -78,6 +78,15 @@ def count(example: Example, text: str) -> int:
     return example.tokens.count(text)
 
 
+def lowest(example: Example, text: str, other: str) -> int:
+    """The least surplus of tokens of one text over those of another, of all beginnings of the example; at most 0."""
+    height, least = 0, 0
+    for token in example.tokens:
+        height += (token == text) - (token == other)
+        least = min(least, height)
+    return least
+
+
 def previous(example: Example, at: int | str) -> int | None:
     """The column of the last earlier occurrence of the token in a column; None where there is none."""
     here = example.column(at)
@@ -122,6 +131,7 @@ def length(example: Example) -> int:
 WORDS = {
     "token": Word(token),
     "count": Word(count),
+    "lowest": Word(lowest),
     "previous": Word(previous),
     "after_previous": Word(after_previous),
     "class_of": Word(class_of),

@@ -14,7 +14,7 @@ from assay.explanations.program.spec import PROGRAMS, level_of, program_problem
 from assay.names import Site
 
 if TYPE_CHECKING:
-    from assay.explanations.base import Explanation
+    from assay.explanations.program.program import Program
 
 
 class ProgramFields(NamesParts):
@@ -27,7 +27,7 @@ class ProgramFields(NamesParts):
     def level(self) -> Level:
         return level_of(split_program(spec)[0] == "label" for spec in self.components.values())
 
-    def build(self) -> Explanation:
+    def build(self) -> Program:
         from assay.explanations.program.program import Program
 
         return Program({name: _built(spec) for name, spec in self.components.items()})

@@ -7,7 +7,7 @@ Constants of the reference (`zero`, `mean`, `mean_position`, `optimal`, `shared_
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -104,7 +104,7 @@ class PlanContext(FitContext):
             case "counterfactual":
                 return self._counterfactual(ablation)
             case "noise":
-                return Call(self._noise(site, draw))
+                return Call(self.noise(site, draw))
             case _:
                 return self._plugged(ablation, site, draw)
 
@@ -162,7 +162,8 @@ class PlanContext(FitContext):
         runs = [EditRun(name, data) for name, data in helpers.items() if name in used]  # type: ignore[arg-type]
         return Plan((*runs, EditRun(name, edits=edits, frozen_norm=self.frozen_norm)))
 
-    def _noise(self, site: Site, draw: int):
+    def noise(self, site: Site, draw: int) -> Callable[[Batch], Tensor]:
+        """Gaussian values with the part's mean and covariance on the reference, keyed by draw and document."""
         mean = self.statistics.mean(site)
         first, rest = self.statistics.root_covariance(site)
         site_key = str(site.at(None))

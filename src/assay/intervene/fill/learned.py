@@ -97,7 +97,7 @@ def refitted(workbench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]
     site = Site("stream", layer)
     rows = spread(len(workbench.task.reference.tokens), REFIT_ROWS)
     clean = EditRun("clean", "reference")
-    edited = EditRun("edited", "reference", _on_reference(workbench, edits), frozen_norm=workbench.frozen_norm)
+    edited = EditRun("edited", "reference", edits_on_reference(workbench, edits), frozen_norm=workbench.frozen_norm)
     with torch.no_grad():
         plan = Plan((EditRun("donor", "reference"), clean, edited))
         target = workbench.runner.values(plan, clean, [site], rows)[site]
@@ -119,7 +119,7 @@ def refitted(workbench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]
     return (*edits, Edit(site, Call(affine, (site,))))
 
 
-def _on_reference(workbench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
+def edits_on_reference(workbench: FitContext, edits: tuple[Edit, ...]) -> tuple[Edit, ...]:
     """The same edits for reference rows: a donor of a reference row is another reference row, one for all sites that
     share theirs."""
     assert workbench.task.reference is not None

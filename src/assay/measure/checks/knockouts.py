@@ -63,10 +63,12 @@ def knockouts(
     presence = explanation.presence(workbench, ablation)
     if presence is None:
         return None
-    return _Trial(workbench, presence, parts, ablation).run(_some_rows(workbench) if rows is None else rows, contexts)
+    return Trial(workbench, presence, parts, ablation).run(_some_rows(workbench) if rows is None else rows, contexts)
 
 
-class _Trial:
+class Trial:
+    """Leaves parts out and adds them, one at a time: alone, with what is downstream frozen, and under knock-outs."""
+
     def __init__(self, workbench: PlanContext, presence: Presence, parts: list[Site], ablation: str):
         assert isinstance(workbench.model, Model)
         # a refit would hide that a part is missing

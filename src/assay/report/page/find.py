@@ -8,6 +8,7 @@ from typing import Any
 from altair.utils.schemapi import debug_mode
 
 from assay.record.about import DataRecord
+from assay.record.graph import SCORES
 from assay.record.search import Band, MethodRecord, Point, SearchRecord
 from assay.report import export, search_words, words
 from assay.report.charts import drawing, frontier, graph, heat, roc
@@ -26,8 +27,6 @@ _SMALL = (
     ),
     ("accuracy", "Share of answers that are right."),
 )
-
-_NO_INTERVAL = "An edge's score is what the search gave it, not an estimate, so it has no interval."
 
 
 @debug_mode(False)  # the tests validate
@@ -68,7 +67,7 @@ def render(record: SearchRecord) -> str:
         over=[_over(method) for method in methods if method.mib.over_recovery],
         roc_line=roc.line(known) if known else "",
         roc_rows=roc.rows(known) if known else [],
-        picture=graph.picture(found.drawing, note=_NO_INTERVAL),
+        picture=graph.picture(found.drawing, note=SCORES),
         heat=record.heat,
         strongest=heat.strongest(record.heat),
         notes=record.notes,
