@@ -31,6 +31,7 @@ from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Edit, EditRun, From, Plan
 from assay.intervene.runner import Runner
 from assay.model.load import load
+from assay.model.transformer import Model
 from assay.names import parse_site
 from assay.score.score import score
 from assay.task.task import Task
@@ -43,6 +44,12 @@ WIDTH, COLUMNS, VALUES = 12, 8, 4  # tokens of a prompt, of which so many have s
 SCRUB, PYVENE = 3.0, 5.0  # times faster, at least
 PAIRS, LAYERS = 32, (0.25, 0.5, 0.75)  # of interchange; layers as shares of the depth
 FEW = 50  # logits that are compared with the peer's
+
+
+def opened(library: Any) -> Model:
+    model = load(library)
+    assert isinstance(model, Model)
+    return model
 
 
 def task_of(library: Any, examples: int) -> Task:
@@ -116,7 +123,7 @@ class Case:
 def scrub(name: str, examples: int, repeats: int) -> Iterator[Row]:
     """Depth 3 and two variables a level, in both ways."""
     library = network(name)
-    model, task = load(library), task_of(library, examples)
+    model, task = opened(library), task_of(library, examples)
     for rest in ("resample_joint", "resample_independent"):
         case = Case(model, library, task, hypothesis(model.config.layers, 3, 2), rest)
         taken = in_turn({"ours": case.ours, "plain": case.plain}, repeats)
@@ -131,7 +138,7 @@ def scrub(name: str, examples: int, repeats: int) -> Iterator[Row]:
 def growth(name: str, examples: int) -> Iterator[str]:
     """Ours alone: time, and the most memory so far, by depth and width."""
     library = network(name)
-    model, task = load(library), task_of(library, examples)
+    model, task = opened(library), task_of(library, examples)
     for depth, width in ((1, 1), (2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (2, 4), (3, 4)):
         case = Case(model, library, task, hypothesis(model.config.layers, depth, width), "resample_independent")
         runs = len(Scrub(case.bench, case.graph, case.rest).plan().runs)
@@ -143,7 +150,7 @@ def growth(name: str, examples: int) -> Iterator[str]:
 def interchange(name: str, repeats: int, threads: int) -> Iterator[Row]:
     """Each head of three layers from another prompt, all columns, logits at the end."""
     library = network(name)
-    model = load(library)
+    model = opened(library)
     layers = [round(share * model.config.layers) for share in LAYERS]
     heads = [(layer, head) for layer in layers for head in range(model.config.heads)]
     task = bench_of(library, PAIRS, WIDTH).task

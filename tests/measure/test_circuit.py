@@ -75,7 +75,7 @@ def measured(name: str, ablation: str, controls: int = 8) -> Measurement:
 )
 def test_the_true_edges_suffice_and_everything_else_is_the_floor(name, ablation):
     record = measured(name, ablation).record
-    graph, sides, complete, minimal = record.own.pieces
+    graph, sides, complete, minimal, _ = record.own.pieces
     (_, sufficiency, *_), (_, necessity, _, _, nats) = sides.rows
     assert sufficiency.value > 0.999
     assert necessity.value < 0.2

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from assay.explanations import Hypothesis
-from assay.explanations.hypothesis.scrub import LEFT
+from assay.explanations.hypothesis.scrub import LEFT, Scrub
 from assay.explanations.hypothesis.values import Codes, values_of
 from assay.intervene.components import complement, expand
 from assay.measure.workbench import Workbench
@@ -19,6 +19,7 @@ from assay.planted.worlds import world
 from assay.score.score import score
 from assay.stats.keyed import generator
 from tests.naive import hooks
+from tests.naive.batched_scrubbing import Scrubber
 from tests.naive.scrubbing import scrubbed
 
 VARIABLES = {"u": "number(1)", "v": "number(3)", "total": "u + v", "answer": "total"}
@@ -84,6 +85,32 @@ def test_it_is_the_recursion(monkeypatch: pytest.MonkeyPatch, strength: str, tre
     )  # fmt: skip
     with torch.no_grad():
         got = bench.runner.logits(claim.plan(bench, strength), np.arange(len(tokens)))
+    torch.testing.assert_close(got, wanted, atol=3e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("strength", ["resample_joint", "resample_independent"])
+@pytest.mark.parametrize("places", [PLACES, {"u": ["a0.h1"], "v": ["a0.h2"], "total": ["m0"]}])
+def test_it_is_the_plain_scrubber_that_runs_batches(strength: str, places: dict[str, Any]):
+    """With the data of the fast one; what the speed of hypotheses is held against (speed/hypotheses.py)."""
+    bench = workbench()
+    claim = Hypothesis(VARIABLES, places)
+    graph = claim.graph(bench)
+    draws = Scrub(bench, graph, strength)
+    named = expand([place for some in places.values() for place in some], bench.model)
+    plain = Scrubber(
+        network(),
+        bench.task.tokens[:, :-1],
+        places,
+        graph.reads,
+        graph.loose,
+        [str(site) for site in complement(named, bench.model)],
+        lambda names, data, path: draws._agreeing(tuple(names), True, data, path),
+        joint=strength == "resample_joint",
+        batch=16,
+    )
+    with torch.no_grad():
+        wanted = plain.log_probs(graph.answer)
+        got = bench.runner.logits(claim.plan(bench, strength), np.arange(len(bench.task)))[:, -2].log_softmax(-1)
     torch.testing.assert_close(got, wanted, atol=3e-4, rtol=1e-4)
 
 
