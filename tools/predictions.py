@@ -6,7 +6,7 @@
 not come again; rivals: the first name, the second, the one that came again. *induction*: a random token A before b and
 later before d, then A again. The hypothesis: what followed it last; rivals: what followed it first, and the last
 content whatever stands before it. Inputs are drawn until each rival is told from the hypothesis on as many as are
-wanted; the reference, for what knows no mechanism, is of other templates and other prompts. Agreement is with what the model
+wanted; the reference, for what knows no mechanism, is of other templates and prompts. Agreement is with what the model
 answers, of all the answers that the hypothesis and the rival give. Prints Markdown.
 """
 
