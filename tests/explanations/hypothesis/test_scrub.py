@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from assay.explanations import Hypothesis
-from assay.explanations.hypothesis.scrub import LEFT, Scrub
+from assay.explanations.hypothesis.scrub import LEFT, SHARED, Scrub
 from assay.explanations.hypothesis.values import Codes, values_of
 from assay.intervene.components import complement, expand
 from assay.measure.workbench import Workbench
@@ -25,7 +25,7 @@ from tests.naive.scrubbing import scrubbed
 VARIABLES = {"u": "number(1)", "v": "number(3)", "total": "u + v", "answer": "total"}
 PLACES = {"u": ["a0.h1"], "v": ["a0.h2"], "total": ["m1"]}
 RIGHT = Hypothesis(VARIABLES, PLACES)
-STRENGTHS = (LEFT, "mean", "resample_joint", "resample_independent")
+STRENGTHS = (LEFT, "mean", SHARED, "resample_joint", "resample_independent")
 
 
 @cache
@@ -190,3 +190,20 @@ def test_a_run_up_to_a_stream_takes_the_part_right_before_it_from_the_rest(stren
     plan = claim.plan(workbench(), strength)
     (before,) = [run for run in plan.runs if run.name.startswith("scrubbed < total")]
     assert {str(edit.site) for edit in before.edits} == {"a0.h0", "a0.h1", "a0.h2", "a0.h3", "m0"}
+
+
+def test_one_row_for_all_runs_is_one_and_one_for_each_run_is_not():
+    """Nothing is loose: in every run of a plan each scored row reads the tokens of the same other row."""
+    bench = workbench()
+    for strength, one in ((SHARED, True), ("resample_joint", False)):
+        runs = [run for run in Hypothesis(VARIABLES, PLACES).plan(bench, strength).runs if run.at is not None]
+        assert len(runs) == 2
+        equal = np.array_equal(runs[0].at, runs[1].at)  # type: ignore[arg-type]
+        assert equal == one
+    assert len(np.unique(runs[0].at)) > 10  # type: ignore[arg-type]
+
+
+def test_any_row_that_agrees_is_drawn_itself_too():
+    codes, random = Codes(np.array([0, 1, 0, 2, 1, 0])), np.random.default_rng(0)
+    drawn = np.stack([codes.any(np.arange(6), random) for _ in range(200)])
+    assert [set(column) for column in drawn.T] == [{0, 2, 5}, {1, 4}, {0, 2, 5}, {3}, {1, 4}, {0, 2, 5}]

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from assay.errors import TaskError
 from assay.explanations.hypothesis.example import Example, examples_of
 from assay.explanations.hypothesis.guards import RIVALS, ROUNDS, SWAPS, rivals_counted, worst_swaps
-from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
+from assay.explanations.hypothesis.scrub import LEFT, SHARED, Graph, Scrub
 from assay.explanations.hypothesis.subset import MOST, Subset, agreeing, by_chance, largest, rows_of
 from assay.intervene.fill.ablations import PlanContext
 from assay.model import meter
@@ -25,6 +25,7 @@ from assay.stats.keyed import generator
 STRENGTHS = {
     LEFT: "left alone",
     "mean": "its means",
+    SHARED: "resampled, one row for all runs",
     "resample_joint": "resampled, one row for all of a run",
     "resample_independent": "resampled, a row for each part",
 }

@@ -23,7 +23,8 @@ from assay.names import Site
 from assay.stats.keyed import generator
 
 LEFT = "left"  # the strength at which what carries nothing keeps its own value
-RESAMPLED = ("resample_joint", "resample_independent")
+SHARED = "resample_shared"  # one row for all runs
+RESAMPLED = (SHARED, "resample_joint", "resample_independent")
 HELPERS: dict[str, Data] = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
 
 Rows = Int[np.ndarray, "rows"]
@@ -190,7 +191,8 @@ class Scrub:
         codes = self._codes[names, layout]
 
         def drawn(draw: int) -> Rows:
-            return codes.other(data, generator(self.workbench.seed, "scrub", draw, *path))
+            random = generator(self.workbench.seed, "scrub", draw, *path)
+            return codes.any(data, random) if path == ("rest",) else codes.other(data, random)
 
         found = drawn(self.draw)
         if path in self.redrawn:
@@ -219,8 +221,8 @@ class Scrub:
             at = None if data is self.every else data
             return at, {edit.site: edit for edit in self.workbench.ablate(sites, self.rest, self.draw)}
         loose = self.graph.loose[name]
-        tokens = self._agreeing(loose, True, data, (*path, "rest"))
-        if self.rest == "resample_joint":
+        tokens = self._agreeing(loose, True, data, ("rest",) if self.rest == SHARED else (*path, "rest"))
+        if self.rest != "resample_independent":
             return tokens, {site: Edit(site, From("clean", tokens)) for site in sites}
         rows = {site: self._agreeing(loose, True, data, (*path, "rest", str(site))) for site in sites}
         return tokens, {site: Edit(site, From("clean", rows[site])) for site in sites}

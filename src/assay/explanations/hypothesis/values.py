@@ -41,6 +41,11 @@ class Codes:
         step = 1 + (random.random(len(rows)) * np.maximum(size - 1, 1)).astype(np.int64)
         return self._members[self._start[group] + np.where(size > 1, (place + step) % size, place)]
 
+    def any(self, rows: Int[np.ndarray, "n"], random: np.random.Generator) -> Int[np.ndarray, "n"]:
+        """For each of these rows any that agrees with it, itself too: the same for all rows that agree."""
+        group = self.of[rows]
+        return self._members[self._start[group] + (random.random(len(rows)) * self._size[group]).astype(np.int64)]
+
     @property
     def alone(self) -> float:
         """The share of rows that agree with no other."""
