@@ -2,6 +2,7 @@
 of "The war lasted from the year 1732 to the year 17".
 
     python -m tools.name_places zoo:smollm2-135m [--high-level year] [--pairs 3] [--most 32] [--rest resample_joint]
+                                                 [--heads a23.h3,a20.h0,a29.h1 --rivals 50]
 
 Two high-level models of one behaviour, and one of another. *name*: `subject` is the name at its second place, `first`
 and `second` are the names before, and the answer is the one of the two that the subject is not; a swap takes the
@@ -14,7 +15,8 @@ rows that agree on both names.
 *year*: `tens` is the third digit of the first year, and the answer the digit that the model itself gives most often for
 it on the selection: it goes on with a decade that is not before the first, but mostly with the same or the next. What a
 swap tests is which places carry the digit, not whether this is arithmetic. `--pairs` are rows a template and digit.
-Prints Markdown.
+With `--heads` nothing is searched: these, at the end, are scored on the test's templates by swaps and by scrubbing, and
+beside them other heads of the same layers, one of each set at most the same. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -30,9 +32,14 @@ import numpy as np
 import torch
 
 import assay
+from assay.explanations.hypothesis.block import STRENGTHS
 from assay.explanations.hypothesis.hypothesis import PERTURBED
+from assay.explanations.hypothesis.scrub import Scrub
 from assay.find.hypothesis.search import PlaceSearch
 from assay.intervene.plan import Plan
+from assay.score.score import score
+from assay.stats.counted import counted
+from assay.stats.estimate import Undefined
 from tools.indirect_objects import NAMES, PLACES, TEMPLATES, THINGS
 
 NAMED = {"first": 'token("N1")', "second": 'token("N2")'}
@@ -123,6 +130,34 @@ def usual(bench: assay.Workbench) -> dict[str, str]:
     return {str(digit): str(np.bincount(some).argmax()) for digit, some in own.items() if len(some)}
 
 
+def scored_both_ways(search: PlaceSearch, names: list[str], most: int, say: Callable[[int, int], None]) -> None:
+    """Swaps, the scrubbed run at every strength, and rivals."""
+    bench, found = search.workbench, search.together(names)
+    print(f"{', '.join(names)}: shift {found.shift}; swaps, plain {found.plain}, perturbed {found.perturbed}\n")
+    graph = search.with_places(names).graph(bench)
+    plans = {
+        (strength, conditioned): Scrub(bench, graph, strength, conditioned=conditioned).plan()
+        for strength in STRENGTHS
+        for conditioned in (True, False)
+    }
+    scored = score(bench, plans)
+    resamples = bench.task.resamples(np.flatnonzero(scored.count), bench.seed, scored.count[scored.count > 0])
+    print("| the rest | scrubbed: recovered | KL, scrubbed | KL, unconditioned |\n" + "| --- " * 4 + "|")
+    for strength, words in STRENGTHS.items():
+        one, floor = (scored[strength, conditioned].kl[scored.count > 0] for conditioned in (True, False))
+        count = scored.count[scored.count > 0]
+        cells = [resamples.recovered(one, floor, count), *(resamples.mean(kl, count, least=0.0) for kl in (one, floor))]
+        print(f"| {words} | {' | '.join(map(str, cells))} |", flush=True)
+    rivals = search.rivals(names, most, say)
+    if isinstance(rivals, Undefined):
+        print(f"\nno rivals: {rivals.reason}")
+        return
+    values = sorted(((one.value or 0.0, ", ".join(other.place_names)) for other, one in rivals), reverse=True)
+    within, share = counted(found.perturbed, [value for value, _ in values])
+    print(f"\n{within} of {len(values)} rivals within the interval of {found.perturbed} or above, a share of {share};")
+    print(f"the best: {', '.join(f'{name} {value:.2f}' for value, name in values[:3])}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
@@ -132,6 +167,8 @@ def main() -> None:
     parser.add_argument("--templates", type=int, help="by default all that there are")
     parser.add_argument("--layers", help="FIRST:LAST, of the heads that are searched at the end alone")
     parser.add_argument("--rest", default=PERTURBED, help="what carries nothing takes it, in perturbed swaps")
+    parser.add_argument("--heads", help="heads that are scored, with commas between; nothing is searched")
+    parser.add_argument("--rivals", type=int, default=50, help="other alignments beside --heads")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     model = assay.load(given.model)
@@ -171,6 +208,10 @@ def main() -> None:
         if done % 30 == 0:
             print(f"{done} of {of}, {time.process_time() - started:.0f} s", file=sys.stderr, flush=True)
 
+    if given.heads:
+        scored_both_ways(tested, [f"{head}@-1" for head in given.heads.split(",")], given.rivals, say)
+        print(f"\n{time.process_time() - started:.0f} s of processor time")
+        return
     depths = np.linspace(0, layers, STREAMS).round().astype(int)
     print("| the stream entering layer, at | " + " | ".join(map(str, depths)) + " |\n" + "| --- " * (STREAMS + 1) + "|")
     for column, where in columns.items():
