@@ -60,7 +60,7 @@ CLAIMED = {
 }
 HYPOTHESIS = {
     "variables": "variable → what it is, [an expression](#expressions)",
-    "places": "variable → names of parts, or of streams (`r3`, what enters layer 3), that carry it",
+    "places": "variable → names of parts, or of streams (`r3`, what enters layer 3), that carry it, or a subspace of one, `{r3: {file: basis.npy}}`",
     "answer": "the variable that the network's output is; by default the last one",
     "treeify": "a variable that two others read has a datum of its own for each of them; by default `true`",
 }
@@ -90,6 +90,9 @@ explanation:
     v: [a0.h2]
     total: [m1]
 ```
+
+A subspace of a place is named with the file that holds its basis, as under [subspace](#subspace): `u: [{{r1@1: {{file: basis.npy}}}}]`. Several
+of one place may carry a variable each, where they have no dimension in common.
 """
 SUBSPACE = {
     "components": "part or stream (`r2` enters layer 2, the last one leaves the model) → its subspace: `{WAY: ..., ...}`",

@@ -6,13 +6,17 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from safetensors.numpy import save_file
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations import Hypothesis
 from assay.explanations.claims.file import load_claim
 from assay.explanations.hypothesis.places import Place
+from assay.model.transformer import Model
 from assay.names import overlap, parse_site
 from tests.explanations.hypothesis.test_scrub import PLACES, RIGHT, VARIABLES, workbench
 
@@ -39,10 +43,54 @@ def test_there_and_back_is_the_same(tmp_path: Path):
         assert found.sentence("m") == claim.sentence("m")
 
 
+def test_a_subspace_lies_in_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """There and back; what is measured is the span, and the file is part of the claim's identity."""
+    monkeypatch.chdir(tmp_path)
+    random, bench = np.random.default_rng(0), workbench()
+    assert isinstance(bench.model, Model)
+    width = bench.model.config.d_model
+    basis = np.linalg.qr(random.normal(size=(width, 5)))[0]
+    np.save("u.npy", 3 * basis[:, :2] @ random.normal(size=(2, 2)))
+    save_file({"v": basis[:, 2:].astype(np.float32), "w": basis.astype(np.float32)}, "more.safetensors")
+    places = {"u": [Place.read("r1@1", "u.npy")], "v": [Place.read("r1@1", "more.safetensors", "v")], "total": ["m1"]}
+    claim = Hypothesis(VARIABLES, places)
+    path = tmp_path / "claim.yaml"
+    path.write_text(claim.to_yaml("planted:sums_0", {"kind": "planted"}))
+    assert yaml.safe_load(path.read_text())["explanation"]["places"] == {
+        "u": [{"r1@1": {"file": "u.npy"}}],
+        "v": [{"r1@1": {"file": "more.safetensors", "tensor": "v"}}],
+        "total": ["m1"],
+    }
+    file = load_claim(path)
+    found = file.explanation.build()
+    assert isinstance(found, Hypothesis)
+    assert found.fields() == claim.fields()
+    file.explanation.check_model(file, bench.model)
+    given = Hypothesis(VARIABLES, {**places, "u": [Place("r1@1", torch.from_numpy(basis[:, :2]).float())]})
+    rows = np.arange(8)
+    one, other = (bench.runner.logits(each.plan(bench, "mean"), rows) for each in (found, given))
+    torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    before = file.explanation.content
+    np.save("u.npy", basis[:, 2:4])
+    assert load_claim(path).explanation.content != before
+    with pytest.raises(ClaimError, match=r"claim.yaml:\d+: the variable 'v': 'r1@1' overlaps 'r1@1' of 'u'"):
+        file.explanation.check_model(file, bench.model)  # the two are no longer apart
+    np.save("u.npy", basis[:8, :2])
+    file = load_claim(written(tmp_path, places={"u": [{"r1@1": {"file": "u.npy"}}], "v": ["a0.h2"]}))
+    with pytest.raises(ClaimError, match=rf"'r1@1' is given a basis of vectors of 8 numbers, and it has {width}$"):
+        file.explanation.check_model(file, bench.model)
+    (tmp_path / "u.npy").unlink()
+    with pytest.raises(ClaimError, match=r"u.npy"):
+        file.explanation.build()
+
+
 def test_what_no_file_can_hold_is_named():
     python = Hypothesis({"u": "number(1)", "twice": lambda u: 2 * u}, {"u": ["a0.h1"]})
     with pytest.raises(ClaimError, match=r"the variable 'twice' of this hypothesis is a Python function"):
         python.to_yaml()
+    mapped = Hypothesis({"u": "number(1)", "twice": "2 * u"}, {"u": [Place("r1", torch.eye(8)[:, :1])]})
+    with pytest.raises(ClaimError, match=r"the variable 'u' is carried by a subspace of 'r1', .*Place.read"):
+        mapped.to_yaml()
 
 
 @pytest.mark.parametrize(

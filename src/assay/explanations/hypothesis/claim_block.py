@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from assay.errors import ClaimError, TaskError, UserError
-from assay.explanations.claims.block import Claim, KindFields
+from assay.explanations.claims.block import Claim, KindFields, Strict
 from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.explanations.hypothesis import LEVEL
 from assay.explanations.levels import Level
@@ -16,9 +16,26 @@ from assay.explanations.levels import Level
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
     from assay.explanations.hypothesis.graph import HighLevelModel
+    from assay.explanations.hypothesis.places import Place
     from assay.task.task import Task
 
-Names = Annotated[list[str], Field(min_length=1)]
+
+class BasisFile(Strict):
+    """A subspace of a place: the basis in a .npy or .safetensors file."""
+
+    file: str
+    tensor: str | None = None
+
+
+Entry = str | Annotated[dict[str, BasisFile], Field(min_length=1, max_length=1)]
+Places = Annotated[list[Entry], Field(min_length=1)]
+
+
+class Named(NamedTuple):
+    """A place before anything heavy is imported."""
+
+    name: str
+    basis: BasisFile | None
 
 
 class HypothesisFields(KindFields):
@@ -28,25 +45,51 @@ class HypothesisFields(KindFields):
 
     kind: Literal["hypothesis"]
     variables: Annotated[dict[str, str], Field(min_length=1)]
-    places: Annotated[dict[str, Names], Field(min_length=1)]
+    places: Annotated[dict[str, Places], Field(min_length=1)]
     answer: str | None = None
     treeify: bool | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(name for some in self.places.values() for name in some)
+        return tuple(one.name for some in self.named.values() for one in some)
+
+    @property
+    def named(self) -> dict[str, list[Named]]:
+        """The places of every variable."""
+        return {variable: [_named(one) for one in some] for variable, some in self.places.items()}
+
+    @property
+    def content(self) -> dict[str, Any]:
+        from assay.explanations.subspace.given import read
+
+        bases = [(one.name, one.basis) for some in self.named.values() for one in some if one.basis is not None]
+        found = {f"{name} {basis.file}": read(basis.file, basis.tensor).digest for name, basis in bases}
+        return {"bases": found} if found else {}
 
     def build(self) -> Explanation:
         from assay.explanations.hypothesis.hypothesis import Hypothesis
 
-        return Hypothesis(self.variables, self.places, self.answer, treeify=self.treeify is not False)
+        return Hypothesis(self.variables, self._built(), self.answer, treeify=self.treeify is not False)
+
+    def _built(self) -> dict[str, list[Place]]:
+        from assay.explanations.hypothesis.places import Place
+
+        return {
+            variable: [
+                Place(one.name) if one.basis is None else Place.read(one.name, one.basis.file, one.basis.tensor)
+                for one in some
+            ]
+            for variable, some in self.named.items()
+        }
 
     def check(self, claim: Claim, shape: KnownShape | None) -> None:
         from assay.explanations.hypothesis.graph import misplaced, place_site
 
         model = self._high_level(claim)
         modules = claim.task.kind == "classify"
-        wrong = misplaced(self.places, model, modules=modules, share=shape and shape.share)
+        # whether two subspaces of one place have nothing in common is seen once they are read
+        both = lambda one, other: one.basis is not None and other.basis is not None  # noqa: E731
+        wrong = misplaced(self.named, model, modules=modules, share=shape and shape.share, beside=both)
         if wrong is not None:
             raise ClaimError(f"{self._where(claim, wrong.variable, wrong.index)}{wrong.sentence}")
         for variable, index, name in self._every():
@@ -59,7 +102,7 @@ class HypothesisFields(KindFields):
         from assay.explanations.hypothesis.places import alignment
 
         try:
-            alignment(self.places, self._high_level(claim), model)
+            alignment(self._built(), self._high_level(claim), model)
         except ClaimError as problem:
             said = {f"the variable {variable!r}": (variable, None) for variable in self.places}
             said |= {f"the variable {v!r}: {name!r}": (v, index) for v, index, name in self._every()}
@@ -86,9 +129,9 @@ class HypothesisFields(KindFields):
 
     def _every(self) -> Iterator[tuple[str, int, str]]:
         """Every place: its variable, its number among the variable's, and its name."""
-        for variable, some in self.places.items():
-            for index, name in enumerate(some):
-                yield variable, index, name
+        for variable, some in self.named.items():
+            for index, one in enumerate(some):
+                yield variable, index, one.name
 
     def _high_level(self, claim: Claim) -> HighLevelModel:
         from assay.explanations.hypothesis.graph import HighLevelModel
@@ -110,3 +153,7 @@ class HypothesisFields(KindFields):
         if guilty is None and self.answer is not None and said.startswith("the answer"):
             return claim.where("explanation", "answer")
         return claim.where("explanation", "variables", *(() if guilty is None else (guilty,)))
+
+
+def _named(entry: Entry) -> Named:
+    return Named(entry, None) if isinstance(entry, str) else Named(*next(iter(entry.items())))

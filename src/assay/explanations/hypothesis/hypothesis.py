@@ -79,8 +79,9 @@ class Hypothesis(Explanation):
             variables: name -> an expression (docs/claim-files.md#expressions), or a Python function whose parameters
                 are named after variables, or whose one parameter is named "example".
             places: variable -> names of components ("a1.h3", "m2"), streams ("r3") and neurons, each everywhere or in
-                a column ("a1.h3@-1"), or a `Place` with a map: a subspace's basis, or some coordinates of a reversible
-                map. Of the answer: the parts that form it, which are left to compute it.
+                a column ("a1.h3@-1"), or a `Place` with a map: a subspace's basis (`Place.read` takes it from a file),
+                or some coordinates of a reversible map. Of the answer: the parts that form it, which are left to
+                compute it.
             answer: the variable that the network's output is; None: the last one.
 
         Raises:
@@ -223,12 +224,11 @@ class Hypothesis(Explanation):
                     "write it as an expression, or keep the claim in Python"
                 )
             variables[name] = variable.text
-        for name, some in self.places.items():
-            mapped = next((one.map for one in some if one.map is not None), None)
-            if mapped is not None:
-                what = "reversible map" if isinstance(mapped, Reversible) else "subspace"
-                raise ClaimError(f"the variable {name!r} is carried by a {what}, which a claim file cannot hold")
-        places = {name: [one.name for one in some] for name, some in self.places.items()}
+        try:
+            places = {name: [one.entry for one in some] for name, some in self.places.items()}
+        except ClaimError as problem:
+            name = next(n for n, some in self.places.items() if any(p.map is not None and p.file is None for p in some))
+            raise ClaimError(f"the variable {name!r} is carried by {problem}") from None
         out: dict[str, Any] = {"variables": variables, "places": places, "answer": self.high_level.answer}
         return out if self.treeify else {**out, "treeify": False}
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
+from torch import Tensor
+
 from assay.errors import ClaimError, ComponentError
 from assay.explanations.hypothesis.graph import HighLevelModel, misplaced
-from assay.explanations.hypothesis.maps import PlaceMap, apart, same
+from assay.explanations.hypothesis.maps import PlaceMap, Reversible, apart, same
+from assay.explanations.subspace.fits import width_of
+from assay.explanations.subspace.given import read
 from assay.intervene.components import check, expand
 from assay.intervene.plan import Mix, Source
 from assay.model.module import ModuleModel
@@ -23,10 +28,43 @@ class Place:
         name: as it was given, such as "a1.h3@-1".
         map: what of it carries the variable: a subspace's basis [width, k], orthonormal, or coordinates of a reversible
             map; None: all of it.
+        file, tensor: where the basis lies, for a claim file.
+
+    Example:
+        >>> Place.read("r3@-1", "basis.npy")  # doctest: +SKIP
     """
 
     name: str
     map: PlaceMap | None = None
+    file: str | None = None
+    tensor: str | None = None
+
+    @classmethod
+    def read(cls, name: str, file: str, tensor: str | None = None) -> Place:
+        """The subspace of a place whose basis [width, k] lies in a .npy or .safetensors file; it is orthonormalised.
+
+        Args:
+            tensor: which one of a .safetensors file; None: the only one.
+
+        Raises:
+            ClaimError: for a file that is not there, and what is no basis.
+        """
+        return cls(name, torch.from_numpy(read(file, tensor).basis).float(), file, tensor)
+
+    @property
+    def entry(self) -> str | dict[str, dict[str, str]]:
+        """As a claim file has it.
+
+        Raises:
+            ClaimError: for a map that is in no file.
+        """
+        if self.map is None:
+            return self.name
+        if self.file is None:
+            what = "reversible map" if isinstance(self.map, Reversible) else "subspace"
+            more = "" if what == "reversible map" else "; save its basis as .npy, and give Place.read(NAME, FILE)"
+            raise ClaimError(f"a {what} of {self.name!r}, which a claim file cannot hold{more}")
+        return {self.name: {"file": self.file} | ({} if self.tensor is None else {"tensor": self.tensor})}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Place) and self.name == other.name and same(self.map, other.map)
@@ -93,6 +131,10 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
                     if overlap(site, other.site) and not (site == other.site and beside(place, other.place)):
                         where = str(other.site)
                         raise ClaimError(f"the variable {name!r}: {str(site)!r} overlaps {where!r} of {whose!r}")
+                width = width_of(model, site) if isinstance(place.map, Tensor) else None
+                if isinstance(place.map, Tensor) and width not in (None, len(place.map)):
+                    what = f"a basis of vectors of {len(place.map)} numbers, and it has {width}"
+                    raise ClaimError(f"the variable {name!r}: {place.name!r} is given {what}")
                 out.setdefault(name, []).append(Carried(site, place))
                 taken.append((out[name][-1], name))
     return out
