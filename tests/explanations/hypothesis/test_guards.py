@@ -6,12 +6,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from assay.explanations import Hypothesis
 from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.explanations.hypothesis.guards import rivals_counted, worst_swaps
 from assay.explanations.hypothesis.hypothesis import PERTURBED
+from assay.explanations.hypothesis.places import Place
 from assay.explanations.hypothesis.predictions import (
     COMMON,
     LABEL,
@@ -23,8 +25,10 @@ from assay.explanations.hypothesis.predictions import (
     separating,
 )
 from assay.explanations.hypothesis.scrub import LEFT
+from assay.intervene.plan import EditRun, Mix
 from assay.measure.checks.merges import merges
 from assay.model.meter import metered
+from assay.model.transformer import Model
 from assay.planted.worlds import world
 from assay.record.pieces import Sentence, TablePiece
 from assay.score.ids import SystemId
@@ -209,3 +213,28 @@ def test_a_high_level_model_alone_can_be_told_from_another():
     task = world("planted:sums_0").task(8, seed=1)
     first = HighLevelModel.of({"u": "number(1)"})
     assert not separates(first, first, task).any()
+
+
+def test_random_subspaces_are_controls_of_a_claim_about_subspaces_and_their_size_is_told():
+    bench = workbench()
+    assert isinstance(bench.model, Model)
+    basis = torch.linalg.qr(torch.randn(bench.model.config.d_model, 5, generator=torch.Generator().manual_seed(0)))[0]
+    places = {"u": [Place("r1@1", basis[:, :2])], "v": [Place("r1@1", basis[:, 2:])]}
+    claim = Hypothesis({"u": "number(1)", "v": "number(3)", "answer": "u + v"}, places)
+    groups = {group.name: group for group in claim.neighbours(bench, PERTURBED, 3)}
+    plans = [plan for _, plan in groups["random subspaces"].plans(bench)]
+    assert len(plans) == 3
+    bases = []
+    for plan in plans:
+        assert isinstance(plan.final, EditRun)
+        (outer,) = [edit.source for edit in plan.final.edits if isinstance(edit.source, Mix)]
+        inner = outer.outside  # the first one's, into whose outside the second is mixed
+        assert isinstance(inner, Mix)
+        both = torch.cat([one for one in (inner.basis, outer.basis) if isinstance(one, torch.Tensor)], 1)
+        torch.testing.assert_close(both.T @ both, torch.eye(5), atol=1e-5, rtol=0)
+        bases.append(both)
+    assert not torch.allclose(bases[0], bases[1])
+    pieces = hypothesis_block(bench, claim.graph(bench), True, ALL, PERTURBED).pieces
+    (table,) = [one for one in pieces if isinstance(one, TablePiece) and one.title == "Maps"]
+    width = bench.model.config.d_model
+    assert [row[3:] for row in table.rows] == [(k, k * (width - k), 16 * k * (width - k)) for k in (2, 3)]

@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Int
+from torch import Tensor
 
 from assay.errors import TaskError
 from assay.explanations.hypothesis.example import Example, examples_of
 from assay.explanations.hypothesis.guards import RIVALS, ROUNDS, SWAPS, rivals_counted, worst_swaps
+from assay.explanations.hypothesis.maps import BITS, numbers, size
 from assay.explanations.hypothesis.scrub import LEFT, SHARED, Graph, Scrub
 from assay.explanations.hypothesis.subset import MOST, Subset, agreeing, by_chance, largest, rows_of
 from assay.intervene.fill.ablations import PlanContext
@@ -57,11 +59,31 @@ def hypothesis_block(
         pieces=(
             _strengths(workbench, graph, treeify, few, thorough=math.isinf(given)),
             Sentence(text=_alone(graph)),
+            *_maps(graph),
             _exact(workbench, graph, given, perturbed),
             *_guards(workbench, graph, treeify, rows, perturbed, given),
         ),
         terms=TERMS,
     )
+
+
+def _maps(graph: Graph) -> list[TablePiece]:
+    """What of a place carries a variable, where that is not all of it, and what it takes to say it."""
+    lines = []
+    for name, some in graph.places.items():
+        for one in some:
+            if one.place.map is not None:
+                free, wide = numbers(one.place.map), size(one.place.map)
+                sort = "a subspace" if isinstance(one.place.map, Tensor) else "coordinates of a reversible map"
+                lines.append((name, one.place.name, sort, wide, free, BITS * free))
+    if not lines:
+        return []
+    text = (
+        "A map that has many numbers finds nearly any variable in nearly any network: these figures stand for the "
+        "claim only where random subspaces, permuted variables and a network with random weights have much lower ones."
+    )
+    columns = ("variable", "place", "what of it", "dimensions", "numbers", f"bits, {BITS} a number")
+    return [TablePiece(title="Maps", text=text, columns=columns, rows=tuple(lines))]
 
 
 def _exact(workbench: PlanContext, graph: Graph, given: float, rest: str) -> TablePiece | Sentence:

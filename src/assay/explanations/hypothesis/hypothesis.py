@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from jaxtyping import Int
+from torch import Tensor
 
 from assay.errors import ClaimError, TaskError
 from assay.explanations.answers import MOST_USES, Neighbours, Use, Uses
@@ -22,7 +24,7 @@ from assay.explanations.hypothesis.interchange import interchange, least, unswap
 from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
 from assay.explanations.hypothesis.places import Given, Place, alignment, checked
 from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
-from assay.explanations.hypothesis.values import values_of
+from assay.explanations.hypothesis.values import MANY, values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Edit, Plan
@@ -288,6 +290,8 @@ class Hypothesis(Explanation):
         permutations = [(f"permutation {i}", permuted(i)) for i in range(min(most, others))]
         reason = None if permutations else "each variable has one value on all inputs"
         yield Neighbours("permuted variable", what, permutations, others, reason=reason)
+        if any(isinstance(one.map, Tensor) for some in self.places.values() for one in some):
+            yield self._random_subspaces(ablation, most)
         others = self.elsewhere(workbench.model, most, workbench.seed)
         if isinstance(others, Undefined):
             yield Neighbours("other places", "the same variables in other places", (), 0, reason=others.reason)
@@ -299,6 +303,28 @@ class Hypothesis(Explanation):
         count = possible(alignment(self.places, self.high_level, workbench.model), workbench.model)
         yield Neighbours("other places", what, items, count)
 
+    def _random_subspaces(self, ablation: str, most: int) -> Neighbours:
+        """The same variables in other subspaces of the same places, of as many dimensions; those of one place stay
+        apart."""
+
+        def drawn(draw: int) -> Callable[[PlanContext], Plan]:
+            def make(aside: PlanContext) -> Plan:
+                at: dict[str, list[Tensor]] = {}
+                for one in (one for some in self.places.values() for one in some):
+                    if isinstance(one.map, Tensor):
+                        at.setdefault(one.name, []).append(one.map)
+                bases = {name: iter(_drawn(some, aside.seed, draw, name)) for name, some in at.items()}
+                places = {
+                    name: [Place(p.name, next(bases[p.name])) if isinstance(p.map, Tensor) else p for p in some]
+                    for name, some in self.places.items()
+                }
+                return Hypothesis(self.high_level, places, treeify=self.treeify).plan(aside, ablation)
+
+            return make
+
+        what = "the same variables in other subspaces of the same places, of as many dimensions, at random"
+        return Neighbours("random subspaces", what, [(f"draw {i}", drawn(i)) for i in range(most)], MANY)
+
     def elsewhere(self, model: AnyModel, most: int, seed: int, overlap: float = 1.0) -> list[Hypothesis] | Undefined:
         """The same high-level model with each place put on another part of its layer and sort, at random.
 
@@ -309,3 +335,10 @@ class Hypothesis(Explanation):
         if isinstance(found, Undefined):
             return found
         return [Hypothesis(self.high_level, places, treeify=self.treeify) for places in found]
+
+
+def _drawn(maps: list[Tensor], seed: int, draw: int, name: str) -> list[Tensor]:
+    """Random bases as wide as these, no two with a dimension in common."""
+    width, sizes = len(maps[0]), [one.shape[1] for one in maps]
+    random = generator(seed, "random subspaces", draw, name).normal(size=(width, sum(sizes)))
+    return list(torch.from_numpy(np.linalg.qr(random)[0]).to(maps[0]).split(sizes, 1))
