@@ -61,7 +61,7 @@ def hypothesis_block(
             Sentence(text=_alone(graph)),
             *_maps(graph),
             _exact(workbench, graph, given, perturbed),
-            *_guards(workbench, graph, treeify, rows, perturbed, given),
+            *_guards(workbench, graph, treeify, perturbed, given),
         ),
         terms=TERMS,
     )
@@ -119,12 +119,12 @@ def _guards(
     workbench: PlanContext,
     graph: Graph,
     treeify: bool,
-    rows: Int[np.ndarray, "rows"],
     rest: str,
     given: float,
 ) -> list[TablePiece | Sentence]:
     """Rivals and the worst swaps, where what is given for a table is enough."""
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, min(SWAPS, len(rows))).round().astype(int))]
+    every = len(graph.values.rows)
+    some = np.unique(np.linspace(0, every - 1, min(SWAPS, every)).round().astype(int))
     swaps = RIVALS * SWAPS * (len(graph.carried) + 1)
     worst = ROUNDS * len(some) * len(graph.reads)
     if given < swaps + worst:
