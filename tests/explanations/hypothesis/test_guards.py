@@ -161,7 +161,13 @@ def test_the_block_has_both_where_there_is_room_and_says_so_where_there_is_none(
         return [piece for piece in pieces if isinstance(piece, TablePiece | Sentence)]
 
     titles = [piece.title for piece in block(math.inf) if isinstance(piece, TablePiece)]
-    assert titles == ["How hard the rest is ablated", "Where it is exact", "Rivals counted", "The worst data"]
+    assert titles == [
+        "How hard the rest is ablated",
+        "Side by side",
+        "Where it is exact",
+        "Rivals counted",
+        "The worst data",
+    ]
     assert "--thorough asks" in block(1.0)[-1].text  # type: ignore[operator]
 
 

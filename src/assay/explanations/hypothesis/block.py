@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.errors import TaskError
+from assay.explanations.hypothesis.disagreements import side_by_side
 from assay.explanations.hypothesis.example import Example, examples_of
 from assay.explanations.hypothesis.guards import RIVALS, ROUNDS, SWAPS, rivals_counted, worst_swaps
 from assay.explanations.hypothesis.maps import BITS, numbers, size
@@ -32,6 +33,7 @@ STRENGTHS = {
     "resample_independent": "resampled, a row for each part",
 }
 WORST = {"shared_adversarial": "the worst constants that it could take (shared adversarial)"}
+TABLES, ROW_RUNS = 3, 10  # tables that share what is given, and runs of a row for the one of three scores
 SHOWN, MOST_SAID = 3, 60  # rows of a table, and letters of an input that are shown
 LEAST, MOST_THOROUGH = 12, 100  # inputs that are swapped with each other; the most where nothing limits them
 TERMS = {
@@ -51,13 +53,14 @@ def hypothesis_block(
     """
     width = workbench.task.tokens.shape[1] if isinstance(workbench.model, Model) else 1
     runs = 2 * len(STRENGTHS) * len(graph.reads)  # each run of a plan once, at most, for the claim and its floor
-    given = meter.meant() / (2 * width)  # rows, for each of the two tables
+    given = meter.meant() / (TABLES * width)  # rows, for each table
     few = rows[: max(1, int(min(len(rows), given / runs)))]
     return Pieces(
         block="hypothesis",
         title="The hypothesis",
         pieces=(
             _strengths(workbench, graph, treeify, few, thorough=math.isinf(given)),
+            *_side_by_side(workbench, graph, treeify, perturbed, rows[: max(1, int(min(len(rows), given / ROW_RUNS)))]),
             Sentence(text=_alone(graph)),
             *_maps(graph),
             _exact(workbench, graph, given, perturbed),
@@ -65,6 +68,39 @@ def hypothesis_block(
         ),
         terms=TERMS,
     )
+
+
+def _side_by_side(
+    workbench: PlanContext, graph: Graph, treeify: bool, rest: str, rows: Int[np.ndarray, "rows"]
+) -> list[TablePiece | Sentence]:
+    """Three scores on the same rows, and examples on which swaps and scrubbing say different things."""
+    try:
+        found = side_by_side(workbench, graph, treeify, rest, rows)
+    except TaskError as problem:
+        return [Sentence(text=f"Swaps and scrubbing are not held against each other, because {problem}.")]
+    both = int((found.right == found.holds).sum())
+    text = (
+        f"One swap of {', '.join(found.names)} for each of {len(rows)} rows, the rest {STRENGTHS[rest]}: "
+        f"{found.right.sum()} answers become the claim's. Scrubbed, {found.holds.sum()} rows are within a tenth of the "
+        f"KL of unconditioned data ({found.floor:.3g} nats). {both} rows pass both or neither; shown are the worst of "
+        "the others. Beside them all places kept, everything else at its mean."
+    )
+    examples = examples_of(workbench.task)
+    lines: list[tuple[str | Estimate, ...]] = [
+        ("the scrubbed run, R_D", found.recovered),
+        ("all places kept (plain ablation), R_D", found.kept),
+    ]
+    order = np.argsort(-found.scrubbed)
+    differ = {
+        "swap right, scrubbed not": found.right & ~found.holds,
+        "scrubbed well, swap missed": found.holds & ~found.right,
+    }
+    for what, which in differ.items():
+        for at in order[which[order]][:SHOWN].tolist():
+            answer = f"wanted {found.wanted[at]!r}, got {found.given[at]!r}; " if not found.right[at] else ""
+            said = f"{_said(examples[int(rows[at])])}: {answer}scrubbed {found.scrubbed[at]:.3g} nats"
+            lines.append((what, said))
+    return [TablePiece(title="Side by side", text=text, columns=("what", "it gives"), rows=tuple(lines))]
 
 
 def _maps(graph: Graph) -> list[TablePiece]:

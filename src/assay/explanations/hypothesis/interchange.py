@@ -274,8 +274,7 @@ def interchange(
     """
     task = workbench.task
     alone = [(name,) for name in graph.carried]
-    first = tuple(n for n in graph.carried if all(n not in graph.values.model.behind(other) for other in graph.carried))
-    several = [first] if len(first) > 1 else []
+    several = [graph.first] if len(graph.first) > 1 else []
     drawn = [draw_swaps(graph, names, seed, swaps) for names in (*alone, *several)]
     every = Answers(task, (a for one in drawn for some in one.answers for a in some))
     at = np.arange(len(task)) if rows is None else rows

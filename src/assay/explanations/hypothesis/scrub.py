@@ -73,6 +73,12 @@ class Graph:
         """The variables that places carry: all that have some but the answer."""
         return tuple(name for name in self.places if name != self.answer)
 
+    @property
+    def first(self) -> tuple[str, ...]:
+        """Those of them that depend on no other of them."""
+        behind = set().union(*map(self.values.model.behind, self.carried))
+        return tuple(name for name in self.carried if name not in behind)
+
 
 class Edits:
     """The edits of a run: what everything takes that carries nothing, and then what places take. Several places may be
