@@ -163,6 +163,7 @@ def main() -> None:
     parser.add_argument("--induction", type=int, default=5, help="induction heads")
     parser.add_argument("--blocks", type=int, default=10)
     parser.add_argument("--draws", type=int, default=2, help="of a scrubbed run")
+    parser.add_argument("--swaps", action="store_true", help="interchange alone")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     started = time.process_time()
@@ -186,23 +187,30 @@ def main() -> None:
     print(f"| {' | '.join(columns)} |\n" + "| --- " * len(columns) + "|")
     for depth, (claim, apart) in every.items():
         graphs = {False: claim.graph(bench), True: apart.graph(bench)}
-        recovered = scrubbed(bench, graphs, given.draws)
+        recovered = {} if given.swaps else scrubbed(bench, graphs, given.draws)
         swaps = interchange(bench, graphs[False], (LEFT, PERTURBED), given.seed)
         for strength, words_ in STRENGTHS.items():
-            cells = [depth, words_, str(recovered[strength, False]), str(recovered[strength, True]), "", ""]
+            cells = [depth, words_, *(str(recovered.get((strength, tree), "")) for tree in (False, True)), "", ""]
             if strength in (LEFT, PERTURBED):
                 worst = least(swaps, strength)
                 cells[4:] = [f"{worst.value(strength)} ({', '.join(worst.names)})", str(worst.raw[strength])]
             print(f"| {' | '.join(cells)} |", flush=True)
+    if not given.swaps:
+        parts_kept(bench, previous, induction)
+    print(f"\n{time.process_time() - started:.0f} s of processor time")
+
+
+def parts_kept(bench: assay.Workbench, previous: Sequence[str], induction: Sequence[str]) -> None:
+    """The table of what is kept while the rest is at its mean."""
     columns = ["kept, the rest at its mean", "recovered", "KL", "the right content above the other, nats"]
     print(f"\n| {' | '.join(columns)} |\n" + "| --- " * len(columns) + "|")
-    kept = composed(model, previous, induction)
+    kept = composed(bench.model, previous, induction)
     scores = score(
         bench,
         {name: one.plan(bench, "mean") for name, one in kept.items()}
         | {f"floor {name}": one.floor(bench, "mean") for name, one in kept.items()},
     )
-    resamples = bench.task.resamples(np.flatnonzero(scores.count), given.seed)
+    resamples = bench.task.resamples(np.flatnonzero(scores.count), bench.seed)
     print(f"| everything | 1 | 0 | {resamples.mean(-scores.model.loss, scores.count)} |")
     for name in kept:
         one, floor = scores[name], scores[f"floor {name}"]
@@ -213,7 +221,6 @@ def main() -> None:
             str(resamples.mean(-one.loss, scores.count)),
         ]
         print(f"| {' | '.join(cells)} |", flush=True)
-    print(f"\n{time.process_time() - started:.0f} s of processor time")
 
 
 if __name__ == "__main__":

@@ -199,3 +199,12 @@ def test_swaps_of_which_the_high_level_model_says_nothing_are_drawn_again():
             assert swaps.answers[which][base] == answer(u, v)  # type: ignore[arg-type]
             assert swaps.answers[which][base] is not None
     assert swaps.changed[0].mean() > 0.9
+
+
+@pytest.mark.parametrize("rest", ["resample_joint", "resample_independent"])
+def test_what_a_computed_variable_reads_of_the_rest_is_held(rest: str):
+    """The total is computed of what is swapped in and of v, which nobody is said to carry."""
+    bench = workbench()
+    claim = Hypothesis(VARIABLES, {"u": ["a0.h1"], "total": ["m1"]})
+    found = {one.names: one.value(rest).value for one in interchange(bench, claim.graph(bench), (rest,), 0)}
+    assert found["u",] == found["total",] == 1.0

@@ -119,9 +119,10 @@ class Swapper(Scrub):
     def swap(self, swaps: Swaps, which: int) -> Plan:
         """The run of every base row in which the variables' places take what they are in their sources. Places of
         variables behind them are computed, of what was swapped; those of others stay the base's."""
-        at, rest = self.rest_of(self.graph.answer, self.every, ("swapped",), None)
-        edits = Edits(rest)
         behind = behind_all(self.graph.values.model, swaps.names)
+        computed = [name for name in self.graph.values.model.variables if name in {self.graph.answer, *behind}]
+        at, rest = self.rest_of(computed, self.every, ("swapped",), None)
+        edits = Edits(rest)
         for name, places in self.graph.places.items():
             rows = swaps.sources[name][which] if name in swaps.names else None
             if self.rest == LEFT and rows is None:

@@ -148,7 +148,7 @@ class Scrub:
         """
         module = isinstance(self.workbench.model, ModuleModel)  # whose parts stand in no known order
         depth = None if reached is None or module else max(one.depth for one in reached)
-        at, rest = self.rest_of(name, data, path, depth)
+        at, rest = self.rest_of((name,), data, path, depth)
         edits = Edits(rest)
         if name == self.graph.answer:
             for one in self._kept(name):
@@ -208,9 +208,13 @@ class Scrub:
         return found
 
     def rest_of(
-        self, name: str, data: Rows, path: tuple[str, ...], depth: int | None
+        self, computed: Sequence[str], data: Rows, path: tuple[str, ...], depth: int | None
     ) -> tuple[Rows | None, dict[Site, Edit]]:
-        """The rows whose tokens a run to a depth reads, and what everything on the way takes that carries nothing."""
+        """The rows whose tokens a run to a depth reads, and what everything on the way takes that carries nothing.
+
+        Args:
+            computed: variables that the run computes: what is loose before any of them is held.
+        """
         if self.rest == LEFT:
             return (None if data is self.every else data), {}
         carriers = [one for variable in self.graph.places for one in self._kept(variable)]
@@ -226,7 +230,7 @@ class Scrub:
         if self.rest not in RESAMPLED:
             at = None if data is self.every else data
             return at, {edit.site: edit for edit in self.workbench.ablate(sites, self.rest, self.draw)}
-        loose = self.graph.loose[name]
+        loose = tuple(dict.fromkeys(one for name in computed for one in self.graph.loose[name]))
         tokens = self._agreeing(loose, True, data, ("rest",) if self.rest == SHARED else (*path, "rest"))
         if self.rest != "resample_independent":
             return tokens, {site: Edit(site, From("clean", tokens)) for site in sites}
