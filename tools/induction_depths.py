@@ -38,6 +38,7 @@ from assay.stats.keyed import generator
 
 FIRST, SECOND = 4, 8  # columns of the two contents, each behind its trigger
 TRIGGERS, CONTENTS, FILLERS = 3, 2, 5
+SCORES = ("scrubbed", "swaps", "kept")
 LEAST = 0.15  # the score of a head that is taken
 
 
@@ -117,23 +118,29 @@ def _first(names: Sequence[str]) -> Any:
 
 def composed(model: Any, previous: Sequence[str], induction: Sequence[str]) -> dict[str, Explanation]:
     """What is kept, everything else at its mean: parts, and edges of the composition alone."""
-    into = [f"input->{head}<{part}>" for head in (*previous, *induction) for part in "qkv"]
+    share = model.config.heads // model.config.kv_heads
+
+    def read(head: str, part: str) -> str:
+        """What of a head reads: heads may share keys and values."""
+        layer, _, index = head.partition(".h")
+        return f"{head}<{part}>" if part == "q" or share == 1 else f"{layer}.kv{int(index) // share}<{part}>"
+
+    into = [f"input->{read(head, part)}" for head in (*previous, *induction) for part in "qkv"]
     out = ["input->logits", *(f"{head}->logits" for head in induction)]
     layer = {name: int(name[1 : name.index(".")]) for name in (*previous, *induction)}
     pairs = [(one, other) for one in previous for other in induction if layer[one] < layer[other]]
 
     def edges(parts: str) -> list[str]:
-        return [*into, *out, *(f"{one}->{other}<{part}>" for one, other in pairs for part in parts)]
+        return [*into, *out, *(f"{one}->{read(other, part)}" for one, other in pairs for part in parts)]
 
     first = min(layer[one] for one in induction)
     below = [one for one in model.components if one[0] in "am" and int(one[1:].partition(".")[0]) < first]
-    known = set(model.edges)
     return {
         "the induction heads": assay.Keep(list(induction)),
         "and the previous-token heads": assay.Keep([*previous, *induction]),
         f"and all parts of the layers before {first}": assay.Keep([*below, *induction]),
-        "edges: keys of induction heads alone": assay.Circuit([name for name in edges("k") if name in known]),
-        "edges: their queries and values too": assay.Circuit([name for name in edges("qkv") if name in known]),
+        "edges: keys of induction heads alone": assay.Circuit(list(dict.fromkeys(edges("k")))),
+        "edges: their queries and values too": assay.Circuit(list(dict.fromkeys(edges("qkv")))),
     }
 
 
@@ -163,7 +170,7 @@ def main() -> None:
     parser.add_argument("--induction", type=int, default=5, help="induction heads")
     parser.add_argument("--blocks", type=int, default=10)
     parser.add_argument("--draws", type=int, default=2, help="of a scrubbed run")
-    parser.add_argument("--swaps", action="store_true", help="interchange alone")
+    parser.add_argument("--only", nargs="+", choices=SCORES, default=SCORES)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     started = time.process_time()
@@ -185,17 +192,17 @@ def main() -> None:
     print(f"\n{len(bench.task)} prompts in {given.blocks} blocks; the model's likeliest content is right in {right}\n")
     columns = ["hypothesis", "the rest", "scrubbed, not treeified", "treeified", "interchange, worst variable", "raw"]
     print(f"| {' | '.join(columns)} |\n" + "| --- " * len(columns) + "|")
-    for depth, (claim, apart) in every.items():
+    for depth, (claim, apart) in every.items() if {"scrubbed", "swaps"} & set(given.only) else ():
         graphs = {False: claim.graph(bench), True: apart.graph(bench)}
-        recovered = {} if given.swaps else scrubbed(bench, graphs, given.draws)
-        swaps = interchange(bench, graphs[False], (LEFT, PERTURBED), given.seed)
+        recovered = scrubbed(bench, graphs, given.draws) if "scrubbed" in given.only else {}
+        swaps = interchange(bench, graphs[False], (LEFT, PERTURBED), given.seed) if "swaps" in given.only else []
         for strength, words_ in STRENGTHS.items():
             cells = [depth, words_, *(str(recovered.get((strength, tree), "")) for tree in (False, True)), "", ""]
-            if strength in (LEFT, PERTURBED):
+            if swaps and strength in (LEFT, PERTURBED):
                 worst = least(swaps, strength)
                 cells[4:] = [f"{worst.value(strength)} ({', '.join(worst.names)})", str(worst.raw[strength])]
             print(f"| {' | '.join(cells)} |", flush=True)
-    if not given.swaps:
+    if "kept" in given.only:
         parts_kept(bench, previous, induction)
     print(f"\n{time.process_time() - started:.0f} s of processor time")
 
