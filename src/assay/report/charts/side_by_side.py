@@ -56,7 +56,7 @@ class SideBySide:
             table.add_column(column, no_wrap=True)
         for name, style, row in (
             (f"  usual: {_USUAL}", _DIM, _over_counts),
-            (f"► {_DECIDES}", "", _over_own),
+            (f"▸ {_DECIDES}", "", _over_own),
         ):
             cells = [Text(name, style=style)]
             for _, record in self.runs:
