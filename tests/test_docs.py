@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import assay
 from assay.explanations.claims.file import claim_of
 from assay.explanations.claims.source import parse
 from tools import claim_files
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 LONGEST = 12  # rows of a table of results that is not folded
 NEEDS = "needs-"  # a block that needs another library: `test_neighbours` runs it where that is installed
-_BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: Path, language: str) -> list[tuple[int, str, str]]:
@@ -40,6 +41,20 @@ def test_yaml_examples_are_valid_claims(page: Path):
     for line, words, text in blocks(page, "yaml"):
         if words != "no-run":
             claim_of(parse(text, f"{page.name}:{line}").data)
+
+
+def test_prompts_that_pages_show_can_be_scored(tmp_path: Path):
+    model = assay.load("zoo:novel-attn2-rep")
+    seen = 0
+    for page in PAGES:
+        for line, _, text in blocks(page, ""):
+            if text.startswith("clean,"):
+                head, *rows = text.splitlines()
+                other = rows[0].replace(" door", " river").replace(" garden", " letter")
+                (tmp_path / "prompts.csv").write_text("\n".join([head, *rows, other]))
+                assert len(assay.Task.prompts(model, tmp_path / "prompts.csv").documents) == len(rows), f"{page}:{line}"
+                seen += 1
+    assert seen
 
 
 def test_the_page_of_claim_files_is_up_to_date():

@@ -147,7 +147,7 @@ Rows of a CSV, TSV or JSONL file (packed or not: .gz, .bz2, .xz), all with the s
 
 ```
 clean,corrupted,correct,incorrect
-They looked at the old lamp and the old,They looked at the old tree and the old, lamp, tree
+They looked at the old door and the old,They looked at the old garden and the old, door, garden
 ```
 """
 CLASSIFY = """

@@ -226,6 +226,8 @@ def test_validate_refuses_what_measure_refuses(
             "claim.yaml:2: rows.jsonl:1: there is no column 'text'; valid: 'b",
         ),
         ({"task": f"{{kind: text, texts: ['{STORY}']}}"}, "scored ones when at least two differ; give 'reference'"),
+        ({"task": "{kind: repeat, length: 500}"}, "claim.yaml:2: two copies of 500 tokens do not fit the context"),
+        ({"task": "{kind: prompts, file: story.txt}"}, "claim.yaml:2: the prompts 'story.txt' must be a file that"),
         ({"task": "{kind: text, files: [bytes.txt]}"}, "claim.yaml:2: the file 'bytes.txt' cannot be read as UTF-8"),
         (
             {"task": "{kind: text, files: [story.txt]}", "more": "reference: {files: [copy.txt]}"},

@@ -221,3 +221,12 @@ def test_a_terminal_with_no_color_is_plain(monkeypatch):
     assert "\x1b[1" in rendered(Text("claim", style="bold"))
     monkeypatch.setenv("NO_COLOR", "1")
     assert rendered(Text("claim", style="bold")) == "claim\n"
+
+
+def test_a_dry_run_needs_no_free_folder(run):
+    Path("claim.yaml").write_text(CLAIM)
+    Path("taken").mkdir()
+    assert run("measure", "claim.yaml", "--out", "taken")[0] == 2
+    code, out, err = run("measure", "claim.yaml", "--out", "taken", "--dry-run")
+    assert (code, "passes over all scored rows" in out) == (0, True), err
+    assert not list(Path("taken").iterdir())

@@ -137,7 +137,7 @@ def test_a_small_model_is_measured_whole_where_nobody_gave_a_budget():
     [
         (
             2,
-            r"^a budget of 2 passes is too small for this claim's headline, which takes about \d+; '--b",
+            r"^a budget of 2 passes is too small for this claim's headline, which takes about \d+; the b",
         ),
         (1, r"^a budget of 1 pass is too small"),
         (0, r"^'budget' must be at least 1, not 0$"),

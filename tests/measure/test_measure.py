@@ -182,3 +182,14 @@ def test_a_program_whose_source_is_nowhere_is_measured_and_its_length_is_undefin
     assert bits.claim.reason in bits.reason
     result.save(tmp_path / "run")
     assert "cannot be found" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_task_of_another_models_tokens_is_refused():
+    own, other = assay.load("zoo:novel-1l"), assay.load("zoo:stories-260k")
+    task = Task.repeat(other, n=4, length=8)
+    with pytest.raises(TaskError, match=r"another tokenizer than zoo:novel-1l: id \d+ is '.*' there and '.*' here"):
+        assay.measure(Remove(["a0.h1"]), own, task, only="headline")
+    with pytest.raises(TaskError, match="another tokenizer"):
+        assay.Workbench(own, task)
+    twin = assay.load("zoo:novel-attn2")
+    assert assay.Workbench(twin, Task.repeat(own, n=4, length=8)).task.tokenizer is own.tokenizer

@@ -169,3 +169,12 @@ def test_what_cannot_be_saved_early_is_said_and_measured_on(
 
 def stopping(*_: object) -> None:
     raise StopError
+
+
+def test_the_least_budget_goes_on_with_nothing(claim: Path, tmp_path: Path, assay: Callable[..., tuple[int, str, str]]):
+    out = tmp_path / "run"
+    assert assay("measure", str(claim), "--out", str(out), "--budget", "headline")[0] == 0
+    before = load_run(out).record
+    code, _, said = assay("measure", "--continue", str(out), "--budget", "headline")
+    assert code == 0, said
+    assert_same(load_run(out).record.model_copy(update={"budget": before.budget}), before)

@@ -37,6 +37,11 @@ def test_gpt2_small_has_the_known_counts():
     assert (len(edges.writers), len(edges.readers), len(edges)) == (157, 445, 32_491)
 
 
+def test_edges_show_themselves_on_one_line():
+    edges = Edges(Shape(2, 8, 2, 2, 4, (16, 16), 50, 32, parallel=False, norm="layer"))
+    assert repr(edges) == "<Edges: 46, from input->a0.h0<q> to m1->logits>"
+
+
 def test_every_edge_of_a_published_circuit_exists():
     edges, published = Edges(GPT2), json.loads(ioi())["edges"]
     numbers = [edges.number(name) for name in published]

@@ -158,7 +158,11 @@ def test_all_rows_that_cannot_be_scored_are_said_at_once(tmp_path):
 
 
 def test_an_answer_without_its_space_is_refused_with_a_hint():
-    assert "with a space before it, is one" in refused([row(0), row(1, correct="something")])
+    bare = row(1, correct="something")
+    assert "with a space before it, is one" in refused([row(0), bare])
+    assert (
+        refused([row(0), bare, bare]).count("and an answer must be one: ' something', with a space before it, is") == 2
+    )
 
 
 @pytest.mark.parametrize(

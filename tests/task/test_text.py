@@ -243,6 +243,17 @@ def test_a_window_of_training_text_inside_a_scored_text_is_refused():
         Task.text(novel(), texts=[text(1, 300), scored], reference="train")
 
 
+def test_one_file_is_one_document_and_needs_others_beside_it(tmp_path):
+    (tmp_path / "own.txt").write_text(TEXTS[0])
+    with pytest.raises(TaskError, match=r"own.txt is one document, and others are needed to fill ablations; give more"):
+        Task.text(novel(), files=tmp_path / "own.txt")
+
+
+def test_a_reference_that_nobody_chose_says_so_where_it_overlaps():
+    with pytest.raises(TaskError, match=r"word for word in .*; three tenths of what was given became the reference: "):
+        Task.text(novel(), texts=[TEXTS[5], "As it was said: " + TEXTS[5]])
+
+
 def test_the_description_says_how_large_the_reference_is():
     assert Task.text(novel(), texts=TEXTS).description.reference.documents == 6
 

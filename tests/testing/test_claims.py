@@ -85,6 +85,14 @@ def test_more_than_the_whole_is_refused_before_anything_is_measured():
         assert_recovered("no.yaml", at_least=90.0)
 
 
+def test_pytest_shows_the_tests_own_line_and_none_of_ours(pytester: pytest.Pytester):
+    pytester.makepyfile("from assay.testing import assert_costs\ndef test(): assert_costs('no.yaml', at_least=1.0)\n")
+    shown = pytester.runpytest_inprocess(*PLUGIN).stdout.str()
+    assert "the claim file 'no.yaml' does not exist" in shown
+    assert "testing/claims.py" not in shown
+    assert "source.py" not in shown
+
+
 def test_a_figure_without_a_lower_end_fails_with_the_reason(model, task):
     with pytest.raises(AssertionError, match=r"no interval: .* too few.*and at least 0 was asked of its lower"):
         assert_recovered(assay.Keep(["m0"]), model, task, at_least=0.0, ablation="mean", documents=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +89,7 @@ def measure(
     if dry_run:
         from assay.measure.plan_cost import dry_run as cost
 
-        print_cost(cost(file, settings), as_json, settings.budget)
+        print_cost(cost(file, replace(settings, out=None)), as_json, settings.budget)  # nothing is written
     else:
         run_measurement(file, settings, as_json)
 

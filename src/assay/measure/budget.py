@@ -76,7 +76,7 @@ class TooSmallError(UserError):
         takes = "" if least is None else f", which takes about {least}"
         super().__init__(
             f"a budget of {passes:g} pass{'es' * (passes != 1)} is too small for this claim's headline{takes}; "
-            "'--budget headline' measures it whatever it takes"
+            "the budget 'headline' measures it whatever it takes"
         )
 
 

@@ -23,6 +23,7 @@ from assay.store.register import check as check_register
 from assay.store.register import register_path
 from assay.store.runs import check_target
 from assay.task.documents import spread
+from assay.task.encode import refuse_other_tokens
 from assay.task.found_on import read_found_on
 from assay.task.task import Task
 
@@ -132,10 +133,11 @@ def together(model: Model | ModuleModel, task: Task, settings: Settings) -> tupl
     """A model, and what is scored of a task.
 
     Raises:
-        TaskError: for a task without a reference.
+        TaskError: for a task without a reference, or of another model's tokens.
     """
     if task.reference is None or not len(task.reference.tokens):
         raise TaskError(f"the task {task.name!r} has no reference examples, which ablations are filled from")
+    refuse_other_tokens(model, task)
     if settings.documents is not None and len(task.documents) > settings.documents:
         task = task.subset(spread(task.strata, task.clusters, settings.documents, settings.seed))
     if isinstance(model, ModuleModel):

@@ -73,6 +73,9 @@ class Edges(Sequence[str]):
         self.writers, self.readers = tuple(writers), tuple(readers)
         self.offsets: Int[np.ndarray, "readers_and_one"] = np.cumsum([0, *(r.writers for r in readers)])
 
+    def __repr__(self) -> str:
+        return f"<Edges: {len(self):,}, from {self[0]} to {self[-1]}>"
+
     def __len__(self) -> int:
         return int(self.offsets[-1])
 

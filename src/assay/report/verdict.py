@@ -258,8 +258,10 @@ def _equal(group: ControlGroup, n: int, removal: bool) -> str:
 
 
 def many(group: ControlGroup) -> str:
-    """How many controls of which name, as "19 other heads" or "2 × search on a shuffled task"."""
+    """How many controls of which name, as "19 other heads" or "2 searches on a shuffled task"."""
     name, n = plain_text(group.name), words.count(len(group.known))
+    if name.startswith("search ") and len(group.known) != 1:
+        return f"{n} searches {name.removeprefix('search ')}"
     return f"{n} {name}" if name.endswith("s") else f"{n} × {name}"
 
 

@@ -33,6 +33,8 @@ def likeliest(
         plans: name -> what is run; None: the model itself.
         rows: of the task, in ascending order.
     """
+    if not plans:
+        return {}  # and nothing is run: what has no budget asks for no names
     task, runner = workbench.task, workbench.runner
     found: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in plans}
     with torch.no_grad():

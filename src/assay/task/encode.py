@@ -46,6 +46,24 @@ def reads_tokens(model: Any) -> None:
         )
 
 
+def refuse_other_tokens(model: Any, task: Any) -> None:
+    """Refuses a task whose ids are other tokens to this model than to the one that it was made for.
+
+    Raises:
+        TaskError: names the first such id.
+    """
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None or task.tokenizer is None or tokenizer is task.tokenizer:
+        return
+    ids = np.unique(task.tokens).tolist()
+    for one, mine, its in zip(ids, *(t.convert_ids_to_tokens(ids) for t in (tokenizer, task.tokenizer)), strict=True):
+        if mine != its:
+            raise TaskError(
+                f"the task {task.name!r} was made for a model with another tokenizer than {name_of(model)}: id {one} "
+                f"is {its!r} there and {mine!r} here; make the task for this model"
+            )
+
+
 def tokenizer_of(model: Any) -> Any:
     """The model's tokenizer.
 

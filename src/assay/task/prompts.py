@@ -164,7 +164,7 @@ def answer_of(model: Any, row: PromptRow, column: str, prompt: Int[np.ndarray, "
 
     hint = "" if len(spaced) != 1 or answer[:1].isspace() else f"{' ' + answer!r}, with a space before it, is one"
     if len(ids) != 1:
-        tail = f"; {hint}" if hint else ""
+        tail = f": {hint}" if hint else ""  # no ";": a table of such rows says it too
         raise TaskError(
             f"{row.where}: {column!r} {answer!r} is {len(ids)} tokens ({pieces(ids)}), and an answer must be one{tail}"
         )

@@ -75,6 +75,11 @@ def text_task(
         documents = read(texts, what)
         name = f"{len(documents)} {'texts' if kind == 'text' else 'documents of ids'}"
         if reference is None:
+            if files is not None and len(documents) == 1:
+                raise TaskError(
+                    f"{documents[0].name} is one document, and others are needed to fill ablations; give more files, a "
+                    "CSV or JSONL file with a document in each row, or 'reference'"
+                )
             chosen, notes["reference"] = three_tenths([content_hash(d.tokens) for d in documents], "documents")
             others = [d for d in documents if content_hash(d.tokens) in chosen]
             documents = [d for d in documents if content_hash(d.tokens) not in chosen]
@@ -88,7 +93,15 @@ def text_task(
     elif others is None:
         others, notes["reference"] = zoo_reference(model, reference or "train", split, documents, width - head, seed)
     if texts is not None or not isinstance(reference, str | None):
-        refuse_overlap(documents, others, model.tokenizer if kind == "text" else None)
+        try:
+            refuse_overlap(documents, others, model.tokenizer if kind == "text" else None)
+        except TaskError as problem:
+            if reference is not None:
+                raise
+            raise TaskError(
+                f"{problem}; three tenths of what was given became the reference: leave one of two that share so much "
+                "out, or give 'reference'"
+            ) from None
     notes["context"] = width
     scored = cut(
         documents, width, start, model, unseen=texts is None and split == "unseen" and trained_on(model) is not None

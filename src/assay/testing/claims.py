@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Unpack
 
-from assay.errors import ClaimError
+from assay.errors import ClaimError, UserError
 from assay.explanations.base import Explanation
 from assay.explanations.claims.file import ClaimFile, load_claim
 from assay.measure.measure import measure
@@ -114,11 +114,15 @@ def assert_expected(claim: ClaimFile) -> Measurement:
 
 
 def _headline(claim: Any, model: Any, task: Task | None, flags: Flags) -> Measurement:
-    file = load_claim(claim) if isinstance(claim, str | Path) else claim
-    settings = Settings.resolve(file if isinstance(file, ClaimFile) else None, **{**flags, "only": "headline"})
-    if flags.get("out") is None:
-        settings = replace(settings, out=None, register=False)
-    return measure(file, model, task, settings=settings, progress=False)
+    __tracebackhide__ = True
+    try:
+        file = load_claim(claim) if isinstance(claim, str | Path) else claim
+        settings = Settings.resolve(file if isinstance(file, ClaimFile) else None, **{**flags, "only": "headline"})
+        if flags.get("out") is None:
+            settings = replace(settings, out=None, register=False)
+        return measure(file, model, task, settings=settings, progress=False)
+    except UserError as problem:
+        raise problem.with_traceback(None) from None  # its sentence says all; the way to it is ours
 
 
 def _held(

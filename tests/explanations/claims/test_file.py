@@ -225,7 +225,11 @@ def test_a_claim_is_made_from_plain_data():
             "claim.yaml:3: 'bos' must be auto, true, false or a token such as '<|endoftext|>', not 3",
         ),
         ("split: test", "metric: los", "claim.yaml:3: unknown metric 'los'; did you mean 'loss'?"),
-        ("{kind: text, split: test}", "text", "claim.yaml:3: 'task' must be a mapping, not 'text'"),
+        (
+            "{kind: text, split: test}",
+            "text",
+            "claim.yaml:3: 'task' must be a mapping such as {kind: text, split: test}, not 'text'",
+        ),
         ("task: {kind: text, split: test}", "", "claim.yaml:2: the field 'task' is missing"),
     ],
 )
@@ -256,7 +260,7 @@ def test_a_mistake_is_one_sentence_with_line_value_and_nearest(refusal, old: str
         ("frozen_norm: 1", "claim.yaml:10: 'frozen_norm' must be true or false, not 1"),
         ("floors: [bigrm]", "claim.yaml:10: unknown floor 'bigrm'; did you mean 'bigram' or "),
         ("reference: {spilt: train}", "claim.yaml:10: unknown field 'spilt' in 'reference'; did you mean 'split'?"),
-        ("reference: train", "claim.yaml:10: 'reference' must be a mapping, not 'train'"),
+        ("reference: train", "claim.yaml:10: 'reference' must be a mapping such as {files: [other.txt]}, not 'train'"),
         ("family: nove", "claim.yaml:10: the family 'nove' is neither built in nor a file here; did you mean 'novel'?"),
         ("---\nmodel: x", "claim.yaml:10: a second document starts here; a claim file is one document"),
         ("seed: [1", "claim.yaml:11: this is not YAML: "),

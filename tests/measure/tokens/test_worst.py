@@ -102,3 +102,11 @@ def test_a_measurement_tells_them():
     token = next(t for t in record.residual.worst[0].text if t.kl == record.residual.worst[0].kl)
     assert len(token.top_model) == len(token.top_explained) == len(token.top_floor) == 4
     assert token.kl_floor is not None
+
+
+def test_without_runs_to_ask_nothing_is_run(monkeypatch: pytest.MonkeyPatch):
+    workbench = world()
+    scored, _ = measured(workbench, Constant(HEADS))
+    monkeypatch.setattr(workbench.runner, "clean", None)
+    found = worst(workbench, scored, explained=EXPLAINED, floor=FLOOR, count=2)
+    assert all(token.top_model == () for row in found.rows for token in row.text)

@@ -1,5 +1,6 @@
 """Charts are drawn from the record alone, and saved without a network."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -175,3 +176,20 @@ def test_controls_of_a_remove_claim_are_drawn_by_kl():
     assert "KL when removed, nats a token" in text
     assert "recovered" not in text
     assert '"x": 0.61' in text
+
+
+def test_each_chart_of_the_picture_of_a_run_keeps_its_own_colours():
+    svg = charts.drawn(charts.card(records.measured()), "svg").decode()
+    points = re.findall(r'<path aria-label="([^"]*)"[^>]*aria-roledescription="point"[^>]*fill="([^"]*)"', svg)
+    fills = {re.findall(r"kind: (\w+)", said)[0]: fill for said, fill in points}
+    assert fills["headline"] == charts.CLAIM
+    assert fills["control"] == charts.INK
+
+
+def test_a_share_that_does_not_lead_says_of_what_it_is():
+    record = records.data()
+    assert "of the KL" not in str(_chart(charts.recovered, record).to_dict())
+    record["task"] |= {"metric": "logit_diff", "kind": "prompts"}
+    record["headline"]["recovered_loss"] = records.estimate(0.86, 0.05)
+    for draw in (charts.recovered, charts.controls):
+        assert "recovered of the KL (R_D)" in str(_chart(draw, record).to_dict())

@@ -104,3 +104,12 @@ def test_a_browser_sorts_and_filters(tmp_path):
     values = [float((a["data-order"] or "").split(", ")[-3]) for a in rows]
     assert values == sorted(values, reverse=True)
     assert [a["data-kind"] for a in rows if "hidden" not in a] == ["circuit"]
+
+
+def test_the_figure_that_leads_a_page_leads_its_row():
+    record = records.data()
+    record["task"] |= {"metric": "logit_diff", "kind": "prompts"}
+    record["headline"]["recovered_loss"] = records.estimate(0.86, 0.05)
+    html = _words(index.render("runs", [IndexedRun("a", records.measured(record))]))
+    assert "86 % [81, 91] of the logit difference, 99.90 % [99.86, 99.93] of the KL" in html
+    assert "of the KL" not in _words(index.render("runs", _runs()))

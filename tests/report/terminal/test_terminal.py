@@ -141,6 +141,11 @@ def test_what_does_as_well_is_named():
     group = record["controls"]["groups"][0]
     group["values"][0] = 1.01
     assert f"A control does as well: 1.01 ({group['name']})" in printed(Card(records.measured(record)), 100)
+    lone = {"p": None, "difference": records.estimate(-0.01, 0.02), "values": [1.02], "name": "top attribution", "n": 1}
+    record["controls"]["groups"].append(group | lone)
+    said = "A control does as well: 1.02 (top attribution), the claim"
+    (line,) = (x for x in printed(Card(records.measured(record)), 100).splitlines() if said in x)
+    assert "p =" not in line  # that of another group
     record["rivals"][0]["recovered"] = records.estimate(0.9999, 0.0)
     name = record["rivals"][0]["name"]
     assert f"A simpler system does as well or better: {name} recovers" in printed(Card(records.measured(record)), 100)

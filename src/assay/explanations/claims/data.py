@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from assay.errors import ClaimError, nearest
+from assay.errors import ClaimError, TaskError, nearest
 from assay.intervene.fill.spec import ABLATIONS
 from assay.task.spec import METRICS
 
@@ -27,7 +27,7 @@ def check_data(claim: ClaimFile, ablations: Sequence[str] | None = None) -> None
         TaskError: for prompts that are not rows of one form, with their file and line.
     """
     task, reference = claim.task, claim.reference
-    columns = _columns(task.file) if task.kind == "prompts" else ()
+    columns = _columns(claim, task.file) if task.kind == "prompts" else ()
     if reference is not None and task.kind in ("repeat", "planted"):
         raise ClaimError(
             f"{claim.where('reference')}a task of kind {task.kind!r} makes its own reference; leave it out"
@@ -53,10 +53,14 @@ def check_data(claim: ClaimFile, ablations: Sequence[str] | None = None) -> None
             )
 
 
-def _columns(file: str) -> tuple[str, ...]:
+def _columns(claim: ClaimFile, file: str) -> tuple[str, ...]:
     from assay.task.prompt_rows import read_rows
 
-    rows, _ = read_rows(file)  # every row has the first one's columns
+    try:
+        rows, _ = read_rows(file)  # every row has the first one's columns
+    except TaskError as problem:
+        named = str(problem).startswith(file)  # its own line says more than the claim file's
+        raise TaskError(("" if named else claim.where("task", "file")) + str(problem)) from problem
     return tuple(rows[0].values)
 
 

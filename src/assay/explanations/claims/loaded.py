@@ -29,10 +29,13 @@ def build_task(claim: ClaimFile, model: Any, documents: int | None = None, seed:
             return Task.text(model, **options, max_documents=documents, seed=seed)
         except TaskError as problem:
             raise TaskError(_placed(claim, str(problem))) from problem
-    if fields.kind == "repeat":
-        return Task.repeat(model, **options)
-    if fields.kind == "planted":
-        return world(claim.model).task(**options)
+    try:
+        if fields.kind == "repeat":
+            return Task.repeat(model, **options)
+        if fields.kind == "planted":
+            return world(claim.model).task(**options)
+    except TaskError as problem:
+        raise TaskError(claim.where("task") + str(problem)) from problem
     other = None if reference is None or reference.files is None else reference.files[0]  # `check_data`: just one
     if fields.kind == "prompts":
         return Task.prompts(model, fields.file, reference=other, **options)

@@ -38,6 +38,11 @@ _TYPES = {
     "model_attributes_type": "a mapping",
     "literal_error": "auto, true or false",
 }
+_BLOCKS = {
+    "task": "{kind: text, split: test}",
+    "explanation": "{kind: remove, components: [a1.h3]}",
+    "reference": "{files: [other.txt]}",
+}
 
 
 def _sentence(error: ErrorDetails, schema: type[BaseModel], source: SourceFile, prefix: Path_) -> str:
@@ -72,6 +77,8 @@ def _sentence(error: ErrorDetails, schema: type[BaseModel], source: SourceFile, 
     if field == "components":
         like = getattr(schema, "like", "{a1.h3: induction}")
         what = what.replace("a mapping", f"a mapping such as {like}").replace("a list", "a list such as [a1.h3]")
+    elif what == "a mapping" and field in _BLOCKS:
+        what += f" such as {_BLOCKS[field]}"
     elif kind == "list_type" and isinstance(value, str):
         what = f"a list such as [{value}]"
     elif kind == "string_type" and error["loc"][0] == "variables":

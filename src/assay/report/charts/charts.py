@@ -187,7 +187,8 @@ def card(record: MeasurementRecord | SearchRecord) -> dict[str, Any]:
         spec.pop("background", None)
     heading = {"text": title, "subtitle": textwrap.wrap(said, 92), "anchor": "start", "fontSize": 16, "offset": 12}
     heading |= {"color": INK, "subtitleColor": MUTED, "font": FONT, "subtitleFont": FONT}
-    return {**top, "title": heading, "vconcat": specs, "spacing": 24, "datasets": data}
+    apart = {"scale": dict.fromkeys(("color", "shape", "size"), "independent")}  # kinds of rows are each chart's own
+    return {**top, "title": heading, "vconcat": specs, "resolve": apart, "spacing": 24, "datasets": data}
 
 
 def drawn(chart: alt.LayerChart | dict[str, Any], form: str) -> bytes:

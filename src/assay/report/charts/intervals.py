@@ -14,7 +14,7 @@ from assay.report.charts.strips import Look, StripMark, StripRow, strips
 from assay.report.plain import plain_text
 from assay.report.slices import PARTITIONS, phrase
 from assay.report.style import CLAIM, CONTROL, FLOOR, INK, RIVAL
-from assay.report.verdict import many, near
+from assay.report.verdict import led, many, near
 from assay.stats.estimate import Estimate
 
 _LEADS, _OTHER = Look(CLAIM, "diamond", 130, bar=True), Look(RIVAL, "circle", 70, bar=True)
@@ -31,11 +31,17 @@ def recovered(record: MeasurementRecord) -> alt.LayerChart | None:
         name = row.ablation if record.removal else f"over {floor_names.over(row)}"
         name += f", {row.ablation}" if row.ablation not in name and floors[row.floor] > 1 else ""
         name += f", {row.option}" if row.option else ""
-        name = f"▸ {name}" if row.headline else name
+        name = f"► {name}" if row.headline else name
         rows.append(StripRow(name, [StripMark(name, figure)], text, "headline" if row.headline else "other"))
     looks = {"headline": _LEADS, "other": _OTHER}
-    title = f"KL when removed, {words.per(record)}" if record.removal else "recovered (R_D)"
-    return strips(rows, title, looks, share=not record.removal)
+    return strips(rows, _title(record, record.removal), looks, share=not record.removal)
+
+
+def _title(record: MeasurementRecord, kl: bool) -> str:
+    """An axis's; where a metric of the task's own leads it says that the share is another one."""
+    if kl:
+        return f"KL when removed, {words.per(record)}"
+    return "recovered (R_D)" if led(record) is None else "recovered of the KL (R_D)"
 
 
 def parts(record: MeasurementRecord) -> alt.LayerChart | None:
@@ -43,7 +49,7 @@ def parts(record: MeasurementRecord) -> alt.LayerChart | None:
     remove, whole = record.removal, record.parts.compound
     rows = [(row, "one alone") for row in record.parts.components] + ([(whole, "all at once")] if whole else [])
     named = [(row.component, kind, row.kl_explained if remove else row.recovered) for row, kind in rows]
-    title = f"KL when removed, {words.per(record)}" if remove else "recovered (R_D)"
+    title = _title(record, remove)
     drawn = [
         StripRow(name, [StripMark(name, figure)], words.value_text(figure, 3 if remove else 2), kind)
         for name, kind, figure in named
@@ -68,7 +74,7 @@ def controls(record: MeasurementRecord) -> alt.LayerChart | None:
         kind = "near" if near(group) else "control"
         rows.append(StripRow(group_name(group), dots, said, kind, group.claim))
     looks = {"control": Look(INK, "circle", 50, heap=True), "near": Look(CONTROL, "circle", 50, heap=True)}
-    title = f"KL when removed, {words.per(record)}" if kl else "recovered (R_D)"
+    title = _title(record, kl)
     return strips(rows, title, looks, share=not kl, line="the claim, on the same rows")
 
 

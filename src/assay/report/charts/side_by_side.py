@@ -89,7 +89,7 @@ def picture(runs: NamedRecords) -> alt.LayerChart:
         if found.value is not None
     ]
     y = alt.Y("claim:N", title=None)
-    x = alt.X("value:Q", title="share of the model's performance kept", axis=alt.Axis(format="%"))
+    x = alt.X("value:Q", title="share of the model's performance kept", axis=alt.Axis(format="%", tickCount=6))
     scale = alt.Scale(domain=[_USUAL, _DECIDES], range=[FLOOR, CLAIM])
     legend = alt.Legend(orient="top", direction="vertical", columns=1, labelLimit=0)  # side by side they overlap
     colour = alt.Color("floor:N", title=None, scale=scale, legend=legend)

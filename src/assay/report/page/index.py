@@ -15,6 +15,7 @@ from assay.report import search_words, verdict, words
 from assay.report.charts import frontier
 from assay.report.page import shell
 from assay.report.plain import plain_text
+from assay.report.verdict import NamedMetric
 from assay.stats.estimate import Estimate
 from assay.version import VERSION
 
@@ -153,15 +154,24 @@ def _search(run: IndexedRun, record: SearchRecord) -> Line:
 
 
 def _figure(record: MeasurementRecord | SearchRecord) -> str:
-    """The figure that leads, with its interval."""
+    """The figure that leads, with its interval; beside the task's own metric the share of KL, which is drawn."""
     if isinstance(record, SearchRecord):
-        point = record.chosen_point
-        return words.percent(point.recovered, reason=False) if point and point.recovered.defined else "undefined"
+        point, named = record.chosen_point, verdict.metric_of(record.task.metric)
+        if point is None:
+            return "undefined"
+        return _shares(point.recovered, point.recovered_loss if named else None, named)
     if record.removal:
         found = record.headline.kl or Estimate.undefined("it was not measured")
         return f"KL {words.value_text(found, 3)} {words.interval_text(found, 3)}".rstrip()
-    found = record.headline.recovered
-    return words.percent(found, reason=False) if found.defined else "undefined"
+    named, share = verdict.led(record) or (None, None)
+    return _shares(record.headline.recovered, share, named)
+
+
+def _shares(found: Estimate, share: Estimate | None, named: NamedMetric | None) -> str:
+    kl = words.percent(found, reason=False) if found.defined else "undefined"
+    if named is None or share is None or not share.defined:
+        return kl
+    return f"{words.percent(share, reason=False)} of the {named.name}, {kl} of the KL"
 
 
 def thumbnail(record: MeasurementRecord | SearchRecord, most: float = 0.0) -> str:

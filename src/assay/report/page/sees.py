@@ -14,12 +14,13 @@ def headline(record: MeasurementRecord) -> str:
     if record.removal:
         return (
             f"The longer a bar, the more the model's predictions change without these parts: KL in "
-            f"{words.per(record)}. The headline (▸) is the ablation that changes them least."
+            f"{words.per(record)}. The headline (►) is the ablation that changes them least."
         )
     known = [row for row in record.table if row.recovered.defined]
     if not known:
         return "No figure is defined."
-    text = "Each bar runs from its floor (0) towards the model (1), the headline's is marked ▸"
+    what = "" if verdict.led(record) is None else ", and is the share of the KL"
+    text = f"Each bar runs from its floor (0) towards the model (1){what}; the headline's is marked ►"
     if any((row.recovered.value or 0.0) < 0 for row in known):
         text += "; one to the left of 0 is further from the model than its floor is"
     low, high = (f(known, key=lambda row: row.recovered.value or 0.0) for f in (min, max))

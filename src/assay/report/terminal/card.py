@@ -203,11 +203,13 @@ class Card:
         places = 3 if record.removal else 2
         best = max(groups, key=lambda group: group.known[-1])
         own, top, p = best.claim.value, best.known[-1], record.controls.largest_p
-        said, tail = f"{words.number(top, places)} ({best.name})", "" if p is None else f"; p = {words.p_text(p)}"
+        said = f"{words.number(top, places)} ({best.name})"
         apart = best.difference
         level = apart is not None and apart.low is not None and apart.low <= 0
         if own is not None and (top >= own or level):
-            return plain_text(f"A control does as well: {said}, the claim {words.number(own, places)}{tail}.")
+            its = "" if best.p is None else f"; p = {words.p_text(best.p)}"
+            return plain_text(f"A control does as well: {said}, the claim {words.number(own, places)}{its}.")
+        tail = "" if p is None else f"; p = {words.p_text(p)}"
         if p is not None and p > 0.05:
             n = min(group.n for group in groups if group.p is not None)
             tail += f", the least for {n}" if p <= 1 / (1 + n) else ""

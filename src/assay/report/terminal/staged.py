@@ -49,6 +49,8 @@ def checks(found: Sequence[Check]) -> str:
 
 def length(found: Length) -> str:
     own, whole = found.claim.bits, found.standalone.bits
+    if own is None and found.reason is not None:
+        return f"length: none, because {plain_text(found.reason)}"
     said = ["undefined"] if own is None else [f"{words.bits(own)} for the claim itself"]
     said += [] if whole is None else [f"{words.bits(whole)} to run it without the model"]
     return f"length: {', '.join(said)}"
