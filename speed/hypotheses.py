@@ -140,6 +140,8 @@ def growth(name: str, examples: int) -> Iterator[str]:
     library = network(name)
     model, task = opened(library), task_of(library, examples)
     for depth, width in ((1, 1), (2, 1), (3, 1), (4, 1), (2, 2), (3, 2), (2, 4), (3, 4)):
+        if depth >= model.config.layers:
+            continue  # two levels in one layer
         case = Case(model, library, task, hypothesis(model.config.layers, depth, width), "resample_independent")
         runs = len(Scrub(case.bench, case.graph, case.rest).plan().runs)
         taken = case.ours()
