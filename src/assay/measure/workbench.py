@@ -337,6 +337,8 @@ def _beyond_headline(
     context = against(lambda: rivals.sets(plan_context, settings, explanation, context.ablation, rows))
     found = replace(found, agreement=with_hard_tokens(context, found.agreement))
     done(context, "rivals", found)
+    if context.rivals:
+        told(staged.rivals([one.name for one in context.rivals]))
     if explanation.at_strengths:
         say("strength", 0, None)
 

@@ -128,6 +128,8 @@ def measure_yardsticks(
     if asks("residual"):
         found = replace(found, residual=_residual(context, apart))
     done(context, "residual", found)
+    if found.residual.slices:
+        told(staged.residual(found.residual))
     found = replace(found, own=run("own", asks("own"), lambda: _own(context, apart), lambda _: None))
     done(context, "own", found)
     say("length in bits", 0, None)

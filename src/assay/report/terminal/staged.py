@@ -9,8 +9,11 @@ from assay.record.compute import Compute, Length
 from assay.record.controls import Controls
 from assay.record.headline import Agreement, Headline
 from assay.record.interchange import Interchange
+from assay.record.residual import Residual
 from assay.report import floors, words
 from assay.report.plain import plain_text
+
+LEAST_TOKENS, MOST_NAMED = 20, 6  # tokens of a slice that is named, and rivals
 
 
 def headline(found: Headline) -> str:
@@ -27,6 +30,21 @@ def swaps(found: Interchange) -> str:
 
 def agreement(found: Agreement) -> str:
     return f"agreement: the same most likely token as the model's, a share of {_short(found.agreement)}"
+
+
+def rivals(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f"rivals: {', '.join(map(plain_text, names[:MOST_NAMED]))}{more}"
+
+
+def residual(found: Residual) -> str:
+    """Where most is left: the worst slice of those that are partitions, and the worst token."""
+    slices = [one for name, some in found.slices.items() if name not in ("document", "token") for one in some]
+    known = [one for one in slices if one.kl.value is not None and one.tokens >= LEAST_TOKENS]
+    worst = max(known, key=lambda one: one.kl.value or 0.0, default=None)
+    said = [] if worst is None else [f"a KL of {_short(worst.kl, 3)} in the slice {plain_text(worst.slice)!r}"]
+    said += [f"{words.number(found.worst[0].kl, 3)} at the worst token"] if found.worst else []
+    return f"residual: {', '.join(said) or 'nothing was looked at'}"
 
 
 def controls(found: Controls) -> str:
