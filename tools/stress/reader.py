@@ -17,7 +17,10 @@ from tools.stress import mutate
 # what stands on stderr before a sentence: lines of the stages that are done
 STAGES = (
     "headline: ",
+    "swaps: ",
     "agreement: ",
+    "rivals: ",
+    "residual: ",
     "controls: ",
     "checks: ",
     "length: ",
