@@ -106,14 +106,14 @@ class Case:
             self.graph.reads,
             self.graph.loose,
             [str(site) for site in complement(named, self.bench.model)],
-            lambda names, data, path: draws._agreeing(tuple(names), True, data, path),
+            lambda names, data, path: draws.agreeing(tuple(names), True, data, path),
             joint=self.rest == "resample_joint",
         )
 
         def run() -> float:
             with torch.no_grad():
                 explained = scrubber.log_probs(self.graph.answer)
-                clean = scrubber._run(scrubber.every, {}, set())[0]  # as a script does that scores it
+                clean = scrubber.run(scrubber.every, {}, set())[0]  # as a script does that scores it
             return float((clean.exp() * (clean - explained)).sum(-1).double().mean())
 
         taken, self.kl["plain"] = timed(run)

@@ -7,8 +7,9 @@ import pytest
 
 import assay
 from assay.explanations.hypothesis.example import examples_of
-from tools import brackets
-from tools.brackets import KINDS, LENGTHS, PAIRS, PUBLISHED, TRAINED
+from tools import bracket_networks, brackets
+from tools.bracket_networks import KINDS, LENGTHS, TRAINED
+from tools.brackets import PAIRS, PUBLISHED
 
 
 def kind_by_hand(steps: np.ndarray) -> str:
@@ -23,33 +24,35 @@ def kind_by_hand(steps: np.ndarray) -> str:
 @pytest.mark.parametrize("kind", range(len(KINDS)))
 def test_strings_are_of_their_kind(kind: int):
     for length in (TRAINED[1], LENGTHS[-1]):
-        made = brackets.strings(np.random.default_rng(0), kind, 300, length)
+        made = bracket_networks.strings(np.random.default_rng(0), kind, 300, length)
         assert len(made) > 60
         assert made.shape[1] == length
         assert {kind_by_hand(one) for one in made} == {KINDS[kind]}
 
 
 def test_balanced_strings_are_as_likely_as_each_other():
-    made = brackets.balanced(np.random.default_rng(0), 4200, 8)
+    made = bracket_networks.balanced(np.random.default_rng(0), 4200, 8)
     _, counts = np.unique(made, axis=0, return_counts=True)
     assert len(counts) == 14  # Catalan's number
     assert (abs(counts - 300) < 5 * 300**0.5).all()
 
 
 def test_what_is_scored_is_not_trained_on_and_is_in_one_part_only():
-    parts = [brackets.held_out(0, 0, LENGTHS[0], part, 40) for part in range(3)]
+    parts = [bracket_networks.held_out(0, 0, LENGTHS[0], part, 40) for part in range(3)]
     every = np.concatenate(parts)
     assert len(np.unique(every, axis=0)) == len(every) == 120
-    assert brackets.held(every).all()
-    assert brackets.held(brackets.balanced(np.random.default_rng(0), 2000, 20)).mean() == pytest.approx(0.25, abs=0.05)
+    assert bracket_networks.held(every).all()
+    assert bracket_networks.held(bracket_networks.balanced(np.random.default_rng(0), 2000, 20)).mean() == pytest.approx(
+        0.25, abs=0.05
+    )
 
 
 @pytest.fixture(scope="module")
 def bench() -> assay.Workbench:
-    net = brackets.network(0, heads=2, width=16)
-    brackets.train(net, 0, 3, taught=True, batch=64)
-    model = assay.load(net, tokenizer=brackets.tokenizer())
-    task = assay.Task.prompts(model, brackets.prompts(0, 0, 60), reference=brackets.prompts(0, 2, 30))
+    net = bracket_networks.network(0, heads=2, width=16)
+    bracket_networks.train(net, 0, 3, taught=True, batch=64)
+    model = assay.load(net, tokenizer=bracket_networks.tokenizer())
+    task = assay.Task.prompts(model, bracket_networks.prompts(0, 0, 60), reference=bracket_networks.prompts(0, 2, 30))
     return assay.Workbench(model, task)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import Parameter, Signature
 from itertools import permutations
 from typing import Any
 
@@ -111,9 +112,12 @@ def claims(previous: Sequence[str], induction: Sequence[str]) -> dict[str, tuple
 
 def _first(names: Sequence[str]) -> Any:
     """A function of all these variables that gives the first one's value."""
-    scope: dict[str, Any] = {}
-    exec(f"def answer({', '.join(names)}):\n    return {names[0]}", scope)  # its parameters name what it reads
-    return scope["answer"]
+
+    def answer(**values: str | None) -> str | None:
+        return values[names[0]]
+
+    answer.__signature__ = Signature([Parameter(name, Parameter.KEYWORD_ONLY) for name in names])  # type: ignore[attr-defined]
+    return answer
 
 
 def composed(model: Any, previous: Sequence[str], induction: Sequence[str]) -> dict[str, Explanation]:

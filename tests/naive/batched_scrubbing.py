@@ -51,9 +51,9 @@ class Scrubber:
     def log_probs(self, answer: str) -> Tensor:
         """[rows, vocab] behind the last token."""
         kept = {(kind, layer) for kind in ("z", "mlp") for layer in self.layers}
-        self.clean = self._run(self.every, {}, kept)[1]
+        self.clean = self.run(self.every, {}, kept)[1]
         at, edits = self._edits(answer, self.every, ("scrubbed",))
-        return self._run(at, edits, set())[0]
+        return self.run(at, edits, set())[0]
 
     def _edits(self, name: str, data: Rows, path: tuple[str, ...]) -> tuple[Rows, Sources]:
         edits: Sources = {}
@@ -68,7 +68,7 @@ class Scrubber:
             if self.reads[parent]:
                 at, more = self._edits(parent, datum, below)
                 at, more, back = self._once(at, more)
-                values, rows = self._run(at, more, {self._where(part)[0] for part in self.places[parent]})[1], back
+                values, rows = self.run(at, more, {self._where(part)[0] for part in self.places[parent]})[1], back
             for part in self.places[parent]:
                 where, columns = self._where(part)
                 source = rows if self.reads[parent] else datum
@@ -89,9 +89,7 @@ class Scrubber:
         start = (site.index or 0) * self.width
         return ("z", site.layer or 0), slice(start, start + self.width)
 
-    def _run(
-        self, at: Rows, edits: Sources, kept: set[tuple[str, int]]
-    ) -> tuple[Tensor, dict[tuple[str, int], Tensor]]:
+    def run(self, at: Rows, edits: Sources, kept: set[tuple[str, int]]) -> tuple[Tensor, dict[tuple[str, int], Tensor]]:
         """Log-probabilities behind the last token, and values that are kept."""
         out, values = [], {where: list[Tensor]() for where in kept}
         for start in range(0, len(at), self.batch):

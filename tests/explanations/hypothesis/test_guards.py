@@ -13,6 +13,7 @@ from assay.explanations.hypothesis.block import hypothesis_block
 from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.explanations.hypothesis.guards import rivals_counted, worst_swaps
 from assay.explanations.hypothesis.hypothesis import PERTURBED
+from assay.explanations.hypothesis.interchange import draw_swaps
 from assay.explanations.hypothesis.places import Place
 from assay.explanations.hypothesis.predictions import (
     COMMON,
@@ -187,12 +188,20 @@ def test_swaps_on_which_two_alignments_differ():
     bench = workbench()
     right = RIGHT.graph(bench)
     exchanged = Hypothesis(VARIABLES, {"u": ["a0.h2"], "v": ["a0.h1"], "total": ["m1"]}).graph(bench)
-    sources = np.roll(ALL, 5)
-    rows = right.values.rows
-    found = differing_swaps(right, exchanged, "u", sources)
-    wanted = [rows[s]["u"] + rows[b]["v"] != rows[b]["u"] + rows[s]["v"] for b, s in zip(ALL, sources, strict=True)]  # type: ignore[operator]
-    assert found.tolist() == wanted
-    assert not differing_swaps(right, right, "total", sources).any()
+    rows, swaps = right.values.rows, draw_swaps(right, ("u",), 0)
+    for draw in range(2):
+        sources = swaps.sources["u"][draw]
+        found = differing_swaps(right, exchanged, swaps, draw)
+        wanted = [rows[s]["u"] + rows[b]["v"] != rows[b]["u"] + rows[s]["v"] for b, s in zip(ALL, sources, strict=True)]  # type: ignore[operator]
+        assert found.tolist() == wanted
+        assert not differing_swaps(right, right, swaps, draw).any()
+    both = draw_swaps(right, ("u", "v"), 0)
+    exchanged_sums = [
+        rows[v]["u"] + rows[u]["v"] for u, v in zip(both.sources["u"][0], both.sources["v"][0], strict=True)
+    ]  # type: ignore[operator]
+    assert differing_swaps(right, exchanged, both).tolist() == [
+        a != b for a, b in zip(exchanged_sums, both.answers[0], strict=True)
+    ]
 
 
 def test_the_right_model_predicts_the_network_and_the_half_right_one_where_it_is_right():

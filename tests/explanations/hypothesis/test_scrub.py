@@ -105,7 +105,7 @@ def test_it_is_the_plain_scrubber_that_runs_batches(strength: str, places: dict[
         graph.reads,
         graph.loose,
         [str(site) for site in complement(named, bench.model)],
-        lambda names, data, path: draws._agreeing(tuple(names), True, data, path),
+        lambda names, data, path: draws.agreeing(tuple(names), True, data, path),
         joint=strength == "resample_joint",
         batch=16,
     )

@@ -102,13 +102,13 @@ class HighLevelModel:
             out[name] = given[name] if name in given else variable.value(example, out)
         return out
 
-    def behind(self, name: str) -> set[str]:
-        """The variables that depend on one."""
-        found = {name}
+    def behind(self, *names: str) -> set[str]:
+        """The variables that depend on any of these, and are none of them."""
+        found = set(names)
         for other, variable in self.variables.items():
             if found.intersection(variable.parents):
                 found.add(other)
-        return found - {name}
+        return found.difference(names)
 
 
 def place_site(name: str, modules: bool) -> Site:

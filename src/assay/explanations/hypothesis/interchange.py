@@ -16,8 +16,6 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from assay.errors import TaskError
-from assay.explanations.hypothesis.example import Example
-from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.explanations.hypothesis.scrub import LEFT, Edits, Graph, Scrub, with_helpers
 from assay.explanations.hypothesis.values import TaskValues
 from assay.intervene.fill.ablations import PlanContext
@@ -31,7 +29,6 @@ from assay.task.task import Task
 
 SWAPS, TRIED = 2, 16  # swaps of a base row and variable, and sources that are looked at for each
 NEVER = -1  # the number of an answer that no token is
-NOBODY = Example((), (), {}, "")  # of no row: the values of all variables that read the input are given
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +64,16 @@ def draw_swaps(
     pools = [np.flatnonzero(group == code) for code in range(int(group.max()) + 1)]
     answers: list[list[Hashable]] = []
     changed = np.zeros((draws, count), dtype=bool)
-    behind = behind_all(model, names)
     for draw in range(draws):
         answers.append([])
         for row, base in enumerate(values.rows):
-            fixed = {name: value for name, value in base.items() if name not in behind}
             pool = pools[group[row]]
             tried = pool[random.integers(0, len(pool), (TRIED, len(names)))]
-            chosen, answer, silent = _source(values, base, fixed, names, tried, bool(draw % 2))
+            chosen, answer, silent = _source(values, row, names, tried, bool(draw % 2))
             if silent and answer in (None, base[model.answer]):
                 again = generator(seed, "interchange, again", *names, draw, row)
                 more = pool[again.integers(0, len(pool), (len(pool), len(names)))]
-                chosen, answer, _ = _source(values, base, fixed, names, more, bool(draw % 2))
+                chosen, answer, _ = _source(values, row, names, more, bool(draw % 2))
             for name, other in zip(names, chosen, strict=True):
                 sources[name][draw, row] = other
             answers[-1].append(answer)
@@ -88,26 +83,21 @@ def draw_swaps(
 
 def _source(
     values: TaskValues,
-    base: Mapping[str, Hashable],
-    fixed: Mapping[str, Hashable],
+    row: int,
     names: Sequence[str],
     tried: Int[np.ndarray, "tried names"],
     any_answer: bool,
 ) -> tuple[Int[np.ndarray, "names"], Hashable, bool]:
     """The first of the sources that changes the answer (or has any), else the last one that has an answer, where none
     has the first; what the high-level model then answers; and whether it said nothing of one before.
-
-    Args:
-        fixed: the base's values of what does not depend on what is swapped.
     """
-    model, found, silent = values.model, None, False
+    own, found, silent = values.rows[row][values.model.answer], None, False
     for one in tried:
-        given = {**fixed, **{name: values.rows[other][name] for name, other in zip(names, one, strict=True)}}
-        answer = model.values(NOBODY, given)[model.answer]
+        answer = values.answer(row, dict(zip(names, one.tolist(), strict=True)))
         if found is None or answer is not None:
             found = one, answer
         silent |= answer is None
-        if answer is not None and (any_answer or answer != base[model.answer]):
+        if answer is not None and (any_answer or answer != own):
             break
     assert found is not None
     return *found, silent
@@ -119,7 +109,7 @@ class Swapper(Scrub):
     def swap(self, swaps: Swaps, which: int) -> Plan:
         """The run of every base row in which the variables' places take what they are in their sources. Places of
         variables behind them are computed, of what was swapped; those of others stay the base's."""
-        behind = behind_all(self.graph.values.model, swaps.names)
+        behind = self.graph.values.model.behind(*swaps.names)
         computed = [name for name in self.graph.values.model.variables if name in {self.graph.answer, *behind}]
         at, rest = self.rest_of(computed, self.every, ("swapped",), None)
         edits = Edits(rest)
@@ -132,11 +122,6 @@ class Swapper(Scrub):
                 edits.put(one, carried)
         final = EditRun("swapped", edits=edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
         return with_helpers([final])
-
-
-def behind_all(model: HighLevelModel, names: Iterable[str]) -> set[str]:
-    """What depends on any of these variables, and is none of them."""
-    return set().union(*map(model.behind, names)).difference(names)
 
 
 # -- the answers as the network gives them

@@ -7,14 +7,14 @@ What is predicted is what the network answers, not what is right (docs/definitio
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
 
 from assay.explanations.hypothesis.graph import HighLevelModel
-from assay.explanations.hypothesis.interchange import NOBODY, Answers, behind_all, share
+from assay.explanations.hypothesis.interchange import Answers, Swaps, share
 from assay.explanations.hypothesis.scrub import Graph
 from assay.explanations.hypothesis.values import TaskValues, values_of
 from assay.intervene.fill.ablations import PlanContext
@@ -56,28 +56,21 @@ def separating(
             return
 
 
-def differing_swaps(one: Graph, other: Graph, name: str, sources: Int[np.ndarray, "rows"]) -> Bool[np.ndarray, "rows"]:
-    """On which swaps two hypotheses predict different answers: the places of a variable of the first take what they
-    are in other rows, and with them every variable of the second whose places are all among these.
-
-    Args:
-        sources: each row's source.
-    """
-    swapped = {str(place.site) for place in one.places[name]}
-    there = [n for n, some in other.places.items() if n != other.answer and {str(p.site) for p in some} <= swapped]
-    mine, its = _after(one, [name], sources), _after(other, there, sources)
-    return np.array([a != b for a, b in zip(mine, its, strict=True)])
-
-
-def _after(graph: Graph, names: Sequence[str], sources: Int[np.ndarray, "rows"]) -> list[Hashable]:
-    """What a hypothesis answers after a swap of these variables."""
-    model, rows = graph.values.model, graph.values.rows
-    behind, out = behind_all(model, names), list[Hashable]()
-    for base, source in zip(rows, sources.tolist(), strict=True):
-        fixed = {name: value for name, value in base.items() if name not in behind}
-        given = fixed | {name: rows[source][name] for name in names}
-        out.append(model.values(NOBODY, given)[model.answer] if names else base[model.answer])
-    return out
+def differing_swaps(one: Graph, other: Graph, swaps: Swaps, draw: int = 0) -> Bool[np.ndarray, "rows"]:
+    """On which swaps of one hypothesis another predicts a different answer: every variable of it whose places all are
+    among those of a variable that is swapped takes that one's source."""
+    places = {name: {str(place.site) for place in one.places[name]} for name in swaps.names}
+    its = {
+        theirs: name
+        for theirs, some in other.places.items()
+        for name, mine in places.items()
+        if theirs != other.answer and {str(place.site) for place in some} <= mine
+    }
+    after = (
+        other.values.answer(row, {theirs: int(swaps.sources[name][draw, row]) for theirs, name in its.items()})
+        for row in range(len(other.values.rows))
+    )
+    return np.array([its != mine for its, mine in zip(after, swaps.answers[draw], strict=True)])
 
 
 @dataclass(frozen=True)

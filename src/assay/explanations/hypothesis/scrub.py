@@ -185,12 +185,12 @@ class Scrub:
         """A datum for each scored row that agrees with the reader's datum on the variable."""
         layout = any(one.site.position is None for one in self.graph.places[name])
         if self.treeify:
-            return self._agreeing((name,), layout, reader, path)
+            return self.agreeing((name,), layout, reader, path)
         if name not in self._shared:
-            self._shared[name] = self._agreeing((name,), layout, self.every, (name,))
+            self._shared[name] = self.agreeing((name,), layout, self.every, (name,))
         return self._shared[name]
 
-    def _agreeing(self, names: tuple[str, ...], layout: bool, data: Rows, path: tuple[str, ...]) -> Rows:
+    def agreeing(self, names: tuple[str, ...], layout: bool, data: Rows, path: tuple[str, ...]) -> Rows:
         names = names if self.conditioned else ()
         if (names, layout) not in self._codes:
             self._codes[names, layout] = self.graph.values.codes(names, layout=layout)
@@ -231,10 +231,10 @@ class Scrub:
             at = None if data is self.every else data
             return at, {edit.site: edit for edit in self.workbench.ablate(sites, self.rest, self.draw)}
         loose = tuple(dict.fromkeys(one for name in computed for one in self.graph.loose[name]))
-        tokens = self._agreeing(loose, True, data, ("rest",) if self.rest == SHARED else (*path, "rest"))
+        tokens = self.agreeing(loose, True, data, ("rest",) if self.rest == SHARED else (*path, "rest"))
         if self.rest != "resample_independent":
             return tokens, {site: Edit(site, From("clean", tokens)) for site in sites}
-        rows = {site: self._agreeing(loose, True, data, (*path, "rest", str(site))) for site in sites}
+        rows = {site: self.agreeing(loose, True, data, (*path, "rest", str(site))) for site in sites}
         return tokens, {site: Edit(site, From("clean", rows[site])) for site in sites}
 
 

@@ -14,7 +14,7 @@ import networkx
 import numpy as np
 from jaxtyping import Bool, Int
 
-from assay.explanations.hypothesis.interchange import NOBODY, Answers, Swapper, Swaps, behind_all
+from assay.explanations.hypothesis.interchange import Answers, Swapper, Swaps
 from assay.explanations.hypothesis.scrub import Graph
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import Plan
@@ -45,17 +45,13 @@ def agreeing(
     """[base, source]: whether the network answers as the high-level model after the swap of these variables; on the
     diagonal, as it is. One run of all bases for each source that is a row further on."""
     model, values, n, total = graph.values.model, graph.values.rows, len(rows), len(graph.values.rows)
-    behind = behind_all(model, names)
     answers: list[list[Hashable]] = []
     sources, changed = np.zeros((n, total), dtype=np.int64), np.zeros((n, total), dtype=bool)
     for step in range(n):
         sources[step, rows] = np.roll(rows, -step)
         answers.append([])
         for base, other in zip(rows, np.roll(rows, -step), strict=True):
-            fixed = {name: value for name, value in values[base].items() if name not in behind}
-            answers[-1].append(
-                model.values(NOBODY, fixed | {name: values[other][name] for name in names})[model.answer]
-            )
+            answers[-1].append(graph.values.answer(int(base), dict.fromkeys(names, int(other))))
         changed[step, rows] = [
             answer != values[base][model.answer] for answer, base in zip(answers[-1], rows, strict=True)
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Int
 
 from assay.errors import TaskError
-from assay.explanations.hypothesis.example import examples_of
+from assay.explanations.hypothesis.example import Example, examples_of
 from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.kept import Kept
 from assay.task.task import Task
 
+NOBODY = Example((), (), {}, "")  # of no row: the values of all variables that read the input are given
 MANY = 10**9  # that more possibilities than so many are counted as
 
 
@@ -118,6 +119,16 @@ class TaskValues:
         order = random.permutation(len(self.rows))
         rows = tuple({**row, name: self.rows[other][name]} for row, other in zip(self.rows, order, strict=True))
         return TaskValues(self.model, rows, self.layout)
+
+    def answer(self, row: int, sources: Mapping[str, int]) -> Hashable:
+        """What the model answers of a row in which these variables are what they are in other rows.
+
+        What depends on none of them stays the row's; where it depends on one it is computed.
+        """
+        model, base = self.model, self.rows[row]
+        behind = model.behind(*sources)
+        given = {name: value for name, value in base.items() if name not in behind}
+        return model.values(NOBODY, given | {name: self.rows[at][name] for name, at in sources.items()})[model.answer]
 
     def merged(self, name: str, by: int = 0) -> TaskValues:
         """The same where values of one variable are not told apart: of so many in the order in which they occur, or of
