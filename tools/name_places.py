@@ -32,12 +32,10 @@ import numpy as np
 import torch
 
 import assay
-from assay.explanations.hypothesis.block import STRENGTHS
+from assay.explanations.hypothesis.block import strengths
 from assay.explanations.hypothesis.hypothesis import PERTURBED
-from assay.explanations.hypothesis.scrub import Scrub
 from assay.find.hypothesis.search import PlaceSearch
 from assay.intervene.plan import Plan
-from assay.score.score import score
 from assay.stats.counted import counted
 from assay.stats.estimate import Undefined
 from tools.indirect_objects import NAMES, PLACES, TEMPLATES, THINGS
@@ -134,20 +132,9 @@ def scored_both_ways(search: PlaceSearch, names: list[str], most: int, say: Call
     """Swaps, the scrubbed run at every strength, and rivals."""
     bench, found = search.workbench, search.together(names)
     print(f"{', '.join(names)}: shift {found.shift}; swaps, plain {found.plain}, perturbed {found.perturbed}\n")
-    graph = search.with_places(names).graph(bench)
-    plans = {
-        (strength, conditioned): Scrub(bench, graph, strength, conditioned=conditioned).plan()
-        for strength in STRENGTHS
-        for conditioned in (True, False)
-    }
-    scored = score(bench, plans)
-    resamples = bench.task.resamples(np.flatnonzero(scored.count), bench.seed, scored.count[scored.count > 0])
-    print("| the rest | scrubbed: recovered | KL, scrubbed | KL, unconditioned |\n" + "| --- " * 4 + "|")
-    for strength, words in STRENGTHS.items():
-        one, floor = (scored[strength, conditioned].kl[scored.count > 0] for conditioned in (True, False))
-        count = scored.count[scored.count > 0]
-        cells = [resamples.recovered(one, floor, count), *(resamples.mean(kl, count, least=0.0) for kl in (one, floor))]
-        print(f"| {words} | {' | '.join(map(str, cells))} |", flush=True)
+    table = strengths(bench, search.with_places(names).graph(bench), True, np.arange(len(bench.task)))
+    print(f"| {' | '.join(table.columns)} |\n" + "| --- " * len(table.columns) + "|")
+    print("\n".join(f"| {' | '.join(map(str, row))} |" for row in table.rows))
     rivals = search.rivals(names, most, say)
     if isinstance(rivals, Undefined):
         print(f"\nno rivals: {rivals.reason}")

@@ -16,6 +16,8 @@ from assay.names import parse_site
 from tests.explanations.claims.claim_texts import GOOD, KEEP
 from tests.measure import planted
 
+TASK = "{kind: text, split: test}"
+
 
 def test_a_program_claim_is_read(claim):
     read = claim(GOOD)
@@ -225,11 +227,7 @@ def test_a_claim_is_made_from_plain_data():
             "claim.yaml:3: 'bos' must be auto, true, false or a token such as '<|endoftext|>', not 3",
         ),
         ("split: test", "metric: los", "claim.yaml:3: unknown metric 'los'; did you mean 'loss'?"),
-        (
-            "{kind: text, split: test}",
-            "text",
-            "claim.yaml:3: 'task' must be a mapping such as {kind: text, split: test}, not 'text'",
-        ),
+        (TASK, "text", f"claim.yaml:3: 'task' must be a mapping such as {TASK}, not 'text'"),
         ("task: {kind: text, split: test}", "", "claim.yaml:2: the field 'task' is missing"),
     ],
 )

@@ -59,7 +59,7 @@ def hypothesis_block(
         block="hypothesis",
         title="The hypothesis",
         pieces=(
-            _strengths(workbench, graph, treeify, few, thorough=math.isinf(given)),
+            strengths(workbench, graph, treeify, few, thorough=math.isinf(given)),
             *_side_by_side(workbench, graph, treeify, perturbed, rows[: max(1, int(min(len(rows), given / ROW_RUNS)))]),
             Sentence(text=_alone(graph)),
             *_maps(graph),
@@ -217,20 +217,21 @@ def _size(found: Subset) -> str:
     return f"{bounds} of {found.of}"
 
 
-def _strengths(
-    workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np.ndarray, "rows"], *, thorough: bool
+def strengths(
+    workbench: PlanContext, graph: Graph, treeify: bool, rows: Int[np.ndarray, "rows"], *, thorough: bool = False
 ) -> TablePiece:
-    strengths = STRENGTHS | (WORST if thorough else {})
+    """The scrubbed run by what the rest takes; `thorough`: the worst constants too."""
+    every = STRENGTHS | (WORST if thorough else {})
     plans = {
         (strength, conditioned): Scrub(workbench, graph, strength, conditioned=conditioned, treeify=treeify).plan()
-        for strength in strengths
+        for strength in every
         for conditioned in (True, False)
     }
     found = score(workbench, plans, rows=rows)
     used = found.count > 0
     resamples = workbench.task.resamples(np.flatnonzero(used), workbench.seed, found.count[used])
     lines: list[tuple[str | Estimate, ...]] = []
-    for strength, words in strengths.items():
+    for strength, words in every.items():
         explained, floor = (found[strength, conditioned].kl[used] for conditioned in (True, False))
         left = resamples.ratio(explained, floor, nonnegative=True, undefined="unconditioned data change nothing")
         mean = [resamples.mean(one, found.count[used], least=0.0) for one in (floor, explained)]
