@@ -84,6 +84,27 @@ def test_a_subspace_lies_in_a_file_of_its_own(tmp_path: Path, monkeypatch: pytes
         file.explanation.build()
 
 
+@pytest.mark.parametrize(
+    ("place", "sentence"),
+    [
+        ({"r1@1": {"fiel": "u.npy"}}, r"claim.yaml:\d+: 'r1@1' is given the unknown field 'fiel'; did you mean 'file'"),
+        ({"r1@1": {"file": "none.npy"}}, r"claim.yaml:\d+: the basis 'none.npy' does not exist"),
+        ({"r1@1": {"file": "claim.yaml"}}, r"claim.yaml:\d+: the basis 'claim.yaml' is no .npy or .safetensors file"),
+        (
+            {"r1@1": {"pca": 2}},
+            r"claim.yaml:\d+: 'r1@1' is given .*pca.*, and a subspace that carries .* lies in a file",
+        ),
+        ({"r1@1": "u.npy"}, r"claim.yaml:\d+: 'r1@1' is given 'u.npy', and a subspace is "),
+    ],
+)
+def test_a_subspace_that_cannot_be_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: dict[str, Any], sentence: str
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ClaimError, match=sentence):
+        load_claim(written(tmp_path, places={"u": [place], "v": ["a0.h2"]}))
+
+
 def test_what_no_file_can_hold_is_named():
     python = Hypothesis({"u": "number(1)", "twice": lambda u: 2 * u}, {"u": ["a0.h1"]})
     with pytest.raises(ClaimError, match=r"the variable 'twice' of this hypothesis is a Python function"):

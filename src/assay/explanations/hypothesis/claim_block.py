@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
-from assay.errors import ClaimError, TaskError, UserError
-from assay.explanations.claims.block import Claim, KindFields, Strict
+from assay.errors import ClaimError, TaskError, UserError, shown
+from assay.explanations.claims.block import Claim, KindFields
 from assay.explanations.claims.shapes import KnownShape, out_of_range
 from assay.explanations.hypothesis import LEVEL
 from assay.explanations.levels import Level
+from assay.explanations.subspace.parse import parse
+from assay.explanations.subspace.spec import Given
 
 if TYPE_CHECKING:
     from assay.explanations.base import Explanation
@@ -19,23 +21,16 @@ if TYPE_CHECKING:
     from assay.explanations.hypothesis.places import Place
     from assay.task.task import Task
 
-
-class BasisFile(Strict):
-    """A subspace of a place: the basis in a .npy or .safetensors file."""
-
-    file: str
-    tensor: str | None = None
-
-
-Entry = str | Annotated[dict[str, BasisFile], Field(min_length=1, max_length=1)]
+LIKE = "{file: basis.npy}"
+Entry = str | Annotated[dict[str, Any], Field(min_length=1, max_length=1)]
 Places = Annotated[list[Entry], Field(min_length=1)]
 
 
 class Named(NamedTuple):
-    """A place before anything heavy is imported."""
+    """A place before a model is there: its name, and the basis of the subspace that it is, which lies in a file."""
 
     name: str
-    basis: BasisFile | None
+    basis: Given | None = None
 
 
 class HypothesisFields(KindFields):
@@ -51,19 +46,12 @@ class HypothesisFields(KindFields):
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(one.name for some in self.named.values() for one in some)
-
-    @property
-    def named(self) -> dict[str, list[Named]]:
-        """The places of every variable."""
-        return {variable: [_named(one) for one in some] for variable, some in self.places.items()}
+        return tuple(name for _, _, name in self._every())
 
     @property
     def content(self) -> dict[str, Any]:
-        from assay.explanations.subspace.given import read
-
-        bases = [(one.name, one.basis) for some in self.named.values() for one in some if one.basis is not None]
-        found = {f"{name} {basis.file}": read(basis.file, basis.tensor).digest for name, basis in bases}
+        named = [one for some in self._named().values() for one in some]
+        found = {f"{one.name} {one.basis.file}": one.basis.digest for one in named if one.basis is not None}
         return {"bases": found} if found else {}
 
     def build(self) -> Explanation:
@@ -71,15 +59,15 @@ class HypothesisFields(KindFields):
 
         return Hypothesis(self.variables, self._built(), self.answer, treeify=self.treeify is not False)
 
+    def _named(self) -> dict[str, list[Named]]:
+        return {variable: [_read(one) for one in some] for variable, some in self.places.items()}
+
     def _built(self) -> dict[str, list[Place]]:
         from assay.explanations.hypothesis.places import Place
 
         return {
-            variable: [
-                Place(one.name) if one.basis is None else Place.read(one.name, one.basis.file, one.basis.tensor)
-                for one in some
-            ]
-            for variable, some in self.named.items()
+            variable: [Place(one.name) if one.basis is None else Place.given(one.name, one.basis) for one in some]
+            for variable, some in self._named().items()
         }
 
     def check(self, claim: Claim, shape: KnownShape | None) -> None:
@@ -87,9 +75,15 @@ class HypothesisFields(KindFields):
 
         model = self._high_level(claim)
         modules = claim.task.kind == "classify"
-        # whether two subspaces of one place have nothing in common is seen once they are read
+        for variable, some in self.places.items():
+            for index, entry in enumerate(some):
+                try:
+                    _read(entry)
+                except ClaimError as problem:
+                    raise ClaimError(f"{self._where(claim, variable, index)}{problem}") from None
+        # whether two subspaces of one place have nothing in common is seen once the model is there
         both = lambda one, other: one.basis is not None and other.basis is not None  # noqa: E731
-        wrong = misplaced(self.named, model, modules=modules, share=shape and shape.share, beside=both)
+        wrong = misplaced(self._named(), model, modules=modules, share=shape and shape.share, beside=both)
         if wrong is not None:
             raise ClaimError(f"{self._where(claim, wrong.variable, wrong.index)}{wrong.sentence}")
         for variable, index, name in self._every():
@@ -129,9 +123,9 @@ class HypothesisFields(KindFields):
 
     def _every(self) -> Iterator[tuple[str, int, str]]:
         """Every place: its variable, its number among the variable's, and its name."""
-        for variable, some in self.named.items():
-            for index, one in enumerate(some):
-                yield variable, index, one.name
+        for variable, some in self.places.items():
+            for index, entry in enumerate(some):
+                yield variable, index, entry if isinstance(entry, str) else next(iter(entry))
 
     def _high_level(self, claim: Claim) -> HighLevelModel:
         from assay.explanations.hypothesis.graph import HighLevelModel
@@ -155,5 +149,14 @@ class HypothesisFields(KindFields):
         return claim.where("explanation", "variables", *(() if guilty is None else (guilty,)))
 
 
-def _named(entry: Entry) -> Named:
-    return Named(entry, None) if isinstance(entry, str) else Named(*next(iter(entry.items())))
+def _read(entry: Entry) -> Named:
+    """Raises `ClaimError` for what is no place, and for a file that holds no basis."""
+    if isinstance(entry, str):
+        return Named(entry)
+    ((name, value),) = entry.items()
+    found = parse(name, value)
+    if not isinstance(found, Given):
+        raise ClaimError(
+            f"{name!r} is given {shown(value)}, and a subspace that carries a variable lies in a file, {LIKE}"
+        )
+    return Named(name, found)

@@ -13,6 +13,7 @@ from assay.explanations.hypothesis.graph import HighLevelModel, misplaced
 from assay.explanations.hypothesis.maps import PlaceMap, Reversible, apart, same
 from assay.explanations.subspace.fits import width_of
 from assay.explanations.subspace.given import read
+from assay.explanations.subspace.spec import Given as Basis
 from assay.intervene.components import check, expand
 from assay.intervene.plan import Mix, Source
 from assay.model.module import ModuleModel
@@ -49,7 +50,12 @@ class Place:
         Raises:
             ClaimError: for a file that is not there, and what is no basis.
         """
-        return cls(name, torch.from_numpy(read(file, tensor).basis).float(), file, tensor)
+        return cls.given(name, read(file, tensor))
+
+    @classmethod
+    def given(cls, name: str, basis: Basis) -> Place:
+        """The subspace of a basis that was read."""
+        return cls(name, torch.from_numpy(basis.basis).float(), basis.file, basis.tensor)
 
     @property
     def entry(self) -> str | dict[str, dict[str, str]]:
