@@ -106,8 +106,14 @@ WAYS = {
     "file": "a basis [width, k], or one direction [width]: a .npy file, or a .safetensors file, of which `tensor` names one "
     "where there are several. It is orthonormalised (QR), which leaves its span as it is",
 }
+DICTIONARY = {
+    "components": "stream, MLP, hidden values of an MLP (`m2.hidden`), head, or all heads of a layer (`a1`) → its "
+    "dictionary: `{folder: ...}`, in assay's own form or that of SAELens, dictionary_learning or sparsify. `reads: m2.in` "
+    "makes it a transcoder; `keep: [3, 17]` and `without: [5]` say which features are there, `error: true` that what the "
+    "dictionary leaves stays",
+}
 PROGRAM = {"components": "part → a program's name, or `{program: NAME, ...}` with its arguments"}
-TAKEN = {"program": PROGRAM, "hypothesis": HYPOTHESIS, "subspace": SUBSPACE}
+TAKEN = {"program": PROGRAM, "hypothesis": HYPOTHESIS, "subspace": SUBSPACE, "dictionary": DICTIONARY}
 EXPECTED = {
     "recovered": "the least share recovered (R_D), for every kind but removals",
     "costs": "the least KL of a removal, nats a scored token",

@@ -14,7 +14,7 @@ TYPE_CHECKING = False  # not `typing`'s, whose import is most of the time before
 if TYPE_CHECKING:
     from assay import testing
     from assay.errors import UserError
-    from assay.explanations import Circuit, Constant, Hypothesis, Keep, Program, Remove, Subspace, programs
+    from assay.explanations import Circuit, Constant, Dictionary, Hypothesis, Keep, Program, Remove, Subspace, programs
     from assay.explanations.base import Explanation
     from assay.explanations.claims.file import load_claim
     from assay.explanations.hypothesis.places import Place
@@ -38,7 +38,7 @@ class _Package(ModuleType):
 
 sys.modules[__name__].__class__ = _Package
 
-_KINDS = ("Circuit", "Constant", "Hypothesis", "Keep", "Program", "Remove", "Subspace", "programs")
+_KINDS = ("Circuit", "Constant", "Dictionary", "Hypothesis", "Keep", "Program", "Remove", "Subspace", "programs")
 # name -> (module, attribute); no attribute: the module itself
 _HOMES: dict[str, tuple[str, str | None]] = {
     **{name: ("assay.explanations", name) for name in _KINDS},
@@ -60,6 +60,7 @@ _HOMES: dict[str, tuple[str, str | None]] = {
 __all__ = [
     "Circuit",
     "Constant",
+    "Dictionary",
     "Estimate",
     "Explanation",
     "Hypothesis",

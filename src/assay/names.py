@@ -20,6 +20,7 @@ SiteKind = Literal[
     "kv",
     "mlp",
     "neuron",
+    "hidden",
     "stream",
     "pattern",
     "q",
@@ -33,7 +34,7 @@ _NAME = re.compile(
     r"""^(?:(?P<fixed>input|logits)
         | a(?P<attention>\d{1,9})
           (?:\.(?:h(?P<head>\d{1,9})(?:\.(?P<part>pattern|q|k|v|z))?|kv(?P<kv>\d{1,9})|(?P<bias>bias)))?
-        | m(?P<mlp>\d{1,9})(?:\.n(?P<neuron>\d{1,9}))?
+        | m(?P<mlp>\d{1,9})(?:\.(?:n(?P<neuron>\d{1,9})|(?P<hidden>hidden)))?
         | r(?P<stream>\d{1,9})
         )$""",
     re.VERBOSE,
@@ -86,6 +87,8 @@ class Site:
                 name = f"m{layer}"
             case "neuron":
                 name = f"m{layer}.n{index}"
+            case "hidden":
+                name = f"m{layer}.hidden"
             case "stream":
                 name = f"r{layer}"
             case "module":
@@ -131,6 +134,8 @@ def larger(site: Site, share: int | None = None) -> list[Site]:
     if site.kind in ("head", "kv"):
         around.append(Site("attention", site.layer, position=site.position))
     if site.kind == "neuron":
+        around.append(Site("hidden", site.layer, position=site.position))
+    if site.kind in ("neuron", "hidden"):
         around.append(Site("mlp", site.layer, position=site.position))
     if site.kind == "head" and share is not None and site.index is not None:
         around.append(Site("kv", site.layer, site.index // share, position=site.position))
@@ -177,6 +182,8 @@ def parse_site(text: str, modules: bool = False) -> Site:
         return Site("stream", int(part["stream"]), position=position)
     if part["mlp"] is not None:
         layer, neuron = int(part["mlp"]), part["neuron"]
+        if part["hidden"]:
+            return Site("hidden", layer, position=position)
         return Site(
             "mlp" if neuron is None else "neuron", layer, None if neuron is None else int(neuron), None, position
         )

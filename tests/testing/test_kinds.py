@@ -16,6 +16,7 @@ from assay.record.interchange import Agreed, Interchange, SwappedRow
 from assay.record.pieces import Pieces
 from assay.stats.estimate import Estimate
 from assay.testing import check_kind
+from tests.explanations.dictionary.made import folder
 
 pytestmark = pytest.mark.usefixtures("plugins")
 
@@ -30,6 +31,7 @@ OWN: list[dict[str, Any]] = [
         "components": {"a0.h1": {"pca": 2}, "m0": {"random": 3, "seed": 1}, "r1": {"unembed": [5, 7]}},
     },
     {"kind": "hypothesis", "variables": {"last": "token(-1)", "next": "last"}, "places": {"last": ["a0.h1"]}},
+    {"kind": "dictionary", "components": {"r1": {"folder": folder(64), "without": [3]}}},
     {"kind": "scaled", "components": ["a0.h1", "m0"], "factor": 0.5},
 ]
 

@@ -344,3 +344,146 @@ def hypothesis(
 
     follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
     console().print(table(record, folder=folder, follow=follow))
+
+
+@find.command()
+def dictionary(
+    source: Annotated[str, typer.Argument(metavar="MODEL", help="As in assay.load, for instance zoo:novel-4l.")],
+    site: Annotated[
+        str,
+        typer.Option(
+            "--site", metavar="NAME", help="r2 (a stream), m2 (an MLP's output), m2.hidden, a1.h3, or a1 (all heads)."
+        ),
+    ],
+    reads: Annotated[
+        str | None, typer.Option("--reads", metavar="NAME", help="Another site, such as m2.in: a transcoder.")
+    ] = None,
+    skip: Annotated[bool, typer.Option("--skip", help="A transcoder with a linear path beside its features.")] = False,
+    architecture: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--architecture",
+            metavar="NAME",
+            help="topk, batchtopk, relu, jumprelu, matryoshka or gated; several times. [default: topk]",
+        ),
+    ] = None,
+    width: Annotated[
+        list[int] | None, typer.Option("--width", metavar="N", help="Features; several times. [default: 4096]", min=2)
+    ] = None,
+    k: Annotated[
+        list[int] | None,
+        typer.Option("--k", metavar="N", help="Active features of a value; several times. [default: 32]", min=1),
+    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", metavar="N", help="Of each dictionary.", min=1)] = 1,
+    tokens: Annotated[
+        int, typer.Option("--tokens", metavar="N", help="That each is trained on, of text that is not scored.")
+    ] = 1_000_000,
+    batch: Annotated[int, typer.Option("--batch", metavar="N", help="Tokens of a step.", min=1)] = 2048,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="X", help="Adam's. [default: 3e-3 · sqrt(4096 / width)]")
+    ] = None,
+    bf16: Annotated[
+        bool, typer.Option("--bf16", help="Choose features by products in bfloat16; values stay float32.")
+    ] = False,
+    controls: Annotated[
+        str,
+        typer.Option(
+            "--controls",
+            metavar="A,B",
+            help="drawn (all weights of a copy drawn anew), embeddings (all but these), permuted (every matrix of it), "
+            "frozen (a part of the dictionary stays as it was drawn), or none.",
+        ),
+    ] = "drawn,embeddings,permuted,frozen",
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="FILE", help="Own text in place of the zoo's: a half is trained on."),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", metavar="NAME", help="A zoo model's text that is scored. [default: test]")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", metavar="N", help="Tokens that a window of text has.", min=2)
+    ] = None,
+    bos: Annotated[
+        str | None, typer.Option("--bos", metavar="TOKEN", help="That windows begin with. [default: the tokenizer's]")
+    ] = None,
+    documents: Annotated[
+        int | None, typer.Option("--documents", metavar="N", help=f"Scored at most. [default: {DOCUMENTS}]", min=1)
+    ] = None,
+    keep_activations: Annotated[
+        bool, typer.Option("--keep-activations", help="Leave what was harvested in the run folder.")
+    ] = False,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Run folder. [default: runs/dictionary-SITE]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Keys every random choice.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would cost (passes, minutes); train nothing.")
+    ] = False,
+    as_json: Json = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train sparse dictionaries of a site, and the controls that say whether they mean anything.
+
+    Harvests activations once a network and trains everything from that; measures all on text that is not trained on.
+    Writes dictionaries.json, each dictionary, and a claim file that `assay measure` takes into the run folder. What is
+    not finished lies in DIR.work: the same command goes on from there.
+    """
+    from assay.find.dictionary.plan import DictionaryPlan
+    from assay.find.request import request
+
+    options = {"split": split, "context": context}
+    wanted = request(source, "text", text or [], {name: value for name, value in options.items() if value is not None})
+    task = {**wanted.task, **({} if bos is None else {"bos": bos})}
+    plan = DictionaryPlan(
+        site=site, reads=reads, skip=skip, architectures=tuple(architecture or ["topk"]), widths=tuple(width or [4096]),
+        ks=tuple(k or [32]), seeds=seeds, tokens=tokens, batch=batch, rate=rate, bf16=bf16,
+        controls=() if controls == "none" else tuple(filter(None, controls.split(","))), context=context,
+        seed=seed or 0,
+    )  # fmt: skip
+    plan.check()
+    wanted.check("mean", dtype)
+    given: dict[str, Any] = {"site": site, "reads": reads, "skip": skip or None, "architecture": architecture}
+    given |= {"width": width, "k": k, "seeds": seeds, "tokens": tokens, "batch": batch, "rate": rate}
+    given |= {"bf16": bf16 or None, "controls": controls, "text": text or None, **options, "bos": bos}
+    given |= {"documents": documents, "keep-activations": keep_activations or None, "seed": seed, "device": device}
+    given |= {"dtype": dtype}
+    folder = out or f"runs/dictionary-{site}"
+
+    from assay.find.dictionary.cost import cost
+    from assay.find.dictionary.folder import CLAIM, check_folder, save, work_of
+    from assay.find.dictionary.search import find_dictionaries
+    from assay.find.dictionary.text import data_of
+    from assay.report.terminal.progress import Bar
+
+    if not dry_run:
+        check_folder(folder, overwrite)
+    with Bar(everywhere=True) as progress:
+        progress(f"loading {wanted.model}", 0, None)
+        model, data = data_of(
+            wanted.model, task, plan, documents=documents or DOCUMENTS, folder=folder, device=device, dtype=dtype
+        )
+        if dry_run:
+            print_cost(cost(model, data, plan), as_json)
+            return
+        work = work_of(folder, plan, overwrite, model.fingerprint)
+        passed = {name: value for name, value in given.items() if value is not None}
+        arguments = {
+            "passed": passed,
+            "resolved": vars(plan),
+            "command": command_line("find", given, "dictionary", source),
+        }
+        record = find_dictionaries(model, data.task, plan, data.rows, work, arguments=arguments, progress=progress)
+        save(
+            record, work, model=wanted.model, claim=data.claim, files=data.files, folder=folder, overwrite=overwrite,
+            keep=keep_activations,
+        )  # fmt: skip
+    if as_json:
+        print_json(record)
+        return
+    from assay.report.terminal.dictionaries import table
+
+    follow = f"assay measure {shlex.quote(str(Path(folder) / CLAIM))}"
+    console().print(table(record, folder=folder, follow=follow))

@@ -1,4 +1,4 @@
-"""Kinds of explanation: programs, component sets, constants, circuits, hypotheses, subspaces, and their claim files.
+"""Kinds of explanation: programs, parts, constants, circuits, hypotheses, subspaces, dictionaries; claim files.
 
 Lazy, so that a claim file is checked without importing torch.
 """
@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from assay.explanations.circuit.circuit import Circuit
     from assay.explanations.components.sets import Constant, Keep, Remove
+    from assay.explanations.dictionary.dictionary import Dictionary
     from assay.explanations.hypothesis.hypothesis import Hypothesis
     from assay.explanations.program import library as programs
     from assay.explanations.program.program import Program
     from assay.explanations.subspace.subspace import Subspace
 
-__all__ = ["Circuit", "Constant", "Hypothesis", "Keep", "Program", "Remove", "Subspace", "programs"]
+__all__ = ["Circuit", "Constant", "Dictionary", "Hypothesis", "Keep", "Program", "Remove", "Subspace", "programs"]
 
 _WHERE = {
     "Circuit": "circuit.circuit",
+    "Dictionary": "dictionary.dictionary",
     "Hypothesis": "hypothesis.hypothesis",
     "Program": "program.program",
     "Keep": "components.sets",

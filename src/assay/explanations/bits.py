@@ -66,6 +66,7 @@ def parts_bits(parts: Sequence[Site], model: Model | ModuleModel, channels: int 
         neurons = sum(width or 0 for width in model.config.d_mlp)
         total = len(model.components) - 1 + (neurons if any(site.kind == "neuron" for site in parts) else 0)
         total += model.config.layers + 1 if any(site.kind == "stream" for site in parts) else 0
+        total += model.config.layers if any(site.kind == "hidden" for site in parts) else 0
         if any(site.position is not None for site in parts):
             total *= model.config.context + 1  # a part once for every column, and once more for all of them
     words = f"2 + log2({total}+1) + log2 C({total}, {len(parts)})"
@@ -74,6 +75,8 @@ def parts_bits(parts: Sequence[Site], model: Model | ModuleModel, channels: int 
 
 def width_of(model: Model, site: Site) -> int:
     """Numbers that a part's value has at one position."""
+    if site.kind == "hidden":
+        return model.config.d_mlp[site.layer or 0] or 0
     return {"head": model.config.d_head, "neuron": 1}.get(site.kind, model.config.d_model)
 
 

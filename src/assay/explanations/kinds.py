@@ -18,18 +18,18 @@ KINDS = {  # name in claim files -> the class of its block
     "circuit": "assay.explanations.circuit.claim_block:CircuitFields",
     "hypothesis": "assay.explanations.hypothesis.claim_block:HypothesisFields",
     "subspace": "assay.explanations.subspace.claim_block:SubspaceFields",
+    "dictionary": "assay.explanations.dictionary.claim_block:DictionaryFields",
 }
-LATER = ("dictionary",)
 
 
 def kinds() -> tuple[str, ...]:
     """Names of all kinds, ours first."""
-    return (*KINDS, *plugins.names(plugins.KINDS, (*KINDS, *LATER)))
+    return (*KINDS, *plugins.names(plugins.KINDS, KINDS))
 
 
 def kind_problem(kind: str) -> str | None:
     """One clause on a name that more than one kind has, or None."""
-    return plugins.problem(plugins.KINDS, kind, (*KINDS, *LATER))
+    return plugins.problem(plugins.KINDS, kind, KINDS)
 
 
 def block(kind: str) -> type[KindFields]:

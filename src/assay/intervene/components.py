@@ -30,7 +30,7 @@ def check(name: str, model: Model | ModuleModel) -> Site:
     if site.layer is not None and site.layer >= layers:
         raise ComponentError(f"{name!r}: layer {site.layer} does not exist; {model.name} has layers 0 to {layers - 1}")
     limit = {"kv": shape.kv_heads, "head": shape.heads, "neuron": None}.get(site.kind, shape.heads)
-    if site.kind in ("mlp", "neuron"):
+    if site.kind in ("mlp", "neuron", "hidden"):
         assert site.layer is not None
         limit = shape.d_mlp[site.layer]
         if limit is None:
@@ -50,7 +50,7 @@ def expand(names: Iterable[str], model: Model | ModuleModel, *, streams: bool = 
     a submodule that is called several times its calls.
 
     Args:
-        streams: whether streams are parts too.
+        streams: whether streams, and the hidden values of MLPs, are parts too.
 
     Raises:
         ComponentError: for a name that is no ablatable part, and for the same part named twice.
@@ -70,7 +70,7 @@ def expand(names: Iterable[str], model: Model | ModuleModel, *, streams: bool = 
             heads = range(site.index * share, (site.index + 1) * share)
         if heads:
             out += [Site("head", site.layer, head, position=site.position) for head in heads]
-        elif site.kind in ("head", "mlp", "neuron") or (streams and site.kind == "stream"):
+        elif site.kind in ("head", "mlp", "neuron") or (streams and site.kind in ("stream", "hidden")):
             out.append(site)
         elif site.kind == "bias":
             raise ComponentError(f"{name!r}: an attention bias is a constant part that is never ablated")
@@ -130,7 +130,7 @@ def tap(site: Site) -> tuple[str, int]:
     """The (kind, layer) of the model's `forward` whose value holds the site; (submodule, 0) for other modules."""
     if site.kind == "module":
         return site.module or "", 0
-    kinds = {"head": "z", "neuron": "neurons", "kv": "v"}
+    kinds = {"head": "z", "neuron": "neurons", "hidden": "neurons", "kv": "v"}
     return kinds.get(site.kind, site.kind), site.layer or 0
 
 

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from assay.errors import RunError, nearest
 from assay.record.base import SCHEMA, Block
+from assay.record.dictionaries import DictionariesRecord
 from assay.record.measurement import MeasurementRecord
 from assay.record.places import PlacesRecord
 from assay.record.search import SearchRecord
@@ -21,7 +22,8 @@ from assay.store import runs
 
 SHOWN = 60  # characters of a value that a sentence shows
 SCHEMAS = {"measurement.schema.json": MeasurementRecord, "frontier.schema.json": SearchRecord,
-           "places.schema.json": PlacesRecord}  # beside this file  # fmt: skip
+           "places.schema.json": PlacesRecord,
+           "dictionaries.schema.json": DictionariesRecord}  # beside this file  # fmt: skip
 Record = TypeVar("Record", bound=Block)
 
 

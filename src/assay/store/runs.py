@@ -74,6 +74,11 @@ PLACES = RunKind(
     | frozenset({"evaluation.jsonl", "selection.jsonl", "reference.jsonl"}),  # of prompts
     "search again",
 )
+DICTIONARIES = RunKind(
+    "dictionaries.json",
+    frozenset({"dictionaries.json", "claim.yaml", "dictionary", "others", "controls"}),
+    "search again",
+)
 
 
 def check_target(folder: str | Path, overwrite: bool = False, kind: RunKind = MEASUREMENT) -> Path:
@@ -143,8 +148,12 @@ def write_folder(
     files: Mapping[str, bytes],
     overwrite: bool = False,
     kind: RunKind = MEASUREMENT,
+    folders: Mapping[str, Path] | None = None,
 ) -> Path:
     """Write these files or none of them; whatever else lies in an overwritten folder is kept.
+
+    Args:
+        folders: name -> a folder beside the run, which is moved into it.
 
     Raises:
         RunError: the folder exists, is not a run of this kind, or cannot be written.
@@ -158,10 +167,14 @@ def write_folder(
         scratch.mkdir()
         for name, content in files.items():
             write_new(scratch / name, content)
+        for name, path in (folders or {}).items():
+            os.rename(path, scratch / name)
         with locked_folder(target.parent):  # what lies in the folder is kept by one at a time
             try:
                 if overwrite and target.exists():
-                    _keep_others(target, scratch, {*files, SCORES})  # those of an earlier run are its own
+                    _keep_others(
+                        target, scratch, {*files, *kind.files, SCORES} if folders else {*files, SCORES}
+                    )  # those of an earlier run are its own
                     os.rename(target, old)
                 os.rename(scratch, target)
             finally:  # also on Ctrl-C: the earlier run goes back to its place

@@ -14,6 +14,7 @@ from assay.explanations.program.spec import PROGRAMS
 from assay.intervene.fill.spec import ABLATIONS
 from assay.names import parse_site
 from tests.explanations.claims.claim_texts import GOOD, KEEP
+from tests.explanations.dictionary.made import folder
 from tests.measure import planted
 
 TASK = "{kind: text, split: test}"
@@ -84,12 +85,11 @@ def test_a_label_says_what_and_not_how_in_the_file_too(components, level):
 
 EXAMPLES = {
     "program": {"components": {"a1.h3": "copy"}},
-    "keep": {"components": ["m2"]},
-    "remove": {"components": ["m2"]},
-    "constant": {"components": ["m2"]},
+    **{key: {"components": ["m2"]} for key in ("keep", "remove", "constant")},
     "circuit": {"nodes": ["m2"]},
     "hypothesis": {"variables": {"last": "token(-1)", "answer": "last"}, "places": {"last": ["m2"]}},
     "subspace": {"components": {"m2": {"pca": 4}}},
+    "dictionary": {"components": {"r2": {"folder": folder()}}},
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from torch import Tensor
 
 from assay.errors import ClaimError
-from assay.explanations import Circuit, Constant, Hypothesis, Keep, Program, Remove, Subspace, programs
+from assay.explanations import Circuit, Constant, Dictionary, Hypothesis, Keep, Program, Remove, Subspace, programs
 from assay.explanations.base import Explanation
 from assay.explanations.circuit.writing import write_circuit
 from assay.explanations.claims.file import claim_of, load_claim
@@ -21,6 +21,7 @@ from assay.explanations.claims.writing import written
 from assay.explanations.kinds import KINDS, block
 from assay.model.edge_sets import EdgeSet
 from assay.task.task import Task
+from tests.explanations.dictionary.made import folder
 from tests.model.tiny import tiny
 
 TASK = {"kind": "repeat", "n": 8}
@@ -39,6 +40,7 @@ CLAIMS: list[Explanation] = [
     Hypothesis({"last": "token(-1)", "twice": "last, last"}, {"last": ["a1.h3@-1", "m2"]}, treeify=False),
     Subspace({"m1": {"pca": 4}, "r2@-1": {"random": 2, "seed": 3}}),
     Subspace({"r4": {"unembed": [5, 7, 9]}, "a0": {"random": 1}}, "which of the three comes"),
+    Dictionary({"r2": {"folder": folder(), "keep": [3, 5], "error": True}}),
 ]
 
 

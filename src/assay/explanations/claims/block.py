@@ -103,7 +103,7 @@ def component(text: str, modules: bool = False, streams: bool = False) -> Site:
 
     Args:
         modules: whether single words may be submodules of a network of another kind; dotted names always may.
-        streams: whether streams can.
+        streams: whether streams, and the hidden values of MLPs, can.
 
     Raises:
         ClaimError: when it is no name, or names a place that is not a component.
@@ -117,7 +117,7 @@ def component(text: str, modules: bool = False, streams: bool = False) -> Site:
         raise ClaimError(f"{text!r} is a constant part that is never ablated, so no claim can be about it")
     if site.kind in ("input", "logits"):
         raise ClaimError(f"{text!r} is always left as it is, so no claim can be about it")
-    if site.kind not in _COMPONENTS and not (streams and site.kind == "stream"):
+    if site.kind not in _COMPONENTS and not (streams and site.kind in ("stream", "hidden")):
         like = "'a1.h3', 'm2' or 'm2.n137'"
         raise ClaimError(f"{text!r} is a place inside the model, not a component; components are named like {like}")
     return site
@@ -127,7 +127,7 @@ class NamesParts(KindFields):
     """A block whose field `components` names parts of the model, alone or each with something of its own.
 
     Attributes:
-        streams: whether streams are parts too.
+        streams: whether streams, and the hidden values of MLPs, are parts too.
     """
 
     streams: ClassVar[bool] = False

@@ -20,7 +20,7 @@ from assay.explanations.claims.block import KindFields, Strict
 from assay.explanations.claims.sentences import known, sound, validated
 from assay.explanations.claims.source import SourceFile
 from assay.explanations.floors import floor_problem
-from assay.explanations.kinds import KINDS, LATER, block, kind_problem, kinds
+from assay.explanations.kinds import KINDS, block, kind_problem, kinds
 from assay.intervene.fill.spec import ablation_problem
 from assay.promises import held, hints
 from assay.task import bounds
@@ -322,7 +322,7 @@ def _checked(source: SourceFile) -> ClaimFile:
     if isinstance(data.get("explanation"), dict):
         if clause := kind_problem(str(data["explanation"].get("kind"))):
             raise ClaimError(source.at(("explanation", "kind")) + clause)
-        kind = _kind(source, "explanation", kinds(), LATER)
+        kind = _kind(source, "explanation", kinds())
         data["explanation"] = validated(block(kind), source, ("explanation",), data["explanation"])
     claim = validated(ClaimFile, source, (), data)
     claim._source = source
@@ -336,13 +336,11 @@ def _checked(source: SourceFile) -> ClaimFile:
     return claim
 
 
-def _kind(source: SourceFile, field: str, valid: tuple[str, ...], later: tuple[str, ...] = ()) -> str:
+def _kind(source: SourceFile, field: str, valid: tuple[str, ...]) -> str:
     fields: Any = source.data[field]
     if fields.get("kind") is None:
         raise ClaimError(f"{source.at((field,))}{field!r} needs a field 'kind'" + nearest("", valid))
     kind, where = fields["kind"], source.at((field, "kind"))
-    if kind in later:
-        raise ClaimError(f"{where}the kind {kind!r} is not available yet in this version" + nearest("", valid))
     if not isinstance(kind, str) or kind not in valid:
-        raise ClaimError(f"{where}unknown kind of {field} {kind!r}" + nearest(kind, (*valid, *later)))
+        raise ClaimError(f"{where}unknown kind of {field} {kind!r}" + nearest(kind, valid))
     return kind

@@ -61,7 +61,7 @@ def out_of_range(site: Site, shape: KnownShape) -> str | None:
         return None if (site.layer or 0) <= shape.layers else f"it has the streams r0 to r{shape.layers}"
     if site.layer is not None and site.layer >= shape.layers:
         return f"it has {shape.layers} layers, 0 to {shape.layers - 1}"
-    if site.kind in ("mlp", "neuron") and not shape.mlps:
+    if site.kind in ("mlp", "neuron", "hidden") and not shape.mlps:
         return "its layers have attention alone, and no MLP; name heads, such as a0.h0"
     if site.kind == "kv" and shape.groups == shape.heads:
         return f"its heads share no keys and values; name heads, such as a{site.layer}.h{site.index}"

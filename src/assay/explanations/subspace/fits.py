@@ -139,6 +139,8 @@ def width_of(model: Model | ModuleModel, site: Site) -> int | None:
             f"{str(site)!r} is one number, so it has no subspaces; neurons are claimed by 'keep' or 'constant', or as "
             f"directions of 'm{site.layer}'"
         )
+    if site.kind == "hidden":
+        return model.config.d_mlp[site.layer or 0]
     return model.config.d_head if site.kind == "head" else model.config.d_model
 
 

@@ -253,9 +253,10 @@ def _check(model: AnyModel, site: Site, spec: Spec) -> None:
             raise ClaimError(
                 f"'unembed' of {str(site)!r} reads a transformer's unembedding, which {model.name} has not"
             )
-        if site.kind == "head":
+        if site.kind in ("head", "hidden"):
+            what = "a head's z" if site.kind == "head" else "an MLP's hidden value"
             raise ClaimError(
-                f"'unembed' of {str(site)!r} gives directions of the stream, and a head's z has {width} numbers of its "
+                f"'unembed' of {str(site)!r} gives directions of the stream, and {what} has {width} numbers of its "
                 "own; name an MLP or a stream"
             )
         if not isinstance(model, Sketch):

@@ -26,12 +26,15 @@ from assay.stats.keyed import torch_generator
 How = Literal["permuted", "drawn"]
 
 
-def randomised(model: Model | ModuleModel, how: How = "permuted", seed: int = 0) -> Model | ModuleModel:
+def randomised(
+    model: Model | ModuleModel, how: How = "permuted", seed: int = 0, *, embeddings: bool = False
+) -> Model | ModuleModel:
     """A copy of the model whose matrices carry no learned structure; the model itself is left alone.
 
     Args:
         how: "permuted": every matrix's entries in random order; "drawn": Gaussian with the matrix's own spread.
-            Embeddings, unembedding, norms and biases are kept.
+            Norms and biases are kept.
+        embeddings: embeddings and unembedding are randomised too; else they are kept.
 
     Raises:
         ModelError: when the copy fails the proof on load; when a module has no matrix that could be randomised.
@@ -45,8 +48,8 @@ def randomised(model: Model | ModuleModel, how: How = "permuted", seed: int = 0)
     if isinstance(model, ModuleModel) and not module_parts.has_matrices(model):
         raise ModelError(f"{model.name} has no weight matrix that could be randomised")
     source = copy.deepcopy(model.network if isinstance(model, ModuleModel) else model.source)
-    kept = {id(p) for m in source.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    for name in ("get_input_embeddings", "get_output_embeddings"):
+    kept = {id(p) for m in source.modules() if isinstance(m, nn.Embedding) for p in m.parameters() if not embeddings}
+    for name in ("get_input_embeddings", "get_output_embeddings") if not embeddings else ():
         found = getattr(source, name, lambda: None)()
         kept |= {id(p) for p in found.parameters()} if isinstance(found, nn.Module) else set()
     with torch.no_grad():
