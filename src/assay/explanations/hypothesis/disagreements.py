@@ -98,4 +98,5 @@ def kept_plan(workbench: PlanContext, graph: Graph) -> Plan:
     edits = Edits(rest)
     for one in (one for some in graph.places.values() for one in some):
         edits.put(one, Own())
-    return with_helpers([EditRun("kept", edits=edits.all, frozen_norm=workbench.frozen_norm, at=at)])
+    run = EditRun("kept", edits=edits.all, frozen_norm=workbench.frozen_norm, at=at)
+    return with_helpers([run], graph.values)

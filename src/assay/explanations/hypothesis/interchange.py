@@ -120,8 +120,8 @@ class Swapper(Scrub):
             for one in places:
                 carried = Own() if name in behind else From("clean", rows, aligned=one.site.position is not None)
                 edits.put(one, carried)
-        final = EditRun("swapped", edits=edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
-        return with_helpers([final])
+        final = EditRun("swapped", self.read(at), edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
+        return with_helpers([final], self.graph.values)
 
 
 # -- the answers as the network gives them

@@ -17,7 +17,7 @@ from assay.explanations.hypothesis.places import Carried, before
 from assay.explanations.hypothesis.values import Codes, TaskValues
 from assay.intervene.components import complement
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.plan import Data, Edit, EditRun, From, Own, Plan, Source, origins
+from assay.intervene.plan import Data, Edit, EditRun, From, Own, Plan, Source, once, origins
 from assay.model.module import ModuleModel
 from assay.names import Site
 from assay.stats.keyed import generator
@@ -25,7 +25,7 @@ from assay.stats.keyed import generator
 LEFT = "left"  # the strength at which what carries nothing keeps its own value
 SHARED = "resample_shared"  # one row for all runs
 RESAMPLED = (SHARED, "resample_joint", "resample_independent")
-HELPERS: dict[str, Data] = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
+HELPERS: dict[str, Data] = {"donor": "reference", "counterfactual": "counterfactual"}
 
 Rows = Int[np.ndarray, "rows"]
 
@@ -38,10 +38,12 @@ class Graph:
         values: on all rows; places: of the variables that have some; the answer's are those that form it.
         reads: variable (the answer too) -> those with places that it is a function of.
         loose: variable -> those without places that it is a function of, and that nothing with places is before.
+        pool: from how many different data each variable draws at most (two of each value at least); None: from all.
     """
 
     values: TaskValues
     places: Mapping[str, Sequence[Carried]]
+    pool: int | None = None
     reads: Mapping[str, tuple[str, ...]] = field(init=False)
     loose: Mapping[str, tuple[str, ...]] = field(init=False)
 
@@ -72,6 +74,10 @@ class Graph:
     def carried(self) -> tuple[str, ...]:
         """The variables that places carry: all that have some but the answer."""
         return tuple(name for name in self.places if name != self.answer)
+
+    def whole(self, name: str) -> bool:
+        """Whether a variable is carried everywhere by some place, so that its data have to agree in their columns."""
+        return any(one.site.position is None for one in self.places[name])
 
     @property
     def first(self) -> tuple[str, ...]:
@@ -132,13 +138,18 @@ class Scrub:
         self.every = np.arange(len(graph.values.rows))
         self.runs: list[EditRun] = []
         self._shared: dict[str, Rows] = {}
+        self._back: dict[str, Rows | None] = {}  # of runs: which of their rows each scored row's is
         self._codes: dict[tuple[tuple[str, ...], bool], Codes] = {}
         self.paths: dict[tuple[str, ...], Rows] = {}
 
     def plan(self) -> Plan:
         """The runs, the scored one last; `paths` then has every path's datum of each scored row."""
         final = self._run(self.graph.answer, self.every, ("scrubbed",), None)
-        return with_helpers([*self.runs, final])
+        return with_helpers([*self.runs, final], self.graph.values)
+
+    def read(self, at: Rows | None) -> Data:
+        """The data that a run of these rows reads."""
+        return "scored" if at is None else self.graph.values.data
 
     def _run(self, name: str, data: Rows, path: tuple[str, ...], reached: Sequence[Carried] | None) -> EditRun:
         """The run in which a variable's places (or the output) have what those that it is read from give them.
@@ -155,7 +166,8 @@ class Scrub:
                 edits.put(one, Own())
         for parent in self.graph.reads[name]:
             self._carried(parent, data, (*path, parent), edits)
-        return EditRun(" < ".join(path), edits=edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
+        frozen = self.workbench.frozen_norm
+        return EditRun(" < ".join(path), self.read(at), edits.all, frozen_norm=frozen, at=at)
 
     def _carried(self, name: str, reader: Rows, path: tuple[str, ...], edits: Edits) -> None:
         """What the places of a variable take in the run of one that reads it, whose data are given."""
@@ -167,9 +179,13 @@ class Scrub:
             if not self.treeify:
                 path = (name,)
             known = " < ".join(path)
-            if all(run.name != known for run in self.runs):
-                self.runs.append(self._run(name, data, path, places))
-            carried: dict[bool, Source] = {aligned: From(known, None, aligned=aligned) for aligned in (False, True)}
+            if known not in self._back:
+                run, self._back[known] = self._run(name, data, path, places), None
+                if self.graph.pool is not None:
+                    run, self._back[known] = once(run, len(data))
+                self.runs.append(run)
+            rows = self._back[known]
+            carried: dict[bool, Source] = {aligned: From(known, rows, aligned=aligned) for aligned in (False, True)}
         else:
             carried = {aligned: From("clean", data, aligned=aligned) for aligned in (False, True)}
         for one in places:
@@ -183,7 +199,7 @@ class Scrub:
 
     def _datum(self, name: str, reader: Rows, path: tuple[str, ...]) -> Rows:
         """A datum for each scored row that agrees with the reader's datum on the variable."""
-        layout = any(one.site.position is None for one in self.graph.places[name])
+        layout = self.graph.whole(name)
         if self.treeify:
             return self.agreeing((name,), layout, reader, path)
         if name not in self._shared:
@@ -193,12 +209,18 @@ class Scrub:
     def agreeing(self, names: tuple[str, ...], layout: bool, data: Rows, path: tuple[str, ...]) -> Rows:
         names = names if self.conditioned else ()
         if (names, layout) not in self._codes:
-            self._codes[names, layout] = self.graph.values.codes(names, layout=layout)
-        codes = self._codes[names, layout]
+            self._codes[names, layout] = self.graph.values.drawable(names, layout=layout)
+        codes, pool = self._codes[names, layout], self.graph.pool
 
         def drawn(draw: int) -> Rows:
             random = generator(self.workbench.seed, "scrub", draw, *path)
-            return codes.any(data, random) if path == ("rest",) else codes.other(data, random)
+            if path == ("rest",):
+                return codes.any(data, random)
+            if pool is None:
+                return codes.other(data, random)
+            some = codes if "rest" in path else codes.pool(pool, generator(self.workbench.seed, "pool", draw, *path))
+            known, back = np.unique(data, return_inverse=True)  # of one datum the same, so that its run is
+            return some.other(known, random)[back]
 
         found = drawn(self.draw)
         if path in self.redrawn:
@@ -238,7 +260,8 @@ class Scrub:
         return tokens, {site: Edit(site, From("clean", rows[site])) for site in sites}
 
 
-def with_helpers(runs: Sequence[EditRun]) -> Plan:
+def with_helpers(runs: Sequence[EditRun], values: TaskValues) -> Plan:
     """The runs behind those that they take values from."""
     used = {s.run for run in runs for edit in run.edits for s in origins(edit.source) if isinstance(s, From)}
-    return Plan((*(EditRun(name, data) for name, data in HELPERS.items() if name in used), *runs))
+    helpers: dict[str, Data] = {**HELPERS, "clean": values.data}
+    return Plan((*(EditRun(name, data) for name, data in helpers.items() if name in used), *runs))
