@@ -80,7 +80,8 @@ def outputs(network: Any, embedded: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 def by_hooks(model: Model, network: Any, task: Task, changes: Any) -> np.ndarray:
     """[prompts, nodes] in the order of the model's writers."""
-    assert task.answers is not None and task.counterfactual is not None
+    assert task.answers is not None
+    assert task.counterfactual is not None
     heads, found = model.config.heads, []
     for row in range(len(task.tokens)):
         length = int(task.scored[row].nonzero()[-1])
@@ -113,7 +114,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("prompts")
-    parser.add_argument("--templates", type=int, default=12, help="of which one prompt each; three tenths are put aside")
+    parser.add_argument(
+        "--templates", type=int, default=12, help="of which one prompt each; three tenths are put aside"
+    )
     parser.add_argument("--dtype", default="float32")
     given = parser.parse_args()
     model = assay.load(given.model, dtype=given.dtype)

@@ -1,5 +1,5 @@
-"""Parts at three levels, tested apart: *where* (what it costs to take a part away), *what* (a label in its place), *how*
-(each rule of the library in its place), as Markdown.
+"""Heads at three levels, tested apart: *where* (what it costs to take a head away), *what* (a label in its place) and
+*how* (a rule in its place), as Markdown.
 
     python -m tools.levels_table zoo:smollm2-135m a16.h0,a23.h4,a17.h5 --tokens 10000 --context 128
 
