@@ -123,6 +123,10 @@ class Explanation(ABC):
         """
         return None
 
+    def harder(self, workbench: PlanContext, found: Interchange) -> Interchange:
+        """The swaps with what takes a fit by gradient too, where everything is asked for; else they are as found."""
+        return found
+
     # -- as a claim file has it
 
     def fields(self, model: AnyModel | None = None) -> dict[str, Any]:

@@ -7,7 +7,12 @@ from assay.report import words
 from assay.report.plain import plain_text
 from assay.stats.estimate import Estimate
 
-_REST = {"left": "left alone", "resample_independent": "resampled", "resample_joint": "resampled from one row"}
+_REST = {
+    "left": "left alone",
+    "resample_independent": "resampled",
+    "resample_joint": "resampled from one row",
+    "shared_adversarial": "at its worst constants",
+}
 
 SCALE = "0 is no better than a constant answer, 1 exact"
 

@@ -38,6 +38,7 @@ from assay.score.score import score
 from assay.stats.estimate import Estimate, Undefined
 from assay.stats.keyed import generator
 
+ADVERSARIAL = "shared_adversarial"
 PERTURBED = "resample_independent"  # what everything takes that carries nothing, where interchange leads
 
 
@@ -184,6 +185,22 @@ class Hypothesis(Explanation):
                 for one in found
             ),
         )
+
+    def harder(self, workbench: PlanContext, found: Interchange) -> Interchange:
+        """The same swaps with the rest at the worst constants that it could take (`shared_adversarial`), too."""
+        if not found.rows or any(ADVERSARIAL in row.by_rest for row in found.rows):
+            return found
+        more: dict[tuple[str, ...], Agreed] = {}
+        try:
+            for one in interchange(workbench, self.graph(workbench), (ADVERSARIAL,), workbench.seed):
+                more[one.names] = Agreed(raw=one.raw[ADVERSARIAL], accuracy=one.value(ADVERSARIAL))
+        except TaskError as problem:
+            none = Estimate.undefined(str(problem))
+            more = {row.variables: Agreed(raw=none, accuracy=none) for row in found.rows}
+        rows = (
+            row.model_copy(update={"by_rest": {**row.by_rest, ADVERSARIAL: more[row.variables]}}) for row in found.rows
+        )
+        return found.model_copy(update={"rows": tuple(rows)})
 
     def uses(self, workbench: PlanContext, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
         """Each place left to the rest: scrubbed without it, and with no other."""
