@@ -17,12 +17,32 @@ class Agreed(Block):
     accuracy: Estimate
 
 
+class CoarserRow(Block):
+    """A coarser hypothesis on the same swaps, in which values of a variable are not told apart.
+
+    Attributes:
+        name: the variable and from how many values to how many; merged: whether none are told apart.
+        differs: the share of swaps in which it predicts another answer.
+        claim, coarser: of these the share that goes as the claim says, and as it does.
+        raw, accuracy: as in `Agreed`, of this hypothesis, with the rest perturbed.
+    """
+
+    name: Text
+    merged: bool
+    differs: Number
+    claim: Number | None
+    coarser: Number | None
+    raw: Estimate
+    accuracy: Estimate
+
+
 class SwappedRow(Block):
     """Swaps of one variable, or of several at once.
 
     Attributes:
         changed: the share in which the answer should change; majority: the share of the most common right answer.
         by_rest: what everything takes that carries nothing ("left": its own value) -> agreement.
+        coarser: hypotheses that tell fewer values apart, on the same swaps.
     """
 
     variables: tuple[Text, ...]
@@ -30,6 +50,7 @@ class SwappedRow(Block):
     changed: Number
     majority: Number
     by_rest: dict[Text, Agreed]
+    coarser: tuple[CoarserRow, ...] = ()
 
 
 class Interchange(Block):

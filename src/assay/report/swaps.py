@@ -42,6 +42,21 @@ def rows(found: Interchange) -> list[tuple[str | Estimate, ...]]:
     ]
 
 
+COARSER = ("values not told apart", "swaps that tell", "of these as this claim", "as the coarser one", "its accuracy")
+
+
+def coarser(found: Interchange) -> list[tuple[str | Estimate, ...]]:
+    """A row for each claim that tells fewer values of a variable apart, on the swaps of that variable alone."""
+
+    def share(value: float | None) -> str:
+        return "–" if value is None else f"{100 * value:.0f} %"
+
+    some = [one for row in found.rows if len(row.variables) == 1 for one in row.coarser]
+    return [
+        (plain_text(one.name), share(one.differs), share(one.claim), share(one.coarser), one.accuracy) for one in some
+    ]
+
+
 def verdict(found: Interchange) -> str:
     """Whether swapping a variable's value has the effect that the claim says."""
     if not found.accuracy.defined:
@@ -63,8 +78,10 @@ def sees(found: Interchange) -> str:
     """What there is to see."""
     if not found.rows:
         return verdict(found)
+    beside = " Beside it: claims that tell fewer values apart, on the same swaps." if coarser(found) else ""
     return (
         "A variable's places take the values that they have on another input; the network should then answer as the "
         f"claim says. {SCALE}. Only where the rest is {rest(found.perturbed)} does a row tell a variable that is "
         "carried from one that is merely read there."
+        f"{beside}"
     )

@@ -261,10 +261,18 @@ def _drawn(workbench: PlanContext, graph: Graph) -> list[Sentence]:
     return out
 
 
+def alone(graph: Graph) -> dict[str, float]:
+    """For every condition under which data are drawn the share of rows that agree with no other: a variable's name, or
+    those that are loose."""
+    shares = {name: graph.values.drawable((name,), layout=graph.whole(name)).alone for name in graph.carried}
+    loose = graph.loose[graph.answer]
+    return shares | ({", ".join(loose): graph.values.drawable(loose, layout=True).alone} if loose else {})
+
+
 def _alone(graph: Graph) -> str:
     """Which rows keep their own value, as no other agrees with them."""
-    shares = {name: graph.values.drawable((name,), layout=graph.whole(name)).alone for name in graph.carried}
-    said = [f"{100 * share:.0f} % of {name}" for name, share in shares.items() if share > 0]
+    shares = alone(graph)
+    said = [f"{100 * shares[name]:.0f} % of {name}" for name in graph.carried if shares[name] > 0]
     text = (
         "Another row was drawn for every value."
         if not said
@@ -273,6 +281,8 @@ def _alone(graph: Graph) -> str:
     loose = graph.loose[graph.answer]
     if not loose:
         return text
-    alone = graph.values.drawable(loose, layout=True).alone
-    on = f"{', '.join(loose)} and in their columns"
-    return f"{text} {100 * alone:.0f} % of rows agree with no other on {on}: what carries nothing is their own there."
+    on, own = ", ".join(loose), 100 * shares[", ".join(loose)]
+    return (
+        f"{text} {own:.0f} % of rows agree with no other on {on} and in their columns: what carries nothing is their "
+        "own there."
+    )

@@ -12,19 +12,19 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.errors import ClaimError, TaskError
+from assay.errors import ClaimError
 from assay.explanations.answers import MOST_USES, Neighbours, Use, Uses
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
 from assay.explanations.hypothesis import LEVEL
-from assay.explanations.hypothesis.block import hypothesis_block
+from assay.explanations.hypothesis.block import alone, hypothesis_block
 from assay.explanations.hypothesis.elsewhere import elsewhere, possible
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
-from assay.explanations.hypothesis.interchange import interchange, least, unswapped
 from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
 from assay.explanations.hypothesis.matches import Matches, matched
 from assay.explanations.hypothesis.places import Given, Place, alignment, checked
-from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
+from assay.explanations.hypothesis.scrub import Graph, Scrub
+from assay.explanations.hypothesis.swaps import at_its_worst, swapped
 from assay.explanations.hypothesis.values import MANY, values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
@@ -32,13 +32,12 @@ from assay.intervene.plan import Edit, Plan
 from assay.model.module import ModuleModel
 from assay.names import Site
 from assay.record.headline import RunScores
-from assay.record.interchange import Agreed, Interchange, SwappedRow
+from assay.record.interchange import Interchange
 from assay.record.pieces import Pieces
 from assay.score.score import score
-from assay.stats.estimate import Estimate, Undefined
+from assay.stats.estimate import Undefined
 from assay.stats.keyed import generator
 
-ADVERSARIAL = "shared_adversarial"
 PERTURBED = "resample_independent"  # what everything takes that carries nothing, where interchange leads
 
 
@@ -158,49 +157,13 @@ class Hypothesis(Explanation):
     def interchange(
         self, workbench: PlanContext, advance: Callable[[int, int], None] = lambda done, total: None
     ) -> Interchange:
-        advance(0, 1)
-        try:
-            agree = unswapped(workbench, self.graph(workbench))
-            found = interchange(workbench, self.graph(workbench), (LEFT, PERTURBED), workbench.seed, advance=advance)
-        except TaskError as problem:
-            none = Estimate.undefined(str(problem))
-            return Interchange(
-                accuracy=none, plain=none, variables=(), perturbed=PERTURBED, rows=(), reason=str(problem)
-            )
-        worst = least(found, PERTURBED)
-        return Interchange(
-            accuracy=worst.value(PERTURBED),
-            plain=worst.value(LEFT),
-            variables=worst.names,
-            perturbed=PERTURBED,
-            unswapped=agree,
-            rows=tuple(
-                SwappedRow(
-                    variables=one.names,
-                    swaps=one.swaps,
-                    changed=one.changed,
-                    majority=one.majority,
-                    by_rest={rest: Agreed(raw=raw, accuracy=one.value(rest)) for rest, raw in one.raw.items()},
-                )
-                for one in found
-            ),
-        )
+        return swapped(workbench, self.graph(workbench), PERTURBED, advance)
 
     def harder(self, workbench: PlanContext, found: Interchange) -> Interchange:
-        """The same swaps with the rest at the worst constants that it could take (`shared_adversarial`), too."""
-        if not found.rows or any(ADVERSARIAL in row.by_rest for row in found.rows):
-            return found
-        more: dict[tuple[str, ...], Agreed] = {}
-        try:
-            for one in interchange(workbench, self.graph(workbench), (ADVERSARIAL,), workbench.seed):
-                more[one.names] = Agreed(raw=one.raw[ADVERSARIAL], accuracy=one.value(ADVERSARIAL))
-        except TaskError as problem:
-            none = Estimate.undefined(str(problem))
-            more = {row.variables: Agreed(raw=none, accuracy=none) for row in found.rows}
-        rows = (
-            row.model_copy(update={"by_rest": {**row.by_rest, ADVERSARIAL: more[row.variables]}}) for row in found.rows
-        )
-        return found.model_copy(update={"rows": tuple(rows)})
+        return at_its_worst(workbench, self.graph(workbench), found)
+
+    def matched_alone(self, workbench: PlanContext) -> dict[str, float]:
+        return alone(self.graph(workbench))
 
     def uses(self, workbench: PlanContext, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
         """Each place left to the rest: scrubbed without it, and with no other."""

@@ -211,6 +211,10 @@ class TaskValues:
         beside = None if self.beside is None else replace(self.beside, rows=rows[count:])
         return replace(self, rows=rows[:count], beside=beside)
 
+    def numbers(self, name: str) -> Int[np.ndarray, "rows"]:
+        """Each row's value of a variable as a number, from 0 on, in the order in which values occur."""
+        return self._codes[name]
+
     def different(self, name: str) -> int:
         """How many values a variable has."""
         return int(self._codes[name].max()) + 1
