@@ -120,7 +120,7 @@ def place_site(name: str, modules: bool) -> Site:
     Raises:
         UserError: for what is no name, and for a place of a transformer that is none of its parts or streams.
     """
-    return parse_site(name, True) if modules else component(name, streams=True)
+    return parse_site(name, True) if modules else component(name, streams=True, inside=True)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from assay.explanations.hypothesis.elsewhere import elsewhere, possible
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
 from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
 from assay.explanations.hypothesis.matches import Matches, matched
-from assay.explanations.hypothesis.places import Given, Place, alignment, checked
+from assay.explanations.hypothesis.places import INSIDE, Given, Place, alignment, checked
 from assay.explanations.hypothesis.scrub import Graph, Scrub
 from assay.explanations.hypothesis.swaps import at_its_worst, swapped
 from assay.explanations.hypothesis.values import MANY, values_of
@@ -277,6 +277,7 @@ class Hypothesis(Explanation):
         total = len(model.components) - 1
         total += (model.config.layers + 1) * any(site.kind == "stream" for site in sites)
         total += sum(width or 0 for width in model.config.d_mlp) * any(site.kind == "neuron" for site in sites)
+        total += model.config.layers * model.config.heads * len({site.kind for site in sites}.intersection(INSIDE))
         return total * (model.config.context + 1 if any(site.position is not None for site in sites) else 1)
 
     def neighbours(self, workbench: PlanContext, ablation: str, most: int) -> Iterator[Neighbours]:

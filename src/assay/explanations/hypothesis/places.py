@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,6 +84,7 @@ class Place:
 
 
 Given = Mapping[str, Sequence[str | Place]]
+INSIDE = ("pattern", "q")  # of a head: where it looks, and by what
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,12 @@ class Carried:
     def depth(self) -> int:
         """Where it lies on the way: what a run up to it has to go through."""
         layer, kind = self.site.layer or 0, self.site.kind
-        return 3 * layer + {"stream": 0, "head": 1, "module": 0}.get(kind, 2)
+        return 3 * layer + {"stream": 0, "head": 1, "pattern": 1, "q": 1, "module": 0}.get(kind, 2)
+
+    @property
+    def part(self) -> Site:
+        """What the rest does without: the place itself, or the head that goes on from its pattern or queries."""
+        return replace(self.site, kind="head") if self.site.kind in INSIDE else self.site
 
 
 def beside(one: Place, other: Place) -> bool:
@@ -137,6 +143,9 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
                     if overlap(site, other.site) and not (site == other.site and beside(place, other.place)):
                         where = str(other.site)
                         raise ClaimError(f"the variable {name!r}: {str(site)!r} overlaps {where!r} of {whose!r}")
+                if place.map is not None and site.kind in INSIDE:
+                    what = "is a place as a whole alone; subspaces are of heads, MLPs and streams"
+                    raise ClaimError(f"the variable {name!r}: {place.name!r} {what}")
                 width = width_of(model, site) if isinstance(place.map, Tensor) else None
                 if isinstance(place.map, Tensor) and width not in (None, len(place.map)):
                     what = f"a basis of vectors of {len(place.map)} numbers, and it has {width}"
@@ -149,7 +158,7 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
 def _sites(name: str, place: Place, model: Model | ModuleModel) -> list[Site]:
     try:
         site = check(place.name, model)
-        return [site] if site.kind == "stream" else expand([place.name], model)
+        return [site] if site.kind in ("stream", *INSIDE) else expand([place.name], model)
     except ComponentError as problem:
         raise ClaimError(f"the variable {name!r}: {problem}") from problem
 

@@ -76,8 +76,9 @@ class Graph:
         return tuple(name for name in self.places if name != self.answer)
 
     def whole(self, name: str) -> bool:
-        """Whether a variable is carried everywhere by some place, so that its data have to agree in their columns."""
-        return any(one.site.position is None for one in self.places[name])
+        """Whether some place carries a variable everywhere, or looks at every column, so that its data have to agree in
+        their columns."""
+        return any(one.site.position is None or one.site.kind == "pattern" for one in self.places[name])
 
     @property
     def first(self) -> tuple[str, ...]:
@@ -95,6 +96,8 @@ class Edits:
 
     def put(self, one: Carried, source: Source) -> None:
         part = one.site.at(None)
+        if one.part != one.site and one.part.at(None) in self._rest:  # the head is computed from what it is given
+            self._own[one.part] = Edit(one.part, Own())
         beside = self._own.get(one.site) or self._rest.get(part)
         if isinstance(source, Own) and beside is None:
             return
@@ -240,12 +243,12 @@ class Scrub:
         if self.rest == LEFT:
             return (None if data is self.every else data), {}
         carriers = [one for variable in self.graph.places for one in self._kept(variable)]
-        whole = [one.site for one in carriers if one.site.position is None and one.place.map is None]
+        whole = [one.part for one in carriers if one.site.position is None and one.place.map is None]
         sites = [
             site
             for site in dict.fromkeys(
                 (*complement([s for s in whole if s.kind != "stream"], self.workbench.model),
-                 *(one.site.at(None) for one in carriers if one.site not in whole and one.site.kind != "stream"))
+                 *(one.part.at(None) for one in carriers if one.part not in whole and one.site.kind != "stream"))
             )
             if depth is None or before(depth, site)
         ]  # fmt: skip
