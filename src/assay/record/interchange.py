@@ -60,6 +60,8 @@ class Interchange(Block):
         accuracy: the headline: the least of all rows, with the rest perturbed; plain: that row's with the rest left.
         variables: those of that row; perturbed: what the rest takes in it.
         unswapped: the share of rows on which the network answers as the high-level model, as they are.
+        generated: where a generator of inputs was asked, for rows that no other agrees with: variables that they had to
+            agree on -> how many inputs it gave, from which scrubbed runs draw too, as swaps do for the rest.
         reason: why there is none.
     """
 
@@ -69,4 +71,5 @@ class Interchange(Block):
     perturbed: Text
     rows: tuple[SwappedRow, ...]
     unswapped: Estimate | None = None
+    generated: dict[Text, Count] | None = None
     reason: Text | None = None

@@ -59,8 +59,9 @@ def coarser(found: Interchange) -> list[tuple[str | Estimate, ...]]:
 
 def verdict(found: Interchange) -> str:
     """Whether swapping a variable's value has the effect that the claim says."""
+    more = _generated(found)
     if not found.accuracy.defined:
-        return f"Interchange accuracy is undefined, because {words.why(found.accuracy)}."
+        return f"Interchange accuracy is undefined, because {words.why(found.accuracy)}.{more}"
     row = next(row for row in found.rows if row.variables == found.variables)
     which = words.few_names(", ".join(map(plain_text, found.variables)))
     worst = f", the worst of {len(found.rows)} swaps, that of {which}," if len(found.rows) > 1 else ""
@@ -71,7 +72,16 @@ def verdict(found: Interchange) -> str:
     holds = "; the claim holds better only where the rest of the network is left alone" if only else ""
     agree = found.unswapped
     alike = "" if agree is None else f" Unswapped, the network answers as the claim says in {words.percent(agree)}."
-    return f"{text}; {changed}{holds}.{alike}"
+    return f"{text}; {changed}{holds}.{alike}{more}"
+
+
+def _generated(found: Interchange) -> str:
+    """What a generator gave, where one was asked."""
+    if found.generated is None:
+        return ""
+    total = sum(found.generated.values())
+    on = ", ".join(f"{count} on {plain_text(names)}" for names, count in found.generated.items())
+    return f" For rows that no other agrees with a generator gave {total} input{'s' * (total != 1)}{on and f' ({on})'}."
 
 
 def sees(found: Interchange) -> str:

@@ -26,6 +26,7 @@ from assay.measure.workbench import Workbench
 from assay.model.meter import metered
 from assay.planted.worlds import world
 from assay.record.pieces import Sentence
+from assay.report import swaps
 from assay.score.score import score
 from assay.stats.keyed import generator
 from assay.task.examples import take
@@ -235,6 +236,13 @@ def test_the_report_says_what_was_generated():
     found = re.search(r"Data come from pools of at most 8, but two of each value: u (\d+) of 41, v (\d+) of 40,", text)
     assert found is not None
     assert all(8 <= int(size) <= 12 for size in found.groups())
+
+
+def test_the_verdict_says_what_was_generated_whatever_the_budget():
+    found = rare().measure(Hypothesis(VARIABLES, PLACES, matches=Matches(sums, 3)), budget="headline").record
+    assert found.interchange is not None
+    assert found.interchange.generated == {"u": 3}
+    assert "For rows that no other agrees with a generator gave 3 inputs (3 on u)." in swaps.verdict(found.interchange)
 
 
 def longer(example: Example, names: tuple[str, ...]) -> Iterator[list[int]]:

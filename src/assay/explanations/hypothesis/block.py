@@ -246,7 +246,7 @@ def _drawn(workbench: PlanContext, graph: Graph) -> list[Sentence]:
     """What was generated, and from how many data each variable draws, where that is not from all rows."""
     out, made = list[Sentence](), graph.values.beside
     if made is not None:
-        said = [f"{len(some)} for {' and '.join(names)}" for names, some in made.wanted.items()]
+        said = [f"{count} for {names}" for names, count in made.counts.items()]
         rows = f"{made.asked} group{'s' * (made.asked > 1)} of rows had too few others that agree"
         short = f"; {made.short} of them still have too few" if made.short else ""
         out.append(Sentence(text=f"Inputs were generated, as {rows}: {', '.join(said) or 'none were found'}{short}."))
@@ -264,9 +264,10 @@ def _drawn(workbench: PlanContext, graph: Graph) -> list[Sentence]:
 def alone(graph: Graph) -> dict[str, float]:
     """For every condition under which data are drawn the share of rows that agree with no other: a variable's name, or
     those that are loose."""
-    shares = {name: graph.values.drawable((name,), layout=graph.whole(name)).alone for name in graph.carried}
-    loose = graph.loose[graph.answer]
-    return shares | ({", ".join(loose): graph.values.drawable(loose, layout=True).alone} if loose else {})
+    loose, every = graph.loose[graph.answer], np.arange(len(graph.values.rows))
+    drawn = {name: graph.values.drawable((name,), layout=graph.whole(name)) for name in graph.carried}
+    drawn |= {", ".join(loose): graph.values.drawable(loose, layout=True)} if loose else {}
+    return {names: float((codes.others(every) == 0).mean()) for names, codes in drawn.items()}
 
 
 def _alone(graph: Graph) -> str:

@@ -161,7 +161,9 @@ def misplaced(
             try:
                 site = place_site(name, modules)
             except UserError as problem:
-                return Misplaced(variable, index, f"the variable {variable!r}: {problem}")
+                edge = f"{name!r} is an edge, and variables are carried by parts, such as {name.split('->')[0]!r}"
+                text = f"the variable {variable!r}: {edge if '->' in name else problem}"
+                return Misplaced(variable, index, text)
             for other, whose, there in taken:
                 if overlap(site, other, share) and not (site == other and beside and beside(place, there)):
                     text = f"{name!r} overlaps {str(other)!r} of {whose!r}; leave one out"

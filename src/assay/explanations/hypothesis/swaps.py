@@ -21,12 +21,16 @@ def swapped(workbench: PlanContext, graph: Graph, perturbed: str, advance: Calla
         perturbed: what the rest takes in the headline; advance: as in `Explanation.interchange`.
     """
     advance(0, 1)
+    generated = None if graph.values.beside is None else graph.values.beside.counts
     try:
         agree = unswapped(workbench, graph)
         found = interchange(workbench, graph, (LEFT, perturbed), workbench.seed, advance=advance)
     except TaskError as problem:
         none = Estimate.undefined(str(problem))
-        return Interchange(accuracy=none, plain=none, variables=(), perturbed=perturbed, rows=(), reason=str(problem))
+        why = str(problem)
+        return Interchange(
+            accuracy=none, plain=none, variables=(), perturbed=perturbed, rows=(), generated=generated, reason=why
+        )
     worst = least(found, perturbed)
     return Interchange(
         accuracy=worst.value(perturbed),
@@ -34,6 +38,7 @@ def swapped(workbench: PlanContext, graph: Graph, perturbed: str, advance: Calla
         variables=worst.names,
         perturbed=perturbed,
         unswapped=agree,
+        generated=generated,
         rows=tuple(_row(one, perturbed) for one in found),
     )
 

@@ -66,11 +66,6 @@ class Codes:
         return Codes(self.of, mixed[place < np.repeat(share, self._size)])
 
     @property
-    def alone(self) -> float:
-        """The share of rows that agree with no other."""
-        return float((self.others(np.arange(len(self.of))) == 0).mean())
-
-    @property
     def size(self) -> int:
         """How many rows may be drawn."""
         return len(self._members)
@@ -104,6 +99,11 @@ class Generated:
     wanted: Mapping[tuple[str, ...], Int[np.ndarray, "some"]]
     asked: int
     short: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many were generated, by the variables of the condition."""
+        return {" and ".join(names): len(some) for names, some in self.wanted.items()}
 
 
 @dataclass(frozen=True, eq=False)
