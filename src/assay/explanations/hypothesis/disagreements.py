@@ -94,6 +94,8 @@ def side_by_side(
 def kept_plan(workbench: PlanContext, graph: Graph) -> Plan:
     """The run in which the places are computed, and all else is at its mean."""
     scrub = Scrub(workbench, graph, KEPT)
+    if graph.edges:
+        return scrub.edge_plan("kept", {})
     at, rest = scrub.rest_of((graph.answer,), scrub.every, ("kept",), None)
     edits = Edits(rest)
     for one in (one for some in graph.places.values() for one in some):

@@ -34,6 +34,8 @@ def elsewhere(
         return Undefined("a module's parts have no others of their sort")
     if any(one.place.map is not None for some in placed.values() for one in some):
         return Undefined("a map of one part is none of another")
+    if any(one.edge for some in placed.values() for one in some):
+        return Undefined("of edges no others are drawn; circuits of edges have such controls")
     if all(one.site.kind not in MOVED for some in placed.values() for one in some):
         return Undefined("the hypothesis names MLPs and streams, of which a layer has one")
     sites = [(name, one.site) for name, some in placed.items() for one in some]

@@ -251,7 +251,7 @@ class Hypothesis(Explanation):
         if python is not None:
             return Undefined(f"the variable {python!r} is a Python function, for which no code is defined")
         total = self._total(model)
-        count = len(self.scope(model))
+        count = len(self.place_names) if "->" in self.place_names[0] else len(self.scope(model))
         width, nets = 0.0, dict[int, float]()
         for some in self.places.values():
             for one in some:
@@ -273,6 +273,8 @@ class Hypothesis(Explanation):
         """How many places there are of the kinds that the claim names."""
         if isinstance(model, ModuleModel):
             return len(model.components)
+        if any("->" in name for name in self.place_names):
+            return len(model.edges)
         sites = self.scope(model)
         total = len(model.components) - 1
         total += (model.config.layers + 1) * any(site.kind == "stream" for site in sites)

@@ -110,6 +110,11 @@ class Swapper(Scrub):
     def swap(self, swaps: Swaps, which: int) -> Plan:
         """The run of every base row in which the variables' places take what they are in their sources. Places of
         variables behind them are computed, of what was swapped; those of others stay the base's."""
+        if self.graph.edges:
+            places = {name: self.graph.places[name] for name in swaps.names}
+            return self.edge_plan(
+                "swapped", {one.site: swaps.sources[name][which] for name, some in places.items() for one in some}
+            )
         behind = self.graph.values.model.behind(*swaps.names)
         computed = [name for name in self.graph.values.model.variables if name in {self.graph.answer, *behind}]
         at, rest = self.rest_of(computed, self.every, ("swapped",), None)

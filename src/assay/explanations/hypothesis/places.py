@@ -95,6 +95,11 @@ class Carried:
     place: Place
 
     @property
+    def edge(self) -> bool:
+        """Whether it is an edge; its site is the writer's."""
+        return "->" in self.place.name
+
+    @property
     def depth(self) -> int:
         """Where it lies on the way: what a run up to it has to go through."""
         layer, kind = self.site.layer or 0, self.site.kind
@@ -140,10 +145,12 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
         for place in places:
             for site in _sites(name, place, model):
                 for other, whose in taken:  # heads that share keys and values only a model knows
+                    if other.edge and whose == name:
+                        continue
                     if overlap(site, other.site) and not (site == other.site and beside(place, other.place)):
                         where = str(other.site)
                         raise ClaimError(f"the variable {name!r}: {str(site)!r} overlaps {where!r} of {whose!r}")
-                if place.map is not None and site.kind in INSIDE:
+                if place.map is not None and (site.kind in INSIDE or "->" in place.name):
                     what = "is a place as a whole alone; subspaces are of heads, MLPs and streams"
                     raise ClaimError(f"the variable {name!r}: {place.name!r} {what}")
                 width = width_of(model, site) if isinstance(place.map, Tensor) else None
@@ -157,6 +164,11 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
 
 def _sites(name: str, place: Place, model: Model | ModuleModel) -> list[Site]:
     try:
+        if "->" in place.name:
+            if not isinstance(model, Model):
+                raise ClaimError(f"the variable {name!r}: {place.name!r} is an edge, and {model.name} has none")
+            model.edges.mask([place.name])
+            return [check(place.name.partition("->")[0], model)]
         site = check(place.name, model)
         return [site] if site.kind in ("stream", *INSIDE) else expand([place.name], model)
     except ComponentError as problem:

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int
 
+from assay.explanations.hypothesis.edge_places import edge_runs, writers_of
 from assay.explanations.hypothesis.places import Carried, before
 from assay.explanations.hypothesis.values import Codes, TaskValues
 from assay.intervene.components import complement
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.plan import Data, Edit, EditRun, From, Own, Plan, Source, once, origins
+from assay.intervene.plan import Data, Edit, EditRun, From, Own, Plan, Run, Source, once, origins
 from assay.model.module import ModuleModel
+from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator
 
@@ -74,6 +76,11 @@ class Graph:
     def carried(self) -> tuple[str, ...]:
         """The variables that places carry: all that have some but the answer."""
         return tuple(name for name in self.places if name != self.answer)
+
+    @property
+    def edges(self) -> bool:
+        """Whether its places are edges."""
+        return any(one.edge for some in self.places.values() for one in some)
 
     def whole(self, name: str) -> bool:
         """Whether some place carries a variable everywhere, or looks at every column, so that its data have to agree in
@@ -147,8 +154,41 @@ class Scrub:
 
     def plan(self) -> Plan:
         """The runs, the scored one last; `paths` then has every path's datum of each scored row."""
+        if self.graph.edges:
+            taken: dict[Site, Rows] = {}
+            for name in self.graph.reads[self.graph.answer]:
+                places, data = self._kept(name), self._datum(name, self.every, ("scrubbed", name))
+                taken |= {one.site: data for one in places if one.site not in self.own}
+            return self.edge_plan("scrubbed", taken)
         final = self._run(self.graph.answer, self.every, ("scrubbed",), None)
         return with_helpers([*self.runs, final], self.graph.values)
+
+    def edge_plan(self, name: str, taken: Mapping[Site, Rows]) -> Plan:
+        """The run in which edges carry what their writers have on these rows, and all others what the rest takes."""
+        model = self.workbench.model
+        assert isinstance(model, Model)
+        carriers = [one for variable in self.graph.carried for one in self._kept(variable)]
+        sites, fill = writers_of(model), tuple[Edit, ...]()
+        if self.rest in RESAMPLED:
+            loose = self.graph.loose[self.graph.answer]
+            path = ("rest",) if self.rest == SHARED else (name, "rest")
+            rows = self.agreeing(loose, True, self.every, path)
+            for site in sites:
+                if self.rest == "resample_independent":
+                    rows = self.agreeing(loose, True, self.every, (*path, str(site)))
+                fill += (Edit(site, From("clean", rows)),)
+        elif self.rest != LEFT:
+            fill = self.workbench.ablate(sites, self.rest, self.draw)
+        runs = edge_runs(
+            name,
+            model,
+            carriers,
+            self._kept(self.graph.answer),
+            taken,
+            fill or None,
+            self.workbench.frozen_norm,
+        )
+        return with_helpers(runs, self.graph.values)
 
     def read(self, at: Rows | None) -> Data:
         """The data that a run of these rows reads."""
@@ -263,7 +303,7 @@ class Scrub:
         return tokens, {site: Edit(site, From("clean", rows[site])) for site in sites}
 
 
-def with_helpers(runs: Sequence[EditRun], values: TaskValues) -> Plan:
+def with_helpers(runs: Sequence[Run], values: TaskValues) -> Plan:
     """The runs behind those that they take values from."""
     used = {s.run for run in runs for edit in run.edits for s in origins(edit.source) if isinstance(s, From)}
     helpers: dict[str, Data] = {**HELPERS, "clean": values.data}
