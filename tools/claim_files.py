@@ -63,6 +63,7 @@ HYPOTHESIS = {
     "places": "variable → names of parts, or of streams (`r3`, what enters layer 3), that carry it, or a subspace of one, `{r3: {file: basis.npy}}`",
     "answer": "the variable that the network's output is; by default the last one",
     "treeify": "a variable that two others read has a datum of its own for each of them; by default `true`",
+    "pool": "from how many different data a variable draws, at most (two of each value at least); by default all",
 }
 EXPRESSIONS = """
 #### Expressions

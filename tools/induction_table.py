@@ -5,7 +5,7 @@ residual.
     python tools/induction_table.py zoo:novel-4l-rep --documents 48 [--split unseen] [--heads a1.h0,a1.h5]
     python tools/induction_table.py zoo:smollm2-135m --tokens 10000 --context 512 --most 5 --draws 2 [--alone]
 
-`--alone`: each head by itself instead, under mean and resample_joint.
+`--alone`: each head by itself instead, under mean and resample_joint; `--matches "prefix 4"`: one way to match alone.
 """
 
 from __future__ import annotations
@@ -63,12 +63,15 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true")
     parser.add_argument("--draws", type=int, default=4)
     parser.add_argument("--ablations", help="in place of all")
+    parser.add_argument("--matches", default=",".join(MATCHES), help="ways to match, of these")
     parser.add_argument(
         "--levels", default=",".join(LEVELS), help="of the program; `full` fits a strength for each head"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--heads", help="instead of those with the highest induction score")
     given = parser.parse_args()
+    if unknown := sorted(set(given.matches.split(",")) - set(MATCHES)):
+        parser.error(f"--matches: unknown {', '.join(unknown)}; known are {', '.join(MATCHES)}")
     model = assay.load(given.model)
     task = Task.text(model, split=given.split, context=given.context)
     if given.tokens:
@@ -87,6 +90,7 @@ def main() -> None:
         for group, own in groups.items()
         for level in given.levels.split(",")
         for name, match in MATCHES.items()
+        if name in given.matches.split(",")
     }
     say = partial(print, file=sys.stderr, flush=True)
     say(f"{len(task.documents)} documents, {task.count} tokens; fitting", time.process_time())

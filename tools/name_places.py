@@ -2,7 +2,7 @@
 of "The war lasted from the year 1732 to the year 17".
 
     python -m tools.name_places zoo:smollm2-135m [--high-level year] [--pairs 3] [--most 32] [--rest resample_joint]
-                                                 [--heads a23.h3,a20.h0,a29.h1 --rivals 50]
+                                                 [--heads a23.h3,a20.h0,a29.h1 --rivals 50 | --controls]
 
 Two high-level models of one behaviour, and one of another. *name*: `subject` is the name at its second place, `first`
 and `second` are the names before, and the answer is the one of the two that the subject is not; a swap takes the
@@ -16,7 +16,9 @@ rows that agree on both names.
 it on the selection: it goes on with a decade that is not before the first, but mostly with the same or the next. What a
 swap tests is which places carry the digit, not whether this is arithmetic. `--pairs` are rows a template and digit.
 With `--heads` nothing is searched: these, at the end, are scored on the test's templates by swaps and by scrubbing, and
-beside them other heads of the same layers, one of each set at most the same. Prints Markdown.
+beside them other heads of the same layers, one of each set at most the same. With `--controls` too, the same search is
+run on a twin with random weights, and on the model itself for a variable whose values were put on other prompts (of
+those that a swap may take it from); `--heads` are then the best ones of the model, in their order. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -34,10 +36,14 @@ import torch
 import assay
 from assay.explanations.hypothesis.block import strengths
 from assay.explanations.hypothesis.hypothesis import PERTURBED
+from assay.explanations.hypothesis.scrub import LEFT
+from assay.explanations.hypothesis.values import TaskValues
 from assay.find.hypothesis.search import PlaceSearch
 from assay.intervene.plan import Plan
+from assay.measure.controls.random_weights import randomised
 from assay.stats.counted import counted
 from assay.stats.estimate import Undefined
+from assay.stats.keyed import generator
 from tools.indirect_objects import NAMES, PLACES, TEMPLATES, THINGS
 
 NAMED = {"first": 'token("N1")', "second": 'token("N2")'}
@@ -145,6 +151,38 @@ def scored_both_ways(search: PlaceSearch, names: list[str], most: int, say: Call
     print(f"the best: {', '.join(f'{name} {value:.2f}' for value, name in values[:3])}")
 
 
+def controls(
+    searches: tuple[PlaceSearch, PlaceSearch],
+    best: list[str],
+    others: dict[str, tuple[PlaceSearch, PlaceSearch]],
+    most: int,
+    say: Callable[[int, int], None],
+) -> None:
+    """The best heads of the model beside what the same search finds on controls, each on a selection and a test."""
+    model = searches[0].workbench.model
+    heads = [f"a{layer}.h{head}@-1" for layer in range(model.config.layers) for head in range(model.config.heads)]
+    for what, (selection, test) in others.items():
+        ranked = selection.rank(heads, say)
+        its = [one.name for one in ranked]
+        ten = ", ".join(f"{one.name.split('@')[0]} {one.shift.value:.2f}" for one in ranked[:10])
+        print(f"{what}, the best ten by shift on the selection: {ten}\n")
+        stream = test.shift([f"r{model.config.layers}@-1"])
+        print(f"the whole stream behind the last layer, on the test: {stream}\n")
+        columns = ("heads", "the model's: plain", "perturbed", "the control's: shift", "plain", "perturbed")
+        print(f"| {' | '.join((*columns, 'less: plain', 'perturbed'))} |")
+        print("| --- " * 8 + "|")
+        for size in [size for size in SIZES if size <= min(most, len(best))]:
+            mine, found = searches[1].together(best[:size]), test.together(its[:size])
+            paired = np.array_equal(test.after, searches[1].after)  # the same answers are wanted of the same swaps
+            less = [
+                str(searches[1].ahead(best[:size], test, its[:size], rest)) if paired else ""
+                for rest in (LEFT, searches[1].rest)
+            ]
+            cells = (mine.plain, mine.perturbed, found.shift, found.plain, found.perturbed, *less)
+            print(f"| {size} | " + " | ".join(map(str, cells)) + " |", flush=True)
+        print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
@@ -155,6 +193,7 @@ def main() -> None:
     parser.add_argument("--layers", help="FIRST:LAST, of the heads that are searched at the end alone")
     parser.add_argument("--rest", default=PERTURBED, help="what carries nothing takes it, in perturbed swaps")
     parser.add_argument("--heads", help="heads that are scored, with commas between; nothing is searched")
+    parser.add_argument("--controls", action="store_true", help="the same search on controls, beside --heads")
     parser.add_argument("--rivals", type=int, default=50, help="other alignments beside --heads")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -195,6 +234,24 @@ def main() -> None:
         if done % 30 == 0:
             print(f"{done} of {of}, {time.process_time() - started:.0f} s", file=sys.stderr, flush=True)
 
+    if given.controls:
+        best = [f"{head}@-1" for head in given.heads.split(",")]
+        controlled: dict[str, tuple[PlaceSearch, PlaceSearch]] = {}
+        twin = randomised(model, "drawn", given.seed)
+        permuted: list[TaskValues] = []
+        for one in (found, tested):
+            random = generator(given.seed, "permuted variable", variable)
+            permuted.append(one.values.permuted(variable, random, agreeing))
+        asked = (claim, variable, given.seed, agreeing, given.rest)
+        beside = [assay.Workbench(twin, half.task, seed=given.seed) for half in (selection, test)]
+        controlled["a twin with random weights"] = (PlaceSearch(beside[0], *asked), PlaceSearch(beside[1], *asked))
+        controlled["the variable on other prompts"] = (
+            PlaceSearch(selection, *asked, permuted[0]),
+            PlaceSearch(test, *asked, permuted[1]),
+        )
+        controls((found, tested), best, controlled, given.most, say)
+        print(f"\n{time.process_time() - started:.0f} s of processor time")
+        return
     if given.heads:
         scored_both_ways(tested, [f"{head}@-1" for head in given.heads.split(",")], given.rivals, say)
         print(f"\n{time.process_time() - started:.0f} s of processor time")

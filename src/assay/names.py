@@ -30,6 +30,7 @@ SiteKind = Literal[
     "module",
 ]
 
+PARTS = ("pattern", "q", "k", "v", "z")  # of a head
 _NAME = re.compile(
     r"""^(?:(?P<fixed>input|logits)
         | a(?P<attention>\d{1,9})
@@ -124,14 +125,16 @@ def check_texts(what: str, names: Iterable[object], like: str = "'a1.h3' or 'm2'
 
 
 def larger(site: Site, share: int | None = None) -> list[Site]:
-    """The parts that a part lies in: the layer of a head, the MLP of a neuron; and each of these, and itself, at every
-    position.
+    """The parts that a part lies in: the head of its pattern, the layer of a head, the MLP of a neuron; and each of
+    these, and itself, at every position.
 
     Args:
         share: how many heads share keys and values, where that is known.
     """
     around = [site]
-    if site.kind in ("head", "kv"):
+    if site.kind in PARTS:
+        around.append(Site("head", site.layer, site.index, position=site.position))
+    if site.kind in ("head", "kv", *PARTS):
         around.append(Site("attention", site.layer, position=site.position))
     if site.kind == "neuron":
         around.append(Site("hidden", site.layer, position=site.position))

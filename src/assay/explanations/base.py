@@ -123,6 +123,15 @@ class Explanation(ABC):
         """
         return None
 
+    def harder(self, workbench: PlanContext, found: Interchange) -> Interchange:
+        """The swaps with what takes a fit by gradient too, where everything is asked for; else they are as found."""
+        return found
+
+    def matched_alone(self, workbench: PlanContext) -> dict[str, float]:
+        """Of a claim whose data are drawn from the scored rows that agree on something: for every condition the share
+        of rows that agree with no other, and can only draw themselves."""
+        return {}
+
     # -- as a claim file has it
 
     def fields(self, model: AnyModel | None = None) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,8 +14,18 @@ from torch import Tensor
 from assay.errors import ComponentError
 from assay.model.edge_sets import EdgeSet
 from assay.names import Site
+from assay.task.examples import Examples
 
-Data = Literal["scored", "reference", "counterfactual"]
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Rows that are no part of a task, such as generated ones; where they lie behind the scored rows, those keep their
+    numbers."""
+
+    examples: Examples
+
+
+Data = Literal["scored", "reference", "counterfactual"] | Inputs
 
 
 @runtime_checkable
@@ -152,6 +162,7 @@ class EditRun:
         frozen_norm: take every norm's scale from the model's clean run on the same rows.
         at: for each of its rows the row of the data that the model reads there; None: the same row. What is taken from
             this run is numbered by its own rows.
+        shared: many rows of other runs take from each of its rows, which is run once and kept.
     """
 
     name: str
@@ -159,6 +170,21 @@ class EditRun:
     edits: tuple[Edit, ...] = ()
     frozen_norm: bool = False
     at: Int[np.ndarray, "rows"] | None = None
+    shared: bool = False
+
+
+def once(run: EditRun, count: int) -> tuple[EditRun, Int[np.ndarray, "rows"]]:
+    """A run of so many rows without those that are equal to another, and which one each of them then is."""
+    every = np.arange(count)
+    taken = [s.rows for edit in run.edits for s in origins(edit.source) if isinstance(s, From)]
+    index = {id(rows): every if rows is None else rows for rows in (run.at, *taken)}
+    _, first, back = np.unique(np.stack([*index.values()], 1), axis=0, return_index=True, return_inverse=True)
+
+    def fewer(source: Origin) -> Source:
+        return replace(source, rows=index[id(source.rows)][first]) if isinstance(source, From) else source
+
+    edits = tuple(replace(edit, source=changed(edit.source, fewer)) for edit in run.edits)
+    return replace(run, edits=edits, at=index[id(run.at)][first], shared=True), back.reshape(-1)
 
 
 @dataclass(frozen=True, eq=False)

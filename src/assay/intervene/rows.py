@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from assay.errors import TaskError
-from assay.intervene.plan import Data
+from assay.intervene.plan import Data, Inputs
 from assay.model import meter
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
@@ -77,6 +77,8 @@ class RowBatches:
         Raises:
             TaskError: where the task has no reference.
         """
+        if isinstance(data, Inputs):
+            return data.examples
         if data != "reference":
             return self.task
         if self.task.reference is None:

@@ -280,6 +280,9 @@ def _headline(workbench: Workbench, job: Job, say: Progress, before: Measurement
         swapped = answer(explanation, "interchange", lambda: explanation.interchange(plan_context, swapping))
     else:
         swapped = before.record.interchange
+    if swapped is not None and settings.budget == THOROUGH:
+        say("swaps at the worst constants", 0, None)
+        swapped = answer(explanation, "harder", partial(explanation.harder, plan_context, swapped))
     known = None if before is None else before.scored
     if known is None:
         every: dict[SystemId, System | Sequence[System]] = {**plans.plans, **{one.id: one.system for one in others}}

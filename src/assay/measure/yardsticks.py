@@ -251,6 +251,8 @@ def _checks(context: Context, near: Nearest | None) -> list[Check]:
         noise=numbers.noise_loss,
         nearest=near,
         self_match=self_match(workbench, settings.ablation, settings.draws, ablated),
+        matched_alone=explanation.matched_alone(workbench),
+        swapped=context.interchange,
         ngram_tokens=_ngram_tokens(model.config.vocab, context.rivals) if isinstance(model, Model) else None,
         found_on=settings.found_on,
         overlap=None if found is None else shared_with(task, found),

@@ -17,12 +17,32 @@ class Agreed(Block):
     accuracy: Estimate
 
 
+class CoarserRow(Block):
+    """A coarser hypothesis on the same swaps, in which values of a variable are not told apart.
+
+    Attributes:
+        name: the variable and from how many values to how many; merged: whether none are told apart.
+        differs: the share of swaps in which it predicts another answer.
+        claim, coarser: of these the share that goes as the claim says, and as it does.
+        raw, accuracy: as in `Agreed`, of this hypothesis, with the rest perturbed.
+    """
+
+    name: Text
+    merged: bool
+    differs: Number
+    claim: Number | None
+    coarser: Number | None
+    raw: Estimate
+    accuracy: Estimate
+
+
 class SwappedRow(Block):
     """Swaps of one variable, or of several at once.
 
     Attributes:
         changed: the share in which the answer should change; majority: the share of the most common right answer.
         by_rest: what everything takes that carries nothing ("left": its own value) -> agreement.
+        coarser: hypotheses that tell fewer values apart, on the same swaps.
     """
 
     variables: tuple[Text, ...]
@@ -30,6 +50,7 @@ class SwappedRow(Block):
     changed: Number
     majority: Number
     by_rest: dict[Text, Agreed]
+    coarser: tuple[CoarserRow, ...] = ()
 
 
 class Interchange(Block):
@@ -39,6 +60,8 @@ class Interchange(Block):
         accuracy: the headline: the least of all rows, with the rest perturbed; plain: that row's with the rest left.
         variables: those of that row; perturbed: what the rest takes in it.
         unswapped: the share of rows on which the network answers as the high-level model, as they are.
+        generated: where a generator of inputs was asked, for rows that no other agrees with: variables that they had to
+            agree on -> how many inputs it gave, from which scrubbed runs draw too, as swaps do for the rest.
         reason: why there is none.
     """
 
@@ -48,4 +71,5 @@ class Interchange(Block):
     perturbed: Text
     rows: tuple[SwappedRow, ...]
     unswapped: Estimate | None = None
+    generated: dict[Text, Count] | None = None
     reason: Text | None = None

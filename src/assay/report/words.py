@@ -77,7 +77,7 @@ ADVICE = {  # what to do where a check fired
     "ablation-sensitive": "the figure depends on what fills the gaps: quote its range, not one ablation",
     "cancellation": "errors cancel in the loss: quote recovered by KL, not by loss",
     "vacuous": "another system gives the same predictions: say what this claim adds to it",
-    "self-match": "an ablation filled rows from themselves: use more reference examples",
+    "self-match": "rows were filled from themselves: use more reference examples, or more prompts that agree",
     "redundant": "parts that stand in for one another: test them together",
     "frivolous": "a part does nothing here: leave it out of the claim",
     "over-specific": "a shorter claim does as well: merge what makes no difference",

@@ -148,7 +148,7 @@ def test_a_mistake_is_one_sentence_with_its_line(tmp_path: Path, changes: dict[s
         ("answer: [m1]", 1, "only the answer 'answer' has places; give some of a variable that it depends on"),
         ("u: a0.h1", 1, "'u' must be a list such as [a0.h1], not 'a0.h1'"),
         ("u: [logits]", 1, "the variable 'u': 'logits' is always left as it is, so no claim can be about it"),
-        ("u: [a0.h1.pattern]", 1, "the variable 'u': 'a0.h1.pattern' is a place inside the model, not a component"),
+        ("u: [a0.h1.z]", 1, "the variable 'u': 'a0.h1.z' is a place inside the model, not a component"),
     ],
 )
 def test_places_that_cannot_be_are_seen_without_a_model(tmp_path: Path, places: str, line: int, sentence: str):

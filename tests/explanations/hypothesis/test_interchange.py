@@ -16,6 +16,7 @@ from assay.intervene.edits.donor_runs import Donors
 from assay.measure.workbench import Workbench
 from assay.model.load import load
 from assay.model.meter import metered
+from assay.report import swaps
 from assay.score.score import score
 from assay.stats.bootstrap import Resamples
 from assay.stats.estimate import Undefined
@@ -208,3 +209,22 @@ def test_what_a_computed_variable_reads_of_the_rest_is_held(rest: str):
     claim = Hypothesis(VARIABLES, {"u": ["a0.h1"], "total": ["m1"]})
     found = {one.names: one.value(rest).value for one in interchange(bench, claim.graph(bench), (rest,), 0)}
     assert found["u",] == found["total",] == 1.0
+
+
+def test_thorough_swaps_at_the_worst_constants_too():
+    """Places that carry the variables and add them up mind the rest less than those that leave the adding to it."""
+    bench = workbench()
+    variables = {"u": "number(1)", "v": "number(3)", "answer": "u + v"}
+    lacking = Hypothesis(variables, {"u": ["a0.h1"], "v": ["a0.h2"]})
+    for claim, low, high in ((RIGHT, 0.6, 1.0), (lacking, -1.0, 0.3)):
+        quick, all_of_it = (bench.measure(claim, budget=b, only=("headline",)).record for b in ("headline", "thorough"))
+        assert quick.interchange is not None
+        assert all_of_it.interchange is not None
+        for row, before in zip(all_of_it.interchange.rows, quick.interchange.rows, strict=True):
+            assert {**row.by_rest, "shared_adversarial": None} == {**before.by_rest, "shared_adversarial": None}
+            assert "shared_adversarial" not in before.by_rest
+        worst = min(row.by_rest["shared_adversarial"].accuracy.value or 0.0 for row in all_of_it.interchange.rows)
+        assert low <= worst <= high
+        assert all_of_it.interchange.accuracy == quick.interchange.accuracy
+        assert swaps.columns(all_of_it.interchange)[-1] == "the rest at its worst constants"
+        assert claim.harder(bench.for_claim(), all_of_it.interchange) is all_of_it.interchange

@@ -98,12 +98,12 @@ class KindFields(Strict):
 _COMPONENTS = frozenset({"attention", "head", "kv", "mlp", "neuron", "module"})
 
 
-def component(text: str, modules: bool = False, streams: bool = False) -> Site:
+def component(text: str, modules: bool = False, streams: bool = False, inside: bool = False) -> Site:
     """Reads the name of something that can be explained.
 
     Args:
         modules: whether single words may be submodules of a network of another kind; dotted names always may.
-        streams: whether streams, and the hidden values of MLPs, can.
+        streams: whether streams and the hidden values of MLPs can; inside: whether a head's pattern and its queries can.
 
     Raises:
         ClaimError: when it is no name, or names a place that is not a component.
@@ -117,7 +117,8 @@ def component(text: str, modules: bool = False, streams: bool = False) -> Site:
         raise ClaimError(f"{text!r} is a constant part that is never ablated, so no claim can be about it")
     if site.kind in ("input", "logits"):
         raise ClaimError(f"{text!r} is always left as it is, so no claim can be about it")
-    if site.kind not in _COMPONENTS and not (streams and site.kind in ("stream", "hidden")):
+    more = {*(("stream", "hidden") if streams else ()), *(("pattern", "q") if inside else ())}
+    if site.kind not in _COMPONENTS and site.kind not in more:
         like = "'a1.h3', 'm2' or 'm2.n137'"
         raise ClaimError(f"{text!r} is a place inside the model, not a component; components are named like {like}")
     return site

@@ -66,7 +66,7 @@ def out_of_range(site: Site, shape: KnownShape) -> str | None:
     if site.kind == "kv" and shape.groups == shape.heads:
         return f"its heads share no keys and values; name heads, such as a{site.layer}.h{site.index}"
     for kind, what, count in (
-        ("head", "heads", shape.heads),
+        *((kind, "heads", shape.heads) for kind in ("head", "pattern", "q")),
         ("kv", "key/value groups", shape.groups),
         ("neuron", "neurons", shape.neurons),
     ):

@@ -62,6 +62,7 @@ def hypothesis_block(
             strengths(workbench, graph, treeify, few, thorough=math.isinf(given)),
             *_side_by_side(workbench, graph, treeify, perturbed, rows[: max(1, int(min(len(rows), given / ROW_RUNS)))]),
             Sentence(text=_alone(graph)),
+            *_drawn(workbench, graph),
             *_maps(graph),
             _exact(workbench, graph, given, perturbed),
             *_guards(workbench, graph, treeify, perturbed, given),
@@ -241,10 +242,38 @@ def strengths(
     return TablePiece(title="How hard the rest is ablated", text=text, columns=columns, rows=tuple(lines))
 
 
+def _drawn(workbench: PlanContext, graph: Graph) -> list[Sentence]:
+    """What was generated, and from how many data each variable draws, where that is not from all rows."""
+    out, made = list[Sentence](), graph.values.beside
+    if made is not None:
+        said = [f"{count} for {names}" for names, count in made.counts.items()]
+        rows = f"{made.asked} group{'s' * (made.asked > 1)} of rows had too few others that agree"
+        short = f"; {made.short} of them still have too few" if made.short else ""
+        out.append(Sentence(text=f"Inputs were generated, as {rows}: {', '.join(said) or 'none were found'}{short}."))
+    if graph.pool is not None:
+        sizes = {}
+        for name in graph.carried:
+            codes = graph.values.drawable((name,), layout=graph.whole(name))
+            sizes[name] = codes.pool(graph.pool, generator(workbench.seed, "pool", 0, name)).size, codes.size
+        said = [f"{name} {some} of {every}" for name, (some, every) in sizes.items()]
+        text = f"Data come from pools of at most {graph.pool}, but two of each value: {', '.join(said)}."
+        out.append(Sentence(text=text))
+    return out
+
+
+def alone(graph: Graph) -> dict[str, float]:
+    """For every condition under which data are drawn the share of rows that agree with no other: a variable's name, or
+    those that are loose."""
+    loose, every = graph.loose[graph.answer], np.arange(len(graph.values.rows))
+    drawn = {name: graph.values.drawable((name,), layout=graph.whole(name)) for name in graph.carried}
+    drawn |= {", ".join(loose): graph.values.drawable(loose, layout=True)} if loose else {}
+    return {names: float((codes.others(every) == 0).mean()) for names, codes in drawn.items()}
+
+
 def _alone(graph: Graph) -> str:
     """Which rows keep their own value, as no other agrees with them."""
-    shares = {name: graph.values.codes((name,), layout=_whole(graph, name)).alone for name in graph.carried}
-    said = [f"{100 * share:.0f} % of {name}" for name, share in shares.items() if share > 0]
+    shares = alone(graph)
+    said = [f"{100 * shares[name]:.0f} % of {name}" for name in graph.carried if shares[name] > 0]
     text = (
         "Another row was drawn for every value."
         if not said
@@ -253,10 +282,8 @@ def _alone(graph: Graph) -> str:
     loose = graph.loose[graph.answer]
     if not loose:
         return text
-    alone = graph.values.codes(loose, layout=True).alone
-    on = f"{', '.join(loose)} and in their columns"
-    return f"{text} {100 * alone:.0f} % of rows agree with no other on {on}: what carries nothing is their own there."
-
-
-def _whole(graph: Graph, name: str) -> bool:
-    return any(one.site.position is None for one in graph.places[name])
+    on, own = ", ".join(loose), 100 * shares[", ".join(loose)]
+    return (
+        f"{text} {own:.0f} % of rows agree with no other on {on} and in their columns: what carries nothing is their "
+        "own there."
+    )

@@ -43,6 +43,7 @@ class HypothesisFields(KindFields):
     places: Annotated[dict[str, Places], Field(min_length=1)]
     answer: str | None = None
     treeify: bool | None = None
+    pool: Annotated[int, Field(ge=2)] | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -57,7 +58,7 @@ class HypothesisFields(KindFields):
     def build(self) -> Explanation:
         from assay.explanations.hypothesis.hypothesis import Hypothesis
 
-        return Hypothesis(self.variables, self._built(), self.answer, treeify=self.treeify is not False)
+        return Hypothesis(self.variables, self._built(), self.answer, treeify=self.treeify is not False, pool=self.pool)
 
     def _named(self) -> dict[str, list[Named]]:
         return {variable: [_read(one) for one in some] for variable, some in self.places.items()}

@@ -94,8 +94,11 @@ def side_by_side(
 def kept_plan(workbench: PlanContext, graph: Graph) -> Plan:
     """The run in which the places are computed, and all else is at its mean."""
     scrub = Scrub(workbench, graph, KEPT)
+    if graph.edges:
+        return scrub.edge_plan("kept", {})
     at, rest = scrub.rest_of((graph.answer,), scrub.every, ("kept",), None)
     edits = Edits(rest)
     for one in (one for some in graph.places.values() for one in some):
         edits.put(one, Own())
-    return with_helpers([EditRun("kept", edits=edits.all, frozen_norm=workbench.frozen_norm, at=at)])
+    run = EditRun("kept", edits=edits.all, frozen_norm=workbench.frozen_norm, at=at)
+    return with_helpers([run], graph.values)

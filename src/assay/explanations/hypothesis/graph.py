@@ -112,7 +112,7 @@ class HighLevelModel:
 
 
 def place_site(name: str, modules: bool) -> Site:
-    """The site of a place's name.
+    """The site of a place's name; of an edge its writer's.
 
     Args:
         modules: whether it may be a submodule's.
@@ -120,7 +120,8 @@ def place_site(name: str, modules: bool) -> Site:
     Raises:
         UserError: for what is no name, and for a place of a transformer that is none of its parts or streams.
     """
-    return parse_site(name, True) if modules else component(name, streams=True)
+    writer, edge, _ = name.partition("->")
+    return parse_site(name, True) if modules and not edge else component(writer, streams=True, inside=True)
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def misplaced(
         beside: whether two places of one name have nothing in common; None: no such two do.
     """
     taken: list[tuple[Site, str, Any]] = []
+    edges = any("->" in getattr(place, "name", place) for some in places.values() for place in some)
     for variable, some in places.items():
         if variable not in model.variables:
             text = f"places are given of {variable!r}, which is no variable" + nearest(variable, model.variables)
@@ -162,7 +164,12 @@ def misplaced(
                 site = place_site(name, modules)
             except UserError as problem:
                 return Misplaced(variable, index, f"the variable {variable!r}: {problem}")
+            wrong = _wrong_edge(name, variable, site, places, model) if edges else None
+            if wrong is not None:
+                return Misplaced(variable, index, f"the variable {variable!r}: {wrong}")
             for other, whose, there in taken:
+                if edges and whose == variable and name != getattr(there, "name", there):
+                    continue  # other edges of one part
                 if overlap(site, other, share) and not (site == other and beside and beside(place, there)):
                     text = f"{name!r} overlaps {str(other)!r} of {whose!r}; leave one out"
                     text = f"{name!r} is named a second time" if (other, whose) == (site, variable) else text
@@ -171,6 +178,22 @@ def misplaced(
     if list(places) == [model.answer]:
         text = f"only the answer {model.answer!r} has places; give some of a variable that it depends on"
         return Misplaced(model.answer, None, text)
+    return None
+
+
+def _wrong_edge(
+    name: str, variable: str, site: Site, places: Mapping[str, Sequence[Any]], model: HighLevelModel
+) -> str | None:
+    """What is wrong with a place of a hypothesis that names edges, as far as names tell."""
+    if "->" not in name:
+        return f"{name!r} is no edge, and others here are; a hypothesis names edges alone, or none"
+    if "@" in name:
+        return f"{name!r}: an edge carries a variable everywhere; leave out what stands behind '@'"
+    if site.kind not in ("head", "mlp"):
+        return f"{name!r}: an edge that carries a variable comes from a head or an MLP"
+    first = next((one for one in places if one != model.answer and variable in model.behind(one)), None)
+    if variable != model.answer and first is not None:
+        return f"it depends on {first!r}, which has places too, and edges carry variables of the input alone"
     return None
 
 

@@ -12,18 +12,19 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from assay.errors import ClaimError, TaskError
+from assay.errors import ClaimError
 from assay.explanations.answers import MOST_USES, Neighbours, Use, Uses
 from assay.explanations.base import AnyModel, Explanation, listed
 from assay.explanations.bits import ClaimBits, names_bits, text_bits
 from assay.explanations.hypothesis import LEVEL
-from assay.explanations.hypothesis.block import hypothesis_block
+from assay.explanations.hypothesis.block import alone, hypothesis_block
 from assay.explanations.hypothesis.elsewhere import elsewhere, possible
 from assay.explanations.hypothesis.graph import Definition, HighLevelModel
-from assay.explanations.hypothesis.interchange import interchange, least, unswapped
 from assay.explanations.hypothesis.maps import BITS, Reversible, numbers
-from assay.explanations.hypothesis.places import Given, Place, alignment, checked
-from assay.explanations.hypothesis.scrub import LEFT, Graph, Scrub
+from assay.explanations.hypothesis.matches import Matches, matched
+from assay.explanations.hypothesis.places import INSIDE, Given, Place, alignment, checked
+from assay.explanations.hypothesis.scrub import Graph, Scrub
+from assay.explanations.hypothesis.swaps import at_its_worst, swapped
 from assay.explanations.hypothesis.values import MANY, values_of
 from assay.explanations.levels import Level
 from assay.intervene.fill.ablations import PlanContext
@@ -31,10 +32,10 @@ from assay.intervene.plan import Edit, Plan
 from assay.model.module import ModuleModel
 from assay.names import Site
 from assay.record.headline import RunScores
-from assay.record.interchange import Agreed, Interchange, SwappedRow
+from assay.record.interchange import Interchange
 from assay.record.pieces import Pieces
 from assay.score.score import score
-from assay.stats.estimate import Estimate, Undefined
+from assay.stats.estimate import Undefined
 from assay.stats.keyed import generator
 
 PERTURBED = "resample_independent"  # what everything takes that carries nothing, where interchange leads
@@ -49,6 +50,7 @@ class Hypothesis(Explanation):
     Attributes:
         high_level: the high-level model; places: of its variables, those that have some.
         treeify: a variable that two others read has a datum of its own for each of them.
+        pool, matches: from how many data each variable draws at most; what generates inputs where too few agree.
 
     Example:
         >>> claim = Hypothesis(
@@ -62,6 +64,8 @@ class Hypothesis(Explanation):
     high_level: HighLevelModel
     places: Mapping[str, tuple[Place, ...]]
     treeify: bool = True
+    pool: int | None = None
+    matches: Matches | None = None
 
     kind: ClassVar[str] = "hypothesis"
     level: ClassVar[Level] = LEVEL
@@ -75,6 +79,8 @@ class Hypothesis(Explanation):
         answer: str | None = None,
         *,
         treeify: bool = True,
+        pool: int | None = None,
+        matches: Matches | Callable[..., Any] | None = None,
     ):
         """
         Args:
@@ -85,10 +91,14 @@ class Hypothesis(Explanation):
                 or some coordinates of a reversible map. Of the answer: the parts that form it, which are left to
                 compute it.
             answer: the variable that the network's output is; None: the last one.
+            pool: from how many different data each variable draws at most, two of each value at least: runs that are
+                equal are then run once, and the score is the same on average over seeds; None: from all that agree.
+            matches: a generator of inputs for conditions that no other row satisfies, called with an `Example` and the
+                names of the variables on which they must agree; `Matches` has more to say.
 
         Raises:
-            ClaimError: for what is no high-level model, where no variable has a place, and for a place that is named
-                twice or is no part of any network.
+            ClaimError: for what is no high-level model, where no variable has a place, for a place that is named
+                twice or is no part of any network, and for a pool of fewer than two.
         """
         if not places:
             raise ClaimError("a hypothesis names no places, so it says nothing about the network")
@@ -96,6 +106,11 @@ class Hypothesis(Explanation):
         object.__setattr__(self, "high_level", given)
         object.__setattr__(self, "places", checked(places, given))
         object.__setattr__(self, "treeify", treeify)
+        if pool is not None and (isinstance(pool, bool) or not isinstance(pool, int) or pool < 2):
+            raise ClaimError(f"a pool takes at least 2 data, and is given {pool!r}")
+        object.__setattr__(self, "pool", pool)
+        made = matches if isinstance(matches, Matches | None) else Matches(matches)
+        object.__setattr__(self, "matches", made)
 
     def __repr__(self) -> str:
         return f"Hypothesis({', '.join(self.high_level.variables)}; {len(self.place_names)} places)"
@@ -109,7 +124,15 @@ class Hypothesis(Explanation):
 
     def graph(self, workbench: PlanContext) -> Graph:
         """The hypothesis on the workbench's model and task."""
-        return Graph(values_of(workbench, self.high_level), alignment(self.places, self.high_level, workbench.model))
+        places = alignment(self.places, self.high_level, workbench.model)
+        plain = Graph(values_of(workbench, self.high_level), places, self.pool)
+        if self.matches is None:
+            return plain
+        return matched(workbench, plain, self.matches, self)
+
+    def placed(self, places: Given) -> Hypothesis:
+        """The same high-level model, whose data are drawn in the same way, in other places."""
+        return Hypothesis(self.high_level, places, treeify=self.treeify, pool=self.pool, matches=self.matches)
 
     # -- what is run
 
@@ -134,33 +157,13 @@ class Hypothesis(Explanation):
     def interchange(
         self, workbench: PlanContext, advance: Callable[[int, int], None] = lambda done, total: None
     ) -> Interchange:
-        advance(0, 1)
-        try:
-            agree = unswapped(workbench, self.graph(workbench))
-            found = interchange(workbench, self.graph(workbench), (LEFT, PERTURBED), workbench.seed, advance=advance)
-        except TaskError as problem:
-            none = Estimate.undefined(str(problem))
-            return Interchange(
-                accuracy=none, plain=none, variables=(), perturbed=PERTURBED, rows=(), reason=str(problem)
-            )
-        worst = least(found, PERTURBED)
-        return Interchange(
-            accuracy=worst.value(PERTURBED),
-            plain=worst.value(LEFT),
-            variables=worst.names,
-            perturbed=PERTURBED,
-            unswapped=agree,
-            rows=tuple(
-                SwappedRow(
-                    variables=one.names,
-                    swaps=one.swaps,
-                    changed=one.changed,
-                    majority=one.majority,
-                    by_rest={rest: Agreed(raw=raw, accuracy=one.value(rest)) for rest, raw in one.raw.items()},
-                )
-                for one in found
-            ),
-        )
+        return swapped(workbench, self.graph(workbench), PERTURBED, advance)
+
+    def harder(self, workbench: PlanContext, found: Interchange) -> Interchange:
+        return at_its_worst(workbench, self.graph(workbench), found)
+
+    def matched_alone(self, workbench: PlanContext) -> dict[str, float]:
+        return alone(self.graph(workbench))
 
     def uses(self, workbench: PlanContext, ablation: str, rows: Int[np.ndarray, "rows"]) -> Uses:
         """Each place left to the rest: scrubbed without it, and with no other."""
@@ -218,6 +221,11 @@ class Hypothesis(Explanation):
         return self.place_names
 
     def fields(self, model: AnyModel | None = None) -> dict[str, Any]:
+        if self.matches is not None:
+            raise ClaimError(
+                f"the generator of matches {self.matches.name!r} of this hypothesis is a Python function, which a "
+                "claim file cannot hold; leave it out of the file, or keep the claim in Python"
+            )
         variables: dict[str, str] = {}
         for name, variable in self.high_level.variables.items():
             if variable.text is None:
@@ -232,7 +240,8 @@ class Hypothesis(Explanation):
             name = next(n for n, some in self.places.items() if any(p.map is not None and p.file is None for p in some))
             raise ClaimError(f"the variable {name!r} is carried by {problem}") from None
         out: dict[str, Any] = {"variables": variables, "places": places, "answer": self.high_level.answer}
-        return out if self.treeify else {**out, "treeify": False}
+        out |= {} if self.treeify else {"treeify": False}
+        return out if self.pool is None else {**out, "pool": self.pool}
 
     # -- its length and its controls
 
@@ -242,7 +251,7 @@ class Hypothesis(Explanation):
         if python is not None:
             return Undefined(f"the variable {python!r} is a Python function, for which no code is defined")
         total = self._total(model)
-        count = len(self.scope(model))
+        count = len(self.place_names) if "->" in self.place_names[0] else len(self.scope(model))
         width, nets = 0.0, dict[int, float]()
         for some in self.places.values():
             for one in some:
@@ -264,10 +273,13 @@ class Hypothesis(Explanation):
         """How many places there are of the kinds that the claim names."""
         if isinstance(model, ModuleModel):
             return len(model.components)
+        if any("->" in name for name in self.place_names):
+            return len(model.edges)
         sites = self.scope(model)
         total = len(model.components) - 1
         total += (model.config.layers + 1) * any(site.kind == "stream" for site in sites)
         total += sum(width or 0 for width in model.config.d_mlp) * any(site.kind == "neuron" for site in sites)
+        total += model.config.layers * model.config.heads * len({site.kind for site in sites}.intersection(INSIDE))
         return total * (model.config.context + 1 if any(site.position is not None for site in sites) else 1)
 
     def neighbours(self, workbench: PlanContext, ablation: str, most: int) -> Iterator[Neighbours]:
@@ -277,11 +289,11 @@ class Hypothesis(Explanation):
 
         def permuted(draw: int) -> Callable[[PlanContext], Plan]:
             def make(aside: PlanContext) -> Plan:
-                values = values_of(aside, self.high_level)
+                graph = self.graph(aside)
                 for name in names:
-                    values = values.permuted(name, generator(aside.seed, "permuted variable", draw, name))
-                places = alignment(self.places, self.high_level, aside.model)
-                return Scrub(aside, Graph(values, places), ablation, treeify=self.treeify).plan()
+                    random = generator(aside.seed, "permuted variable", draw, name)
+                    graph = replace(graph, values=graph.values.permuted(name, random))
+                return Scrub(aside, graph, ablation, treeify=self.treeify).plan()
 
             return make
 
@@ -318,7 +330,7 @@ class Hypothesis(Explanation):
                     name: [Place(p.name, next(bases[p.name])) if isinstance(p.map, Tensor) else p for p in some]
                     for name, some in self.places.items()
                 }
-                return Hypothesis(self.high_level, places, treeify=self.treeify).plan(aside, ablation)
+                return self.placed(places).plan(aside, ablation)
 
             return make
 
@@ -334,7 +346,7 @@ class Hypothesis(Explanation):
         found = elsewhere(alignment(self.places, self.high_level, model), model, most, seed, overlap)
         if isinstance(found, Undefined):
             return found
-        return [Hypothesis(self.high_level, places, treeify=self.treeify) for places in found]
+        return [self.placed(places) for places in found]
 
 
 def _drawn(maps: list[Tensor], seed: int, draw: int, name: str) -> list[Tensor]:

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float64, Int
 
 from assay.errors import TaskError
 from assay.explanations.hypothesis.scrub import LEFT, Edits, Graph, Scrub, with_helpers
+from assay.explanations.hypothesis.vacuity import Coarser, coarser_answers
 from assay.explanations.hypothesis.values import TaskValues
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.plan import EditRun, From, Own, Plan
@@ -28,7 +29,7 @@ from assay.stats.keyed import generator
 from assay.task.task import Task
 
 SWAPS, TRIED = 2, 16  # swaps of a base row and variable, and sources that are looked at for each
-NEVER = -1  # the number of an answer that no token is
+NEVER, UNSAID = -1, -2  # the number of an answer that no token is, and of one that no swap of the claim has
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +110,11 @@ class Swapper(Scrub):
     def swap(self, swaps: Swaps, which: int) -> Plan:
         """The run of every base row in which the variables' places take what they are in their sources. Places of
         variables behind them are computed, of what was swapped; those of others stay the base's."""
+        if self.graph.edges:
+            places = {name: self.graph.places[name] for name in swaps.names}
+            return self.edge_plan(
+                "swapped", {one.site: swaps.sources[name][which] for name, some in places.items() for one in some}
+            )
         behind = self.graph.values.model.behind(*swaps.names)
         computed = [name for name in self.graph.values.model.variables if name in {self.graph.answer, *behind}]
         at, rest = self.rest_of(computed, self.every, ("swapped",), None)
@@ -120,8 +126,8 @@ class Swapper(Scrub):
             for one in places:
                 carried = Own() if name in behind else From("clean", rows, aligned=one.site.position is not None)
                 edits.put(one, carried)
-        final = EditRun("swapped", edits=edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
-        return with_helpers([final])
+        final = EditRun("swapped", self.read(at), edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
+        return with_helpers([final], self.graph.values)
 
 
 # -- the answers as the network gives them
@@ -201,7 +207,7 @@ class Agreement:
     Attributes:
         names: the variables that are swapped; majority: the share of the most common right answer.
         changed: the share of swaps in which the answer should change.
-        raw: the share that agree, by what the rest takes.
+        raw: the share that agree, by what the rest takes; coarser: likewise what is said by coarser hypotheses.
     """
 
     names: tuple[str, ...]
@@ -209,12 +215,17 @@ class Agreement:
     changed: float
     majority: float
     raw: Mapping[str, Estimate]
+    coarser: Mapping[str, tuple[Coarser, ...]]
 
     def value(self, rest: str) -> Estimate:
         """Over the majority's: 0 is no better than a constant, 1 exact."""
+        return self.over(self.raw[rest])
+
+    def over(self, raw: Estimate) -> Estimate:
+        """A share over the majority's."""
         if self.majority >= 1:
             return Estimate.undefined("every swap has the same right answer")
-        return self.raw[rest].map(lambda share: (share - self.majority) / (1 - self.majority))
+        return raw.map(lambda share: (share - self.majority) / (1 - self.majority))
 
 
 def share(resamples: Resamples, hits: Float64[np.ndarray, "n"], count: Float64[np.ndarray, "n"]) -> Estimate:
@@ -284,13 +295,26 @@ def interchange(
     out = []
     for one in drawn:
         wanted = np.array([[every.ids[answer] for answer in some] for some in one.answers])[:, at]
-        raw = {}
-        for rest in rests:
-            right = np.stack([found[one.names, rest, which] for which in range(swaps)]) == wanted
+        raw, coarser = {}, dict[str, tuple[Coarser, ...]]()
+        others = coarser_answers(graph.values, dict(one.sources), one.answers)
+
+        def shared(right: np.ndarray) -> Estimate:
             hits = np.bincount(document, right.sum(0), minlength=len(task.documents))
-            raw[rest] = share(resamples, hits[count > 0], count[count > 0])
+            return share(resamples, hits[count > 0], count[count > 0])
+
+        for rest in rests:
+            given = np.stack([found[one.names, rest, which] for which in range(swaps)])
+            raw[rest] = shared(given == wanted)
+            some = []
+            for (name, merged), said in others.items():
+                its = np.array([[every.ids.get(answer, UNSAID) for answer in row] for row in said])[:, at]
+                apart = its != wanted
+                as_claim, as_rival = ((given == answer)[apart] for answer in (wanted, its))
+                shares = (float(as_claim.mean()), float(as_rival.mean())) if apart.any() else (None, None)
+                some.append(Coarser(name, merged, float(apart.mean()), *shares, shared(given == its)))
+            coarser[rest] = tuple(some)
         majority = float(np.unique(wanted, return_counts=True)[1].max() / wanted.size)
-        out.append(Agreement(one.names, wanted.size, float(one.changed[:, at].mean()), majority, raw))
+        out.append(Agreement(one.names, wanted.size, float(one.changed[:, at].mean()), majority, raw, coarser))
     return out
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -84,6 +84,7 @@ class Place:
 
 
 Given = Mapping[str, Sequence[str | Place]]
+INSIDE = ("pattern", "q")  # of a head: where it looks, and by what
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,10 +95,20 @@ class Carried:
     place: Place
 
     @property
+    def edge(self) -> bool:
+        """Whether it is an edge; its site is the writer's."""
+        return "->" in self.place.name
+
+    @property
     def depth(self) -> int:
         """Where it lies on the way: what a run up to it has to go through."""
         layer, kind = self.site.layer or 0, self.site.kind
-        return 3 * layer + {"stream": 0, "head": 1, "module": 0}.get(kind, 2)
+        return 3 * layer + {"stream": 0, "head": 1, "pattern": 1, "q": 1, "module": 0}.get(kind, 2)
+
+    @property
+    def part(self) -> Site:
+        """What the rest does without: the place itself, or the head that goes on from its pattern or queries."""
+        return replace(self.site, kind="head") if self.site.kind in INSIDE else self.site
 
 
 def beside(one: Place, other: Place) -> bool:
@@ -134,9 +145,14 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
         for place in places:
             for site in _sites(name, place, model):
                 for other, whose in taken:  # heads that share keys and values only a model knows
+                    if other.edge and whose == name:
+                        continue
                     if overlap(site, other.site) and not (site == other.site and beside(place, other.place)):
                         where = str(other.site)
                         raise ClaimError(f"the variable {name!r}: {str(site)!r} overlaps {where!r} of {whose!r}")
+                if place.map is not None and (site.kind in INSIDE or "->" in place.name):
+                    what = "is a place as a whole alone; subspaces are of heads, MLPs and streams"
+                    raise ClaimError(f"the variable {name!r}: {place.name!r} {what}")
                 width = width_of(model, site) if isinstance(place.map, Tensor) else None
                 if isinstance(place.map, Tensor) and width not in (None, len(place.map)):
                     what = f"a basis of vectors of {len(place.map)} numbers, and it has {width}"
@@ -148,8 +164,13 @@ def alignment(given: Given, variables: HighLevelModel, model: Model | ModuleMode
 
 def _sites(name: str, place: Place, model: Model | ModuleModel) -> list[Site]:
     try:
+        if "->" in place.name:
+            if not isinstance(model, Model):
+                raise ClaimError(f"the variable {name!r}: {place.name!r} is an edge, and {model.name} has none")
+            model.edges.mask([place.name])
+            return [check(place.name.partition("->")[0], model)]
         site = check(place.name, model)
-        return [site] if site.kind == "stream" else expand([place.name], model)
+        return [site] if site.kind in ("stream", *INSIDE) else expand([place.name], model)
     except ComponentError as problem:
         raise ClaimError(f"the variable {name!r}: {problem}") from problem
 

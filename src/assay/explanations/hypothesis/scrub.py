@@ -13,19 +13,21 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Int
 
+from assay.explanations.hypothesis.edge_places import edge_runs, writers_of
 from assay.explanations.hypothesis.places import Carried, before
 from assay.explanations.hypothesis.values import Codes, TaskValues
 from assay.intervene.components import complement
 from assay.intervene.fill.ablations import PlanContext
-from assay.intervene.plan import Data, Edit, EditRun, From, Own, Plan, Source, origins
+from assay.intervene.plan import Data, Edit, EditRun, From, Own, Plan, Run, Source, once, origins
 from assay.model.module import ModuleModel
+from assay.model.transformer import Model
 from assay.names import Site
 from assay.stats.keyed import generator
 
 LEFT = "left"  # the strength at which what carries nothing keeps its own value
 SHARED = "resample_shared"  # one row for all runs
 RESAMPLED = (SHARED, "resample_joint", "resample_independent")
-HELPERS: dict[str, Data] = {"donor": "reference", "counterfactual": "counterfactual", "clean": "scored"}
+HELPERS: dict[str, Data] = {"donor": "reference", "counterfactual": "counterfactual"}
 
 Rows = Int[np.ndarray, "rows"]
 
@@ -38,10 +40,12 @@ class Graph:
         values: on all rows; places: of the variables that have some; the answer's are those that form it.
         reads: variable (the answer too) -> those with places that it is a function of.
         loose: variable -> those without places that it is a function of, and that nothing with places is before.
+        pool: from how many different data each variable draws at most (two of each value at least); None: from all.
     """
 
     values: TaskValues
     places: Mapping[str, Sequence[Carried]]
+    pool: int | None = None
     reads: Mapping[str, tuple[str, ...]] = field(init=False)
     loose: Mapping[str, tuple[str, ...]] = field(init=False)
 
@@ -74,6 +78,16 @@ class Graph:
         return tuple(name for name in self.places if name != self.answer)
 
     @property
+    def edges(self) -> bool:
+        """Whether its places are edges."""
+        return any(one.edge for some in self.places.values() for one in some)
+
+    def whole(self, name: str) -> bool:
+        """Whether some place carries a variable everywhere, or looks at every column, so that its data have to agree in
+        their columns."""
+        return any(one.site.position is None or one.site.kind == "pattern" for one in self.places[name])
+
+    @property
     def first(self) -> tuple[str, ...]:
         """Those of them that depend on no other of them."""
         behind = set().union(*map(self.values.model.behind, self.carried))
@@ -89,6 +103,8 @@ class Edits:
 
     def put(self, one: Carried, source: Source) -> None:
         part = one.site.at(None)
+        if one.part != one.site and one.part.at(None) in self._rest:  # the head is computed from what it is given
+            self._own[one.part] = Edit(one.part, Own())
         beside = self._own.get(one.site) or self._rest.get(part)
         if isinstance(source, Own) and beside is None:
             return
@@ -132,13 +148,51 @@ class Scrub:
         self.every = np.arange(len(graph.values.rows))
         self.runs: list[EditRun] = []
         self._shared: dict[str, Rows] = {}
+        self._back: dict[str, Rows | None] = {}  # of runs: which of their rows each scored row's is
         self._codes: dict[tuple[tuple[str, ...], bool], Codes] = {}
         self.paths: dict[tuple[str, ...], Rows] = {}
 
     def plan(self) -> Plan:
         """The runs, the scored one last; `paths` then has every path's datum of each scored row."""
+        if self.graph.edges:
+            taken: dict[Site, Rows] = {}
+            for name in self.graph.reads[self.graph.answer]:
+                places, data = self._kept(name), self._datum(name, self.every, ("scrubbed", name))
+                taken |= {one.site: data for one in places if one.site not in self.own}
+            return self.edge_plan("scrubbed", taken)
         final = self._run(self.graph.answer, self.every, ("scrubbed",), None)
-        return with_helpers([*self.runs, final])
+        return with_helpers([*self.runs, final], self.graph.values)
+
+    def edge_plan(self, name: str, taken: Mapping[Site, Rows]) -> Plan:
+        """The run in which edges carry what their writers have on these rows, and all others what the rest takes."""
+        model = self.workbench.model
+        assert isinstance(model, Model)
+        carriers = [one for variable in self.graph.carried for one in self._kept(variable)]
+        sites, fill = writers_of(model), tuple[Edit, ...]()
+        if self.rest in RESAMPLED:
+            loose = self.graph.loose[self.graph.answer]
+            path = ("rest",) if self.rest == SHARED else (name, "rest")
+            rows = self.agreeing(loose, True, self.every, path)
+            for site in sites:
+                if self.rest == "resample_independent":
+                    rows = self.agreeing(loose, True, self.every, (*path, str(site)))
+                fill += (Edit(site, From("clean", rows)),)
+        elif self.rest != LEFT:
+            fill = self.workbench.ablate(sites, self.rest, self.draw)
+        runs = edge_runs(
+            name,
+            model,
+            carriers,
+            self._kept(self.graph.answer),
+            taken,
+            fill or None,
+            self.workbench.frozen_norm,
+        )
+        return with_helpers(runs, self.graph.values)
+
+    def read(self, at: Rows | None) -> Data:
+        """The data that a run of these rows reads."""
+        return "scored" if at is None else self.graph.values.data
 
     def _run(self, name: str, data: Rows, path: tuple[str, ...], reached: Sequence[Carried] | None) -> EditRun:
         """The run in which a variable's places (or the output) have what those that it is read from give them.
@@ -155,7 +209,8 @@ class Scrub:
                 edits.put(one, Own())
         for parent in self.graph.reads[name]:
             self._carried(parent, data, (*path, parent), edits)
-        return EditRun(" < ".join(path), edits=edits.all, frozen_norm=self.workbench.frozen_norm, at=at)
+        frozen = self.workbench.frozen_norm
+        return EditRun(" < ".join(path), self.read(at), edits.all, frozen_norm=frozen, at=at)
 
     def _carried(self, name: str, reader: Rows, path: tuple[str, ...], edits: Edits) -> None:
         """What the places of a variable take in the run of one that reads it, whose data are given."""
@@ -167,9 +222,13 @@ class Scrub:
             if not self.treeify:
                 path = (name,)
             known = " < ".join(path)
-            if all(run.name != known for run in self.runs):
-                self.runs.append(self._run(name, data, path, places))
-            carried: dict[bool, Source] = {aligned: From(known, None, aligned=aligned) for aligned in (False, True)}
+            if known not in self._back:
+                run, self._back[known] = self._run(name, data, path, places), None
+                if self.graph.pool is not None:
+                    run, self._back[known] = once(run, len(data))
+                self.runs.append(run)
+            rows = self._back[known]
+            carried: dict[bool, Source] = {aligned: From(known, rows, aligned=aligned) for aligned in (False, True)}
         else:
             carried = {aligned: From("clean", data, aligned=aligned) for aligned in (False, True)}
         for one in places:
@@ -183,7 +242,7 @@ class Scrub:
 
     def _datum(self, name: str, reader: Rows, path: tuple[str, ...]) -> Rows:
         """A datum for each scored row that agrees with the reader's datum on the variable."""
-        layout = any(one.site.position is None for one in self.graph.places[name])
+        layout = self.graph.whole(name)
         if self.treeify:
             return self.agreeing((name,), layout, reader, path)
         if name not in self._shared:
@@ -193,12 +252,18 @@ class Scrub:
     def agreeing(self, names: tuple[str, ...], layout: bool, data: Rows, path: tuple[str, ...]) -> Rows:
         names = names if self.conditioned else ()
         if (names, layout) not in self._codes:
-            self._codes[names, layout] = self.graph.values.codes(names, layout=layout)
-        codes = self._codes[names, layout]
+            self._codes[names, layout] = self.graph.values.drawable(names, layout=layout)
+        codes, pool = self._codes[names, layout], self.graph.pool
 
         def drawn(draw: int) -> Rows:
             random = generator(self.workbench.seed, "scrub", draw, *path)
-            return codes.any(data, random) if path == ("rest",) else codes.other(data, random)
+            if path == ("rest",):
+                return codes.any(data, random)
+            if pool is None:
+                return codes.other(data, random)
+            some = codes if "rest" in path else codes.pool(pool, generator(self.workbench.seed, "pool", draw, *path))
+            known, back = np.unique(data, return_inverse=True)  # of one datum the same, so that its run is
+            return some.other(known, random)[back]
 
         found = drawn(self.draw)
         if path in self.redrawn:
@@ -218,12 +283,12 @@ class Scrub:
         if self.rest == LEFT:
             return (None if data is self.every else data), {}
         carriers = [one for variable in self.graph.places for one in self._kept(variable)]
-        whole = [one.site for one in carriers if one.site.position is None and one.place.map is None]
+        whole = [one.part for one in carriers if one.site.position is None and one.place.map is None]
         sites = [
             site
             for site in dict.fromkeys(
                 (*complement([s for s in whole if s.kind != "stream"], self.workbench.model),
-                 *(one.site.at(None) for one in carriers if one.site not in whole and one.site.kind != "stream"))
+                 *(one.part.at(None) for one in carriers if one.part not in whole and one.site.kind != "stream"))
             )
             if depth is None or before(depth, site)
         ]  # fmt: skip
@@ -238,7 +303,8 @@ class Scrub:
         return tokens, {site: Edit(site, From("clean", rows[site])) for site in sites}
 
 
-def with_helpers(runs: Sequence[EditRun]) -> Plan:
+def with_helpers(runs: Sequence[Run], values: TaskValues) -> Plan:
     """The runs behind those that they take values from."""
     used = {s.run for run in runs for edit in run.edits for s in origins(edit.source) if isinstance(s, From)}
-    return Plan((*(EditRun(name, data) for name, data in HELPERS.items() if name in used), *runs))
+    helpers: dict[str, Data] = {**HELPERS, "clean": values.data}
+    return Plan((*(EditRun(name, data) for name, data in helpers.items() if name in used), *runs))

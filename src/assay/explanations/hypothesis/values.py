@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,7 @@ from assay.explanations.hypothesis.example import Example, examples_of
 from assay.explanations.hypothesis.graph import HighLevelModel
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.kept import Kept
+from assay.intervene.plan import Data, Inputs
 from assay.task.task import Task
 
 NOBODY = Example((), (), {}, "")  # of no row: the values of all variables that read the input are given
@@ -26,42 +27,83 @@ class Codes:
 
     Args:
         of: [rows] the same number for rows that agree, from 0 on, none left out.
+        drawn: the rows that may be drawn; None: all.
     """
 
-    def __init__(self, of: Int[np.ndarray, "rows"]):
+    def __init__(self, of: Int[np.ndarray, "rows"], drawn: Int[np.ndarray, "some"] | None = None):
         self.of = of
-        self._members = np.argsort(of, kind="stable")
-        _, self._start, self._size = np.unique(of[self._members], return_index=True, return_counts=True)
-        self._place = np.empty(len(of), dtype=np.int64)
-        self._place[self._members] = np.arange(len(of)) - np.repeat(self._start, self._size)
+        able = np.arange(len(of)) if drawn is None else drawn
+        self._members = able[np.argsort(of[able], kind="stable")]
+        self._size = np.bincount(of[able], minlength=int(of.max()) + 1)
+        self._start = np.cumsum(self._size) - self._size
+        self._place = np.full(len(of), -1)
+        self._place[self._members] = np.arange(len(able)) - np.repeat(self._start, self._size)
 
     def other(self, rows: Int[np.ndarray, "n"], random: np.random.Generator) -> Int[np.ndarray, "n"]:
-        """For each of these rows another that agrees with it, at random; itself where it is the only one."""
-        group, place = self.of[rows], self._place[rows]
-        size = self._size[group]
-        step = 1 + (random.random(len(rows)) * np.maximum(size - 1, 1)).astype(np.int64)
-        return self._members[self._start[group] + np.where(size > 1, (place + step) % size, place)]
+        """For each of these rows another that agrees with it, at random; itself where there is no other."""
+        group, place, left = self.of[rows], self._place[rows], self.others(rows)
+        own = place >= 0
+        step = own + (random.random(len(rows)) * np.maximum(left, 1)).astype(np.int64)
+        at = self._start[group] + (np.where(own, place, 0) + step) % np.maximum(self._size[group], 1)
+        return np.where(left > 0, self._members[np.minimum(at, len(self._members) - 1)], rows)
+
+    def others(self, rows: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+        """How many others may be drawn that agree with each of these rows."""
+        return self._size[self.of[rows]] - (self._place[rows] >= 0)
 
     def any(self, rows: Int[np.ndarray, "n"], random: np.random.Generator) -> Int[np.ndarray, "n"]:
         """For each of these rows any that agrees with it, itself too: the same for all rows that agree."""
         group = self.of[rows]
         return self._members[self._start[group] + (random.random(len(rows)) * self._size[group]).astype(np.int64)]
 
+    def pool(self, most: int, random: np.random.Generator) -> Codes:
+        """The same of which at most so many rows may be drawn, but two of all that agree with each other: of each group
+        its share, at random."""
+        mixed = self._members[random.permutation(len(self._members))]
+        mixed = mixed[np.argsort(self.of[mixed], kind="stable")]  # each group in an order of chance
+        share = np.maximum(np.minimum(self._size, 2), most * self._size // max(len(mixed), 1))
+        place = np.arange(len(mixed)) - np.repeat(self._start, self._size)
+        return Codes(self.of, mixed[place < np.repeat(share, self._size)])
+
     @property
-    def alone(self) -> float:
-        """The share of rows that agree with no other."""
-        return float(self._size[self._size == 1].sum() / len(self.of))
+    def size(self) -> int:
+        """How many rows may be drawn."""
+        return len(self._members)
 
 
 def coded(values: Sequence[Hashable]) -> Int[np.ndarray, "rows"]:
     """The same number for equal values, from 0 on."""
     known: dict[Hashable, int] = {}
-    return np.array([known.setdefault(_typed(value), len(known)) for value in values], dtype=np.int64)
+    return np.array([known.setdefault(typed(value), len(known)) for value in values], dtype=np.int64)
 
 
-def _typed(value: Hashable) -> Hashable:
+def typed(value: Hashable) -> Hashable:
     """True is no 1, and 1 no 1.0: values agree where they are of one type."""
-    return type(value), tuple(map(_typed, value)) if isinstance(value, tuple) else value
+    return type(value), tuple(map(typed, value)) if isinstance(value, tuple) else value
+
+
+@dataclass(frozen=True, eq=False)
+class Generated:
+    """Inputs that were generated for conditions that few rows of a task satisfy (`matches`).
+
+    Attributes:
+        inputs: the task's rows, and behind them what was generated; rows: values of each of these by variable.
+        of: the row that each was generated for, as which it is laid out.
+        wanted: the variables of a condition -> which of them were generated for it; asked: of how many groups of rows.
+        short: how many of these groups still have too few.
+    """
+
+    inputs: Inputs
+    rows: tuple[dict[str, Hashable], ...]
+    of: Int[np.ndarray, "made"]
+    wanted: Mapping[tuple[str, ...], Int[np.ndarray, "some"]]
+    asked: int
+    short: int
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many were generated, by the variables of the condition."""
+        return {" and ".join(names): len(some) for names, some in self.wanted.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +112,13 @@ class TaskValues:
 
     Attributes:
         rows: each row's values by variable; layout: [rows] the same number for rows whose columns mean the same.
+        beside: inputs that were generated for conditions that few rows satisfy.
     """
 
     model: HighLevelModel
     rows: tuple[dict[str, Hashable], ...]
     layout: Int[np.ndarray, "rows"]
+    beside: Generated | None = None
 
     @classmethod
     def of(cls, model: HighLevelModel, task: Task) -> TaskValues:
@@ -92,9 +136,22 @@ class TaskValues:
         layouts = [(int(last), *(int(at[row]) for at in task.columns.values())) for row, last in enumerate(task.last)]
         return cls(model, tuple(found), coded(layouts))
 
+    @property
+    def data(self) -> Data:
+        """What rows are numbers of: the task's, or those and behind them what was generated."""
+        return "scored" if self.beside is None else self.beside.inputs
+
     @cached_property
     def _codes(self) -> dict[str, Int[np.ndarray, "rows"]]:
         return {name: coded([row[name] for row in self.rows]) for name in self.model.variables}
+
+    @cached_property
+    def _every(self) -> TaskValues:
+        """The same with what was generated as rows of its own."""
+        if self.beside is None:
+            return self
+        layout = np.concatenate([self.layout, self.layout[self.beside.of]])
+        return TaskValues(self.model, (*self.rows, *self.beside.rows), layout)
 
     def codes(self, names: Sequence[str], *, layout: bool) -> Codes:
         """Rows by their values of these variables, of no variable all rows alike.
@@ -107,6 +164,15 @@ class TaskValues:
             return Codes(np.zeros(len(self.rows), dtype=np.int64))
         return Codes(np.unique(np.stack(parts), axis=1, return_inverse=True)[1].reshape(-1))
 
+    def drawable(self, names: Sequence[str], *, layout: bool) -> Codes:
+        """The same of all data that a scrubbed run may take: drawn are the task's rows, and what was generated for just
+        these variables."""
+        if self.beside is None:
+            return self.codes(names, layout=layout)
+        found = self._every.codes(names, layout=layout)
+        made = len(self.rows) + self.beside.wanted.get(tuple(names), np.zeros(0, dtype=np.int64))
+        return Codes(found.of, np.concatenate([np.arange(len(self.rows)), made]))
+
     def orders(self, names: Sequence[str]) -> int:
         """In how many other ways these variables' values can be put on the rows, each apart; at most `MANY`."""
         log = 0.0
@@ -114,11 +180,16 @@ class TaskValues:
             log += math.lgamma(len(self.rows) + 1) - sum(math.lgamma(n + 1) for n in np.bincount(self._codes[name]))
         return MANY if log > math.log(MANY) else round(math.exp(log)) - 1
 
-    def permuted(self, name: str, random: np.random.Generator) -> TaskValues:
-        """The same with one variable's values put on other rows; what depends on it is left."""
+    def permuted(self, name: str, random: np.random.Generator, within: Sequence[str] = ()) -> TaskValues:
+        """The same with one variable's values put on other rows, which agree on the variables `within`; what depends on
+        it is left."""
         order = random.permutation(len(self.rows))
+        if within:
+            group, drawn = self.codes(within, layout=False).of, order
+            order = np.empty_like(drawn)
+            order[np.argsort(group, kind="stable")] = np.lexsort((drawn, group))
         rows = tuple({**row, name: self.rows[other][name]} for row, other in zip(self.rows, order, strict=True))
-        return TaskValues(self.model, rows, self.layout)
+        return replace(self, rows=rows)
 
     def answer(self, row: int, sources: Mapping[str, int]) -> Hashable:
         """What the model answers of a row in which these variables are what they are in other rows.
@@ -133,9 +204,16 @@ class TaskValues:
     def merged(self, name: str, by: int = 0) -> TaskValues:
         """The same where values of one variable are not told apart: of so many in the order in which they occur, or of
         all; what depends on it is left."""
-        codes = self._codes[name] // by if by else np.zeros(len(self.rows), dtype=np.int64)
-        rows = tuple({**row, name: int(code)} for row, code in zip(self.rows, codes, strict=True))
-        return TaskValues(self.model, rows, self.layout)
+        codes = self._every._codes[name]
+        codes = codes // by if by else np.zeros_like(codes)
+        rows = tuple({**row, name: int(code)} for row, code in zip(self._every.rows, codes, strict=True))
+        count = len(self.rows)
+        beside = None if self.beside is None else replace(self.beside, rows=rows[count:])
+        return replace(self, rows=rows[:count], beside=beside)
+
+    def numbers(self, name: str) -> Int[np.ndarray, "rows"]:
+        """Each row's value of a variable as a number, from 0 on, in the order in which values occur."""
+        return self._codes[name]
 
     def different(self, name: str) -> int:
         """How many values a variable has."""

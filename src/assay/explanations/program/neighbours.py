@@ -244,7 +244,7 @@ def _permutation(workbench: PlanContext, batch: Batch, draw: int) -> tuple[Tenso
     real = data.real.numpy()
     for index, row in enumerate(batch.rows):
         document = data.documents[data.document[row]].name
-        random = generator(workbench.seed, SHUFFLED, batch.data, draw, document, int(data.offset[row]))
+        random = generator(workbench.seed, SHUFFLED, str(batch.data), draw, document, int(data.offset[row]))
         columns = 1 + np.flatnonzero(real[row, 1:])
         tokens[index, torch.from_numpy(columns)] = batch.tokens[index, torch.from_numpy(random.permutation(columns))]
         rows[index] = int(random.integers(len(data)))

@@ -192,7 +192,7 @@ class MapSearch:
     def _with(self, maps: Mapping[str, PlaceMap]) -> Hypothesis:
         others = {name: some for name, some in self.claim.places.items() if name not in maps}
         places = {**others, **{name: [Place(self.place, one)] for name, one in maps.items()}}
-        return Hypothesis(self.claim.high_level, places, treeify=self.claim.treeify)
+        return self.claim.placed(places)
 
     def _graph(self, values: TaskValues, maps: Mapping[str, PlaceMap], bench: PlanContext) -> Graph:
         places = {**{n: s for n, s in self.claim.places.items() if n not in maps},

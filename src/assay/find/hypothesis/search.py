@@ -58,6 +58,7 @@ class PlaceSearch:
         variable: the one that is searched for.
         agreeing: variables on which the source of a swap agrees with its base.
         rest: what everything takes in a perturbed swap that carries nothing.
+        values: the high-level model's on the task's rows; None: as they are. A control puts them on other rows.
 
     Raises:
         ClaimError: for a variable that the claim does not have.
@@ -72,12 +73,13 @@ class PlaceSearch:
         seed: int = 0,
         agreeing: tuple[str, ...] = (),
         rest: str = PERTURBED,
+        values: TaskValues | None = None,
     ):
         if variable not in claim.high_level.variables or variable == claim.high_level.answer:
             some = [name for name in claim.high_level.variables if name != claim.high_level.answer]
             raise ClaimError(f"no variable {variable!r} can be searched for" + nearest(variable, some))
         self.workbench, self.claim, self.variable, self.rest = workbench, claim, variable, rest
-        self.values: TaskValues = values_of(workbench, claim.high_level)
+        self.values: TaskValues = values_of(workbench, claim.high_level) if values is None else values
         self.swaps: Swaps = draw_swaps(self._graph([]), (variable,), seed, 1, agreeing)
         self.used = self.swaps.changed[0].copy()
         own = [row[claim.high_level.answer] for row in self.values.rows]
@@ -132,13 +134,21 @@ class PlaceSearch:
         return Together(tuple(names), self.shift(names), *(self._share(graph, rest) for rest in (LEFT, self.rest)))
 
     def _share(self, graph: Graph, rest: str) -> Estimate:
+        return self._mean(self._hits(graph, rest), hits=True)
+
+    def _hits(self, graph: Graph, rest: str) -> np.ndarray:
         logits = self.answers.logits(self.workbench, Swapper(self.workbench, graph, rest).swap(self.swaps, 0))
-        return self._mean((logits.argmax(1) == self.after).astype(float), hits=True)
+        return (logits.argmax(1) == self.after).astype(float)
+
+    def ahead(self, names: Sequence[str], other: PlaceSearch, its: Sequence[str], rest: str = LEFT) -> Estimate:
+        """By how much the share of right answers exceeds that of other places in another network, such as a twin with
+        random weights, on the same swaps: paired by inputs."""
+        mine = self._hits(self._graph(names, others=True), rest)
+        return self._mean(mine - other._hits(other._graph(its, others=True), rest))
 
     def with_places(self, names: Sequence[str]) -> Hypothesis:
         """The claim with these places of the variable."""
-        return Hypothesis(self.claim.high_level, {**self.claim.places, self.variable: list(names)},
-                          treeify=self.claim.treeify)  # fmt: skip
+        return self.claim.placed({**self.claim.places, self.variable: list(names)})
 
     def rivals(
         self, names: Sequence[str], most: int, advance: Advance = lambda done, of: None

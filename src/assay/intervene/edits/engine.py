@@ -21,7 +21,22 @@ from assay.intervene.edits.donor_runs import DonorRuns, sites_from
 from assay.intervene.edits.unread import unread_taps
 from assay.intervene.kept import Kept
 from assay.intervene.output import Output, Traced, joined
-from assay.intervene.plan import Call, CircuitRun, Data, Edit, From, Mix, Own, Plan, Run, Source, Stream, Value, origins
+from assay.intervene.plan import (
+    Call,
+    CircuitRun,
+    Data,
+    Edit,
+    EditRun,
+    From,
+    Mix,
+    Own,
+    Plan,
+    Run,
+    Source,
+    Stream,
+    Value,
+    origins,
+)
 from assay.intervene.rows import STREAMS, Key, RowBatches
 from assay.model.module import ModuleModel
 from assay.model.transformer import NOWHERE, Model
@@ -77,6 +92,31 @@ class Scales(Kept[tuple[Data, bytes], dict[Key, Tensor]]):
     room = 256 << 20
 
 
+@dataclass(frozen=True, eq=False)
+class Made:
+    """Rows of an edited run that were made, in ascending order, and sites' values in them."""
+
+    rows: Int[np.ndarray, "rows"]
+    values: dict[Site, Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(value.nbytes for value in self.values.values())
+
+    def more(self, rows: Int[np.ndarray, "more"], values: dict[Site, Tensor]) -> Made:
+        """With rows that it does not have."""
+        every = np.concatenate([self.rows, rows])
+        order = np.argsort(every)
+        index = torch.from_numpy(order)
+        return Made(every[order], {site: torch.cat([own, values[site]])[index] for site, own in self.values.items()})
+
+
+class SharedRuns(Kept[tuple[Plan, str], Made]):
+    """Edited runs whose rows many rows of others take from, by plan and name."""
+
+    room = 256 << 20
+
+
 class EditRunner(RowBatches):
     """Runs plans of one model on one task; circuits are left to `Runner`.
 
@@ -92,7 +132,7 @@ class EditRunner(RowBatches):
         """Lets go of all runs that are kept: plans and what they call hold the runner, which would keep its model."""
         scale = self.model.scale
         self.cleans, self.ends, self._scales = CleanRuns(scale), Ends(scale), Scales(scale)
-        self._donors = DonorRuns(scale)
+        self._donors, self._shared = DonorRuns(scale), SharedRuns(scale)
         self._last: tuple[Plan, bytes, Traced] | None = None  # the edited run before, its plan and rows
 
     def clean(self, data: Data, rows: Int[np.ndarray, "batch"]) -> Traced:
@@ -347,6 +387,15 @@ class EditRunner(RowBatches):
         """The site's value in these rows of an edited run, which is made once for all that is taken from them."""
         key = run.name, ids.tobytes()
         unique, place = np.unique(ids, return_inverse=True)
+        if isinstance(run, EditRun) and run.shared:
+            sites, made = {site, *sites_from(plan, run)}, self._shared.find((plan, run.name))
+            lacking = unique if made is None else np.setdiff1d(unique, made.rows)
+            if len(lacking):
+                values = self.values(plan, run, sites, lacking)
+                made = Made(lacking, values) if made is None else made.more(lacking, values)
+                self._shared.keep((plan, run.name), made)
+            assert made is not None
+            return made.values[site][torch.from_numpy(np.searchsorted(made.rows, ids)).to(seen.tokens.device)]
         if site not in seen.others.get(key, {}):
             seen.others[key] = self.values(plan, run, {site, *sites_from(plan, run)}, unique)
         return seen.others[key][site][torch.from_numpy(place).to(seen.tokens.device)]

@@ -169,8 +169,7 @@ class PlanContext(FitContext):
         site_key = str(site.at(None))
 
         def noise(batch: Batch) -> Tensor:
-            data = self.task.reference if batch.data == "reference" else self.task
-            assert data is not None
+            data = self.runner.examples(batch.data)
             rows = []
             for row in batch.rows:
                 document = data.documents[data.document[row]].name

@@ -40,7 +40,7 @@ class CleanRun:
 
     def __init__(self, workbench: PlanContext, sites: Iterable[Site]):
         self.workbench, self.sites = workbench, tuple(dict.fromkeys(site.at(None) for site in sites))
-        self._last: tuple[tuple[str, bytes], CleanBatch] | None = None
+        self._last: tuple[tuple[Data, bytes], CleanBatch] | None = None
 
     def of(self, data: Data, rows: Int[np.ndarray, "batch"]) -> CleanBatch:
         """The clean values of these rows; those of the last rows asked for are kept."""
@@ -79,7 +79,7 @@ class Residue:
         sites = [edit.site for edit in edits]
         reads = [site for edit in edits if isinstance(edit.source, Call) for site in edit.source.reads]
         self._clean = CleanRun(workbench, [*sites, *reads])
-        self._last: tuple[tuple[str, bytes], list[Tensor]] | None = None
+        self._last: tuple[tuple[Data, bytes], list[Tensor]] | None = None
         workbench.statistics.need(sites)
         probe = np.arange(1)
         self._stream = [isinstance(self._claimed(edit, self._clean.of("scored", probe)), Stream) for edit in self.edits]
@@ -119,7 +119,7 @@ class Residue:
 
     def plan(self, residuals: Callable[[Batch], list[Tensor]], name: str = "residual") -> Plan:
         """The run in which every part takes μ plus what the function gives for it."""
-        last: list[tuple[tuple[str, bytes], list[Tensor]]] = []
+        last: list[tuple[tuple[Data, bytes], list[Tensor]]] = []
 
         def shared(batch: Batch) -> list[Tensor]:
             key = (batch.data, batch.rows.tobytes())

@@ -10,6 +10,7 @@ from assay.measure.checks.evidence import Evidence
 from assay.measure.checks.thresholds import THRESHOLDS, Thresholds
 from assay.measure.headline.recovered import gap_reason
 from assay.record.about import Check
+from assay.record.interchange import CoarserRow
 from assay.score.ids import BIGRAM, SystemId
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -58,15 +59,45 @@ def _cancellation(e: Evidence, t: Thresholds) -> Check:
 def _vacuous(e: Evidence, t: Thresholds) -> Check:
     near = f"within {t.vacuous_epsilon:g} nats of KL to the explained run on {t.vacuous_share:.0%} of tokens"
     threshold = f"a rival or control is {near}"
+    swaps, fired = _coarser(e, t)
+    if swaps:
+        threshold += f"; or a claim that does not tell a variable's values apart differs in under {t.separating:.0%} "
+        threshold += "of swaps, or says as often in these what the network then answers"
     if e.nearest is None:
-        return _verdict("vacuous", None, "no rival or control was scored beside the explained run", threshold)
-    return _verdict("vacuous", e.nearest.share >= t.vacuous_share, str(e.nearest), threshold)
+        said = swaps or "no rival or control was scored beside the explained run"
+        return _verdict("vacuous", fired or None, said, threshold)
+    said = f"{e.nearest}; {swaps}" if swaps else str(e.nearest)
+    return _verdict("vacuous", fired or e.nearest.share >= t.vacuous_share, said, threshold)
+
+
+def _coarser(e: Evidence, t: Thresholds) -> tuple[str, bool]:
+    """Of the claims that do not tell one variable's values apart the one that comes nearest to this one, in words, and
+    whether swaps tell the two apart; nothing where there is none."""
+    rows = () if e.swapped is None else e.swapped.rows
+    found = [one for row in rows for one in row.coarser if one.merged]
+    if not found:
+        return "", False
+
+    def ahead(one: CoarserRow) -> float:
+        """By how much more often the network goes with the claim: the less, the nearer."""
+        few = one.differs < t.separating or one.claim is None or one.coarser is None
+        return -2.0 + one.differs if few else (one.claim or 0.0) - (one.coarser or 0.0)
+
+    near = min(found, key=ahead)
+    text = f"swaps: {near.name} predicts another answer in {near.differs:.0%}"
+    if near.claim is not None and near.coarser is not None:
+        text += f", of which {near.coarser:.0%} go as it says and {near.claim:.0%} as the claim says"
+    return text, ahead(near) <= 0
 
 
 def _self_match(e: Evidence, t: Thresholds) -> Check:
     threshold = f"more than {t.self_match:.0%} of resamples draw the row itself"
     if e.self_match is None:
         return _verdict("self-match", None, "donors were not looked at", threshold)
+    if e.matched_alone:
+        worst = max(e.matched_alone, key=lambda n: e.matched_alone[n])
+        said = f"{e.matched_alone[worst]:.1%} of rows agree with no other on {worst}"
+        return _verdict("self-match", e.matched_alone[worst] > t.self_match, said, threshold)
     if not e.self_match:
         return _verdict("self-match", False, "no ablation that was used draws from other rows", threshold)
     worst = max(e.self_match, key=lambda n: (e.self_match or {})[n])

@@ -15,6 +15,7 @@ from assay.intervene.fill.donors import matched_donors
 from assay.measure.checks.off_manifold import OffManifold
 from assay.names import Site
 from assay.record.controls import Nearest
+from assay.record.interchange import Interchange
 from assay.score.ids import SystemId
 from assay.score.scores import Scored
 from assay.stats.bootstrap import Resamples
@@ -38,7 +39,9 @@ class Evidence:
         scored, resamples: for tiny scope; scope: the system whose only edit is that the scope is ablated; noise: the
             no-op run's difference in loss, nats a token.
         nearest: the rival or control that is nearest to the explained run, token by token.
-        self_match: ablation -> the share of donors that are the row itself (`self_match`).
+        self_match: ablation -> the share of donors that are the row itself (`self_match`); matched_alone: of a claim
+            that draws from scored rows, condition -> the share of rows that agree with no other.
+        swapped: of a claim that names variables: what swaps of them do, and what coarser claims say of them.
         ngram_tokens: reference tokens a vocabulary entry that the n-gram floors were fitted on.
         found_on: whether the claim says what it was found on; overlap: that data against the scored.
         tried: (this, of how many) tries on this split, from the register.
@@ -59,6 +62,8 @@ class Evidence:
     noise: float = 0.0
     nearest: Nearest | None = None
     self_match: Mapping[str, float] | None = None
+    matched_alone: Mapping[str, float] = field(default_factory=dict)
+    swapped: Interchange | None = None
     ngram_tokens: float | None = None
     found_on: str | None = None
     overlap: Overlap | None = None

@@ -13,6 +13,7 @@ class Thresholds:
     cancellation: float = 0.05  # |R_L − R_D|
     vacuous_epsilon: float = 1e-2  # nats of KL(explained run || rival or control)
     vacuous_share: float = 0.95  # of tokens
+    separating: float = 0.05  # of swaps after which a coarser claim predicts another answer
     self_match: float = 0.2  # of donors
     matters: float = 0.01  # of KL(all parts || none of them)
     matters_nats: float = 1e-4  # nats a token: a part that moves the run by less matters nowhere, whatever its share

@@ -42,7 +42,13 @@ def swaps(record: MeasurementRecord) -> list[RenderableType]:
     table = _table(*swaps_of.columns(found))
     for row in swaps_of.rows(found):
         table.add_row(*(Text(cell if isinstance(cell, str) else bare(cell)) for cell in row))
-    return [*([table] if found.rows else []), Text(swaps_of.sees(found), style=_DIM)]
+    shown = [table] if found.rows else []
+    others = swaps_of.coarser(found)
+    if others:
+        shown.append(_table(*swaps_of.COARSER))
+        for row in others:
+            shown[-1].add_row(*(Text(cell if isinstance(cell, str) else bare(cell)) for cell in row))
+    return [*shown, Text(swaps_of.sees(found), style=_DIM)]
 
 
 def controls(record: MeasurementRecord) -> list[RenderableType]:
