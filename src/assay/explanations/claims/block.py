@@ -103,7 +103,7 @@ def component(text: str, modules: bool = False, streams: bool = False, inside: b
 
     Args:
         modules: whether single words may be submodules of a network of another kind; dotted names always may.
-        streams: whether streams and the hidden values of MLPs can; inside: whether a head's pattern and its queries can.
+        streams: whether streams and hidden values of MLPs can; inside: whether a head's pattern and its queries can.
 
     Raises:
         ClaimError: when it is no name, or names a place that is not a component.
