@@ -30,7 +30,8 @@ class DictionaryRow(Block):
         loss: of the network itself; spliced: of the spliced run, nats a token.
         explained: share of the variance; active: features a value; dead: share of features that are never active;
             one_token: share of the others that lie on one token; coded: share of values that are coded.
-        numbers: how many it has.
+        dark, dark_norm: of what it leaves, and of its squared norm, the share that is linear in what it reads (None: it was
+            not measured). numbers: how many it has.
     """
 
     name: Text
@@ -49,6 +50,8 @@ class DictionaryRow(Block):
     dead: Number
     one_token: Number | None
     coded: Number
+    dark: Number | None = None
+    dark_norm: Number | None = None
     numbers: Count
     density: tuple[tuple[Number, Count], ...]
     curve: tuple[CurvePoint, ...] = ()

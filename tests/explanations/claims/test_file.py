@@ -128,12 +128,6 @@ def test_a_claim_is_made_from_plain_data():
             "kind: progam",
             "claim.yaml:5: unknown kind of explanation 'progam'; did you mean 'program'?",
         ),
-        (
-            "kind: program",
-            "kind: dictionary",
-            "claim.yaml:5: the kind 'dictionary' is not available yet in this version; "
-            "valid: 'program', 'keep', 'remove', 'constant', 'circuit'",
-        ),
         ("[mean,", "[men,", "claim.yaml:9: unknown ablation 'men'; did you mean 'mean'?"),
         ("[mean, resample_joint]", "zeroo", "claim.yaml:9: unknown ablation 'zeroo'; did you mean 'zero'?"),
         (

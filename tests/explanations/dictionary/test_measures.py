@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from assay.explanations.dictionary.baselines import coordinates, mean, principal, random, reference_values
-from assay.explanations.dictionary.measures import CodeSums, Values, agreement
+from assay.explanations.dictionary.measures import CodeSums, Values, agreement, dark_share, splitting
 from assay.intervene.wide_sites import wide_site
 from assay.stats.bootstrap import Resamples
 from assay.train.dictionary.code import SparseCode
@@ -109,3 +109,28 @@ def test_codes_that_nobody_trained():
     spread = torch.linalg.svdvals(values - values.mean(0)).square()
     assert left["pca"] == pytest.approx(float(spread[5:].sum() / spread.sum()), rel=1e-4)
     assert left["pca"] < min(left["random"], left["coordinates"]) < 1
+
+
+def test_what_is_left_is_linear_where_it_was_made_so():
+    half = SparseCode(torch.eye(D), torch.full((D,), 1e3), 0.5 * torch.eye(D), torch.full((D,), -500.0), torch.zeros(D))
+    centred = X - X.mean(0)
+    error, norm = dark_share(half, centred[:400], centred[400:])  # half of the value is left
+    assert error == pytest.approx(1, abs=1e-3)
+    assert norm < 0.3  # a square is not linear
+    rows = torch.cat([torch.eye(D), -torch.eye(D)])
+    level = torch.full((2 * D,), float(centred.abs().median()))
+    own = SparseCode(rows, torch.zeros(2 * D), rows, torch.zeros(D), torch.zeros(D), "threshold", threshold=level)
+    error, _ = dark_share(own, centred[:400], centred[400:])  # small values are left whole, large ones not at all
+    assert error < 0.5
+    exact = SparseCode(torch.eye(D), torch.full((D,), 64.0), torch.eye(D), torch.full((D,), -64.0), torch.zeros(D))
+    assert dark_share(exact, X.round()[:400], X.round()[400:]) == (None, None)
+
+
+def test_a_splitting_tree_finds_planted_children():
+    rows = torch.nn.functional.normalize(torch.randn(6, 64, generator=RANDOM), dim=-1)
+    near = [rows[0] + 0.05 * torch.randn(64, generator=RANDOM) for _ in range(3)]
+    wide = torch.stack([*near, rows[1], rows[2], torch.randn(64, generator=RANDOM)])
+    found = splitting(rows, wide)
+    assert found.parent[:5].tolist() == [0, 0, 0, 1, 2]
+    assert found.children.tolist() == [3, 1, 1, 0, 0, 0]
+    assert (found.split, found.kept, found.new) == (1 / 6, 2 / 6, pytest.approx(1 / 6))

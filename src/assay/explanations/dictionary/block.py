@@ -3,7 +3,7 @@ are active, and its features, each with where it is largest."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Int
@@ -11,6 +11,7 @@ from jaxtyping import Int
 from assay.explanations.dictionary.measures import ONE_TOKEN, CodeMeasures, densities, measured
 from assay.intervene.fill.ablations import PlanContext
 from assay.intervene.wide_sites import WideSite
+from assay.model.transformer import Model
 from assay.record.pieces import Pieces, Series, TablePiece
 from assay.stats.estimate import Estimate
 from assay.train.dictionary.code import SparseCode
@@ -55,7 +56,8 @@ def pieces(
     }
     series = Series(title="How often features are active", x="log10 of the share of values", y="features", lines=lines)
     parts = [TablePiece(title="The dictionary", text=text, columns=columns, rows=tuple(table)), series]
-    parts += [_features(workbench, name, one) for name, one in zip(placed, found, strict=True)]
+    for (name, (site, _, code)), one in zip(placed.items(), found, strict=True):
+        parts.append(_features(workbench, name, one, raised(workbench, site, code)))
     return Pieces(block="dictionary", title="Dictionaries", pieces=tuple(parts), terms=TERMS)
 
 
@@ -63,7 +65,23 @@ def _exact(count: int) -> Estimate:
     return Estimate(float(count), None, None, 1, "it is counted, not estimated")
 
 
-def _features(workbench: PlanContext, name: str, found: CodeMeasures) -> TablePiece:
+def raised(workbench: PlanContext, site: WideSite, code: SparseCode) -> Callable[[int], str]:
+    """feature -> the tokens whose logits its decoder row raises most by itself, behind the last norm's gain; empty for
+    sites that do not write to the stream."""
+    model = workbench.model
+    if not isinstance(model, Model) or site.part == "hidden" or site.site.kind not in ("stream", "mlp"):
+        return lambda feature: ""
+    norm = model.weights.final_norm
+
+    def said(feature: int) -> str:
+        row = code.decoder[feature].to(model.device, model.dtype)
+        row = (row - row.mean() if norm.centred else row) * norm.weight
+        return " ".join(repr(text) for text in _texts(workbench, (row @ model.W_U).topk(EXAMPLES).indices.tolist()))
+
+    return said
+
+
+def _features(workbench: PlanContext, name: str, found: CodeMeasures, raises: Callable[[int], str]) -> TablePiece:
     """The features that are most on average, each with where it is largest."""
     value, row, column = found.top
     rows = []
@@ -75,6 +93,7 @@ def _features(workbench: PlanContext, name: str, found: CodeMeasures) -> TablePi
             for i in range(min(EXAMPLES, value.shape[1]))
             if value[feature, i] > 0
         ]
+        said = raises(int(feature))
         token = _texts(workbench, [int(found.token[feature])])[0]
         largest = float(value[feature, 0])
         rows.append(
@@ -83,11 +102,13 @@ def _features(workbench: PlanContext, name: str, found: CodeMeasures) -> TablePi
                 float(found.density[feature]),
                 largest,
                 f"{token!r} {found.share[feature]:.0%}",
+                said,
                 " · ".join(places),
             )
         )
-    columns = ("feature", "active at", "largest", "its token", "where it is largest")
-    text = "The features whose values are largest on average. The token in brackets is where the feature is largest."
+    columns = ("feature", "active at", "largest", "its token", "raises", "where it is largest")
+    text = "The features whose values are largest on average. The token in brackets is where the feature is largest; "
+    text += "'raises': the tokens whose logits it raises most by itself."
     return TablePiece(title=f"Features of {name}", text=text, columns=columns, rows=tuple(rows))
 
 

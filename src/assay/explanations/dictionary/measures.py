@@ -22,6 +22,8 @@ from assay.stats.estimate import Estimate
 from assay.train.dictionary.code import SparseCode
 
 ONE_TOKEN = 0.9  # share of what a feature is, above which it counts as one token's
+RIDGE = 1e-6  # of the linear maps, as a share of the mean variance
+KIN = 0.5  # least cosine of a feature with the one that it is said to come from
 TOP = 6  # places where a feature is largest
 
 
@@ -188,6 +190,67 @@ def measured(
         for one, at in zip(sums, which, strict=True):
             one.add(found[at])
     return [one.measures(resamples) for one in sums]
+
+
+def dark_share(
+    code: SparseCode, fitted: Float[Tensor, "n d"], tested: Float[Tensor, "m d"]
+) -> tuple[float | None, float | None]:
+    """How much of what a dictionary leaves is a linear function of what it reads, on values that fit nothing: R² of the
+    error, and of its squared norm. None where nothing is left.
+
+    Engels et al. 2024 (arXiv 2410.14670).
+
+    Args:
+        fitted: values on which the linear maps are fitted; tested: others.
+    """
+    with torch.no_grad():
+        errors = [(some - code(some)).double() for some in (fitted, tested)]
+    ones = [torch.cat([some, torch.ones_like(some[:, :1])], 1).double() for some in (fitted, tested)]
+    inside = ones[0].T @ ones[0]
+    inside += RIDGE * inside.diagonal().mean() * torch.eye(len(inside), dtype=inside.dtype, device=inside.device)
+    out: list[float | None] = []
+    for wanted, test in (errors, [error.square().sum(-1, keepdim=True) for error in errors]):
+        said = ones[1] @ torch.linalg.solve(inside, ones[0].T @ wanted)
+        spread = float((test - test.mean(0)).square().sum())
+        out.append(1 - float((test - said).square().sum()) / spread if spread > 0 else None)
+    return out[0], out[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Splitting:
+    """How a wider dictionary's features lie among those of a narrower one.
+
+    Attributes:
+        parent: [wide] the narrower one's feature whose decoder row is nearest, and the cosine with it.
+        children: [narrow] how many features of the wider one have it for their parent, at a cosine of `KIN` and more.
+    """
+
+    parent: Int[np.ndarray, "wide"]
+    cosine: Float64[np.ndarray, "wide"]
+    children: Int[np.ndarray, "narrow"]
+
+    @property
+    def split(self) -> float:
+        """The share of the narrower one's features that have two children and more."""
+        return float((self.children >= 2).mean())
+
+    @property
+    def kept(self) -> float:
+        """The share that have one."""
+        return float((self.children == 1).mean())
+
+    @property
+    def new(self) -> float:
+        """The share of the wider one's features that have no parent."""
+        return float((self.cosine < KIN).mean())
+
+
+def splitting(narrow: Float[Tensor, "narrow d"], wide: Float[Tensor, "wide d"]) -> Splitting:
+    """A level of the splitting tree, by the cosines of decoder rows."""
+    a, b = (rows / rows.norm(dim=-1, keepdim=True).clamp(min=1e-12) for rows in (narrow.double(), wide.double()))
+    cosine, parent = (b @ a.T).cpu().max(1)
+    related = parent[cosine >= KIN]
+    return Splitting(parent.numpy(), cosine.numpy(), np.bincount(related.numpy(), minlength=len(a)))
 
 
 def agreement(one: Float[Tensor, "a d"], other: Float[Tensor, "b d"]) -> tuple[float, float, float]:

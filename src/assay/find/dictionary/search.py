@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from assay.explanations.dictionary import baselines
 from assay.explanations.dictionary.dictionary import Dictionary, numbers_of
 from assay.explanations.dictionary.foreign import load_code
-from assay.explanations.dictionary.measures import agreement, densities, measured
+from assay.explanations.dictionary.measures import agreement, dark_share, densities, measured, values_of
 from assay.find.dictionary.plan import DictionaryPlan, Network
 from assay.find.dictionary.text import TrainingRows
 from assay.intervene.fill.ablations import PlanContext
@@ -40,6 +42,7 @@ from assay.train.dictionary.code import SparseCode
 from assay.train.dictionary.settings import CodeSettings
 from assay.train.dictionary.stored import store
 from assay.train.dictionary.sweep import CHECKPOINT, FIRST, train_sweep
+from assay.train.dictionary.trainer import OUTLIER
 from assay.version import VERSION
 
 ABLATIONS = ("mean", "zero", "resample_joint")
@@ -50,6 +53,7 @@ KINDS = {
     "near": "decoder near its start",
 }
 DRAWS = 4  # of donors, where a floor takes them
+TESTED = 64  # rows on which linear maps are tested
 POINTS = 50  # of a curve that is recorded
 
 Progress = Callable[[str, int, int | None], None]
@@ -209,8 +213,15 @@ def _rows(
     resamples = task.resamples(range(len(task.documents)), plan.seed, scored.count)
     placed = [(site, reads, code) for _, _, code, _ in every.values()]
     figures = measured(workbench.runner, placed, np.arange(len(task.tokens)), resamples, len(task.documents))
+    fitted = tested = None
+    if site == reads:
+        fitted = baselines.reference_values(workbench, site)
+        tested = _scored_values(workbench, site)
     for (name, (kind, settings, code, curve)), one in zip(every.items(), figures, strict=True):
         own = scored[name]
+        dark = (
+            (None, None) if fitted is None or tested is None or settings is None else dark_share(code, fitted, tested)
+        )
         yield DictionaryRow(
             name=name,
             network=network,
@@ -231,10 +242,21 @@ def _rows(
             dead=one.dead,
             one_token=one.one_token,
             coded=one.coded,
+            dark=dark[0],
+            dark_norm=dark[1],
             numbers=numbers_of(code),
             density=tuple((end, count) for end, count in densities(one)),
             curve=tuple(curve),
         )
+
+
+def _scored_values(workbench: PlanContext, site: WideSite) -> Float[Tensor, "tokens width"]:
+    """Some values of the site on what is scored, as `reference_values` on the reference."""
+    rows = np.linspace(0, len(workbench.task.tokens) - 1, min(TESTED, len(workbench.task.tokens))).astype(int)
+    found = values_of(workbench.runner, [(site, site)], np.unique(rows))
+    values = torch.cat([some[0].read for some in found])
+    norms = values.norm(dim=-1)
+    return values[norms <= OUTLIER * norms.median()]
 
 
 def _untrained(
