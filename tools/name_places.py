@@ -156,11 +156,12 @@ def controls(
     best: list[str],
     others: dict[str, tuple[PlaceSearch, PlaceSearch]],
     most: int,
+    layers: range,
     say: Callable[[int, int], None],
 ) -> None:
     """The best heads of the model beside what the same search finds on controls, each on a selection and a test."""
     model = searches[0].workbench.model
-    heads = [f"a{layer}.h{head}@-1" for layer in range(model.config.layers) for head in range(model.config.heads)]
+    heads = [f"a{layer}.h{head}@-1" for layer in layers for head in range(model.config.heads)]
     for what, (selection, test) in others.items():
         ranked = selection.rank(heads, say)
         its = [one.name for one in ranked]
@@ -193,7 +194,8 @@ def main() -> None:
     parser.add_argument("--layers", help="FIRST:LAST, of the heads that are searched at the end alone")
     parser.add_argument("--rest", default=PERTURBED, help="what carries nothing takes it, in perturbed swaps")
     parser.add_argument("--heads", help="heads that are scored, with commas between; nothing is searched")
-    parser.add_argument("--controls", action="store_true", help="the same search on controls, beside --heads")
+    parser.add_argument("--controls", nargs="?", const="both", choices=("twin", "permuted", "both"),
+                        help="the same search on controls, beside --heads")  # fmt: skip
     parser.add_argument("--rivals", type=int, default=50, help="other alignments beside --heads")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
@@ -237,19 +239,22 @@ def main() -> None:
     if given.controls:
         best = [f"{head}@-1" for head in given.heads.split(",")]
         controlled: dict[str, tuple[PlaceSearch, PlaceSearch]] = {}
-        twin = randomised(model, "drawn", given.seed)
-        permuted: list[TaskValues] = []
-        for one in (found, tested):
-            random = generator(given.seed, "permuted variable", variable)
-            permuted.append(one.values.permuted(variable, random, agreeing))
         asked = (claim, variable, given.seed, agreeing, given.rest)
-        beside = [assay.Workbench(twin, half.task, seed=given.seed) for half in (selection, test)]
-        controlled["a twin with random weights"] = (PlaceSearch(beside[0], *asked), PlaceSearch(beside[1], *asked))
-        controlled["the variable on other prompts"] = (
-            PlaceSearch(selection, *asked, permuted[0]),
-            PlaceSearch(test, *asked, permuted[1]),
-        )
-        controls((found, tested), best, controlled, given.most, say)
+        if given.controls != "permuted":
+            twin = randomised(model, "drawn", given.seed)
+            beside = [assay.Workbench(twin, half.task, seed=given.seed) for half in (selection, test)]
+            controlled["a twin with random weights"] = (PlaceSearch(beside[0], *asked), PlaceSearch(beside[1], *asked))
+        if given.controls != "twin":
+            permuted: list[TaskValues] = []
+            for one in (found, tested):
+                random = generator(given.seed, "permuted variable", variable)
+                permuted.append(one.values.permuted(variable, random, agreeing))
+            controlled["the variable on other prompts"] = (
+                PlaceSearch(selection, *asked, permuted[0]),
+                PlaceSearch(test, *asked, permuted[1]),
+            )
+        searched = range(*map(int, given.layers.split(":"))) if given.layers else range(layers)
+        controls((found, tested), best, controlled, given.most, searched, say)
         print(f"\n{time.process_time() - started:.0f} s of processor time")
         return
     if given.heads:

@@ -69,6 +69,14 @@ def test_what_cannot_be_searched_for_is_one_sentence(claim: str, options: list[s
     assert not Path("runs/places-u").exists()
 
 
+def test_a_hypothesis_of_edges_is_not_searched(claim: str):
+    places = "{u: [a0.h1->m1], v: [a0.h2->m1], answer: [m1->logits]}"
+    text = CLAIM.replace("total: u + v, answer: total", "answer: u + v")
+    Path(claim).write_text(text.replace("{u: [a0.h0], v: [a0.h2], total: [m1]}", places), encoding="utf-8")
+    found = CliRunner().invoke(app, ["find", "hypothesis", claim, "--variable", "u"])
+    assert "the hypothesis names the edge 'a0.h1->m1', and places are searched for among heads" in str(found.exception)
+
+
 def test_a_dry_run_says_the_cost_and_writes_nothing(claim: str):
     found = CliRunner().invoke(app, ["find", "hypothesis", claim, "--dry-run"])
     assert found.exit_code == 0, found.output

@@ -55,6 +55,11 @@ class PlacePlan:
         for name in (self.variable, *self.agreeing):
             if name not in variables:
                 raise ClaimError(f"the hypothesis has no variable {name!r}" + nearest(name, variables))
+        edge = next((name for name in claim.place_names if "->" in name), None)
+        if edge is not None:
+            raise ClaimError(
+                f"the hypothesis names the edge {edge!r}, and places are searched for among heads and MLPs"
+            )
         for part in self.parts or ("",):
             if part not in PARTS:
                 raise UserError(f"unknown parts {part!r}" + nearest(part, PARTS))
