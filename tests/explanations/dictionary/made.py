@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import getpass
 import tempfile
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -33,7 +35,7 @@ def code(
 
 @cache
 def folder(d_in: int = 32, site: str | None = None) -> str:
-    """A folder with a code in assay's own form."""
-    place = tempfile.mkdtemp(prefix="assay-dictionary-")
+    """A folder with a code in assay's own form, under the same name in every process: it names tests."""
+    place = str(Path(tempfile.gettempdir()) / f"assay-dictionary-{getpass.getuser()}-{d_in}-{site}")
     store(code(d_in), place, {} if site is None else {"site": site, "reads": site})
     return place
