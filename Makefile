@@ -9,7 +9,7 @@ DOCS := $(VENV)/.docs
 
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 
-.PHONY: setup demo test real neighbours lint docs stress speed speed-circuits speed-measure
+.PHONY: setup demo test real neighbours lint docs stress speed speed-circuits speed-measure speed-dictionaries
 .DELETE_ON_ERROR:
 
 setup: $(STAMP)
@@ -54,6 +54,10 @@ speed-circuits: $(STAMP)
 # An hour on two cores: what claims cost beside a hook script, on GPT-2's shape, SmolLM2 (`assay zoo fetch` it first), novel-4l.
 speed-measure: $(STAMP)
 	@$(BIN)/python -m speed.measure --all
+
+# Minutes: a training step of a dictionary beside other libraries (docs/benchmarks.md says what to install).
+speed-dictionaries: $(STAMP)
+	@$(BIN)/python -m speed.dictionaries
 
 # The core alone. A stamp is written last, so that an installation that was cut short is done again.
 $(CORE): pyproject.toml constraints.txt

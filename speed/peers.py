@@ -57,19 +57,20 @@ class Peer:
     """A peer's process with a model and prompts, which is asked for work by name.
 
     Args:
-        library: as it is installed; file: made by `models.handed`; which: of its versions, the newest being 0.
+        library: as it is installed; file: made by `models.handed`; which: of its versions, the newest being 0;
+            script: what runs in its Python.
 
     Attributes:
         name: the library with its version; edges: what it calls edges, in assay's names; peak: the most memory that it
             has had so far, in bytes.
     """
 
-    def __init__(self, library: str, file: Path, threads: int, which: int = 0):
+    def __init__(self, library: str, file: Path, threads: int, which: int = 0, script: str = SCRIPT.name):
         version, python = found(library)[which]
         self.name = f"{library} {version}"
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
         environment.pop("PYTHONPATH", None)
-        command = [python, str(SCRIPT), library, str(file), str(threads)]
+        command = [python, str(SCRIPT.with_name(script)), library, str(file), str(threads)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

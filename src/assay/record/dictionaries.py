@@ -30,7 +30,7 @@ class DictionaryRow(Block):
         loss: of the network itself; spliced: of the spliced run, nats a token.
         explained: share of the variance; active: features a value; dead: share of features that are never active;
             one_token: share of the others that lie on one token; coded: share of values that are coded.
-        dark, dark_norm: of what it leaves, and of its squared norm, the share that is linear in what it reads (None: it was
+        dark, dark_norm: of what it leaves, and of its squared norm, the share that is linear in what it reads (None:
             not measured). numbers: how many it has.
     """
 
