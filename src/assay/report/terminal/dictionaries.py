@@ -39,7 +39,7 @@ def table(record: DictionariesRecord, folder: str, follow: str) -> Group:
         if row.network != network:
             network = row.network
             out.add_row(Text(NETWORKS.get(network, network), "italic"))
-        out.add_row(*_cells(row))
+        out.add_row(*_cells(row, record))
     parts += [out, Text("")]
     parts.append(Text(SAID))
     if (reason := chosen.explained.reason) is not None:
@@ -50,13 +50,27 @@ def table(record: DictionariesRecord, folder: str, follow: str) -> Group:
     return Group(*parts)
 
 
-def _cells(row: DictionaryRow) -> list[str]:
-    name = f"  {row.kind}" + ("" if row.k is None else f", {row.architecture}, k {row.k}, seed {row.seed}")
+def named(row: DictionaryRow, record: DictionariesRecord) -> str:
+    """What a dictionary is called, by what tells it from the others of its record."""
+    if row.architecture is None:
+        return plain_text(row.kind)
+    every = [one for one in record.rows if one.architecture is not None]
+    parts = [row.architecture]
+    for name, value, values in (
+        ("width", row.width, {one.width for one in every}),
+        ("k", row.k, {one.k for one in every}),
+        ("seed", row.seed, {one.seed for one in every}),
+    ):
+        parts += [f"{name} {value}"] if len(values) > 1 else []
+    return plain_text(", ".join(parts) + ("" if row.kind == "trained" else f": {row.kind}"))
+
+
+def _cells(row: DictionaryRow, record: DictionariesRecord) -> list[str]:
     figures = [row.recovered.get("mean"), row.explained]
     said = ["" if one is None or one.value is None else str(one) for one in figures]
     share = "–" if row.one_token is None else f"{row.one_token:.0%}"
     active = "–" if row.active.value is None else f"{row.active.value:.1f}"
-    return [plain_text(name), *said, active, f"{row.dead:.0%}", share]
+    return [f"  {named(row, record)}", *said, active, f"{row.dead:.0%}", share]
 
 
 def _agreement(one: Agreement) -> str:

@@ -58,17 +58,17 @@ class SparseCode:
             its own standard deviation; "norm": scaled to the norm sqrt(d_in).
     """
 
-    encoder: Float[Tensor, "width d_in"]
-    encoder_bias: Float[Tensor, "width"]
-    decoder: Float[Tensor, "width d_out"]
-    decoder_bias: Float[Tensor, "d_out"]
-    before: Float[Tensor, "d_in"]
+    encoder: Float[Tensor, "_ _"]
+    encoder_bias: Float[Tensor, "_"]
+    decoder: Float[Tensor, "_ _"]
+    decoder_bias: Float[Tensor, "_"]
+    before: Float[Tensor, "_"]
     rule: Rule = "relu"
     k: int | None = None
-    threshold: Float[Tensor, "width"] | None = None
-    gate_scale: Float[Tensor, "width"] | None = None
-    gate_bias: Float[Tensor, "width"] | None = None
-    skip: Float[Tensor, "d_out d_in"] | None = None
+    threshold: Float[Tensor, "_"] | None = None
+    gate_scale: Float[Tensor, "_"] | None = None
+    gate_bias: Float[Tensor, "_"] | None = None
+    skip: Float[Tensor, "_ _"] | None = None
     rescale: Rescale = "none"
     most: float | None = None
 
