@@ -33,8 +33,9 @@ SMALL = ("--documents", "32", "--select", "12", "--sizes", "6", "--controls", "6
 
 
 @pytest.fixture
-def run(run):
-    """Runs `assay find circuit` in an empty folder: (exit code, stdout, stderr)."""
+def run(run, monkeypatch):
+    """Runs `assay find circuit` in an empty folder, however slow the machine is: (exit code, stdout, stderr)."""
+    monkeypatch.setattr("assay.report.terminal.progress.WAIT", 600.0)
     return partial(run, "find", "circuit")
 
 
