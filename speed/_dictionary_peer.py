@@ -50,7 +50,10 @@ class SaeLens:
         options = {"d_in": shared.values.shape[1], "d_sae": shared.width, "k": shared.k, "device": "cpu"}
         self.sae = TopKTrainingSAE(TopKTrainingSAEConfig(**options, use_sparse_activations=sparse))
         config = SAETrainerConfig(
-            total_training_samples=shared.steps * shared.batch, train_batch_size_samples=shared.batch, lr=shared.rate
+            total_training_samples=shared.steps * shared.batch,
+            train_batch_size_samples=shared.batch,
+            lr=shared.rate,
+            lr_end=shared.rate,
         )
         with torch.no_grad():
             self.sae.b_dec.copy_(shared.values[: 4 * shared.batch].mean(0))
